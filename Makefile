@@ -1,0 +1,37 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# uv from PATH, else a private copy through pip; `--target` works under PEP 668 as well.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+.PHONY: help setup demo check test bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.uv/bin/uv:
+	@python3 -c 'import sys; sys.exit("rollbook needs Python 3.11 or newer; python3 is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
+
+setup: $(UV) ## make the virtual environment .venv from uv.lock
+	@$(UV) sync --frozen --quiet
+
+demo: setup ## run the main job on real servers, narrated, and leave it running
+	@.venv/bin/rollbook demo
+
+check: setup ## format, lint, types, import contract, pure tests: within a minute
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest tests/unit
+
+test: check ## everything, on real servers it starts itself
+	.venv/bin/pytest tests/integration tests/faults
+
+bench: setup ## measure ours, the peers and the bare limits side by side
+	.venv/bin/rollbook bench
+
+clean: ## remove the virtual environment and caches of this folder
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

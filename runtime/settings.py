@@ -1,0 +1,230 @@
+"""Settings, because every process must agree on the same few values and say where they came from.
+
+A value is looked up as flag > `ROLLBOOK_*` environment variable > TOML file > default. The TOML
+file is the one named by `--config` or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the file that
+the local stack named by `ROLLBOOK_STACK` (default `default`) wrote when it came up, so that a
+pasted command finds the stack without any set-up.
+
+A secret is read from its environment variable or from the file its `*_file` setting names, never
+from a flag.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import Misconfigured
+
+
+def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"explanation": explanation, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of rollbook, validated: see `load_settings`."""
+
+    kafka_bootstrap_servers: str = _setting("127.0.0.1:19092", "Kafka brokers, host:port,…")
+    kafka_security_protocol: str = _setting(
+        "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"
+    )
+    kafka_ssl_ca_location: str = _setting("", "file of the certificate authority for Kafka")
+    kafka_sasl_mechanism: str = _setting("", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    kafka_sasl_username: str = _setting("", "user name for Kafka")
+    kafka_sasl_password: str = _setting("", "password for Kafka", secret=True)
+    registry_url: str = _setting(
+        "http://127.0.0.1:18081/apis/ccompat/v7", "Confluent-compatible schema registry"
+    )
+    postgres_url: str = _setting(
+        "postgresql://rollbook@127.0.0.1:15432/rollbook", "PostgreSQL, without the password"
+    )
+    postgres_password: str = _setting("", "password for PostgreSQL", secret=True)
+    elasticsearch_url: str = _setting("http://127.0.0.1:19200", "Elasticsearch")
+    elasticsearch_username: str = _setting("", "user name for Elasticsearch")
+    elasticsearch_password: str = _setting("", "password for Elasticsearch", secret=True)
+    elasticsearch_replicas: int = _setting(0, "replicas of each Elasticsearch index")
+    prefix: str = _setting(
+        "", "put before every topic, group, PostgreSQL schema and index: several registries a stack"
+    )
+    partitions: int = _setting(8, "partitions of each topic, 1–4096, fixed for life")
+    replication_factor: int = _setting(1, "copies of each topic; 3 in production")
+    min_insync_replicas: int = _setting(1, "copies that must confirm a write; 2 in production")
+    state_directory: str = _setting(
+        "", "where lock files live (default: the XDG state directory's rollbook)"
+    )
+    transaction_timeout_seconds: float = _setting(
+        10.0, "after this the broker ends the transaction of a handler that died"
+    )
+    session_timeout_seconds: float = _setting(
+        6.0, "after this the group gives a dead member's partitions to another"
+    )
+    outcomes_window_seconds: float = _setting(
+        86_400.0, "how long a handler remembers decided command ids"
+    )
+    outcomes_window_count: int = _setting(
+        100_000, "how many decided command ids a handler remembers, per partition"
+    )
+    batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
+    dead_letters_in_a_row: int = _setting(
+        100, "a projector stops after this many poisoned records with no good one between"
+    )
+    log_format: str = _setting("text", "text or json")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the setting."""
+        _require(1 <= self.partitions <= 4096, "partitions", "must be from 1 to 4096")
+        _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
+        _require(
+            1 <= self.min_insync_replicas <= self.replication_factor,
+            "min_insync_replicas",
+            "must be from 1 to replication_factor",
+        )
+        _require(
+            all(c.islower() or c.isdigit() or c == "-" for c in self.prefix)
+            and self.prefix[:1] != "-"
+            and len(self.prefix) <= 40,
+            "prefix",
+            "must be at most 40 lower-case letters, digits and hyphens, not beginning with a hyphen",
+        )
+        _require(self.prefix.isascii(), "prefix", "must be ASCII")
+        for name in (
+            "transaction_timeout_seconds",
+            "session_timeout_seconds",
+            "outcomes_window_seconds",
+            "outcomes_window_count",
+            "batch_commands",
+            "dead_letters_in_a_row",
+        ):
+            _require(getattr(self, name) > 0, name, "must be more than 0")
+        _require(self.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
+        _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")
+
+    def named(self, name: str) -> str:
+        """Return `name` with the prefix put before it, as topics, groups and indexes are called."""
+        return f"{self.prefix}-{name}" if self.prefix else name
+
+
+def _require(condition: bool, name: str, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not condition:
+        raise Misconfigured(
+            f"setting {name} {rule}",
+            code="bad_setting",
+            next_step=f"correct it; `rollbook config show` tells where {name} comes from",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings and, for `rollbook config show`, where each value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    config_file: Path | None
+
+
+def stack_directory(name: str | None = None) -> Path:
+    """Return where the local stack `name` keeps its data, configuration and logs.
+
+    `ROLLBOOK_STACKS` overrides the parent directory, the XDG state directory's `rollbook/stacks`.
+    """
+    parent = os.environ.get("ROLLBOOK_STACKS")
+    stacks = Path(parent) if parent else state_home() / "stacks"
+    return stacks / (name or os.environ.get("ROLLBOOK_STACK") or "default")
+
+
+def state_home() -> Path:
+    """Return rollbook's folder in the XDG state directory."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rollbook"
+
+
+def find_config_file(named: str | None = None) -> Path | None:
+    """Return the TOML file to read, or None. A file that is named must exist."""
+    named = named or os.environ.get("ROLLBOOK_CONFIG")
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise Misconfigured(
+                f"there is no configuration file {path}",
+                code="bad_setting",
+                next_step="correct --config or ROLLBOOK_CONFIG",
+            )
+        return path
+    for path in (Path("rollbook.toml"), stack_directory() / "rollbook.toml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, *, config: str | None = None
+) -> LoadedSettings:
+    """Gather the settings: flag > environment > TOML file > default.
+
+    Raises `Misconfigured`, naming the setting and its origin, for an unknown name or a value of the
+    wrong kind.
+    """
+    path = find_config_file(config)
+    from_file = _read_toml(path) if path else {}
+    flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for spec in fields(Settings):
+        name, variable = spec.name, f"ROLLBOOK_{spec.name.upper()}"
+        origin = "default"
+        if name in flags:
+            value, origin = flags[name], "flag"
+        elif variable in os.environ:
+            value, origin = os.environ[variable], f"environment {variable}"
+        elif spec.metadata["secret"] and f"{variable}_FILE" in os.environ:
+            value, origin = _read_secret(os.environ[f"{variable}_FILE"], name), f"{variable}_FILE"
+        elif spec.metadata["secret"] and f"{name}_file" in from_file:
+            value, origin = _read_secret(from_file[f"{name}_file"], name), f"{name}_file in {path}"
+        elif name in from_file:
+            value, origin = from_file[name], str(path)
+        else:
+            value = spec.default
+        values[name], origins[name] = _convert(value, spec.default, name, origin), origin
+    return LoadedSettings(Settings(**values), origins, path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"cannot read {path}: {error}", code="bad_setting") from error
+    known = {spec.name for spec in fields(Settings)}
+    known |= {f"{spec.name}_file" for spec in fields(Settings) if spec.metadata["secret"]}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise Misconfigured(
+            f"{path} has an unknown setting {unknown[0]}",
+            code="bad_setting",
+            next_step="`rollbook config show` lists the settings there are",
+        )
+    return content
+
+
+def _read_secret(path: str, name: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(
+            f"cannot read the file for setting {name}: {error}", code="bad_setting"
+        ) from error
+
+
+def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
+    """Return `value` as the kind of its default; a number may come as text from the environment."""
+    kind = type(default)
+    try:
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise ValueError  # noqa: TRY301 - one place says what is wrong
+        return kind(value)
+    except (ValueError, TypeError) as error:
+        raise Misconfigured(
+            f"setting {name} from {origin} must be {'text' if kind is str else 'a number'}",
+            code="bad_setting",
+        ) from error

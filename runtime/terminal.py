@@ -1,0 +1,105 @@
+"""What commands print and how they end, in one place, so that every command keeps one contract.
+
+Results go to stdout: tables for people, one JSON object (or NDJSON for many) with `--json`.
+Everything else goes to stderr. Colours and progress bars appear on a terminal only. A
+`RollbookError` ends the command with the exit code of its class.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import click
+import orjson
+
+from schemas.errors import (
+    Fenced,
+    Misconfigured,
+    NotInTime,
+    Rejected,
+    RollbookError,
+    Unavailable,
+)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+EXIT_NOT_IN_TIME = 4
+EXIT_UNAVAILABLE = 5
+EXIT_INTERRUPTED = 130
+
+_EXITS: list[tuple[type[RollbookError], int]] = [
+    (Misconfigured, EXIT_USAGE),
+    (Rejected, EXIT_REFUSED),
+    (NotInTime, EXIT_NOT_IN_TIME),
+    (Unavailable, EXIT_UNAVAILABLE),
+    (Fenced, EXIT_FAILED),
+]
+
+
+def exit_code(error: RollbookError) -> int:
+    """Return the exit code that the class of `error` stands for; 1 for any other."""
+    return next((code for kind, code in _EXITS if isinstance(error, kind)), EXIT_FAILED)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json` to a command, passed as `as_json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line for many."
+    )(command)
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Print `record` as one line of JSON on stdout."""
+    click.echo(orjson.dumps(record, default=str))
+
+
+def print_fields(record: Mapping[str, Any]) -> None:
+    """Print one thing for people: a line per field, names aligned, absent fields left out."""
+    shown = {name: value for name, value in record.items() if value is not None}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        label = click.style(f"{name:<{width}}", dim=True)
+        click.echo(f"{label}  {printable(str(value))}")
+
+
+def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print many things for people: an aligned table, or tab-separated lines when piped."""
+    if not sys.stdout.isatty():
+        click.echo("\t".join(columns))
+        for row in rows:
+            click.echo("\t".join(printable(_cell(value)) for value in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(printable(_cell(value))) for value in row))
+    Console().print(table)
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped: stored text must not drive a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def say(message: str) -> None:
+    """Tell people something that is not a result: one line on stderr."""
+    click.echo(message, err=True)
+
+
+def print_error(error: RollbookError, *, as_json: bool) -> None:
+    """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do."""
+    if as_json:
+        body = {"code": error.code, "message": str(error), "next": error.next_step}
+        click.echo(orjson.dumps({"error": body}), err=True)
+        return
+    click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
+    if error.next_step:
+        click.echo(f"  next: {error.next_step}", err=True)

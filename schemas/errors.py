@@ -1,0 +1,66 @@
+"""The one tree of errors, because what matters about a failure is what to do next.
+
+Each class states the consequence. The part that catches it needs no table of causes: a `Rejected`
+is answered, an `Unavailable` is tried again, a `Poisoned` record is dead-lettered, a `Fenced`
+process stops, a `Misconfigured` one does not start.
+
+Messages never hold personal data: no e-mail, name or age. They name records by their coordinates
+and users by their id.
+"""
+
+
+class RollbookError(Exception):
+    """Something rollbook can explain.
+
+    `code` is stable and meant for programs; the message is one sentence for people; `next_step`
+    says what they can do about it.
+    """
+
+    default_code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, next_step: str = "") -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.next_step = next_step
+
+
+class Rejected(RollbookError):
+    """The command breaks a rule, or what was asked for does not exist: answer, never retry."""
+
+    default_code = "rejected"
+
+
+class NotInTime(RollbookError):
+    """The wait ended before the answer came; what became of the command is unknown."""
+
+    default_code = "not_in_time"
+
+
+class Unavailable(RollbookError):
+    """A server is away: back off and try again, losing nothing."""
+
+    default_code = "unavailable"
+
+
+class Poisoned(RollbookError):
+    """This record can never be read or applied: dead-letter it and go on."""
+
+    default_code = "poisoned"
+
+
+class Fenced(RollbookError):
+    """Another process owns this partition or identity: stop now, change nothing more."""
+
+    default_code = "fenced"
+
+
+class Misconfigured(RollbookError):
+    """Refuse to start; the message names the setting or the topic that is wrong."""
+
+    default_code = "misconfigured"
+
+
+class CheckFailed(RollbookError):
+    """An invariant does not hold: report it, change nothing."""
+
+    default_code = "check_failed"

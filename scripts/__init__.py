@@ -1,0 +1,1 @@
+"""Operations: the `rollbook` command, the local stack, the demo, verification and benchmarks."""

@@ -1,0 +1,101 @@
+"""The `rollbook` command: names every group and loads only the one that is called.
+
+Importing Kafka, PostgreSQL and Elasticsearch clients takes longer than printing a help page, so
+a group's module is imported when its name is on the command line; `--help` reads the one-line
+descriptions from the table here.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from runtime.terminal import EXIT_INTERRUPTED, EXIT_USAGE, exit_code, print_error
+from schemas.errors import RollbookError
+
+# name → (module:attribute, one line for `rollbook --help`)
+COMMANDS = {
+    "users": ("scripts.users:users", "Create, change, find and import users."),
+    "commands": ("producers.cli:commands", "See what became of a command."),
+    "events": ("projectors.cli:events", "Read the log of events."),
+    "handler": ("producers.cli:handler", "Run the command handler."),
+    "projector": ("projectors.cli:projector", "Run and inspect the read models' projectors."),
+    "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
+    "config": ("runtime.cli:config", "Show the settings and where they come from."),
+    "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
+    "up": ("scripts.stack.cli:up", "Start everything: servers, topics, handler, projectors."),
+    "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),
+    "status": ("scripts.stack.cli:status", "Show what runs and how far it has come."),
+    "demo": ("scripts.demo:demo", "Show the whole of rollbook on real servers."),
+    "verify": ("scripts.verify:verify", "Check the invariants over topics and read models."),
+    "bench": ("scripts.bench.cli:bench", "Measure ours, the peers and the bare limits."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when called: click's documented lazy-loading pattern."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the table: what is used most comes first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", help="TOML file of settings.")
+@click.version_option(package_name="rollbook", prog_name="rollbook")
+@click.pass_context
+def rollbook(context: click.Context, config: str | None) -> None:
+    """A user registry on a log: commands in, events on Kafka, read models out.
+
+    \b
+    Examples:
+      rollbook up                                  start everything locally
+      rollbook users create --email jane@example.com --name "Jane Doe" --age 34
+      rollbook users search jane
+      rollbook down
+
+    Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 refused,
+    4 not in time, 5 a server is unavailable, 130 interrupted.
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    context.obj = config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `rollbook` and exit with the code of the contract (docs: design, one contract)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; return its exit code instead of leaving the process."""
+    as_json = "--json" in arguments
+    try:
+        result: Any = rollbook.main(arguments, prog_name="rollbook", standalone_mode=False)
+    except RollbookError as error:
+        print_error(error, as_json=as_json)
+        return exit_code(error)
+    except click.ClickException as error:
+        if as_json:
+            message = error.format_message()
+            print_error(RollbookError(message, code="usage"), as_json=True)
+        else:
+            error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
