@@ -10,6 +10,7 @@ from a flag.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import Misconfigured
+from schemas.identity import SHARDS
 
 
 def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
@@ -75,7 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the setting."""
-        _require(1 <= self.partitions <= 4096, "partitions", "must be from 1 to 4096")
+        _require(1 <= self.partitions <= SHARDS, "partitions", f"must be from 1 to {SHARDS}")
         _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
         _require(
             1 <= self.min_insync_replicas <= self.replication_factor,
@@ -83,13 +85,10 @@ class Settings:
             "must be from 1 to replication_factor",
         )
         _require(
-            all(c.islower() or c.isdigit() or c == "-" for c in self.prefix)
-            and self.prefix[:1] != "-"
-            and len(self.prefix) <= 40,
+            re.fullmatch(r"([a-z0-9][a-z0-9-]{0,39})?", self.prefix) is not None,
             "prefix",
-            "must be at most 40 lower-case letters, digits and hyphens, not beginning with a hyphen",
+            "must be at most 40 lower-case letters, digits and hyphens, no hyphen first",
         )
-        _require(self.prefix.isascii(), "prefix", "must be ASCII")
         for name in (
             "transaction_timeout_seconds",
             "session_timeout_seconds",

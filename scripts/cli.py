@@ -1,11 +1,5 @@
-"""The `rollbook` command: names every group and loads only the one that is called.
+"""The `rollbook` command: names every group, and turns how a command ended into an exit code."""
 
-Importing Kafka, PostgreSQL and Elasticsearch clients takes longer than printing a help page, so
-a group's module is imported when its name is on the command line; `--help` reads the one-line
-descriptions from the table here.
-"""
-
-import importlib
 import sys
 from typing import Any
 
@@ -13,14 +7,18 @@ import click
 
 from runtime.terminal import EXIT_INTERRUPTED, EXIT_USAGE, exit_code, print_error
 from schemas.errors import RollbookError
+from scripts.lazy import LazyGroup
 
 # name → (module:attribute, one line for `rollbook --help`)
 COMMANDS = {
     "users": ("scripts.users:users", "Create, change, find and import users."),
-    "commands": ("producers.cli:commands", "See what became of a command."),
-    "events": ("projectors.cli:events", "Read the log of events."),
-    "handler": ("producers.cli:handler", "Run the command handler."),
-    "projector": ("projectors.cli:projector", "Run and inspect the read models' projectors."),
+    "commands": ("producers.users_cli:commands", "See what became of a command."),
+    "events": ("projectors.events_cli:events", "Read the log of events."),
+    "handler": ("producers.handler_cli:handler", "Run the command handler."),
+    "projector": (
+        "projectors.projector_cli:projector",
+        "Run and inspect the read models' projectors.",
+    ),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
@@ -33,28 +31,9 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when called: click's documented lazy-loading pattern."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of the table: what is used most comes first."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return the command, or None for an unknown name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--config", metavar="FILE", help="TOML file of settings.")
 @click.version_option(package_name="rollbook", prog_name="rollbook")
 @click.pass_context

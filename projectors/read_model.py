@@ -1,0 +1,64 @@
+"""What a read model is to the runner: a place that keeps data and its own position together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.records import UserEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a read model has come in one partition.
+
+    `topic_id` is Kafka's id of the topic: a topic that was created anew has another, and its
+    offsets mean something else. `last_seq` is the seq of the last event applied, 0 before any.
+    """
+
+    topic_id: str
+    next_offset: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A step of one partition's checkpoint; None before the first."""
+
+    before: Position | None
+    after: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events to apply, at most one a user (its last), and the steps they are."""
+
+    events: Sequence[UserEvent]
+    advances: Mapping[int, Advance]
+
+
+class ReadModel(Protocol):
+    """A read model that a projector can keep up to date."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: `projector run NAME`."""
+
+    def prepare(self) -> None:
+        """Create what is missing: tables or an index. Idempotent; safe from several processes."""
+
+    def checkpoint(self) -> dict[int, Position]:
+        """Return the position of each partition that was ever written."""
+
+    def write(self, batch: Batch) -> None:
+        """Apply the events and advance the checkpoint, so that they can never disagree.
+
+        Idempotent: an event at or below the version held changes nothing. Raises `Fenced` if a
+        checkpoint is not where `before` says (another process advanced it), `Unavailable` if the
+        store is away (nothing is lost by trying again), `Poisoned` if an event cannot be stored.
+        """
+
+    def reset(self) -> None:
+        """Remove all data and the checkpoint, as before the first `prepare`."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,79 @@
+"""The commands about the runtime itself: `rollbook topics` and `rollbook config`."""
+
+from dataclasses import fields
+
+import click
+
+from runtime.context import pass_settings
+from runtime.settings import Settings, load_settings
+from runtime.terminal import json_option, print_json, print_table, say
+
+
+@click.group()
+def topics() -> None:
+    """Create and check the Kafka topics and schemas."""
+
+
+@topics.command()
+@json_option
+@pass_settings
+def ensure(settings: Settings, *, as_json: bool) -> None:
+    """Create the topics and schemas that are missing; report what differs. Changes nothing else.
+
+    \b
+    Example:
+      rollbook topics ensure
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from runtime.registry import Registry
+    from runtime.topic_admin import ensure_topics
+
+    reports = ensure_topics(settings)
+    Registry(settings).ensure()
+    rows = []
+    for report in reports:
+        if as_json:
+            print_json(
+                {
+                    "topic": report.name,
+                    "partitions": report.partitions,
+                    "created": report.created,
+                    "drift": {
+                        option: {"wanted": wanted, "found": found}
+                        for option, (wanted, found) in report.drift.items()
+                    },
+                }
+            )
+        state = "created" if report.created else "drifted" if report.drift else "as defined"
+        rows.append((report.name, report.partitions, state, report.purpose))
+        for option, (wanted, found) in report.drift.items():
+            say(f"drift: {report.name} has {option}={found}, its definition says {wanted}")
+    if not as_json:
+        print_table(["topic", "partitions", "state", "purpose"], rows)
+
+
+@click.group()
+def config() -> None:
+    """Show the settings and where they come from."""
+
+
+@config.command()
+@json_option
+@click.pass_context
+def show(context: click.Context, *, as_json: bool) -> None:
+    """Show each setting, its value and its origin: flag, environment, file or default.
+
+    Set one with ROLLBOOK_NAME in the environment or `name = value` in the TOML file.
+    """
+    loaded = load_settings(config=context.find_root().obj)
+    rows = []
+    for spec in fields(Settings):
+        value = getattr(loaded.settings, spec.name)
+        if spec.metadata["secret"]:
+            value = "(set)" if value else ""
+        rows.append((spec.name, value, loaded.origins[spec.name], spec.metadata["explanation"]))
+    columns = ["setting", "value", "origin", "explanation"]
+    if as_json:
+        for row in rows:
+            print_json(dict(zip(columns, row, strict=True)))
+    else:
+        print_table(columns, rows)

@@ -1,0 +1,114 @@
+"""How a long-running process starts, waits and stops: logs, signals, back-off, one per instance."""
+
+import fcntl
+import logging
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from runtime.settings import Settings, state_home
+from schemas.errors import Misconfigured
+
+
+class StopSignal:
+    """Set by SIGTERM or SIGINT; a second signal of the same kind ends the process at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def install(self) -> "StopSignal":
+        """Catch the signals; only the main thread may."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        return self
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self._event.set()
+
+    def set(self) -> None:
+        """Ask the process to stop, as a signal would."""
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep at most `seconds`, waking at once when asked to stop; True if asked."""
+        return self._event.wait(seconds)
+
+
+class Backoff:
+    """Growing pauses with jitter, so that many processes do not come back in step."""
+
+    def __init__(self, first_seconds: float = 0.1, most_seconds: float = 10.0) -> None:
+        self._first_seconds = first_seconds
+        self._most_seconds = most_seconds
+        self._next_seconds = first_seconds
+
+    def next_seconds(self) -> float:
+        """Return how long to pause now: doubling, ± 20 %, never more than the most."""
+        seconds = self._next_seconds
+        self._next_seconds = min(2 * seconds, self._most_seconds)
+        return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
+
+    def reset(self) -> None:
+        """Begin again: the server answered."""
+        self._next_seconds = self._first_seconds
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return orjson.dumps(
+            {
+                "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+        ).decode()
+
+
+def start_logging(settings: Settings) -> None:
+    """Send logs of INFO and above to stderr, as text or one JSON object a line.
+
+    Nothing logged holds personal data: records are named by coordinates, users by id.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter()
+        if settings.log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # These tell of every request; what matters of them reaches our own errors.
+    for noisy in ("httpx", "httpx2", "elastic_transport.transport", "elastic_transport.node"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+@contextmanager
+def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
+    """Hold the lock file of `name` while within: two processes with one identity fence each other.
+
+    The lock goes with the process, however it ends. Raises `Misconfigured` if it is taken.
+    """
+    directory = Path(settings.state_directory) if settings.state_directory else state_home()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{settings.named(name)}.lock"
+    with path.open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(
+                f"{name} runs already on this machine: {path} is locked",
+                code="already_running",
+                next_step="stop the other one, or give this one another name",
+            ) from None
+        yield lock

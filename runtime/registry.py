@@ -1,0 +1,112 @@
+"""The schema registry: registers our schemas and answers which schema an id on the log means.
+
+Schemas are registered under their record's name (`rollbook.UserEvent`), not per topic: two topics
+hold the same record, and several prefixes on one cluster share one contract.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from runtime.settings import Settings
+from schemas.codec import RecordCodec, schema_text
+from schemas.errors import Misconfigured, Poisoned, Unavailable
+from schemas.topics import TOPICS
+
+COMPATIBILITY = "FULL_TRANSITIVE"
+_NOT_FOUND = 404
+_CONFLICT = 409
+_TIMEOUT_SECONDS = 10
+
+
+class Registry:
+    """Our schemas in the registry. `codec` registers on first use; ids are stable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = SchemaRegistryClient(
+            {"url": settings.registry_url, "timeout": _TIMEOUT_SECONDS, "max.retries": 1}
+        )
+
+    def ensure(self) -> dict[str, int]:
+        """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
+
+        Raises `Misconfigured` if the registry holds an incompatible schema of the same name, or
+        gives an id that it then answers with another schema.
+        """
+        ids = {}
+        for name in dict.fromkeys(topic.schema for topic in TOPICS):
+            subject = f"rollbook.{json.loads(schema_text(name))['name']}"
+            with self._available(subject):
+                ids[name] = self._client.register_schema(subject, Schema(schema_text(name), "AVRO"))
+                self._client.set_compatibility(subject, COMPATIBILITY)
+        return ids
+
+    def codec(self, name: str) -> RecordCodec[Any]:
+        """Return the codec of the schema file `name`, registering the schema if it is new."""
+        text = schema_text(name)
+        subject = f"rollbook.{json.loads(text)['name']}"
+        with self._available(subject):
+            schema_id = self._client.register_schema(subject, Schema(text, "AVRO"))
+            paired = self._client.get_schema(schema_id).schema_str or ""
+        if json.loads(paired).get("name") != json.loads(text)["name"]:
+            raise Misconfigured(
+                f"the registry answers id {schema_id} of {subject} with another schema",
+                code="registry_mismatch",
+                next_step="restore its storage: ids on the log must keep their meaning",
+            )
+        return RecordCodec(name, schema_id, self.schema_by_id)
+
+    def schema_by_id(self, schema_id: int) -> str:
+        """Return the text of schema `schema_id`.
+
+        Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, `Unavailable`
+        if it cannot be asked.
+        """
+        try:
+            with self._available(str(schema_id)):
+                schema = self._client.get_schema(schema_id)
+        except _UnknownSchemaError:
+            schema = None
+        if schema is None or schema.schema_type != "AVRO" or schema.schema_str is None:
+            raise Poisoned(
+                f"the registry knows no Avro schema with id {schema_id}", code="unknown_schema"
+            )
+        return schema.schema_str
+
+    @contextmanager
+    def _available(self, subject: str) -> Iterator[None]:
+        try:
+            yield
+        except SchemaRegistryError as error:
+            if error.http_status_code == _NOT_FOUND:
+                raise _UnknownSchemaError from error
+            if error.http_status_code == _CONFLICT:
+                raise Misconfigured(
+                    f"the registry holds an incompatible schema for {subject}",
+                    code="incompatible_schema",
+                    next_step="this rollbook is older or newer than the log; use the matching one",
+                ) from error
+            raise self._unavailable(error) from error
+        except OSError as error:
+            raise self._unavailable(error) from error
+        except Exception as error:
+            # The client raises the errors of its HTTP library, which it does not export.
+            if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "httpcore"}:
+                raise self._unavailable(error) from error
+            raise
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"the schema registry at {self._settings.registry_url} failed: {error}",
+            code="registry_unavailable",
+            next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+        )
+
+
+class _UnknownSchemaError(Exception):
+    """The registry answered 404."""

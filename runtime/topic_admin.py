@@ -1,0 +1,144 @@
+"""Creates the topics that are missing and reports where one differs from its definition."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.settings import Settings
+from schemas.errors import Misconfigured
+from schemas.topics import TOPICS, Topic
+
+
+@dataclass(slots=True)
+class TopicReport:
+    """What `ensure_topics` found of one topic; `drift` maps option → (wanted, found)."""
+
+    name: str
+    purpose: str
+    partitions: int
+    created: bool = False
+    drift: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def wanted_partitions(topic: Topic, settings: Settings) -> int:
+    """Return how many partitions `topic` has under `settings`."""
+    return 1 if topic.one_partition else settings.partitions
+
+
+def ensure_topics(
+    settings: Settings, overrides: Mapping[str, Mapping[str, str]] | None = None
+) -> list[TopicReport]:
+    """Create what is missing, change nothing that exists, report every difference. Idempotent.
+
+    `overrides` (topic → config) lets tests shorten segments. Raises `Misconfigured` if a topic has
+    another number of partitions: that number is fixed for life, because it places the users.
+    """
+    overrides = overrides or {}
+    with kafka_available(settings):
+        client = admin(settings)
+        existing = client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+        reports = []
+        for topic in TOPICS:
+            name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
+            found = len(existing[name].partitions) if name in existing else wanted
+            if found != wanted:
+                raise _other_partitions(name, found, wanted)
+            reports.append(TopicReport(name, topic.purpose, wanted, name not in existing))
+        configs = {
+            settings.named(topic.name): _config(topic, settings, overrides.get(topic.name, {}))
+            for topic in TOPICS
+        }
+        _create(client, settings, [r for r in reports if r.created], configs)
+        for report in reports:
+            if not report.created:
+                report.drift = _drift(client, report.name, configs[report.name])
+        return reports
+
+
+def check_topics(settings: Settings) -> dict[str, str]:
+    """Return topic name (without prefix) → Kafka's topic id, at the start of a process.
+
+    Raises `Misconfigured` if one is missing or has another number of partitions.
+    """
+    with kafka_available(settings):
+        names = {settings.named(topic.name): topic for topic in TOPICS}
+        futures = admin(settings).describe_topics(
+            TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
+        )
+        ids = {}
+        for name, topic in names.items():
+            try:
+                description = futures[name].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                raise Misconfigured(
+                    f"there is no topic {name}",
+                    code="missing_topic",
+                    next_step="`rollbook topics ensure` creates it",
+                ) from None
+            wanted = wanted_partitions(topic, settings)
+            if len(description.partitions) != wanted:
+                raise _other_partitions(name, len(description.partitions), wanted)
+            ids[topic.name] = str(description.topic_id)
+        return ids
+
+
+def _other_partitions(name: str, found: int, wanted: int) -> Misconfigured:
+    return Misconfigured(
+        f"topic {name} has {found} partitions, the setting partitions makes it {wanted}",
+        code="other_partitions",
+        next_step=f"set partitions to {found}: it is fixed for the life of a registry",
+    )
+
+
+def _config(topic: Topic, settings: Settings, overrides: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **topic.config,
+        "min.insync.replicas": str(settings.min_insync_replicas),
+        **overrides,
+    }
+
+
+def _create(
+    client: AdminClient,
+    settings: Settings,
+    missing: list[TopicReport],
+    configs: dict[str, dict[str, str]],
+) -> None:
+    if not missing:
+        return
+    new = [
+        NewTopic(
+            report.name,
+            num_partitions=report.partitions,
+            replication_factor=settings.replication_factor,
+            config=configs[report.name],
+        )
+        for report in missing
+    ]
+    for future in client.create_topics(new, operation_timeout=REQUEST_TIMEOUT_SECONDS).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            # Another process may ensure the same topics at the same moment.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def _drift(client: AdminClient, name: str, wanted: dict[str, str]) -> dict[str, tuple[str, str]]:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    found = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[
+        resource
+    ].result()
+    return {
+        option: (value, found[option].value)
+        for option, value in wanted.items()
+        if option in found and found[option].value != value
+    }

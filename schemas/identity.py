@@ -1,0 +1,67 @@
+"""Where a user lives and what a user is called: e-mail → shard → partition, and user ids.
+
+A user is placed by the e-mail it registers with, so that two creations with one address meet in one
+partition and uniqueness is exact. The shard is written into the user's id (the 12 `rand_a` bits of
+a UUIDv7, RFC 9562 §5.7), so that later commands find the partition from the id alone.
+"""
+
+from uuid import UUID
+from zlib import crc32
+
+from schemas.errors import Rejected
+
+SHARDS = 4096
+_RANDOM_BITS = 62
+
+
+def email_key(email: str) -> str:
+    """Return what uniqueness compares of a normalised address."""
+    return email.casefold()
+
+
+def email_shard(key: str) -> int:
+    """Return the shard, 0–4095, of an address's key."""
+    return crc32(key.encode()) & (SHARDS - 1)
+
+
+def partition_of(shard: int, partitions: int) -> int:
+    """Return the partition of `shard` among `partitions`: contiguous ranges of equal size."""
+    return shard * partitions >> 12
+
+
+def new_user_id(shard: int, unix_ms: int, random_bits: int) -> str:
+    """Return a UUIDv7 for a user of `shard`, born at `unix_ms`, from 62 random bits."""
+    high = (unix_ms & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | shard
+    low = 0x8000_0000_0000_0000 | (random_bits & ((1 << _RANDOM_BITS) - 1))
+    digits = f"{high:016x}{low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def user_shard(user_id: str) -> int:
+    """Return the shard written into a canonical user id (see `parse_user_id`)."""
+    return int(user_id[15:18], 16)
+
+
+def parse_user_id(text: str) -> str:
+    """Return `text` as a canonical user id, lower case with hyphens.
+
+    Raises `Rejected` with code `invalid_command` if it is no UUID.
+    """
+    try:
+        return str(UUID(text.strip()))
+    except (ValueError, AttributeError, TypeError):
+        raise Rejected(
+            "the user id is no UUID",
+            code="invalid_command",
+            next_step="`rollbook users search TEXT` finds a user's id",
+        ) from None
+
+
+def event_id(user_id: str, version: int) -> str:
+    """Return the id of the event that brings a user to `version`."""
+    return f"{user_id}:{version}"
+
+
+def history_key(user_id: str, version: int) -> str:
+    """Return the key of an event in `user-history`."""
+    return f"{user_id}:{version}"

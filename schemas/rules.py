@@ -1,0 +1,117 @@
+"""What the fields of a user may be.
+
+Checked at the edge for a quick answer and by the handler with authority: the same functions, so the
+two never disagree.
+
+Every function returns the value as it will be stored, or raises `Rejected` with code
+`invalid_command` and a sentence that does not repeat the value.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+from schemas.errors import Rejected
+
+NAME_MAX_CHARACTERS = 200
+AGE_MAX_YEARS = 150
+COMMAND_ID_MAX_CHARACTERS = 64
+TEEN_BELOW_YEARS = 20
+SENIOR_FROM_YEARS = 65
+_EMAIL_MAX_CHARACTERS = 254
+_COMMAND_ID = re.compile(r"[!-~]{1,64}")
+
+# Addresses of this shape are returned by email-validator unchanged; it takes 16 µs to say so, a
+# third of what a creation costs, and this 0.6 µs. A property test holds the two together.
+_PLAIN_EMAIL = re.compile(
+    r"[A-Za-z0-9_]{1,16}(?:[.+-]?[A-Za-z0-9_]{1,16}){0,2}@(?:[a-z0-9]{1,40}\.){1,3}([a-z]{2,20})"
+)
+
+# Control characters, lone surrogates, line and paragraph separators, and the bidirectional controls
+# that make text show what it does not say. Joiners (U+200C, U+200D) stay: Persian and Indic names
+# are spelled with them.
+_FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+_BIDI_CONTROLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _invalid(message: str, next_step: str = "") -> Rejected:
+    return Rejected(message, code="invalid_command", next_step=next_step)
+
+
+def clean_email(value: object) -> str:
+    """Return a valid address, normalised by email-validator (no DNS is asked)."""
+    if not isinstance(value, str):
+        raise _invalid("the e-mail address is missing or no text")
+    plain = _PLAIN_EMAIL.fullmatch(value)
+    if plain and plain[1] not in SPECIAL_USE_DOMAIN_NAMES:
+        return value
+    if len(value) > 2 * _EMAIL_MAX_CHARACTERS:
+        raise _invalid("the e-mail address is too long")
+    try:
+        email = validate_email(value.strip(), check_deliverability=False).normalized
+        email.encode()
+    except (EmailNotValidError, UnicodeError):
+        raise _invalid(
+            "the e-mail address is not valid", "give one like jane@example.com"
+        ) from None
+    return email
+
+
+def clean_name(value: object) -> str:
+    """Return the name trimmed and in NFC: 1–200 characters, none of them control characters."""
+    if not isinstance(value, str):
+        raise _invalid("the name is missing or no text")
+    if len(value) > 4 * NAME_MAX_CHARACTERS:
+        raise _invalid(f"the name is longer than {NAME_MAX_CHARACTERS} characters")
+    name = value.strip()
+    if not name:
+        raise _invalid("the name is empty")
+    if not (name.isascii() and name.isprintable()):
+        if any(unicodedata.category(c) in _FORBIDDEN_CATEGORIES for c in name):
+            raise _invalid("the name has control characters")
+        if not _BIDI_CONTROLS.isdisjoint(name):
+            raise _invalid("the name has control characters that change its direction")
+        name = unicodedata.normalize("NFC", name)
+    if len(name) > NAME_MAX_CHARACTERS:
+        raise _invalid(f"the name is longer than {NAME_MAX_CHARACTERS} characters")
+    return name
+
+
+def clean_age(value: object) -> int:
+    """Return the age in whole years, 0–150."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _invalid("the age is missing or no whole number")
+    if not 0 <= value <= AGE_MAX_YEARS:
+        raise _invalid(f"the age is not between 0 and {AGE_MAX_YEARS}")
+    return value
+
+
+def clean_command_id(value: object) -> str:
+    """Return a command id: 1–64 visible ASCII characters."""
+    if not isinstance(value, str) or not _COMMAND_ID.fullmatch(value):
+        raise _invalid(
+            f"the command id is not 1–{COMMAND_ID_MAX_CHARACTERS} visible ASCII characters",
+            "leave it out, or use a UUID",
+        )
+    return value
+
+
+def clean_version(value: object) -> int:
+    """Return an expected version: a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _invalid("the expected version is no whole number from 1")
+    return value
+
+
+def age_group(age: int) -> str:
+    """Return teen (below 20), adult (20–64) or senior (from 65)."""
+    if age < TEEN_BELOW_YEARS:
+        return "teen"
+    return "senior" if age >= SENIOR_FROM_YEARS else "adult"
+
+
+def to_datetime(unix_ms: int) -> datetime:
+    """Return milliseconds since the epoch as an aware UTC datetime, exactly."""
+    return datetime.fromtimestamp(unix_ms // 1000, UTC).replace(microsecond=unix_ms % 1000 * 1000)

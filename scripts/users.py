@@ -1,0 +1,21 @@
+"""`rollbook users`: one group of commands for people, though two sides answer it.
+
+Writing goes through `producers`, reading through `projectors`; neither imports the other, so the
+group is put together here. As in `scripts.cli`, a command is imported when it is called.
+"""
+
+from scripts.lazy import LazyGroup
+
+users = LazyGroup(
+    name="users",
+    help="Create, change, find and import users.",
+    table={
+        "create": ("producers.users_cli:create", "Create a user."),
+        "update": ("producers.users_cli:update", "Change a user's name or age."),
+        "import": ("producers.import_cli:import_users", "Create users from CSV or NDJSON."),
+        "get": ("projectors.users_cli:get", "Show one user."),
+        "list": ("projectors.users_cli:list_users", "List users by age."),
+        "summary": ("projectors.users_cli:summary", "Show totals, average age and age groups."),
+        "search": ("projectors.users_cli:search", "Find users by name or e-mail."),
+    },
+)
