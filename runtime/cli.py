@@ -63,7 +63,11 @@ def show(context: click.Context, *, as_json: bool) -> None:
     """Show each setting, its value and its origin: flag, environment, file or default.
 
     Set one with ROLLBOOK_NAME in the environment or `name = value` in the TOML file.
-    """
+
+    \b
+    Example:
+      rollbook config show
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
     loaded = load_settings(config=context.find_root().obj)
     rows = []
     for spec in fields(Settings):

@@ -6,15 +6,19 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import orjson
 
 from runtime.settings import Settings, state_home
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Unavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StopSignal:
@@ -66,14 +70,15 @@ class Backoff:
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return orjson.dumps(
-            {
-                "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-                "level": record.levelname.lower(),
-                "logger": record.name,
-                "message": record.getMessage(),
-            }
-        ).decode()
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
 
 
 def start_logging(settings: Settings) -> None:
@@ -112,3 +117,15 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
                 next_step="stop the other one, or give this one another name",
             ) from None
         yield lock
+
+
+def until_available(stop: StopSignal, step: Callable[[], T]) -> T | None:
+    """Return what `step` returns, trying again while a server is away; None if asked to stop."""
+    backoff = Backoff()
+    while not stop:
+        try:
+            return step()
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            stop.wait(backoff.next_seconds())
+    return None

@@ -9,6 +9,7 @@ A secret is read from its environment variable or from the file its `*_file` set
 from a flag.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -67,7 +68,7 @@ class Settings:
         86_400.0, "how long a handler remembers decided command ids"
     )
     outcomes_window_count: int = _setting(
-        100_000, "how many decided command ids a handler remembers, per partition"
+        20_000, "how many decided command ids a handler remembers, per partition"
     )
     batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
     dead_letters_in_a_row: int = _setting(
@@ -219,11 +220,22 @@ def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
     """Return `value` as the kind of its default; a number may come as text from the environment."""
     kind = type(default)
     try:
-        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-            raise ValueError  # noqa: TRY301 - one place says what is wrong
-        return kind(value)
-    except (ValueError, TypeError) as error:
+        return _as_kind(value, kind)
+    except (ValueError, TypeError, OverflowError) as error:
+        wanted = {str: "text", int: "a whole number", float: "a number"}[kind]
         raise Misconfigured(
-            f"setting {name} from {origin} must be {'text' if kind is str else 'a number'}",
+            f"setting {name} from {origin} must be {wanted}",
             code="bad_setting",
         ) from error
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise TypeError
+    # Half a partition must not be rounded away.
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError
+    converted = kind(value)
+    if kind is float and not math.isfinite(converted):
+        raise ValueError
+    return converted

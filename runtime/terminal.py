@@ -8,6 +8,7 @@ Everything else goes to stderr. Colours and progress bars appear on a terminal o
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from unicodedata import category
 
 import click
 import orjson
@@ -35,6 +36,9 @@ _EXITS: list[tuple[type[RollbookError], int]] = [
     (Unavailable, EXIT_UNAVAILABLE),
     (Fenced, EXIT_FAILED),
 ]
+
+
+_JOINERS = "\u200c\u200d"
 
 
 def exit_code(error: RollbookError) -> int:
@@ -81,8 +85,19 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped: stored text must not drive a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return `text` with control characters escaped: stored text must not drive a terminal.
+
+    Spaces of other scripts and joiners, which belong to names, stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in _JOINERS or category(c) == "Zs" else _escaped(c) for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _cell(value: Any) -> str:
@@ -97,7 +112,9 @@ def say(message: str) -> None:
 def print_error(error: RollbookError, *, as_json: bool) -> None:
     """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do."""
     if as_json:
-        body = {"code": error.code, "message": str(error), "next": error.next_step}
+        # A message may quote an argument that was no UTF-8.
+        message = str(error).encode(errors="backslashreplace").decode()
+        body = {"code": error.code, "message": message, "next": error.next_step}
         click.echo(orjson.dumps({"error": body}), err=True)
         return
     click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)

@@ -5,6 +5,7 @@ partition and uniqueness is exact. The shard is written into the user's id (the 
 a UUIDv7, RFC 9562 §5.7), so that later commands find the partition from the id alone.
 """
 
+import re
 from uuid import UUID
 from zlib import crc32
 
@@ -12,6 +13,7 @@ from schemas.errors import Rejected
 
 SHARDS = 4096
 _RANDOM_BITS = 62
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 
 def email_key(email: str) -> str:
@@ -42,19 +44,19 @@ def user_shard(user_id: str) -> int:
     return int(user_id[15:18], 16)
 
 
-def parse_user_id(text: str) -> str:
+def parse_user_id(text: object) -> str:
     """Return `text` as a canonical user id, lower case with hyphens.
 
     Raises `Rejected` with code `invalid_command` if it is no UUID.
     """
-    try:
-        return str(UUID(text.strip()))
-    except (ValueError, AttributeError, TypeError):
+    # `uuid.UUID` alone also takes braces, underscores, a leading 0x and digits of other scripts.
+    if not isinstance(text, str) or not _UUID.fullmatch(text.strip()):
         raise Rejected(
             "the user id is no UUID",
             code="invalid_command",
             next_step="`rollbook users search TEXT` finds a user's id",
-        ) from None
+        )
+    return str(UUID(text.strip()))
 
 
 def event_id(user_id: str, version: int) -> str:

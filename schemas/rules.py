@@ -21,6 +21,7 @@ COMMAND_ID_MAX_CHARACTERS = 64
 TEEN_BELOW_YEARS = 20
 SENIOR_FROM_YEARS = 65
 _EMAIL_MAX_CHARACTERS = 254
+_VERSION_MAX = 2**63 - 1
 _COMMAND_ID = re.compile(r"[!-~]{1,64}")
 
 # Addresses of this shape are returned by email-validator unchanged; it takes 16 µs to say so, a
@@ -99,8 +100,8 @@ def clean_command_id(value: object) -> str:
 
 
 def clean_version(value: object) -> int:
-    """Return an expected version: a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    """Return an expected version: a whole number from 1 that fits the record's 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _VERSION_MAX:
         raise _invalid("the expected version is no whole number from 1")
     return value
 

@@ -1,0 +1,228 @@
+"""The codec: everything ever shipped is read; nothing foreign gets through or leaks."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastavro import schemaless_reader
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import records
+from schemas.codec import RecordCodec, parse, schema_text
+from schemas.errors import Poisoned, Unavailable
+from schemas.topics import TOPICS
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = sorted({topic.schema for topic in TOPICS})
+VERSIONS = sorted(path.name for path in GOLDEN.iterdir())
+TYPES: dict[str, Any] = {
+    "user_command": records.UserCommand,
+    "user_event": records.UserEvent,
+    "command_outcome": records.CommandOutcome,
+    "dead_letter": records.DeadLetter,
+    "email_claim": records.EmailClaim,
+    "email_hop": records.EmailHop,
+}
+# Not the golden files' id, so that they are read as another writer's.
+OUR_ID = 1000
+SECRET = "jane.secret@example.com"
+
+
+def no_other_schema(schema_id: int) -> str:
+    raise Poisoned(f"the registry knows no Avro schema with id {schema_id}", code="unknown_schema")
+
+
+def codec(name: str = "user_event") -> RecordCodec[Any]:
+    return RecordCodec(name, OUR_ID, no_other_schema)
+
+
+def golden_record(version: str, name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((GOLDEN / version / f"{name}.json").read_text("utf-8"))
+    if isinstance(record.get("digest"), str):
+        record["digest"] = bytes.fromhex(record["digest"])
+    return record
+
+
+def secret_event() -> dict[str, Any]:
+    event = golden_record("v1", "user_event")
+    event["user"] |= {"email": SECRET, "email_key": SECRET, "name": SECRET}
+    return event
+
+
+def poisoned_code(reader: RecordCodec[Any], value: bytes | None) -> str:
+    with pytest.raises(Poisoned) as caught:
+        reader.decode(value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value.code
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_reads_every_schema_ever_shipped(version: str, name: str) -> None:
+    """A record written by any version shipped is read by today's code, field for field."""
+    shipped = (GOLDEN / version / f"{name}.avsc").read_text("utf-8")
+    reader: RecordCodec[Any] = RecordCodec(name, OUR_ID, lambda _id: shipped)
+    decoded = reader.decode((GOLDEN / version / f"{name}.bin").read_bytes())
+    expected = golden_record(version, name)
+    assert {field: decoded[field] for field in expected} == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_ever_shipped_reads_ours(version: str, name: str) -> None:
+    """Compatibility is full: a reader of any shipped version reads what we write today."""
+    ours = codec(name).encode(golden_record(version, name))
+    shipped = parse((GOLDEN / version / f"{name}.avsc").read_text("utf-8"))
+    writer: Any = parse(schema_text(name))
+    decoded: Any = schemaless_reader(BytesIO(ours[5:]), writer, shipped)
+    assert decoded == golden_record(version, name)
+
+
+def test_todays_schemas_are_among_the_golden_ones() -> None:
+    """A schema that changes needs a new golden version beside the old: none is ever edited."""
+    newest = GOLDEN / max(VERSIONS, key=lambda version: int(version[1:]))
+    for name in NAMES:
+        golden = (newest / f"{name}.avsc").read_text("utf-8")
+        assert json.loads(schema_text(name)) == json.loads(golden), (
+            f"{name}.avsc changed: add golden/v{int(newest.name[1:]) + 1}, keep {newest.name}"
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_typed_dicts_mirror_the_schemas(name: str) -> None:
+    """The types mypy checks have exactly the fields of the contract."""
+    schema = json.loads(schema_text(name))
+    assert [field["name"] for field in schema["fields"]] == list(TYPES[name].__annotations__)
+
+
+def test_nested_typed_dicts_mirror_the_schema() -> None:
+    """`User` and `FieldChange` have exactly the fields they have inside an event."""
+    fields = {field["name"]: field for field in json.loads(schema_text("user_event"))["fields"]}
+    user = fields["user"]["type"][1]["fields"]
+    change = fields["changes"]["type"]["items"]["fields"]
+    assert [field["name"] for field in user] == list(records.User.__annotations__)
+    assert [field["name"] for field in change] == list(records.FieldChange.__annotations__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_round_trip_changes_nothing(name: str) -> None:
+    """What was encoded comes back, in the Confluent wire format."""
+    record = golden_record("v1", name)
+    value = codec(name).encode(record)
+    assert value[:5] == b"\x00" + OUR_ID.to_bytes(4)
+    assert codec(name).decode(value) == record
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_truncation_at_every_length_is_poisoned(name: str) -> None:
+    """No prefix of a record passes for a record."""
+    value = codec(name).encode(golden_record("v1", name))
+    for length in range(len(value)):
+        expected = "wrong_magic" if length < 5 else "bad_avro"
+        assert poisoned_code(codec(name), value[:length]) == expected
+
+
+def test_bad_bytes_are_named() -> None:
+    """Each way of being wrong has its code, and no message repeats the payload."""
+    value = codec().encode(secret_event())
+    assert poisoned_code(codec(), None) == "no_value"
+    assert poisoned_code(codec(), b"") == "wrong_magic"
+    assert poisoned_code(codec(), b"\x01" + value[1:]) == "wrong_magic"
+    assert poisoned_code(codec(), SECRET.encode()) == "wrong_magic"
+    assert poisoned_code(codec(), b"\x00\x00\x00\x00\x07" + value[5:]) == "unknown_schema"
+    assert poisoned_code(codec(), value + b"\x00") == "trailing_bytes"
+    assert poisoned_code(codec(), value.replace(b"secret", b"secre\xff")) == "bad_avro"
+
+
+@pytest.mark.parametrize(
+    "length", [b"\x01", b"\x05", b"\xff" * 9 + b"\x01", b"\xfe" + b"\xff" * 8 + b"\x01"]
+)
+def test_a_text_of_impossible_length_is_poisoned(length: bytes) -> None:
+    """A negative or gigantic length neither reads the rest of the record nor takes the memory."""
+    reader = codec()
+    assert poisoned_code(reader, reader.encode(secret_event())[:5] + length + SECRET.encode()) == (
+        "bad_avro"
+    )
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        '"string"',
+        '["null", "string"]',
+        "no json",
+        "{}",
+        '{"type": "record", "name": "UserEvent", "namespace": "other", "fields": []}',
+        '{"type": "record", "name": "UserEvent", "fields": [{"name": "x", "type": "nothing"}]}',
+    ],
+)
+def test_a_strangers_schema_is_poisoned(foreign: str) -> None:
+    """Another record's schema, or none at all, never reads as ours and never crashes a reader."""
+    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, lambda _id: foreign)
+    assert poisoned_code(reader, b"\x00\x00\x00\x00\x07" + SECRET.encode()) == "wrong_schema"
+
+
+def test_a_namesakes_schema_without_our_fields_is_poisoned() -> None:
+    """A schema that cannot be resolved to ours poisons its records, not the reader."""
+    namesake = json.dumps(
+        {"type": "record", "name": "rollbook.UserEvent", "fields": [{"name": "x", "type": "long"}]}
+    )
+    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, lambda _id: namesake)
+    assert poisoned_code(reader, b"\x00\x00\x00\x00\x07\x02") == "bad_avro"
+
+
+def test_an_absent_registry_is_no_poison() -> None:
+    """A record whose schema cannot be asked for is tried again, never dropped."""
+
+    def absent(_id: int) -> str:
+        message = "the schema registry is away"
+        raise Unavailable(message)
+
+    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, absent)
+    with pytest.raises(Unavailable):
+        reader.decode(b"\x00\x00\x00\x00\x07\x02")
+
+
+def test_a_writers_schema_is_asked_for_once() -> None:
+    """The hot loop asks the registry once per schema id, not once per record."""
+    asked = []
+
+    def registry(schema_id: int) -> str:
+        asked.append(schema_id)
+        return schema_text("user_event")
+
+    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, registry)
+    value = b"\x00\x00\x00\x00\x07" + codec().encode(secret_event())[5:]
+    for _ in range(3):
+        assert reader.decode(value)["user"]["email"] == SECRET
+    assert asked == [7]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(payload=st.binary(max_size=200), framed=st.booleans())
+def test_random_bytes_raise_nothing_but_poisoned(name: str, payload: bytes, framed: bool) -> None:  # noqa: FBT001 - hypothesis fills it
+    """Whatever lies on the log, a reader sees a record or `Poisoned`."""
+    value = b"\x00" + OUR_ID.to_bytes(4) + payload if framed else payload
+    reader = codec(name)
+    try:
+        decoded = reader.decode(value)
+    except Poisoned:
+        return
+    assert set(decoded) == {field["name"] for field in json.loads(schema_text(name))["fields"]}
+
+
+@given(position=st.integers(5, 200), bit=st.integers(0, 7))
+def test_a_flipped_bit_raises_nothing_but_poisoned(position: int, bit: int) -> None:
+    """Damage inside a real record is read or poisoned, and its message stays silent."""
+    value = bytearray(codec().encode(secret_event()))
+    value[position % len(value)] ^= 1 << bit
+    message = ""
+    try:
+        codec().decode(bytes(value))
+    except Poisoned as poisoned:
+        message = str(poisoned)
+    assert SECRET not in message

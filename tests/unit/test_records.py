@@ -1,0 +1,42 @@
+"""The records' helpers."""
+
+from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, User, UserEvent, changes_of
+
+JANE: User = {
+    "email": "jane@example.com",
+    "email_key": "jane@example.com",
+    "name": "Jane",
+    "age": 34,
+    "created_at": 1,
+    "created_by": "c1",
+}
+
+
+def event(kind: str, user: User | None, changes: list[tuple[str, str, str]]) -> UserEvent:
+    return {
+        "event_id": "u:1",
+        "command_id": "c1",
+        "seq": 1,
+        "user_id": "u",
+        "version": 1,
+        "occurred_at": 1,
+        "type": kind,
+        "changes": [{"field": f, "before": b, "after": a} for f, b, a in changes],
+        "user": user,
+    }
+
+
+def test_a_creation_changes_every_field() -> None:
+    """A `UserCreated` stores no list, but readers see every field appear from nothing."""
+    assert changes_of(event(USER_CREATED, JANE, [])) == [
+        {"field": "email", "before": None, "after": "jane@example.com"},
+        {"field": "name", "before": None, "after": "Jane"},
+        {"field": "age", "before": None, "after": 34},
+    ]
+
+
+def test_other_events_say_what_they_store() -> None:
+    """An update lists its fields, a deletion what it lists: nothing is made up."""
+    updated = event(USER_UPDATED, JANE, [("name", "Jan", "Jane")])
+    assert changes_of(updated) == updated["changes"]
+    assert changes_of(event(USER_DELETED, None, [])) == []

@@ -1,0 +1,158 @@
+"""Settings: flag > environment > file > default, and what cannot work is refused by name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import Settings, find_config_file, load_settings, stack_directory
+from schemas.errors import Misconfigured
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("ROLLBOOK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Write:
+    def write(text: str) -> str:
+        path = tmp_path / "settings.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def refused(**flags: object) -> str:
+    with pytest.raises(Misconfigured) as caught:
+        load_settings(flags)
+    assert caught.value.code == "bad_setting"
+    return str(caught.value)
+
+
+def test_the_order_is_flag_environment_file_default(
+    toml: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each level overrides the next, and the origin of every value is told."""
+    file = toml('partitions = 2\nprefix = "file"\nbatch_commands = 5\n')
+    monkeypatch.setenv("ROLLBOOK_PARTITIONS", "3")
+    monkeypatch.setenv("ROLLBOOK_PREFIX", "env")
+    loaded = load_settings({"partitions": 4, "prefix": None}, config=file)
+    settings, origins = loaded.settings, loaded.origins
+    assert (settings.partitions, origins["partitions"]) == (4, "flag")
+    assert (settings.prefix, origins["prefix"]) == ("env", "environment ROLLBOOK_PREFIX")
+    assert (settings.batch_commands, origins["batch_commands"]) == (5, file)
+    assert origins["registry_url"] == "default"
+
+
+def test_a_secret_comes_from_a_file_or_the_environment(
+    toml: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`*_FILE` and `*_file` are read without their last newline; the variable itself wins."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret \n", encoding="utf-8")
+    file = toml(f'postgres_password_file = "{secret}"\n')
+    assert load_settings(config=file).settings.postgres_password == "s3cret "
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_PASSWORD_FILE", str(secret))
+    loaded = load_settings()
+    assert loaded.settings.postgres_password == "s3cret "
+    assert loaded.origins["postgres_password"] == "ROLLBOOK_POSTGRES_PASSWORD_FILE"
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_PASSWORD", "direct")
+    assert load_settings().settings.postgres_password == "direct"
+    monkeypatch.delenv("ROLLBOOK_POSTGRES_PASSWORD")
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_PASSWORD_FILE", str(tmp_path / "none"))
+    with pytest.raises(Misconfigured, match="postgres_password"):
+        load_settings()
+
+
+def test_the_file_is_the_named_the_local_or_the_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pasted command finds the stack's own file; a nearer one comes first; a named one exists."""
+    assert find_config_file() is None
+    stacks = tmp_path / "state" / "rollbook" / "stacks" / "default" / "rollbook.toml"
+    stacks.parent.mkdir(parents=True)
+    stacks.write_text("partitions = 1\n")
+    assert find_config_file() == stacks
+    Path("rollbook.toml").write_text("partitions = 2\n")
+    assert find_config_file() == Path("rollbook.toml")
+    monkeypatch.setenv("ROLLBOOK_CONFIG", str(stacks))
+    assert find_config_file() == stacks
+    with pytest.raises(Misconfigured, match="there is no configuration file"):
+        find_config_file("missing.toml")
+
+
+def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several stacks live side by side, and their parent folder can be moved."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
+    assert stack_directory() == tmp_path / "default"
+    monkeypatch.setenv("ROLLBOOK_STACK", "other")
+    assert stack_directory() == tmp_path / "other"
+    assert stack_directory("third") == tmp_path / "third"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("partitions", 0),
+        ("partitions", 4097),
+        ("partitions", 8.5),
+        ("partitions", True),
+        ("partitions", "many"),
+        ("partitions", ""),
+        ("partitions", float("inf")),
+        ("replication_factor", 0),
+        ("min_insync_replicas", 2),
+        ("prefix", "Upper"),
+        ("prefix", "-x"),
+        ("prefix", "a" * 41),
+        ("prefix", "a\n"),
+        ("prefix", 7),
+        ("transaction_timeout_seconds", 0),
+        ("transaction_timeout_seconds", "nan"),
+        ("session_timeout_seconds", "inf"),
+        ("outcomes_window_count", -1),
+        ("batch_commands", 0),
+        ("dead_letters_in_a_row", 0),
+        ("elasticsearch_replicas", -1),
+        ("log_format", "xml"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(name: str, value: object) -> None:
+    """The message names the setting, wherever the value came from."""
+    assert name in refused(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "text", ["partitions = ", "unknown = 1\n", "partitions = [1]\n", "log_format = 1\n", "\x00"]
+)
+def test_a_bad_file_is_refused(toml: Write, text: str) -> None:
+    """Broken TOML, an unknown name, a value of the wrong kind: before anything starts."""
+    with pytest.raises(Misconfigured) as caught:
+        load_settings(config=toml(text))
+    assert caught.value.code == "bad_setting"
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Foreign bytes in the file are a sentence, not a traceback."""
+    path = tmp_path / "bytes.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(Misconfigured):
+        load_settings(config=str(path))
+
+
+def test_every_setting_explains_itself() -> None:
+    """`rollbook config show` has a sentence for each, and secrets are marked."""
+    from dataclasses import fields
+
+    for spec in fields(Settings):
+        assert spec.metadata["explanation"]
+        assert spec.metadata["secret"] == spec.name.endswith("_password")

@@ -1,0 +1,126 @@
+"""The house style as failing checks, so that review can look at what matters."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "runtime", "producers", "projectors", "scripts")
+FILE_LINES = 300
+FUNCTION_LINES = 50
+FORBIDDEN_NAMES = re.compile(r"Manager|Helper|Base$|^Base(?![a-z])|[Uu]tils?$|[Hh]elpers?$")
+# A lock file must say where its packages come from; nothing else may.
+MAY_NAME_REGISTRIES = {"uv.lock"}
+MACHINE = re.compile(
+    r"(?<![\w.$}~-])/(?:work|root)/"  # where this was developed
+    r"|(?<![\w.$}~-])/home/(?!rollbook\b|user\b)\w+/"
+    # Split, so that this file does not name them either.
+    r"|pypi\.(?:org)|pythonhosted\.(?:org)|repo1?\.maven\.|maven\.(?:org)/|registry\.npm(?:js)"
+)
+
+
+def tracked() -> list[Path]:
+    """Return the files that git knows and that still exist."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False
+    ).stdout.decode()
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+MODULES = sorted(
+    path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")
+)
+
+
+def ids(path: Path) -> str:
+    """Name a test's case after the file."""
+    return str(path.relative_to(ROOT))
+
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
+    """Yield every function and class, and whether others may use it."""
+
+    def walk(node: ast.AST, *, public: bool) -> Iterator[tuple[Definition, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, Definition):
+                is_public = public and not child.name.startswith("_")
+                yield child, is_public
+                inner = is_public and isinstance(child, ast.ClassDef)
+                yield from walk(child, public=inner)
+            else:
+                yield from walk(child, public=public)
+
+    yield from walk(tree, public=True)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_a_module_says_why_it_exists(path: Path) -> None:
+    """Every module opens with a docstring, every public thing and every test has one."""
+    tree = ast.parse(path.read_text("utf-8"))
+    in_tests = path.is_relative_to(ROOT / "tests")
+    if tree.body and not in_tests:
+        assert ast.get_docstring(tree), "the module has no docstring"
+    for node, public in definitions(tree):
+        needed = node.name.startswith("test_") if in_tests else public
+        if needed:
+            assert ast.get_docstring(node), f"{node.name} (line {node.lineno}) has no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_files_and_functions_are_short(path: Path) -> None:
+    """A file is read in one sitting, a function on one screen."""
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= FILE_LINES
+    for node, _public in definitions(ast.parse(text)):
+        if not isinstance(node, ast.ClassDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_names_are_the_fields_terms(path: Path) -> None:
+    """Nothing is called a manager, a helper, a base or utils: such names say nothing."""
+    assert not FORBIDDEN_NAMES.search(path.stem)
+    assert not FORBIDDEN_NAMES.search(path.parent.name)
+    for node, _public in definitions(ast.parse(path.read_text("utf-8"))):
+        assert not FORBIDDEN_NAMES.search(node.name), node.name
+
+
+def test_the_checks_can_fail() -> None:
+    """Each pattern finds what it forbids, and lets through what merely resembles it."""
+    for name in ("UserManager", "BaseStore", "StoreBase", "utils", "test_helpers", "HelperBox"):
+        assert FORBIDDEN_NAMES.search(name), name
+    for name in ("Baseline", "database", "rebase", "Projector"):
+        assert not FORBIDDEN_NAMES.search(name), name
+    slash = "/"
+    for bad in (f"cd {slash}work/main", f'"{slash}root/.m2"', "https://pypi." + "org/simple"):
+        assert MACHINE.search(bad), bad
+    for good in ("framework/", "./work/x", "$HOME/work/x", f"{slash}home/rollbook/data"):
+        assert not MACHINE.search(good), good
+    tree = ast.parse("class A:\n  def b(self): ...\n  def _c(self): ...\ndef d():\n  def e(): ...")
+    assert {node.name for node, public in definitions(tree) if public} == {"A", "b", "d"}
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """What is committed works on any machine, through whatever registry it is set up for."""
+    found = []
+    for path in tracked():
+        if ids(path) in MAY_NAME_REGISTRIES:
+            continue
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{ids(path)}:{number}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if MACHINE.search(line)
+        ]
+    assert found == []
