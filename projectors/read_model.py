@@ -1,7 +1,7 @@
 """What a read model is to the runner: a place that keeps data and its own position together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.records import UserEvent
@@ -13,11 +13,14 @@ class Position:
 
     `topic_id` is Kafka's id of the topic: a topic that was created anew has another, and its
     offsets mean something else. `last_seq` is the seq of the last event applied, 0 before any.
+    `applied_at`, in milliseconds since the epoch, is when the read model came there: `checkpoint()`
+    fills it in for people to see; it is no part of the position, and nothing compares it.
     """
 
     topic_id: str
     next_offset: int
     last_seq: int
+    applied_at: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events to apply, at most one a user (its last), and the steps they are."""
+    """Events to apply, at most one a user (its last), and the steps they are.
+
+    There may be no events: the step past a record that was dead-lettered.
+    """
 
     events: Sequence[UserEvent]
     advances: Mapping[int, Advance]
@@ -47,7 +53,7 @@ class ReadModel(Protocol):
         """Create what is missing: tables or an index. Idempotent; safe from several processes."""
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written."""
+        """Return the position of each partition that was ever written; none before `prepare`."""
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint, so that they can never disagree.
@@ -58,7 +64,11 @@ class ReadModel(Protocol):
         """
 
     def reset(self) -> None:
-        """Remove all data and the checkpoint, as before the first `prepare`."""
+        """Remove all data and the checkpoint, as before the first event.
+
+        Safe while a projector runs: its next step is `Fenced`, it sees that it is behind where it
+        was, and begins again.
+        """
 
     def close(self) -> None:
         """Let go of connections."""
