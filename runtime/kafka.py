@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from runtime.settings import Settings
@@ -88,6 +88,15 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 def lone_consumer(settings: Settings, **options: Any) -> Consumer:
     """Return a consumer that is assigned by hand and belongs to no group's balance."""
     return Consumer(consumer_config(settings, settings.named("rollbook-reader")) | options)
+
+
+def arrived(consumer: Consumer, most: int, wait_seconds: float) -> list[Message]:
+    """Return what has arrived, at most `most` messages, waiting only for the first.
+
+    `Consumer.consume(n, timeout)` alone waits the whole timeout for the n-th.
+    """
+    first = consumer.poll(wait_seconds)
+    return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
 
 def producer(settings: Settings) -> Producer:

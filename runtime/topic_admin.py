@@ -68,7 +68,8 @@ def check_topics(settings: Settings) -> dict[str, str]:
     """
     with kafka_available(settings):
         names = {settings.named(topic.name): topic for topic in TOPICS}
-        futures = admin(settings).describe_topics(
+        client = admin(settings)  # held: its futures die with it
+        futures = client.describe_topics(
             TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
         )
         ids = {}

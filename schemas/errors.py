@@ -25,9 +25,23 @@ class RollbookError(Exception):
 
 
 class Rejected(RollbookError):
-    """The command breaks a rule, or what was asked for does not exist: answer, never retry."""
+    """The command breaks a rule, or what was asked for does not exist: answer, never retry.
+
+    `user_id` names another user the answer is about: the holder of an address that is taken.
+    """
 
     default_code = "rejected"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        next_step: str = "",
+        user_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, next_step=next_step)
+        self.user_id = user_id
 
 
 class NotInTime(RollbookError):

@@ -1,0 +1,42 @@
+"""`rollbook handler`: run the process that decides commands."""
+
+import click
+
+from runtime.context import pass_settings
+from runtime.settings import Settings
+
+
+@click.group()
+def handler() -> None:
+    """Run the command handler."""
+
+
+@handler.command()
+@click.option(
+    "--instance",
+    required=True,
+    metavar="ID",
+    help="Stable identity; every handler of a registry has its own.",
+)
+@pass_settings
+def run(settings: Settings, *, instance: str) -> None:
+    """Decide commands until stopped; several handlers share the partitions.
+
+    \b
+    Example:
+      rollbook handler run --instance a
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from producers.handler import CommandHandler
+    from runtime.process import StopSignal, only_instance, start_logging, until_available
+    from runtime.registry import Registry
+    from runtime.topic_admin import check_topics
+
+    start_logging(settings)
+    stop = StopSignal().install()
+    with only_instance(settings, f"handler-{instance}"):
+        until_available(stop, lambda: check_topics(settings))
+        made = until_available(
+            stop, lambda: CommandHandler(settings, Registry(settings), instance, stop)
+        )
+        if made is not None:
+            made.run()

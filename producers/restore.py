@@ -1,0 +1,153 @@
+"""Rebuilds the state of partitions from the log before their commands are decided.
+
+Everything is read read_committed up to the *high* watermark taken before: while a predecessor's
+transaction is open the last stable offset lies below records that may yet be committed, so reading
+to the watermark waits for that transaction to end, one way or the other.
+"""
+
+import logging
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from producers.state import OutcomeWindow, PartitionState
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, lone_consumer
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import Misconfigured, Poisoned
+from schemas.records import CommandOutcome, UserEvent
+from schemas.topics import EVENTS, OUTCOMES
+
+log = logging.getLogger(__name__)
+
+_STEP_MESSAGES = 10_000
+_STEP_SECONDS = 0.1
+# A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
+_OFFSETS_PER_OUTCOME = 2
+_SPARE_OFFSETS = 1_000
+
+
+class Restore:
+    """The restore of one partition, in steps that leave the caller's loop room for the others.
+
+    `step` until it returns the finished `PartitionState`; `close` when it is not wanted any more.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        events: RecordCodec[UserEvent],
+        outcomes: RecordCodec[CommandOutcome],
+    ) -> None:
+        self._partition = partition
+        self._events = events
+        self._outcomes = outcomes
+        self._events_topic = settings.named(EVENTS.name)
+        self._outcomes_topic = settings.named(OUTCOMES.name)
+        self._settings = settings
+        self._state = PartitionState(
+            OutcomeWindow(
+                settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
+            )
+        )
+        self._started = time.monotonic()
+        self._told = self._started
+        self._read = 0
+        self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+        self._ends = self._assign(self._consumer)
+
+    def _assign(self, consumer: Consumer) -> dict[str, int]:
+        """Assign both topics from where each must be read; return the ends still to reach."""
+        positions, ends = [], {}
+        for topic, start in (
+            (self._events_topic, self._first_event),
+            (self._outcomes_topic, self._first_outcome),
+        ):
+            low, end = consumer.get_watermark_offsets(
+                TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            if low < end:
+                positions.append(TopicPartition(topic, self._partition, start(low, end)))
+                ends[topic] = end
+        consumer.assign(positions)
+        return ends
+
+    def _first_event(self, low: int, _end: int) -> int:
+        return low
+
+    def _first_outcome(self, low: int, end: int) -> int:
+        most = _OFFSETS_PER_OUTCOME * self._settings.outcomes_window_count
+        return max(low, end - most - _SPARE_OFFSETS)
+
+    def step(self) -> PartitionState | None:
+        """Read on for at most about a tenth of a second; return the state once it is complete.
+
+        Raises `Misconfigured` if our own log cannot be read (deciding without it could give an
+        address to two users), KafkaException if the broker fails.
+        """
+        if self._ends:
+            for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
+                self._fold(message)
+            self._tell()
+        if self._ends:
+            return None
+        self._state.index_emails()
+        log.info(
+            "restored partition %d: %d users, %d records in %.1f s",
+            self._partition,
+            len(self._state.users),
+            self._read,
+            time.monotonic() - self._started,
+        )
+        return self._state
+
+    def _fold(self, message: Message) -> None:
+        topic, offset = message.topic() or "", message.offset() or 0
+        error = message.error()
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+                raise KafkaException(error)
+        else:
+            self._read += 1
+            try:
+                self._fold_record(topic, message.value())
+            except Poisoned as poisoned:
+                self._skip_foreign(topic, offset, poisoned)
+            offset += 1
+        if offset >= self._ends.get(topic, 0):
+            self._ends.pop(topic, None)
+
+    def _fold_record(self, topic: str, value: Any) -> None:
+        if topic == self._events_topic:
+            self._state.restore_event(self._events.decode(value))
+        else:
+            self._state.restore_outcome(self._outcomes.decode(value))
+
+    def _skip_foreign(self, topic: str, offset: int, poisoned: Poisoned) -> None:
+        """Pass over bytes that no handler wrote; stop if it may be the registry that is wrong.
+
+        A record in our wire format under a schema id that the registry answers with nothing, or
+        with another record's schema, may well be ours: deciding without it could give one address
+        to two users.
+        """
+        where = f"{topic} partition {self._partition} offset {offset}"
+        if poisoned.code in {"unknown_schema", "wrong_schema"}:
+            raise Misconfigured(
+                f"cannot restore: {where}: {poisoned}",
+                code="unreadable_log",
+                next_step="restore the registry's storage: ids on the log must keep their meaning",
+            ) from poisoned
+        log.warning("passing over a foreign record: %s: %s", where, poisoned)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told > 1:
+            self._told = now
+            rate = self._read / (now - self._started)
+            log.info("restoring partition %d: %d records, %d/s", self._partition, self._read, rate)
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        self._consumer.close()
