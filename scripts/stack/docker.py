@@ -1,0 +1,174 @@
+"""The same stack in containers: a thin shell around `docker compose` and docker-compose.yml."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.settings import stack_directory
+from schemas.errors import Misconfigured, Unavailable
+from scripts.stack.places import DEFAULT_PORTS, choose_ports, locked, remove, require_free
+from scripts.stack.record import (
+    ProcessStatus,
+    StackRecord,
+    Started,
+    password_file,
+    read_record,
+    write_private,
+    write_record,
+    write_settings,
+)
+
+COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
+SERVERS = ("kafka", "registry", "postgres", "elasticsearch", "kibana")
+# Ports that only native servers need: in containers these are not published.
+_INTERNAL = ("kafka-controller", "elasticsearch-transport")
+KIBANA_PORT = 15601
+
+
+def problem() -> str:
+    """Return what keeps Docker from being used here, or ''."""
+    if not shutil.which("docker"):
+        return "there is no docker command"
+    if _call(["docker", "compose", "version"]).returncode != 0:
+        return "docker has no compose plugin"
+    if _call(["docker", "info"]).returncode != 0:
+        return "no Docker engine answers"
+    if not COMPOSE_FILE.is_file():
+        return "docker-compose.yml is not beside this installation: use a clone of the repository"
+    return ""
+
+
+def require_docker() -> None:
+    """Raise `Misconfigured` if Docker cannot be used here."""
+    found = problem()
+    if found:
+        raise Misconfigured(
+            f"the Docker stack cannot be used: {found}",
+            code="no_docker",
+            next_step="start Docker (with its compose plugin), or use --native",
+        )
+
+
+class DockerStack:
+    """The stack called `name` as a compose project of its own."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.directory = stack_directory(name).absolute()
+        self.name = self.directory.name
+
+    def up(
+        self, *, ports: Mapping[str, int], free_ports: bool, whole_system: bool = False
+    ) -> Started:
+        """Bring up the servers, or with `whole_system` our services too, and wait until healthy.
+
+        Raises `Misconfigured` without Docker or with a taken port, `Unavailable` if compose fails.
+        """
+        require_docker()
+        began = time.monotonic()
+        with locked(self.directory / "lock"):
+            record = read_record(self.directory)
+            running = bool(record and self._containers())
+            if record and running:
+                chosen = record.ports
+            else:
+                published = {k: v for k, v in ports.items() if k != "kibana"}
+                chosen = choose_ports(published, free=free_ports)
+                chosen["kibana"] = ports.get("kibana", KIBANA_PORT)
+                require_free({k: v for k, v in chosen.items() if k not in _INTERNAL})
+            secret = password_file(self.directory)
+            if not secret.exists():
+                write_private(secret, secrets.token_urlsafe(24) + "\n")
+            write_record(self.directory, StackRecord("docker", chosen))
+            wanted = ["--build"] if whole_system else list(SERVERS)
+            self._compose("up", "--detach", "--wait", *wanted, show=True)
+            write_settings(self.directory, chosen)
+        return Started(chosen, running, list(SERVERS), time.monotonic() - began)
+
+    def down(self, *, wipe: bool = False) -> bool:
+        """Stop and remove the project's containers; with `wipe` its volumes and our folder too."""
+        require_docker()
+        with locked(self.directory / "lock"):
+            ran = bool(self._containers())
+            self._compose("down", *(["--volumes"] if wipe else []), show=True)
+            (self.directory / "rollbook.toml").unlink(missing_ok=True)
+            if wipe:
+                remove(self.directory)
+        return ran
+
+    def status(self) -> list[ProcessStatus]:
+        """Return every container of the project."""
+        require_docker()
+        record = read_record(self.directory)
+        ports = record.ports if record else {}
+        return [
+            ProcessStatus(
+                name=container["Service"],
+                kind="server" if container["Service"] in SERVERS else "service",
+                state=container["State"],
+                pid=None,
+                uptime_seconds=None,
+                port=ports.get(container["Service"]),
+                log=f"docker logs {container['Name']}",
+            )
+            for container in self._containers()
+        ]
+
+    def logs(self, server: str | None, *, follow: bool) -> None:
+        """Show the containers' logs."""
+        require_docker()
+        options = [
+            "--tail",
+            "200",
+            *(["--follow"] if follow else []),
+            *([server] if server else []),
+        ]
+        self._compose("logs", *options, show=True)
+
+    def _containers(self) -> list[dict[str, str]]:
+        output = self._compose("ps", "--all", "--format", "json")
+        return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+    def _compose(self, *arguments: str, show: bool = False) -> str:
+        command = ["docker", "compose", "-p", f"rollbook-{self.name}", "-f", str(COMPOSE_FILE)]
+        done = _call([*command, *arguments], environment=self._environment(), show=show)
+        if done.returncode != 0:
+            raise Unavailable(
+                f"docker compose {arguments[0]} failed: {(done.stderr or '').strip()[-1500:]}",
+                code="compose_failed",
+                next_step="`rollbook stack logs` shows what the containers say",
+            )
+        return done.stdout or ""
+
+    def _environment(self) -> dict[str, str]:
+        """Return the variables that docker-compose.yml reads, over our own environment."""
+        record = read_record(self.directory)
+        ports = record.ports if record else DEFAULT_PORTS
+        return {
+            **os.environ,
+            "ROLLBOOK_POSTGRES_PASSWORD_FILE": str(password_file(self.directory)),
+            "ROLLBOOK_UID": str(os.getuid()),
+            **{
+                f"ROLLBOOK_{name.upper()}_PORT": str(port)
+                for name, port in ports.items()
+                if name not in _INTERNAL
+            },
+        }
+
+
+def _call(
+    command: list[str], *, environment: Mapping[str, str] | None = None, show: bool = False
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=None if show else subprocess.PIPE,
+        stderr=None if show else subprocess.PIPE,
+        text=True,
+        check=False,
+        env=environment,
+    )

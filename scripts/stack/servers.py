@@ -1,0 +1,200 @@
+"""The four native servers: how they are made ready once, and how each is started.
+
+Every option that is not a server's default has its reason beside it, here and in server_files.
+"""
+
+import secrets
+import subprocess
+
+from schemas.errors import Unavailable
+from scripts.stack.places import HOST, give, make_directory
+from scripts.stack.record import write_private
+from scripts.stack.server_files import SERVERS, Site, configuration_files
+from scripts.stack.supervise import Program
+
+
+def prepare(site: Site) -> None:
+    """Write the servers' configuration, and make their data folders where there are none yet."""
+    make_directory(site.data, site.user)
+    make_directory(site.configuration, site.user)
+    for name in (*SERVERS, "elasticsearch/tmp", "registry/tmp"):
+        make_directory(site.data / name, site.user)
+    make_directory(site.configuration / "elasticsearch", site.user)
+    for path, text in configuration_files(site).items():
+        path.write_text(text, encoding="utf-8")
+        give(path, site.user)
+    if not site.password_file.exists():
+        write_private(site.password_file, secrets.token_urlsafe(24) + "\n")
+    _format_kafka(site)
+    _init_postgres(site)
+
+
+def programs(site: Site) -> list[Program]:
+    """Return how the supervisor starts each server."""
+    return [_kafka(site), _registry(site), _postgres(site), _elasticsearch(site)]
+
+
+def _java_classes(site: Site, *options: str) -> list[str]:
+    log4j = site.configuration / "kafka-log4j2.properties"
+    return [
+        str(site.java / "bin" / "java"),
+        "-XX:-UsePerfData",
+        *options,
+        f"-Dlog4j2.configurationFile={log4j}",
+        "-cp",
+        f"{site.programs.kafka}/*",
+    ]
+
+
+def _kafka(site: Site) -> Program:
+    heap = ("-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
+    properties = str(site.configuration / "kafka.properties")
+    return Program(
+        "kafka",
+        [*_java_classes(site, *heap), "kafka.Kafka", properties],
+        directory=site.data / "kafka",
+        priority=10,
+    )
+
+
+def _registry(site: Site) -> Program:
+    kafka = f"{HOST}:{site.ports['kafka']}"
+    options = [
+        "-XX:-UsePerfData",
+        "-Xms128m",
+        "-Xmx512m",
+        # It serves a few requests a minute: a quick start matters more than its best speed.
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-Djava.io.tmpdir={site.data / 'registry' / 'tmp'}",
+        f"-Dquarkus.http.host={HOST}",
+        f"-Dquarkus.http.port={site.ports['registry']}",
+        # Its default keeps schemas in memory: after a restart ids would be dealt anew.
+        "-Dapicurio.storage.kind=kafkasql",
+        f"-Dapicurio.kafkasql.bootstrap.servers={kafka}",
+        "-Dapicurio.kafkasql.topic=apicurio-journal",
+        "-Dapicurio.kafkasql.snapshots.topic=apicurio-snapshots",
+        "-Dapicurio.events.kafka.topic=apicurio-events",
+        # It waits this long, twice, for records that are not there: 10 s of each start by default.
+        "-Dapicurio.kafkasql.consumer.poll.timeout=1000",
+        # Each start would log a thousand lines of client settings, each request another line.
+        '-Dquarkus.log.category."org.apache.kafka".level=WARN',
+        "-Dquarkus.http.access-log.enabled=false",
+        f"-Dapicurio.storage.snapshot.location={site.data / 'registry' / 'tmp'}",
+        f"-Dapicurio.import.work-dir={site.data / 'registry' / 'tmp'}",
+    ]
+    return Program(
+        "registry",
+        [
+            str(site.java / "bin" / "java"),
+            *options,
+            "-jar",
+            str(site.programs.registry / "quarkus-run.jar"),
+        ],
+        directory=site.data / "registry",
+        priority=20,
+    )
+
+
+def _postgres(site: Site) -> Program:
+    settings = {
+        "port": site.ports["postgres"],
+        "listen_addresses": HOST,
+        # No Unix socket: its path may be too long, and loopback serves all.
+        "unix_socket_directories": "",
+        "shared_buffers": "256MB",
+        # The default 1 GB makes a rebuild write checkpoints all the time.
+        "max_wal_size": "4GB",
+        "max_connections": 200,
+        # DETAIL and statements carry rows, which is personal data: keep them out of the log.
+        "log_error_verbosity": "terse",
+        "log_min_error_statement": "panic",
+    }
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return Program(
+        "postgres",
+        [
+            str(site.programs.postgres / "bin" / "postgres"),
+            "-D",
+            str(site.data / "postgres" / "cluster"),
+            *options,
+        ],
+        directory=site.data / "postgres",
+        priority=20,
+        stop_signal="INT",  # a fast shutdown; TERM would wait for every client to leave
+    )
+
+
+def _elasticsearch(site: Site) -> Program:
+    return Program(
+        "elasticsearch",
+        [str(site.programs.elasticsearch / "bin" / "elasticsearch")],
+        directory=site.data / "elasticsearch",
+        priority=20,
+        environment={
+            "ES_JAVA_HOME": str(site.java),
+            "ES_PATH_CONF": str(site.configuration / "elasticsearch"),
+            "ES_TMPDIR": str(site.data / "elasticsearch" / "tmp"),
+            "CLI_JAVA_OPTS": "-XX:-UsePerfData",
+            "HOME": str(site.data / "elasticsearch"),
+        },
+    )
+
+
+def _format_kafka(site: Site) -> None:
+    log = site.data / "kafka" / "log"
+    if (log / "meta.properties").exists():
+        return
+    # 16 bytes as Kafka writes them; the tool takes a leading hyphen for an option.
+    name = "R" + secrets.token_urlsafe(16)[1:]
+    properties = str(site.configuration / "kafka.properties")
+    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", name, "--config", properties]
+    options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+    _run(site, "kafka-format", [*_java_classes(site, *options), *tool])
+
+
+def _init_postgres(site: Site) -> None:
+    cluster = site.data / "postgres" / "cluster"
+    if (cluster / "rollbook-initialised").exists():
+        return
+    # initdb reads the password as the servers' user, who may not read ours.
+    password = site.data / "postgres" / "password"
+    password.write_text(site.password_file.read_text(encoding="utf-8"), encoding="utf-8")
+    give(password, site.user)
+    try:
+        _run(
+            site,
+            "postgres-initdb",
+            [
+                str(site.programs.postgres / "bin" / "initdb"),
+                *("-D", str(cluster)),
+                *("--username", "rollbook", "--pwfile", str(password)),
+                *("--auth", "scram-sha-256", "--encoding", "UTF8"),
+                # PostgreSQL's own Unicode rules: the same on every system, and quick.
+                *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
+            ],
+        )
+    finally:
+        password.unlink()
+    (cluster / "rollbook-initialised").touch()
+
+
+def _run(site: Site, name: str, command: list[str]) -> None:
+    """Run a one-off `command` as the servers' user. Raises `Unavailable` with its output."""
+    user = site.user
+    done = subprocess.run(
+        command,
+        cwd=site.data,
+        capture_output=True,
+        text=True,
+        check=False,
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        extra_groups=[] if user else None,
+    )
+    log = site.logs / f"{name}.log"
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        lines = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
+        raise Unavailable(f"{name} failed; its log {log} ends with:\n{lines}", code="server_failed")
