@@ -1,0 +1,245 @@
+"""What became of a command: the answer as people and programs see it, and how to find it later.
+
+The handler answers every command in the partition of `user-outcomes` that has the command's own
+number, under the command's id as key, so an answer is found by keys alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from runtime.kafka import kafka_available, kafka_unavailable, lone_consumer
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import Misconfigured, NotInTime, Poisoned, Rejected
+from schemas.records import ACCEPTED, CommandOutcome
+from schemas.rules import clean_command_id
+from schemas.topics import COMMANDS, OUTCOMES
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+_AT_THE_END = -1
+_MESSAGES_A_STEP = 10_000
+_STEP_SECONDS = 0.1
+_HOUR_MS = 3_600_000
+_UUID_V7 = 7
+
+_NEXT_STEPS = {
+    "user_already_exists": "`rollbook users get {user_id}` shows who holds it",
+    "version_conflict": "`rollbook users get {user_id}` shows the current version",
+    "user_not_found": "`rollbook users search TEXT` finds a user's id",
+    "command_id_reused": "leave --command-id out, or use a new one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A command's answer; never personal data.
+
+    `token` (`partition:seq`) makes a query wait until its read model shows what the command did.
+    """
+
+    command_id: str
+    status: str
+    user_id: str | None
+    version: int | None
+    code: str | None
+    message: str | None
+    token: str | None
+    repeated: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether the command was accepted."""
+        return self.status == ACCEPTED
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return what an outcome prints."""
+        fields = asdict(self)
+        del fields["repeated"]
+        return fields
+
+    def rejection(self) -> Rejected:
+        """Return a rejected outcome as the error that ends a command."""
+        step = _NEXT_STEPS.get(self.code or "", "")
+        if "{" in step and self.user_id is None:
+            step = ""
+        return Rejected(
+            self.message or "the command was rejected",
+            code=self.code,
+            next_step=step.format(user_id=self.user_id),
+        )
+
+
+def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
+    """Return the record found in `partition` as an `Outcome`."""
+    seq = record["seq"]
+    return Outcome(
+        command_id=record["command_id"],
+        status=record["status"],
+        user_id=record["user_id"],
+        version=record["version"],
+        code=record["code"],
+        message=record["message"],
+        token=None if seq is None else f"{partition}:{seq}",
+        repeated=record["repeated"],
+    )
+
+
+def check_command_topics(consumer: Consumer, settings: Settings) -> None:
+    """Ask the brokers once whether commands can be sent and answered.
+
+    Raises `Unavailable` if none answers within 5 s, `Misconfigured` if a topic is missing or has
+    another number of partitions: a command must never land where its user does not live.
+    """
+    with kafka_available(settings):
+        found = consumer.list_topics(timeout=CONNECT_TIMEOUT_SECONDS).topics
+    for name in (settings.named(COMMANDS.name), settings.named(OUTCOMES.name)):
+        if name not in found:
+            raise Misconfigured(
+                f"there is no topic {name}",
+                code="missing_topic",
+                next_step="`rollbook topics ensure` creates it",
+            )
+        partitions = len(found[name].partitions)
+        if partitions != settings.partitions:
+            raise Misconfigured(
+                f"topic {name} has {partitions} partitions, the setting partitions makes it "
+                f"{settings.partitions}",
+                code="other_partitions",
+                next_step=f"set partitions to {partitions}: it is fixed for life",
+            )
+
+
+def follow_outcomes(consumer: Consumer, settings: Settings) -> dict[int, int]:
+    """Assign every partition of the outcomes from where it ends now; return number → offset.
+
+    All of them at once: a partition added later would wait for the fetch that is under way, up to
+    `fetch.wait.max.ms`. Raises `Unavailable`.
+    """
+    with kafka_available(settings):
+        ends = _positions(consumer, settings, OUTCOMES.name, _AT_THE_END)
+        consumer.assign(ends)
+    return {position.partition: position.offset for position in ends}
+
+
+def _positions(
+    consumer: Consumer, settings: Settings, topic: str, unix_ms: int
+) -> list[TopicPartition]:
+    """Return each partition's first offset at or after a time; -1 asks for the end."""
+    asked = [
+        TopicPartition(settings.named(topic), number, unix_ms)
+        for number in range(settings.partitions)
+    ]
+    found = consumer.offsets_for_times(asked, timeout=CONNECT_TIMEOUT_SECONDS)
+    for position in found:
+        if position.error is not None:
+            raise KafkaException(position.error)
+    return found
+
+
+def find_outcome(
+    settings: Settings, command_id: str, on_progress: Callable[[int], None] | None = None
+) -> Outcome:
+    """Return the first answer that `command_id` got; `on_progress` is given records read so far.
+
+    Raises `Rejected` (`invalid_command` for what is no command id, `command_not_found` if neither a
+    command nor an answer is on the log), `NotInTime` (`not_decided`) if the command stands there
+    undecided, `Unavailable`, `Misconfigured`.
+    """
+    key = clean_command_id(command_id).encode()
+    codec = Registry(settings).codec(OUTCOMES.schema)
+    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+    try:
+        check_command_topics(consumer, settings)
+        scan = _Scan(settings, consumer, key, on_progress)
+        for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
+            answers = _decoded(scan.matches(OUTCOMES.name, since_ms), codec)
+            if answers:
+                return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
+        if any(scan.matches(COMMANDS.name, 0)):
+            raise NotInTime(
+                f"command {command_id} was sent but is not decided yet",
+                code="not_decided",
+                next_step="is a handler running? `rollbook status`; then ask again",
+            )
+    finally:
+        consumer.close()
+    raise Rejected(
+        f"there is no command {command_id} on the log",
+        code="command_not_found",
+        next_step="it was never sent, or longer ago than the topics keep it (7 days)",
+    )
+
+
+def _decoded(
+    messages: Iterator[Message], codec: RecordCodec[CommandOutcome]
+) -> list[tuple[Outcome, int]]:
+    """Return answers with the time of each; foreign bytes under our key are no answer."""
+    answers = []
+    for message in messages:
+        with suppress(Poisoned):
+            record = codec.decode(message.value())
+            answers.append((outcome_of(record, message.partition() or 0), record["decided_at"]))
+    return answers
+
+
+def _sent_after_ms(command_id: str) -> int:
+    """Return a time before the command was sent: ids made by our client tell it, others do not."""
+    try:
+        parsed = UUID(command_id)
+    except ValueError:
+        return 0
+    # An hour covers clocks that disagree; if it does not, the whole log is read after all.
+    return max(0, (parsed.int >> 80) - _HOUR_MS) if parsed.version == _UUID_V7 else 0
+
+
+class _Scan:
+    """Looks for the records with one key, reading keys only, to the end of a topic."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        key: bytes,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._key = key
+        self._on_progress = on_progress
+        self._count = 0
+
+    def matches(self, topic: str, since_ms: int) -> Iterator[Message]:
+        """Yield what stands under the key in `topic` since a time. Raises `Unavailable`."""
+        with kafka_available(self._settings):
+            self._consumer.assign(_positions(self._consumer, self._settings, topic, since_ms))
+        unread, heard_at = set(range(self._settings.partitions)), time.monotonic()
+        while unread:
+            messages = self._consumer.consume(_MESSAGES_A_STEP, _STEP_SECONDS)
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    self._check(error)
+                    unread.discard(message.partition() or 0)
+                elif message.key() == self._key:
+                    yield message
+            self._tell(len(messages))
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > 2 * CONNECT_TIMEOUT_SECONDS:
+                self._check(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
+
+    def _check(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            raise kafka_unavailable(self._settings, KafkaException(error))
+
+    def _tell(self, count: int) -> None:
+        self._count += count
+        if self._on_progress and count:
+            self._on_progress(self._count)
