@@ -16,6 +16,6 @@ users = LazyGroup(
         "get": ("projectors.users_cli:get", "Show one user."),
         "list": ("projectors.users_cli:list_users", "List users by age."),
         "summary": ("projectors.users_cli:summary", "Show totals, average age and age groups."),
-        "search": ("projectors.users_cli:search", "Find users by name or e-mail."),
+        "search": ("projectors.search_cli:search", "Find users by name or e-mail."),
     },
 )

@@ -1,0 +1,182 @@
+"""Where the Elasticsearch read model stands: one document a partition, advanced by compare-and-set.
+
+A document's sequence number is the compare-and-set's hand: of two processes that both hold the old
+position, one write lands and the other is told of a conflict.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from elasticsearch import ApiError, Elasticsearch, TransportError
+
+from projectors.elasticsearch.client import elasticsearch_available, explain, unavailable
+from projectors.elasticsearch.mapping import CHECKPOINTS_ALIAS, USERS_INDEX
+from projectors.read_model import Advance, Position
+from runtime.settings import Settings
+from schemas.errors import Fenced
+
+NDJSON_HEADERS: Final = {"content-type": "application/x-ndjson", "accept": "application/json"}
+_CONFLICT = 409
+_NOT_FOUND = 404
+_OK = {200, 201}
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a checkpoint's document held when it was last seen; None where there was none."""
+
+    position: Position | None
+    seq_no: int | None
+    primary_term: int | None
+
+
+class Checkpoints:
+    """The checkpoints of one index of users, known by its uuid."""
+
+    def __init__(self, settings: Settings, client: Elasticsearch) -> None:
+        self._settings = settings
+        self._client = client
+        self._alias = settings.named(CHECKPOINTS_ALIAS)
+        self._index = settings.named(USERS_INDEX)
+        self._held: dict[int, _Held] = {}
+        # Steps whose answer was lost: they may or may not have been taken.
+        self._unsure: dict[int, Position] = {}
+
+    def read(self, index_uuid: str | None) -> dict[int, Position]:
+        """Return the positions of every partition, as they are now and not as a search sees them.
+
+        Those of an index with another uuid are left out: its data is gone.
+        """
+        self._look(range(self._settings.partitions), index_uuid)
+        return {p: held.position for p, held in self._held.items() if held.position is not None}
+
+    def check(self, advances: Mapping[int, Advance], index_uuid: str | None) -> dict[int, Advance]:
+        """Return the steps still to be taken; raise `Fenced` if one is not where it begins.
+
+        A step of ours whose answer was lost, and which turns out to be taken, is not to be taken.
+        """
+        known = self._held
+        # What we remember may be old: a partition can go to another process and come back.
+        self._look(
+            [p for p, a in advances.items() if p not in known or known[p].position != a.before],
+            index_uuid,
+        )
+        wanted = {}
+        for partition, advance in advances.items():
+            found = self._held[partition].position
+            if found == advance.before:
+                wanted[partition] = advance
+            elif found != self._unsure.get(partition) or found != advance.after:
+                del self._held[partition]
+                raise self._fenced(partition)
+        return wanted
+
+    def advance(self, advances: Mapping[int, Advance], index_uuid: str | None) -> None:
+        """Take the steps that `check` returned. Raises `Fenced` if another process was first."""
+        if not advances:
+            return
+        body = b"".join(self._lines(p, a.after, index_uuid) for p, a in advances.items())
+        held = {partition: self._held.pop(partition) for partition in advances}
+        self._unsure.update({partition: a.after for partition, a in advances.items()})
+        try:
+            answer = self._client.perform_request(
+                "POST",
+                f"/{self._alias}/_bulk",
+                params={"require_alias": "true"},
+                headers=NDJSON_HEADERS,
+                body=body,
+            )
+        except (ApiError, TransportError) as error:
+            raise explain(self._settings, error) from None
+        for (partition, advance), item in zip(advances.items(), answer.body["items"], strict=True):
+            self._taken(partition, advance, next(iter(item.values())), held[partition])
+
+    def remove(self) -> None:
+        """Remove the checkpoints of the index of users."""
+        lines = (
+            orjson.dumps({"delete": {"_id": self._id(p)}}) + b"\n"
+            for p in range(self._settings.partitions)
+        )
+        with elasticsearch_available(self._settings):
+            answer = self._client.perform_request(
+                "POST",
+                f"/{self._alias}/_bulk",
+                params={"require_alias": "true"},
+                headers=NDJSON_HEADERS,
+                body=b"".join(lines),
+            )
+        failed = {item["delete"]["status"] for item in answer.body["items"]} - {*_OK, _NOT_FOUND}
+        if failed:
+            raise unavailable(self._settings, f"removing checkpoints, status {failed.pop()}")
+        self._held.clear()
+        self._unsure.clear()
+
+    def _look(self, partitions: Iterable[int], index_uuid: str | None) -> None:
+        by_id = {self._id(partition): partition for partition in partitions}
+        if not by_id:
+            return
+        with elasticsearch_available(self._settings):
+            answer = self._client.mget(index=self._alias, ids=list(by_id), realtime=True)
+        for found in answer["docs"]:
+            self._held[by_id[found["_id"]]] = _held(found, index_uuid)
+
+    def _taken(
+        self, partition: int, advance: Advance, result: Mapping[str, Any], before: _Held
+    ) -> None:
+        status = result["status"]
+        if status in _OK:
+            del self._unsure[partition]
+            self._held[partition] = _Held(advance.after, result["_seq_no"], result["_primary_term"])
+            return
+        if status == _CONFLICT:
+            del self._unsure[partition]
+            raise self._fenced(partition)
+        if status == _NOT_FOUND:
+            raise Fenced(f"the checkpoints of {self._index} were removed", code="fenced")
+        self._held[partition] = before
+        raise unavailable(self._settings, f"a checkpoint was not written, status {status}")
+
+    def _lines(self, partition: int, position: Position, index_uuid: str | None) -> bytes:
+        held = self._held[partition]
+        if held.seq_no is None:
+            action: dict[str, Any] = {"create": {"_id": self._id(partition)}}
+        else:
+            action = {
+                "index": {
+                    "_id": self._id(partition),
+                    "if_seq_no": held.seq_no,
+                    "if_primary_term": held.primary_term,
+                }
+            }
+        content = {
+            "index": self._index,
+            "index_uuid": index_uuid,
+            "partition": partition,
+            "topic_id": position.topic_id,
+            "next_offset": position.next_offset,
+            "last_seq": position.last_seq,
+            "applied_at": time.time_ns() // 1_000_000,
+        }
+        return orjson.dumps(action) + b"\n" + orjson.dumps(content) + b"\n"
+
+    def _id(self, partition: int) -> str:
+        return f"{self._index}:{partition}"
+
+    def _fenced(self, partition: int) -> Fenced:
+        return Fenced(
+            f"another process advanced partition {partition} of {self._index}",
+            next_step="let that one go on; two projectors of one read model share a group",
+        )
+
+
+def _held(found: Mapping[str, Any], index_uuid: str | None) -> _Held:
+    if not found.get("found"):
+        return _Held(None, None, None)
+    content = found["_source"]
+    position = None
+    if content["index_uuid"] == index_uuid:
+        position = Position(content["topic_id"], content["next_offset"], content["last_seq"])
+    return _Held(position, found["_seq_no"], found["_primary_term"])
