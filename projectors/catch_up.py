@@ -1,0 +1,58 @@
+"""Says how far a replay has come: where it starts, how fast it goes, when it has caught up."""
+
+import logging
+import time
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_SECONDS = 5.0
+
+
+class CatchUp:
+    """Follows partitions from where they began to where the log ended then."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._targets: dict[int, int] = {}
+        self._events = 0
+        self._started = self._said = clock()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read to where the log ended when it began."""
+        return not self._targets
+
+    def begin(self, partition: int, start: int, end: int) -> None:
+        """Note that `partition` is read from offset `start`, and that the log ends before `end`."""
+        if not self._targets:
+            self._events, self._started = 0, self._clock()
+            self._said = self._started
+        if start < end:
+            log.info("replay: partition %d from %d to %d", partition, start, end)
+            self._targets[partition] = end
+
+    def forget(self, partition: int) -> None:
+        """Note that `partition` is no longer ours."""
+        self._targets.pop(partition, None)
+
+    def applied(self, events: int, reached: dict[int, int]) -> None:
+        """Note that `events` were applied, and the offset each partition has `reached`."""
+        if not self._targets:
+            return
+        self._events += events
+        for partition, offset in reached.items():
+            if offset >= self._targets.get(partition, offset + 1):
+                del self._targets[partition]
+        now = self._clock()
+        seconds = now - self._started
+        if not self._targets:
+            log.info("caught up in %.1f s (%d events)", seconds, self._events)
+        elif now - self._said >= PROGRESS_EVERY_SECONDS:
+            self._said = now
+            log.info(
+                "replay: %d events, %.0f/s, %d partitions to go",
+                self._events,
+                self._events / seconds,
+                len(self._targets),
+            )

@@ -1,0 +1,130 @@
+"""One connection to PostgreSQL, opened when it is needed, whose errors say what to do next."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from runtime.settings import Settings
+from schemas.errors import Misconfigured, Poisoned, RollbookError, Unavailable
+
+CONNECT_TIMEOUT_SECONDS = 5
+MISSING = "read_model_missing"
+
+# jit: statements here are short; compiling one would cost more than running it.
+_SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
+
+
+def schema_name(settings: Settings) -> str:
+    """Return the PostgreSQL schema that the read model lives in: one a prefix."""
+    return settings.named("rollbook").replace("-", "_")
+
+
+class Database:
+    """One connection in autocommit mode; after a failure the next use opens another.
+
+    `set_up` runs on every new connection, `options` are session settings of PostgreSQL
+    (`-c name=value`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        options: str = "",
+        set_up: Callable[[psycopg.Connection[Any]], object] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._options = f"{_SESSION_OPTIONS} {options}".strip()
+        self._set_up = set_up
+        self._connection: psycopg.Connection[Any] | None = None
+        self._schema = sql.Identifier(schema_name(settings))
+
+    def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
+        """Return `text` with `{schema}` and the other parts filled in, quoted."""
+        return sql.SQL(text).format(schema=self._schema, **parts)
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection.
+
+        Raises `Unavailable` (`postgres_unavailable`, or `read_model_missing` where there are no
+        tables), `Poisoned` (`postgres_refused`) for a value that PostgreSQL cannot store. No error
+        carries PostgreSQL's DETAIL or a value: they hold personal data.
+        """
+        try:
+            yield self._open()
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+                self.close()
+            raise self._explained(error) from None
+
+    def close(self) -> None:
+        """Let go of the connection; the next use opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            connection = psycopg.connect(
+                self._settings.postgres_url,
+                password=self._settings.postgres_password or None,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name="rollbook",
+                options=self._options,
+                # A server that vanished without a word is noticed in seconds, not in hours.
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=10_000,
+            )
+            try:
+                if self._set_up is not None:
+                    self._set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _explained(self, error: psycopg.Error) -> RollbookError:
+        if isinstance(error, _MISSING):
+            return Unavailable(
+                f"there is no PostgreSQL read model in schema {schema_name(self._settings)}",
+                code=MISSING,
+                next_step="`rollbook projector run postgres` (or `rollbook up`) builds it",
+            )
+        if isinstance(error, _REFUSED):
+            return Poisoned(f"PostgreSQL cannot store it: {_kind(error)}", code="postgres_refused")
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            reason = error.diag.message_primary or (str(error).splitlines() or [""])[0]
+            return Unavailable(
+                f"PostgreSQL at {self._address()} failed: {reason}",
+                code="postgres_unavailable",
+                next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+            )
+        if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+            return Misconfigured(
+                "setting postgres_url is no PostgreSQL address",
+                code="bad_setting",
+                next_step="correct it; `rollbook config show` tells where it comes from",
+            )
+        return RollbookError(f"PostgreSQL failed: {_kind(error)}", code="postgres_failed")
+
+    def _address(self) -> str:
+        parts = conninfo_to_dict(self._settings.postgres_url)
+        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
+
+
+_MISSING = (errors.UndefinedTable, errors.InvalidSchemaName)
+# Before OperationalError, which ProgramLimitExceeded (a text too long to be indexed) is a kind of.
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
+
+
+def _kind(error: psycopg.Error) -> str:
+    return " ".join(filter(None, (error.sqlstate, type(error).__name__)))

@@ -1,0 +1,193 @@
+"""Runs one read model: takes events from the log and has them applied. The same for all models.
+
+Several processes of one group share the partitions. The checkpoint is with the data and moves by
+compare-and-set, so a process that lost a partition without noticing changes nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from confluent_kafka import Message
+
+from projectors.applier import Applier
+from projectors.catch_up import CatchUp
+from projectors.dead_letters import DeadLetterWriter
+from projectors.intake import read_record
+from projectors.log_end import LogRange, log_ranges
+from projectors.read_model import Position, ReadModel
+from projectors.subscription import Subscription
+from runtime.process import Backoff, StopSignal
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topic_admin import check_topics
+from schemas.errors import Fenced, Misconfigured, Unavailable
+from schemas.topics import DEAD_LETTERS, EVENTS
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST_EVENTS = 10_000  # in one batch: past this neither store gets faster
+WAIT_SECONDS = 0.5
+# An idle projector looks this often whether its read model was reset.
+IDLE_CHECKS = 4
+
+
+class _InterruptedError(Exception):
+    """What is in hand is no longer ours, or the process was asked to stop: drop it."""
+
+
+class Runner:
+    """The loop around one read model; see `run`."""
+
+    def __init__(self, settings: Settings, model: ReadModel, stopping: StopSignal) -> None:
+        """Connect to nothing that could be away but the registry: raises `Unavailable`."""
+        registry = Registry(settings)
+        self._settings = settings
+        self._model = model
+        self._stopping = stopping
+        self._decode = registry.codec(EVENTS.schema).decode
+        self._letters = DeadLetterWriter(
+            settings,
+            registry.codec(DEAD_LETTERS.schema),
+            reader=f"projector:{model.name}",
+            topic=settings.named(EVENTS.name),
+        )
+        self._applier = Applier(
+            model,
+            self._letters.write,
+            most_poisoned_in_a_row=settings.dead_letters_in_a_row,
+            insist=self._insist,
+        )
+        self._log = Subscription(settings, EVENTS, f"rollbook-projector-{model.name}")
+        self._catch_up = CatchUp()
+        self._idle = 0
+
+    def run(self) -> None:
+        """Apply events until asked to stop.
+
+        Raises `Misconfigured` if the log is not the one that was read so far, `Fenced` if another
+        process is ahead in our partitions, `TooManyPoisoned`; and `Unavailable` only at the start.
+        """
+        try:
+            check_topics(self._settings)
+            self._model.prepare()
+            self._log.open()
+            log.info("projector %s started", self._model.name)
+            while not self._stopping:
+                self._run_once()
+        finally:
+            self._close()
+
+    def _run_once(self) -> None:
+        try:
+            if self._log.waiting:
+                self._insist(self._start_waiting)
+            messages = self._insist(lambda: self._log.take(MOST_EVENTS, WAIT_SECONDS))
+            self._drop_lost()
+            if messages:
+                self._idle = 0
+                self._apply(messages)
+            else:
+                self._on_idle()
+            self._catch_up.applied(len(messages), self._log.next)
+            self._log.commit()
+        except _InterruptedError:
+            self._log.restart()
+        except Fenced as fenced:
+            self._look_again(fenced)
+
+    def _apply(self, messages: list[Message]) -> None:
+        partitions, decode = self._settings.partitions, self._decode
+        records = self._insist(lambda: [read_record(m, decode, partitions) for m in messages])
+        self._applier.apply(records)
+
+    def _on_idle(self) -> None:
+        self._applier.settle()
+        self._idle += 1
+        if self._idle % IDLE_CHECKS == 0 and self._log.next:
+            found = self._insist(self._model.checkpoint)
+            if any(found.get(p) != held for p, held in self._applier.positions.items()):
+                raise Fenced("the checkpoint was moved by somebody else")
+
+    def _drop_lost(self) -> None:
+        """Forget what the last poll took away or wants looked at again."""
+        lost = self._applier.positions.keys() - self._log.next.keys()
+        self._applier.drop(lost)
+        for partition in lost:
+            self._catch_up.forget(partition)
+
+    def _start_waiting(self) -> None:
+        """Start partitions at the read model's checkpoint, or at the log's beginning."""
+        waiting = set(self._log.waiting)
+        topic_id = check_topics(self._settings)[EVENTS.name]
+        found = self._model.checkpoint()
+        ranges = log_ranges(self._settings, EVENTS, waiting)
+        starts = {}
+        for partition in sorted(waiting):
+            position, there = found.get(partition), ranges[partition]
+            self._refuse_other_log(partition, position, topic_id, there)
+            starts[partition] = position.next_offset if position else there.low
+            self._catch_up.begin(partition, starts[partition], there.end)
+        self._applier.begin(topic_id, {partition: found.get(partition) for partition in waiting})
+        self._log.start(starts)
+
+    def _refuse_other_log(
+        self, partition: int, position: Position | None, topic_id: str, there: LogRange
+    ) -> None:
+        if position is None:
+            return
+        topic = self._settings.named(EVENTS.name)
+        next_step = f"`rollbook projector reset {self._model.name}` replays the log that is there"
+        if position.topic_id != topic_id:
+            raise Misconfigured(
+                f"topic {topic} was created anew since {self._model.name} read it",
+                code="other_topic",
+                next_step=next_step,
+            )
+        if not there.low <= position.next_offset <= there.end:
+            raise Misconfigured(
+                f"{self._model.name} has read {topic} partition {partition} up to offset "
+                f"{position.next_offset}, but the log goes from {there.low} to {there.end}",
+                code="lost_log",
+                next_step=f"find out why the log was cut; then {next_step}",
+            )
+
+    def _look_again(self, fenced: Fenced) -> None:
+        """Begin again if the read model was reset; stop if another process is ahead of us."""
+        held = dict(self._applier.positions)
+        self._insist(self._model.prepare)
+        found = self._insist(self._model.checkpoint)
+        if any(p in found and _ahead(found[p], position) for p, position in held.items()):
+            raise fenced
+        log.warning("%s; beginning again at the checkpoint", fenced)
+        self._applier.drop(held)
+        self._log.restart()
+
+    def _insist(self, step: Callable[[], T]) -> T:
+        """Return what `step` returns, trying again while a server is away.
+
+        Raises `_InterruptedError` when asked to stop, or when a partition was taken away meanwhile.
+        """
+        backoff, revocations = Backoff(), self._log.revocations
+        while True:
+            try:
+                return step()
+            except Unavailable as error:
+                seconds = backoff.next_seconds()
+                log.warning("%s; trying again in %.1f s", error, seconds)
+                self._log.hold_still(seconds, self._stopping)
+            if self._stopping or self._log.revocations != revocations:
+                raise _InterruptedError
+
+    def _close(self) -> None:
+        self._log.close()
+        self._model.close()
+        log.info("projector %s stopped", self._model.name)
+
+
+def _ahead(found: Position, held: Position | None) -> bool:
+    return held is None or (
+        found.topic_id == held.topic_id and found.next_offset > held.next_offset
+    )

@@ -1,0 +1,97 @@
+"""How far each read model is behind the log, in events."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from projectors.log_end import LogEnd, read_log_end
+from projectors.read_model import Position
+from projectors.wiring import READ_MODELS
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import Unavailable
+from schemas.topics import EVENTS
+
+NEVER_RUN = "never run"
+CAUGHT_UP = "caught up"
+BEHIND = "behind"
+OTHER_TOPIC = "other topic"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One read model in one partition.
+
+    `position` and `end` are offsets; an idle log has transaction markers between the two. `lag` is
+    in events, None where it cannot be told. `applied_at` is in milliseconds since the epoch.
+    """
+
+    read_model: str
+    partition: int
+    state: str
+    position: int | None
+    end: int
+    lag: int | None
+    applied_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorsStatus:
+    """All partitions of the read models that answered, and why the others did not."""
+
+    partitions: list[PartitionStatus]
+    unavailable: dict[str, Unavailable]
+
+
+def read_status(settings: Settings) -> ProjectorsStatus:
+    """Return how far each read model is. Raises `Unavailable` if the log cannot be read."""
+    decode = Registry(settings).codec(EVENTS.schema).decode
+    # The read models first: what they then have applied is in the log that is read after.
+    checkpoints: dict[str, dict[int, Position]] = {}
+    unavailable = {}
+    for name, construct in READ_MODELS.items():
+        with closing(construct(settings)) as model:
+            try:
+                checkpoints[name] = model.checkpoint()
+            except Unavailable as error:
+                unavailable[name] = error
+    topic_id, ends = read_log_end(settings, decode)
+    return ProjectorsStatus(
+        [
+            status
+            for name, checkpoint in checkpoints.items()
+            for status in compare(name, checkpoint, topic_id, ends)
+        ],
+        unavailable,
+    )
+
+
+def compare(
+    name: str, checkpoint: Mapping[int, Position], topic_id: str, ends: Mapping[int, LogEnd]
+) -> list[PartitionStatus]:
+    """Return the status of one read model from its checkpoint and the ends of the log."""
+    statuses = []
+    for partition, end in sorted(ends.items()):
+        position = checkpoint.get(partition)
+        if position is None:
+            lag: int | None = end.last_seq
+            state = BEHIND if checkpoint else NEVER_RUN
+            if checkpoint and not lag:
+                state = CAUGHT_UP
+        elif position.topic_id != topic_id:
+            lag, state = None, OTHER_TOPIC
+        else:
+            lag = max(0, end.last_seq - position.last_seq)
+            state = BEHIND if lag else CAUGHT_UP
+        statuses.append(
+            PartitionStatus(
+                name,
+                partition,
+                state,
+                position.next_offset if position else None,
+                end.end,
+                lag,
+                position.applied_at if position else None,
+            )
+        )
+    return statuses

@@ -1,0 +1,154 @@
+"""`rollbook users get | list | summary`: questions to the PostgreSQL read model."""
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from projectors.postgres.queries import (
+    MOST_PER_PAGE,
+    UserPage,
+    UserQueries,
+    UserView,
+    parse_cursor,
+)
+from projectors.times import iso_time
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, print_fields, print_json, print_table, say
+from schemas.errors import Rejected
+from schemas.identity import parse_user_id
+from schemas.rules import AGE_MAX_YEARS
+
+_AGE = click.IntRange(0, AGE_MAX_YEARS)
+_PAGE_OF_ALL = 1000
+
+
+class _UserId(click.ParamType[str]):
+    name = "id"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        try:
+            return parse_user_id(value)
+        except Rejected as error:
+            raise click.BadParameter(f"{error}; {error.next_step}") from None
+
+
+class _Cursor(click.ParamType[str]):
+    name = "cursor"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        try:
+            parse_cursor(value)
+        except Rejected as error:
+            raise click.BadParameter(f"{error}; {error.next_step}") from None
+        return str(value)
+
+
+@click.command()
+@click.argument("user_id", metavar="ID", type=_UserId())
+@json_option
+@pass_settings
+def get(settings: Settings, user_id: str, *, as_json: bool) -> None:
+    """Show one user. Ends with 3 if there is none of that id.
+
+    \b
+    Example:
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    with closing(UserQueries(settings)) as queries:
+        user = _shown(queries.get_user(user_id))
+    (print_json if as_json else print_fields)(user)
+
+
+@click.command("list")
+@click.option("--min-age", type=_AGE, default=0, help="From this age.")
+@click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_PER_PAGE),
+    default=100,
+    show_default=True,
+    help="At most.",
+)
+@click.option("--after", type=_Cursor(), help="Go on after this cursor of an earlier list.")
+@click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
+@json_option
+@pass_settings
+def list_users(
+    settings: Settings,
+    *,
+    min_age: int,
+    max_age: int,
+    limit: int,
+    after: str | None,
+    show_all: bool,
+    as_json: bool,
+) -> None:
+    """List users by age, then id.
+
+    With --json every user has a `cursor`: `--after` takes that of the last one.
+
+    \b
+    Examples:
+      rollbook users list --min-age 20 --max-age 29
+      rollbook users list --all --json > users.ndjson
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if min_age > max_age:
+        raise click.UsageError("--min-age is more than --max-age")
+    with closing(UserQueries(settings)) as queries:
+        while True:
+            page = queries.get_users_by_age_range(
+                min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=after
+            )
+            _print_page(page, as_json=as_json)
+            after = page.next
+            if not show_all or after is None:
+                break
+    if after is not None:
+        say(f"there are more: --after {after}, or --all")
+
+
+def _print_page(page: UserPage, *, as_json: bool) -> None:
+    if as_json:
+        for user in page.users:
+            print_json(_shown(user) | {"cursor": user.cursor})
+        return
+    columns = ["user_id", "name", "email", "age", "group", "updated", "version"]
+    print_table(
+        columns,
+        (
+            (u.user_id, u.name, u.email, u.age, u.age_group, iso_time(u.updated_at), u.version)
+            for u in page.users
+        ),
+    )
+
+
+@click.command()
+@json_option
+@pass_settings
+def summary(settings: Settings, *, as_json: bool) -> None:
+    """Show how many users there are, their average age and age groups.
+
+    \b
+    Example:
+      rollbook users summary --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    with closing(UserQueries(settings)) as queries:
+        found = queries.get_user_summary()
+    shown = asdict(found)
+    shown["last_updated"] = iso_time(found.last_updated) if found.last_updated else None
+    if as_json:
+        print_json(shown)
+        return
+    groups = shown.pop("users_by_age_group")
+    shown["average_age"] = None if found.average_age is None else f"{found.average_age:.1f}"
+    print_fields({**shown, **groups})
+
+
+def _shown(user: UserView) -> dict[str, Any]:
+    return asdict(user) | {
+        "created_at": iso_time(user.created_at),
+        "updated_at": iso_time(user.updated_at),
+    }
