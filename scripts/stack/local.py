@@ -254,8 +254,7 @@ class LocalStack:
                 for name in waiting & states.keys():
                     state = states[name]
                     if state.pid is None or state.pid != pids[name]:
-                        what = f"died while starting (exit status {state.exit_status})"
-                        raise self._failure(name, what)
+                        raise self._failure(name, "died while starting")
                 if waiting and answers.seconds > timeout_seconds:
                     raise self._failure(min(waiting), f"did not answer in {timeout_seconds:g} s")
 

@@ -70,27 +70,15 @@ def elasticsearch_answers(url: str) -> bool:
 
 
 def postgres_answers(url: str, password_file: Path) -> bool:
-    """Make sure that our database exists, and say whether it answers a query."""
+    """Say whether our database answers a query."""
     import psycopg
-    from psycopg import errors
 
     password = password_file.read_text(encoding="utf-8").strip()
     try:
         with psycopg.connect(url, password=password, connect_timeout=_PATIENCE_SECONDS) as session:
             return session.execute("SELECT 1").fetchone() == (1,)
-    except errors.OperationalError as error:
-        # libpq gives no SQLSTATE for a refused connection; this one is the server's own sentence.
-        if 'database "rollbook" does not exist' in str(error):
-            _create_database(url, password)
+    except psycopg.OperationalError:
         return False
-
-
-def _create_database(url: str, password: str) -> None:
-    import psycopg
-
-    maintenance = url.rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(maintenance, password=password, autocommit=True) as session:
-        session.execute("CREATE DATABASE rollbook")
 
 
 def _get(url: str) -> object:

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 
 from schemas.errors import Unavailable
-from scripts.stack.places import HOST, give, make_directory
+from scripts.stack.places import HOST, give, make_directory, remove
 from scripts.stack.record import write_private
 from scripts.stack.server_files import SERVERS, Site, configuration_files
 from scripts.stack.supervise import Program
@@ -70,6 +70,9 @@ def _registry(site: Site) -> Program:
         f"-Djava.io.tmpdir={site.data / 'registry' / 'tmp'}",
         f"-Dquarkus.http.host={HOST}",
         f"-Dquarkus.http.port={site.ports['registry']}",
+        # Health and metrics, which nobody here asks for, would listen on port 9000 to the world.
+        f"-Dquarkus.management.host={HOST}",
+        "-Dquarkus.management.port=0",  # any free one
         # Its default keeps schemas in memory: after a restart ids would be dealt anew.
         "-Dapicurio.storage.kind=kafkasql",
         f"-Dapicurio.kafkasql.bootstrap.servers={kafka}",
@@ -158,6 +161,7 @@ def _init_postgres(site: Site) -> None:
     cluster = site.data / "postgres" / "cluster"
     if (cluster / "rollbook-initialised").exists():
         return
+    remove(cluster)  # what an interrupted start left: initdb wants an empty folder
     # initdb reads the password as the servers' user, who may not read ours.
     password = site.data / "postgres" / "password"
     password.write_text(site.password_file.read_text(encoding="utf-8"), encoding="utf-8")
@@ -175,17 +179,21 @@ def _init_postgres(site: Site) -> None:
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
             ],
         )
+        # Without a running server: one more start and stop would take longer.
+        single = [str(site.programs.postgres / "bin" / "postgres"), "--single", "-D", str(cluster)]
+        _run(site, "postgres-initdb", [*single, "postgres"], stdin="CREATE DATABASE rollbook\n")
     finally:
         password.unlink()
     (cluster / "rollbook-initialised").touch()
 
 
-def _run(site: Site, name: str, command: list[str]) -> None:
+def _run(site: Site, name: str, command: list[str], *, stdin: str = "") -> None:
     """Run a one-off `command` as the servers' user. Raises `Unavailable` with its output."""
     user = site.user
     done = subprocess.run(
         command,
         cwd=site.data,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -194,7 +202,8 @@ def _run(site: Site, name: str, command: list[str]) -> None:
         extra_groups=[] if user else None,
     )
     log = site.logs / f"{name}.log"
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    with log.open("a", encoding="utf-8") as file:
+        file.write(done.stdout + done.stderr)
     if done.returncode != 0:
         lines = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
         raise Unavailable(f"{name} failed; its log {log} ends with:\n{lines}", code="server_failed")

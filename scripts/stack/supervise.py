@@ -57,7 +57,6 @@ class ProgramState:
     state: str
     pid: int | None
     uptime_seconds: float | None
-    exit_status: int
 
 
 class Supervisor:
@@ -88,6 +87,9 @@ class Supervisor:
         """Start supervisord, detached from this terminal. Raises `Unavailable` if it cannot."""
         self._programs.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            # What went wrong before must not be taken for what goes wrong now.
+            log.replace(log.with_suffix(".log.1"))
         configuration = self._directory / "supervisord.conf"
         configuration.write_text(self._configuration(), encoding="utf-8")
         configuration.chmod(0o600)
@@ -256,7 +258,6 @@ def _state(info: dict[str, Any]) -> ProgramState:
         state=info["statename"].lower(),
         pid=info["pid"] or None,
         uptime_seconds=float(info["now"] - info["start"]) if running else None,
-        exit_status=info["exitstatus"],
     )
 
 
