@@ -26,7 +26,7 @@ COMMANDS = {
     "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),
     "status": ("scripts.stack.cli:status", "Show what runs and how far it has come."),
     "demo": ("scripts.demo:demo", "Show the whole of rollbook on real servers."),
-    "verify": ("scripts.verify:verify", "Check the invariants over topics and read models."),
+    "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
     "bench": ("scripts.bench.cli:bench", "Measure ours, the peers and the bare limits."),
 }
 

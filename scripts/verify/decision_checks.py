@@ -1,0 +1,253 @@
+"""Pure checks of what was decided: commands, outcomes and events must tell one story."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.records import ACCEPTED, REJECTED, CommandOutcome, DeadLetter
+from scripts.verify.findings import Check
+from scripts.verify.log_checks import NO_CUT, Entry, Fact
+
+
+class Command(NamedTuple):
+    """A command's place and id; the id is None where it cannot be read."""
+
+    offset: int
+    command_id: str | None
+
+
+@dataclass(slots=True)
+class Decided:
+    """One partition as it was read: what was asked, answered and done.
+
+    `committed` is the handler's offset before the reading, -1 for none; `cut` the last seq decided
+    by then, if the handler went on meanwhile. `oldest_*` tell what retention has removed.
+    """
+
+    partition: int
+    facts: Sequence[Fact]
+    outcomes: Sequence[CommandOutcome]
+    commands: Iterable[Command]
+    committed: int
+    commands_end: int
+    commands_begin: int = 0
+    outcomes_begin: int = 0
+    cut: int = NO_CUT
+
+
+@dataclass(slots=True)
+class DecisionChecks:
+    """Feed `partition` with each partition, `outcome_entry` with each record, `finish` once."""
+
+    window_commands: int
+    window_ms: int
+    offsets: Check = field(
+        default_factory=lambda: Check("the handler's offsets lie within the commands")
+    )
+    form: Check = field(
+        default_factory=lambda: Check("outcomes: each is keyed by its command and complete")
+    )
+    order: Check = field(
+        default_factory=lambda: Check("outcomes: first answers follow the order of the commands")
+    )
+    answered: Check = field(
+        default_factory=lambda: Check("every decided command has one outcome or a dead letter")
+    )
+    asked: Check = field(
+        default_factory=lambda: Check("every outcome answers a command that was asked")
+    )
+    effect: Check = field(
+        default_factory=lambda: Check("every acceptance made its one event, or changed nothing")
+    )
+    cause: Check = field(default_factory=lambda: Check("every event has its acceptance"))
+    once: Check = field(
+        default_factory=lambda: Check("no command id is accepted twice within the window")
+    )
+    letters: Check = field(default_factory=lambda: Check("dead letters", listing=True))
+    _open: list[tuple[int, int]] = field(default_factory=list)
+
+    def checks(self) -> list[Check]:
+        """Return all of them in the order they are shown."""
+        return [
+            *(self.offsets, self.answered, self.asked, self.form, self.order),
+            *(self.once, self.effect, self.cause, self.letters),
+        ]
+
+    def outcome_entry(self, entry: Entry) -> CommandOutcome | None:
+        """Check one outcome by itself; return it, None if it is not ours."""
+        outcome: CommandOutcome | None = entry.record
+        if outcome is None:
+            return None
+        self.form.looked_at += 1
+        accepted = outcome["status"] == ACCEPTED
+        if (
+            entry.key != outcome["command_id"]
+            or outcome["status"] not in {ACCEPTED, REJECTED}
+            or accepted != (outcome["code"] is None)
+            or outcome["seq"] is None
+            or (accepted and (outcome["user_id"] is None or outcome["version"] is None))
+        ):
+            self.form.report(f"user-outcomes {entry.where}")
+        return outcome
+
+    def partition(self, decided: Decided) -> None:
+        """Check one partition."""
+        self._check_offsets(decided)
+        self._check_order(decided)
+        self._check_answers(decided)
+        self._check_effects(decided)
+
+    def _check_offsets(self, decided: Decided) -> None:
+        self.offsets.looked_at += 1
+        where = f"partition {decided.partition}"
+        if decided.committed > decided.commands_end:
+            self.offsets.report(
+                f"{where}: offset {decided.committed} beyond the end {decided.commands_end}"
+            )
+        if decided.committed < 0 and decided.outcomes:
+            self.offsets.report(f"{where}: outcomes, but no offset")
+
+    def _check_order(self, decided: Decided) -> None:
+        last = -1
+        accepted: dict[str, CommandOutcome] = {}
+        for outcome in decided.outcomes:
+            if outcome["repeated"]:
+                continue
+            self.order.looked_at += 1
+            offset, command_id = outcome["command_offset"], outcome["command_id"]
+            where = f"partition {decided.partition} command {offset}"
+            if offset <= last:
+                self.order.report(f"{where} answered after {last}")
+            last = max(last, offset)
+            if outcome["status"] != ACCEPTED:
+                continue
+            self.once.looked_at += 1
+            first = accepted.get(command_id)
+            if first is not None and self._remembered(first, outcome):
+                self.once.report(f"{where} and {first['command_offset']}: id {command_id}")
+            accepted[command_id] = outcome
+
+    def _remembered(self, first: CommandOutcome, second: CommandOutcome) -> bool:
+        """Whether the handler still had to know of `first` when it decided `second`."""
+        return (
+            second["command_offset"] - first["command_offset"] < self.window_commands
+            and second["decided_at"] - first["decided_at"] <= self.window_ms
+        )
+
+    def _check_answers(self, decided: Decided) -> None:
+        """Pair commands and outcomes by their offset, as far as retention has left both."""
+        answers: dict[int, str] = {}
+        for outcome in decided.outcomes:
+            offset = outcome["command_offset"]
+            self.answered.looked_at += 1
+            if offset in answers:
+                self.answered.report(
+                    f"partition {decided.partition} command {offset} was answered twice"
+                )
+            answers[offset] = outcome["command_id"]
+        oldest = min(answers, default=decided.committed) if decided.outcomes_begin else 0
+        for command in decided.commands:
+            if command.offset < decided.committed:
+                self._check_command(decided.partition, command, answers, oldest)
+        for offset in answers:
+            self._check_unasked(decided, offset)
+
+    def _check_command(
+        self, partition: int, command: Command, answers: dict[int, str], oldest: int
+    ) -> None:
+        answer = answers.pop(command.offset, None)
+        self.asked.looked_at += 1
+        if answer is None:
+            if command.offset >= oldest:
+                self._open.append((partition, command.offset))
+        elif answer != command.command_id:
+            self.asked.report(
+                f"partition {partition} command {command.offset} has another's answer"
+            )
+
+    def _check_unasked(self, decided: Decided, offset: int) -> None:
+        """Judge an answer for which no decided command was read."""
+        where = f"partition {decided.partition}"
+        if decided.commands_begin <= offset < decided.committed:
+            self.asked.report(f"{where} has no command {offset}")
+        elif offset >= decided.committed and decided.cut == NO_CUT:
+            self.asked.report(
+                f"{where} command {offset} is answered beyond the committed offset "
+                f"{decided.committed}"
+            )
+
+    def _check_effects(self, decided: Decided) -> None:
+        """Walk events and acceptances side by side, both in the order of seq."""
+        versions: dict[str, int] = {}
+        facts = decided.facts
+        at = _begin(decided, versions)
+        for outcome in decided.outcomes:
+            seq = outcome["seq"] or 0
+            if outcome["repeated"] or seq > decided.cut:
+                continue
+            accepted = outcome["status"] == ACCEPTED
+            while at < len(facts) and facts[at].seq <= seq:
+                fact = facts[at]
+                if accepted and fact.seq == seq and fact.command_id == outcome["command_id"]:
+                    break
+                self._uncaused(decided, fact)
+                versions[fact.user_id] = fact.version
+                at += 1
+            if not accepted:
+                continue
+            self.effect.looked_at += 1
+            user_id, version = outcome["user_id"] or "", outcome["version"]
+            if at < len(facts) and facts[at].seq == seq:
+                versions[facts[at].user_id] = facts[at].version
+                self.cause.looked_at += 1
+                right = facts[at].user_id == user_id and facts[at].version == version
+                at += 1
+            else:
+                right = versions.get(user_id) == version
+            if not right:
+                self.effect.report(
+                    f"partition {decided.partition} command {outcome['command_offset']}: user "
+                    f"{user_id} version {version}"
+                )
+        for fact in facts[at:]:
+            if fact.seq <= decided.cut:
+                self._uncaused(decided, fact)
+
+    def _uncaused(self, decided: Decided, fact: Fact) -> None:
+        self.cause.looked_at += 1
+        self.cause.report(
+            f"partition {decided.partition} seq {fact.seq}: user {fact.user_id} "
+            f"version {fact.version}"
+        )
+
+    def finish(self, letters: Iterable[DeadLetter], commands_topic: str) -> None:
+        """List the dead letters, and judge the commands that only these can explain."""
+        dead = set()
+        for letter in letters:
+            self.letters.looked_at += 1
+            where = f"{letter['topic']} partition {letter['partition']} offset {letter['offset']}"
+            self.letters.report(f"{where}: {letter['error']} ({letter['reader']})")
+            if letter["topic"] == commands_topic and letter["reader"] == "handler":
+                dead.add((letter["partition"], letter["offset"]))
+        for partition, offset in self._open:
+            self.answered.looked_at += 1
+            if (partition, offset) not in dead:
+                self.answered.report(f"partition {partition} command {offset} was never answered")
+
+
+def _begin(decided: Decided, versions: dict[str, int]) -> int:
+    """Pass over the events whose outcomes retention has removed; return the first to explain."""
+    if not decided.outcomes_begin:
+        return 0
+    first = decided.outcomes[0] if decided.outcomes else None
+    at = 0
+    for fact in decided.facts:
+        explained = first is not None and (
+            fact.seq > (first["seq"] or 0)
+            or (fact.seq == first["seq"] and fact.command_id == first["command_id"])
+        )
+        if explained:
+            break
+        versions[fact.user_id] = fact.version
+        at += 1
+    return at

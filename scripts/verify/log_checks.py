@@ -1,0 +1,256 @@
+"""Pure checks of what was written: `user-history`, and `user-events` against it.
+
+One pass, a partition at a time. What is kept is proportional to the users, plus the ids of one
+partition's events; texts are kept as hashes.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from schemas.identity import email_shard, event_id, history_key, partition_of, user_shard
+from schemas.records import USER_CREATED, USER_ERASED, UserEvent
+from scripts.verify.findings import Check
+
+NO_CUT = 1 << 62
+
+
+class Entry(NamedTuple):
+    """A record as it stands on the log; `record` is None for a tombstone or foreign bytes."""
+
+    partition: int
+    offset: int
+    key: str | None
+    record: Any
+    problem: str = ""
+
+    @property
+    def where(self) -> str:
+        """Name the record by its coordinates."""
+        return f"partition {self.partition} offset {self.offset}"
+
+
+class Fact(NamedTuple):
+    """What the decisions are checked against: one event, without its state."""
+
+    seq: int
+    command_id: str
+    user_id: str
+    version: int
+
+
+class Last(NamedTuple):
+    """A user's last event; texts are hashes, `age` is None once the user is gone."""
+
+    seq: int
+    version: int
+    digest: int
+    erased: bool
+    email_key: int
+    email: int
+    name: int
+    age: int | None
+
+
+def last_of(event: UserEvent) -> Last:
+    """Return what is kept of a user after `event`."""
+    user = event["user"]
+    erased = event["type"] == USER_ERASED
+    digest = hash(repr(event))
+    if user is None:
+        return Last(event["seq"], event["version"], digest, erased, 0, 0, 0, None)
+    return Last(
+        event["seq"],
+        event["version"],
+        digest,
+        erased,
+        hash(user["email_key"]),
+        hash(user["email"]),
+        hash(user["name"]),
+        user["age"],
+    )
+
+
+class LogChecks:
+    """Feed `history` then `events` of each partition, `settle` it, and `finish` once."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self.seq = Check("history: seq is 1, 2, 3 … in every partition")
+        self.version = Check("history: each user's versions are 1, 2, 3 …")
+        self.time = Check("history: time never goes back within a partition")
+        self.place = Check("history and events: every record stands where its user's shard says")
+        self.key = Check("history and events: keys and event ids name their record")
+        self.moment = Check("at every moment one live user at most holds an address, per partition")
+        self.everywhere = Check("one live user at most holds an address, over all partitions")
+        self.same = Check("events: each user's last record equals the history's last")
+        self.order = Check("events: seq only grows, and nothing is a bare tombstone")
+        self.erased = Check("history: records removed belong to erased users", listing=True)
+        self.foreign = Check("records that are not ours", listing=True)
+        self.users: dict[str, Last] = {}
+        self._history: dict[str, Last] = {}
+        self._events: dict[str, Last] = {}
+        self._missing_versions: dict[str, int] = {}
+        self._missing_seqs: dict[int, list[tuple[int, int]]] = {}
+
+    def checks(self) -> list[Check]:
+        """Return all of them in the order they are shown."""
+        return [
+            *(self.seq, self.version, self.time, self.place, self.key, self.order, self.same),
+            *(self.moment, self.everywhere, self.erased, self.foreign),
+        ]
+
+    def history(self, partition: int, entries: Iterable[Entry]) -> list[Fact]:
+        """Fold the whole of one partition of `user-history`; return its events' ids."""
+        self._history = {}
+        facts: list[Fact] = []
+        holders: dict[int, str] = {}
+        last_seq = last_time = 0
+        for entry in entries:
+            event = self._readable(entry)
+            if event is None:
+                if entry.record is None and not entry.problem:
+                    self.erased.report(f"user-history {entry.where}")
+                continue
+            where = f"user-history {entry.where}"
+            self._check_seq(partition, last_seq, event["seq"], where)
+            self.time.looked_at += 1
+            if event["occurred_at"] < last_time:
+                self.time.report(where)
+            key = history_key(event["user_id"], event["version"])
+            self._check_place(event, partition, entry.key, key, where)
+            self._check_version(event, where)
+            self._check_holder(event, holders, where)
+            last_seq = max(last_seq, event["seq"])
+            last_time = max(last_time, event["occurred_at"])
+            self._history[event["user_id"]] = last_of(event)
+            facts.append(
+                Fact(event["seq"], event["command_id"], event["user_id"], event["version"])
+            )
+        return facts
+
+    def _readable(self, entry: Entry) -> UserEvent | None:
+        self.foreign.looked_at += 1
+        self.erased.looked_at += 1
+        if entry.problem:
+            self.foreign.report(f"{entry.where}: {entry.problem}")
+        event: UserEvent | None = entry.record
+        return event
+
+    def _check_seq(self, partition: int, last: int, seq: int, where: str) -> None:
+        self.seq.looked_at += 1
+        if seq <= last:
+            self.seq.report(f"{where}: seq {seq} after {last}")
+        elif seq > last + 1:
+            self._missing_seqs.setdefault(partition, []).append((last + 1, seq - 1))
+
+    def _check_version(self, event: UserEvent, where: str) -> None:
+        self.version.looked_at += 1
+        user_id, version = event["user_id"], event["version"]
+        last = self._history.get(user_id)
+        before = last.version if last else 0
+        if version <= before:
+            self.version.report(f"{where}: user {user_id} version {version} after {before}")
+        elif version > before + 1:
+            missing = self._missing_versions.get(user_id, 0) + version - before - 1
+            self._missing_versions[user_id] = missing
+
+    def _check_place(
+        self, event: UserEvent, partition: int, key: str | None, wanted_key: str, where: str
+    ) -> None:
+        self.place.looked_at += 1
+        shard = user_shard(event["user_id"])
+        if partition_of(shard, self._partitions) != partition:
+            self.place.report(f"{where}: user {event['user_id']}")
+        user = event["user"]
+        if event["type"] == USER_CREATED and user and email_shard(user["email_key"]) != shard:
+            self.place.report(f"{where}: user {event['user_id']} is not where its address says")
+        self.key.looked_at += 1
+        if key != wanted_key or event["event_id"] != event_id(event["user_id"], event["version"]):
+            self.key.report(where)
+
+    def _check_holder(self, event: UserEvent, holders: dict[int, str], where: str) -> None:
+        """Keep who holds which address in this partition, in the order of the log."""
+        self.moment.looked_at += 1
+        user_id, user = event["user_id"], event["user"]
+        before = self._history.get(user_id)
+        if before and before.age is not None and holders.get(before.email_key) == user_id:
+            del holders[before.email_key]
+        if user is not None:
+            holder = holders.setdefault(hash(user["email_key"]), user_id)
+            if holder != user_id:
+                self.moment.report(f"{where}: user {user_id} takes what user {holder} holds")
+
+    def events(self, partition: int, entries: Iterable[Entry]) -> None:
+        """Fold one partition of `user-events`, which compaction may have thinned out."""
+        self._events = {}
+        last_seq = 0
+        for entry in entries:
+            event = self._readable(entry)
+            where = f"user-events {entry.where}"
+            self.order.looked_at += 1
+            if event is None:
+                if not entry.problem:
+                    self.order.report(f"{where}: a bare tombstone")
+                continue
+            if event["seq"] <= last_seq:
+                self.order.report(f"{where}: seq {event['seq']} after {last_seq}")
+            last_seq = max(last_seq, event["seq"])
+            self._check_place(event, partition, entry.key, event["user_id"], where)
+            self._events[event["user_id"]] = last_of(event)
+        self.users.update(self._events)
+
+    def later(self, entries: Iterable[Entry]) -> None:
+        """Take over what `user-events` gained since, for comparing read models that have it."""
+        self.users.update(
+            (entry.record["user_id"], last_of(entry.record)) for entry in entries if entry.record
+        )
+
+    def last_seqs(self) -> dict[int, int]:
+        """Return partition → the greatest seq of `user-events` read so far."""
+        seqs: dict[int, int] = {}
+        for user_id, last in self.users.items():
+            home = partition_of(user_shard(user_id), self._partitions)
+            seqs[home] = max(seqs.get(home, 0), last.seq)
+        return seqs
+
+    def settle(self, partition: int, cut: int = NO_CUT) -> None:
+        """Compare the two topics of one partition, leaving out users who changed after seq `cut`.
+
+        With a handler at work the two are read at different moments; `cut` is what was decided
+        before the reading began.
+        """
+        for user_id in self._events.keys() | self._history.keys():
+            event, history = self._events.get(user_id), self._history.get(user_id)
+            if any(last is not None and last.seq > cut for last in (event, history)):
+                continue
+            self.same.looked_at += 1
+            if event is None or history is None:
+                missing = "user-events" if event is None else "user-history"
+                self.same.report(f"partition {partition}: user {user_id} is not in {missing}")
+            elif event.digest != history.digest:
+                self.same.report(
+                    f"partition {partition}: user {user_id} version {event.version} in "
+                    f"user-events, {history.version} in user-history"
+                )
+
+    def finish(self) -> None:
+        """Judge what needs the whole: gaps, which only erasure excuses, and shared addresses."""
+        excused: dict[int, int] = {}
+        for user_id, missing in self._missing_versions.items():
+            last = self.users.get(user_id)
+            if last and last.erased:
+                home = partition_of(user_shard(user_id), self._partitions)
+                excused[home] = excused.get(home, 0) + missing
+            else:
+                self.version.report(f"user {user_id} lacks {missing} of its versions")
+        for partition, gaps in self._missing_seqs.items():
+            if sum(last - first + 1 for first, last in gaps) > excused.get(partition, 0):
+                for first, last_missing in gaps:
+                    self.seq.report(f"partition {partition}: no seq {first}–{last_missing}")
+        holders: dict[int, str] = {}
+        for user_id, last in self.users.items():
+            if last.age is not None:
+                self.everywhere.looked_at += 1
+                holder = holders.setdefault(last.email_key, user_id)
+                if holder != user_id:
+                    self.everywhere.report(f"users {holder} and {user_id}")

@@ -1,0 +1,140 @@
+"""Reads topics whole, a partition at a time: the thin shell around the checks.
+
+Records are read committed up to the *high* watermark taken before. The last stable offset would
+under-read while a transaction is open, and a read_committed consumer's own watermarks are just
+that (seen with librdkafka 2.16), so a second consumer is asked for the ends.
+"""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    admin,
+    arrived,
+    kafka_available,
+    lone_consumer,
+)
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import NotInTime, Poisoned
+from schemas.topics import COMMANDS, TOPICS, Topic
+from scripts.verify.log_checks import Entry
+
+HANDLER_GROUP = "rollbook-handler"
+_STEP_MESSAGES = 10_000
+_STEP_SECONDS = 1.0
+# A transaction of a handler that died ends by itself after its timeout; then some for the broker.
+_SPARE_SECONDS = 30.0
+
+
+class Ends(NamedTuple):
+    """The first offset kept and the one after the last, open transactions included."""
+
+    begin: int
+    end: int
+
+
+class LogReader:
+    """Reads any of our topics; use it as a context. Raises `Unavailable` if Kafka is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        registry = Registry(settings)
+        self._codecs: dict[str, RecordCodec[Any]] = {
+            topic.name: registry.codec(topic.schema) for topic in TOPICS
+        }
+        self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+        self._asker = lone_consumer(settings, **{"isolation.level": "read_uncommitted"})
+        self._admin = admin(settings)
+        self._patience_seconds = settings.transaction_timeout_seconds + _SPARE_SECONDS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._consumer.close()
+        self._asker.close()
+
+    def ends(self, topic: Topic, partition: int) -> Ends:
+        """Return where a partition begins and ends now."""
+        tp = TopicPartition(self._settings.named(topic.name), partition)
+        with kafka_available(self._settings):
+            begin, end = self._asker.get_watermark_offsets(tp, timeout=REQUEST_TIMEOUT_SECONDS)
+        return Ends(begin, end)
+
+    def committed(self, partition: int) -> int:
+        """Return the handler's committed offset, -1 for none; waits for an open transaction."""
+        tp = TopicPartition(self._settings.named(COMMANDS.name), partition)
+        group = self._settings.named(HANDLER_GROUP)
+        with kafka_available(self._settings):
+            request = ConsumerGroupTopicPartitions(group, [tp])
+            answer = self._admin.list_consumer_group_offsets(
+                [request], require_stable=True, request_timeout=self._patience_seconds
+            )[group].result()
+        [found] = answer.topic_partitions
+        if found.error:
+            raise KafkaException(found.error)
+        return max(-1, int(found.offset))
+
+    def read(self, topic: Topic, partition: int, start: int | None = None) -> Iterator[Entry]:
+        """Yield the committed records from `start` (default: the first) to the end as of now.
+
+        Raises `NotInTime` if a transaction stays open for longer than it may.
+        """
+        begin, end = self.ends(topic, partition)
+        at = begin if start is None else max(begin, start)
+        if at >= end:
+            return
+        codec = self._codecs[topic.name]
+        tp = TopicPartition(self._settings.named(topic.name), partition, at)
+        deadline = time.monotonic() + self._patience_seconds
+        with kafka_available(self._settings):
+            self._consumer.assign([tp])
+            while at < end:
+                for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
+                    deadline = time.monotonic() + self._patience_seconds
+                    offset = message.offset() or 0
+                    if self._is_end(message.error()):
+                        at = max(at, offset)
+                    elif offset < end:
+                        at = offset + 1
+                        yield _entry(codec, message)
+                    else:
+                        at = end
+                if time.monotonic() > deadline:
+                    raise NotInTime(
+                        f"a transaction on {tp.topic} partition {partition} does not end",
+                        code="open_transaction",
+                    )
+            self._consumer.unassign()
+
+    def _is_end(self, error: KafkaError | None) -> bool:
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+            return True
+        raise KafkaException(error)
+
+
+def _entry(codec: RecordCodec[Any], message: Any) -> Entry:
+    key = message.key()
+    place = (message.partition(), message.offset())
+    name = None if key is None else bytes(key).decode("utf-8", "backslashreplace")
+    value = message.value()
+    if value is None:
+        return Entry(*place, name, None)
+    try:
+        return Entry(*place, name, codec.decode(value))
+    except Poisoned as poisoned:
+        return Entry(*place, name, None, poisoned.code)

@@ -1,0 +1,121 @@
+"""Reads the read models: the checkpoint first, so that the data is never older than it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from projectors.elasticsearch.client import connect, elasticsearch_available
+from projectors.elasticsearch.mapping import USERS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.writer import ElasticsearchUsers
+from projectors.postgres.database import Database
+from projectors.postgres.writer import PostgresUsers
+from projectors.read_model import Position
+from runtime.settings import Settings
+from scripts.verify.findings import Check
+from scripts.verify.store_checks import Stored, Summary, check_summary, check_visible, stored
+
+_PAGE = 5_000
+_FIELDS = ["user_id", "email", "name", "age", "age_group", "version", "gone"]
+
+_ROWS = """
+SELECT u.user_id::text AS user_id, u.version, v.email, v.name, v.age, v.age_group
+FROM {schema}.users u LEFT JOIN {schema}.user_views v ON v.id = u.user_id"""
+_SUMMARY = "SELECT total_users, average_age, users_by_age_group FROM {schema}.user_summary"
+_VISIBLE = "SELECT count(*) FROM {schema}.user_views"
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What a read model held, and the checks that need nothing but itself."""
+
+    positions: dict[int, Position]
+    held: dict[str, Stored]
+    checks: list[Check] = field(default_factory=list)
+
+
+def postgres_positions(settings: Settings) -> dict[int, Position]:
+    """Return the checkpoint of the PostgreSQL read model; empty if there is none."""
+    model = PostgresUsers(settings)
+    try:
+        return model.checkpoint()
+    finally:
+        model.close()
+
+
+def elasticsearch_positions(settings: Settings) -> dict[int, Position]:
+    """Return the checkpoint of the Elasticsearch read model; empty if there is none."""
+    model = ElasticsearchUsers(settings)
+    try:
+        return model.checkpoint()
+    finally:
+        model.close()
+
+
+def read_postgres(settings: Settings) -> Snapshot:
+    """Return every user, with the summary of the same moment checked."""
+    positions = postgres_positions(settings)
+    database = Database(settings)
+    try:
+        with database.session() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            held = {}
+            with connection.cursor("verify") as cursor:
+                cursor.itersize = _PAGE
+                cursor.execute(database.statement(_ROWS))
+                for user_id, version, email, name, age, group in cursor:
+                    row = {"version": version, "email": email, "name": name, "age": age}
+                    held[user_id] = stored(row | {"age_group": group})
+            total, average, groups = connection.execute(
+                database.statement(_SUMMARY)
+            ).fetchone() or (
+                *(0, None),
+                {},
+            )
+            [visible] = connection.execute(database.statement(_VISIBLE)).fetchone() or (0,)
+    finally:
+        database.close()
+    summary = Summary(total, None if average is None else float(average), groups)
+    return Snapshot(
+        positions,
+        held,
+        [check_summary(summary, held.values()), check_visible("postgres", visible, held.values())],
+    )
+
+
+def read_elasticsearch(settings: Settings) -> Snapshot:
+    """Return every document of one point in time, markers included."""
+    positions = elasticsearch_positions(settings)
+    index, alias = settings.named(USERS_INDEX), settings.named(USERS_ALIAS)
+    client = connect(settings)
+    held = {}
+    try:
+        with elasticsearch_available(settings):
+            client.indices.refresh(index=index)
+            point = client.open_point_in_time(index=index, keep_alive="5m")["id"]
+            after = None
+            while True:
+                answer = client.search(
+                    pit={"id": point, "keep_alive": "5m"},
+                    size=_PAGE,
+                    sort=[{"_shard_doc": "asc"}],
+                    search_after=after,
+                    source_includes=_FIELDS,
+                    track_total_hits=False,
+                )
+                hits = answer["hits"]["hits"]
+                if not hits:
+                    break
+                held.update({hit["_id"]: stored(hit["_source"]) for hit in hits})
+                after, point = hits[-1]["sort"], answer["pit_id"]
+            client.close_point_in_time(id=point)
+            visible = client.count(index=alias)["count"]
+    finally:
+        client.close()
+    return Snapshot(positions, held, [check_visible("elasticsearch", visible, held.values())])
+
+
+MODELS: dict[
+    str, tuple[Callable[[Settings], dict[int, Position]], Callable[[Settings], Snapshot]]
+] = {
+    "postgres": (postgres_positions, read_postgres),
+    "elasticsearch": (elasticsearch_positions, read_elasticsearch),
+}
