@@ -28,9 +28,6 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = SchemaRegistryClient(
-            {"url": settings.registry_url, "timeout": _TIMEOUT_SECONDS, "max.retries": 1}
-        )
 
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
@@ -41,18 +38,20 @@ class Registry:
         ids = {}
         for name in dict.fromkeys(topic.schema for topic in TOPICS):
             subject = f"rollbook.{json.loads(schema_text(name))['name']}"
-            with self._available(subject):
-                ids[name] = self._client.register_schema(subject, Schema(schema_text(name), "AVRO"))
-                self._client.set_compatibility(subject, COMPATIBILITY)
+            with self._client(subject) as client:
+                ids[name] = client.register_schema(subject, Schema(schema_text(name), "AVRO"))
+                client.set_compatibility(subject, COMPATIBILITY)
         return ids
 
     def codec(self, name: str) -> RecordCodec[Any]:
         """Return the codec of the schema file `name`, registering the schema if it is new."""
         text = schema_text(name)
         subject = f"rollbook.{json.loads(text)['name']}"
-        with self._available(subject):
-            schema_id = self._client.register_schema(subject, Schema(text, "AVRO"))
-            paired = self._client.get_schema(schema_id).schema_str or ""
+        with self._client(subject) as client:
+            schema_id = client.register_schema(subject, Schema(text, "AVRO"))
+        # Another client: the first one answers from what it has just registered.
+        with self._client(subject) as client:
+            paired = client.get_schema(schema_id).schema_str or "{}"
         if json.loads(paired).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
                 f"the registry answers id {schema_id} of {subject} with another schema",
@@ -68,8 +67,8 @@ class Registry:
         if it cannot be asked.
         """
         try:
-            with self._available(str(schema_id)):
-                schema = self._client.get_schema(schema_id)
+            with self._client(str(schema_id)) as client:
+                schema = client.get_schema(schema_id)
         except _UnknownSchemaError:
             schema = None
         if schema is None or schema.schema_type != "AVRO" or schema.schema_str is None:
@@ -79,9 +78,19 @@ class Registry:
         return schema.schema_str
 
     @contextmanager
-    def _available(self, subject: str) -> Iterator[None]:
+    def _client(self, subject: str) -> Iterator[SchemaRegistryClient]:
+        """Connect for a few calls about `subject`, their failures turned into our errors.
+
+        The registry is asked a handful of times in a process's life: no connection is kept.
+        """
+        config = {
+            "url": self._settings.registry_url,
+            "timeout": _TIMEOUT_SECONDS,
+            "max.retries": 1,
+        }
         try:
-            yield
+            with SchemaRegistryClient(config) as client:
+                yield client
         except SchemaRegistryError as error:
             if error.http_status_code == _NOT_FOUND:
                 raise _UnknownSchemaError from error

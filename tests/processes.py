@@ -1,0 +1,162 @@
+"""Runs `rollbook` as people and supervisors do: as processes, with a test's own settings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.settings import Settings
+
+ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
+
+
+def eventually(condition: Callable[[], object], timeout_seconds: float = 60, what: str = "") -> Any:
+    """Return the first true value of `condition`; fail after `timeout_seconds` without one."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_seconds} s: {what or condition}")
+
+
+class RunningProcess:
+    """A `rollbook` process in the background, its output in `log`."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._file = log.open("ab")
+        self._process = subprocess.Popen(
+            [ROLLBOOK, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
+            stderr=self._file,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def text(self) -> str:
+        """Return what it has printed so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str, times: int = 1, timeout_seconds: float = 60) -> None:
+        """Wait until it has printed `text` so many times; fail if it ends before."""
+
+        def printed() -> bool:
+            if self.text().count(text) >= times:
+                return True
+            if self._process.poll() is not None:
+                raise AssertionError(f"ended with {self._process.returncode}:\n{self.text()}")
+            return False
+
+        eventually(printed, timeout_seconds, f"{text!r} in {self.log}")
+
+    def wait(self, timeout_seconds: float = 60) -> int:
+        """Wait until it ends; return its exit code."""
+        return self._process.wait(timeout_seconds)
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop it as a long pause would: SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on: SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """Ask it to end, SIGTERM, and return its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+        try:
+            return self._process.wait(30)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._file.close()
+
+
+@dataclass
+class Rollbook:
+    """The `rollbook` command with the settings of one test."""
+
+    settings: Settings
+    config: Path
+    directory: Path
+    overrides: dict[str, str] = field(default_factory=dict)
+    _started: list[RunningProcess] = field(default_factory=list)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its processes."""
+        kept = {name: v for name, v in os.environ.items() if not name.startswith("ROLLBOOK_")}
+        return kept | {
+            "ROLLBOOK_CONFIG": str(self.config),
+            "ROLLBOOK_PREFIX": self.settings.prefix,
+            "ROLLBOOK_PARTITIONS": str(self.settings.partitions),
+            "ROLLBOOK_STATE_DIRECTORY": str(self.directory),
+            "PYTHONUNBUFFERED": "1",
+            **self.overrides,
+        }
+
+    def run(
+        self, *arguments: str, stdin: str | bytes = "", timeout_seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [ROLLBOOK, *arguments],
+            env=self.environment(),
+            cwd=self.directory,
+            input=data,
+            capture_output=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    def json(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Any:
+        """Run a command with `--json`, which must end with `code`; return its one object."""
+        done = self.run(*arguments, "--json", stdin=stdin)
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout or done.stderr)
+
+    def start(self, *arguments: str) -> RunningProcess:
+        """Start a command in the background; it is ended with the test."""
+        log = self.directory / f"{len(self._started)}-{'-'.join(arguments[:3])}.log"
+        process = RunningProcess(list(arguments), self.environment(), log)
+        self._started.append(process)
+        return process
+
+    def start_handler(self, instance: str = "a", *, wait: bool = True) -> RunningProcess:
+        """Start a handler; unless told otherwise wait until all its partitions are restored."""
+        process = self.start("handler", "run", "--instance", instance)
+        if wait:
+            process.wait_for("restored partition", times=self.settings.partitions)
+        return process
+
+    def start_projector(self, name: str) -> RunningProcess:
+        """Start a projector."""
+        return self.start("projector", "run", name)
+
+    def stop_all(self) -> None:
+        """End everything that was started."""
+        for process in self._started:
+            process.stop()
