@@ -49,7 +49,13 @@ class LogReader:
         self._codecs: dict[str, RecordCodec[Any]] = {
             topic.name: registry.codec(topic.schema) for topic in TOPICS
         }
-        self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+        # Dozens of short reads, each of which ends by asking the broker for more than there is:
+        # at the usual 100 ms a small registry would take ten seconds.
+        options = {"enable.partition.eof": True, "fetch.wait.max.ms": 5}
+        self._consumer = lone_consumer(settings, **options)
+        # A topic that the client does not know yet takes it a second: learn them all at once.
+        with kafka_available(settings):
+            self._consumer.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)
         self._asker = lone_consumer(settings, **{"isolation.level": "read_uncommitted"})
         self._admin = admin(settings)
         self._patience_seconds = settings.transaction_timeout_seconds + _SPARE_SECONDS
