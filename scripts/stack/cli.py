@@ -2,13 +2,12 @@
 
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from runtime.settings import stack_directory
-from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_json, print_table, say
+from runtime.terminal import json_option, print_json, print_table, say
 from schemas.errors import Misconfigured
 from scripts.stack import docker, jdk
 from scripts.stack.docker import DockerStack
@@ -17,6 +16,7 @@ from scripts.stack.local import LocalStack
 from scripts.stack.places import cache_directory, server_user
 from scripts.stack.progress import fetch_progress
 from scripts.stack.record import ProcessStatus, Started, read_record
+from scripts.stack.show import all_run, exit_code, print_processes, print_started, status_record
 
 _LINES_SHOWN = "200"
 
@@ -85,7 +85,7 @@ def stack_up(
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     chosen = choose_mode(name, mode)
     started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=False)
-    _print_started(chosen, name, started, as_json=as_json)
+    print_started(chosen, name, started, as_json=as_json)
 
 
 @stack.command("down")
@@ -122,10 +122,10 @@ def stack_status(*, name: str | None, as_json: bool) -> int:
     """  # noqa: D301
     mode, processes = _processes(name)
     if as_json:
-        print_json(_status_record(name, mode, processes))
+        print_json(status_record(name, mode, processes))
     else:
-        _print_processes(name, mode, processes)
-    return _exit_code(processes)
+        print_processes(name, mode, processes)
+    return exit_code(processes)
 
 
 @stack.command("logs")
@@ -178,7 +178,7 @@ def up(
     started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=True)
     if chosen == "native":
         start_services(LocalStack(name), say)
-    _print_started(chosen, name, started, as_json=as_json)
+    print_started(chosen, name, started, as_json=as_json)
 
 
 @click.command()
@@ -210,18 +210,18 @@ def status(*, name: str | None, as_json: bool) -> int:
     from scripts.stack.system import projector_status
 
     mode, processes = _processes(name)
-    projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
+    projectors, problem = projector_status(LocalStack(name)) if all_run(processes) else ([], "")
     if as_json:
-        print_json(_status_record(name, mode, processes) | {"projectors": projectors})
+        print_json(status_record(name, mode, processes) | {"projectors": projectors})
     else:
-        _print_processes(name, mode, processes)
+        print_processes(name, mode, processes)
         if projectors:
             click.echo()
             columns = list(projectors[0])
             print_table(columns, ([row.get(c) for c in columns] for row in projectors))
     if problem:
         say(f"projectors: {problem}")
-    return _exit_code(processes)
+    return exit_code(processes)
 
 
 def choose_mode(name: str | None, wanted: str | None) -> str:
@@ -282,61 +282,8 @@ def _bring_up(
         return LocalStack(name).up(ports=ports, free_ports=free_ports, report=say, fetched=fetched)
 
 
-def _print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
-    directory = stack_directory(name)
-    if as_json:
-        print_json(
-            {
-                "stack": directory.name,
-                "mode": mode,
-                "config": str(directory / "rollbook.toml"),
-                **asdict(started),
-            }
-        )
-        return
-    if started.was_running:
-        what = f"started {', '.join(started.started)}" if started.started else "nothing to do"
-        say(f"stack {directory.name} was up already: {what}")
-    else:
-        say(f"stack {directory.name} is up ({mode}) after {started.seconds:.0f} s")
-    print_table(["server", "address"], ((n, f"127.0.0.1:{p}") for n, p in started.ports.items()))
-    say(f"settings: {directory / 'rollbook.toml'}")
-
-
 def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
     record = read_record(stack_directory(name))
     if record and record.mode == "docker":
         return "docker", DockerStack(name).status()
     return "native", LocalStack(name).status()
-
-
-def _status_record(name: str | None, mode: str, processes: list[ProcessStatus]) -> dict[str, Any]:
-    return {
-        "stack": stack_directory(name).name,
-        "mode": mode,
-        "processes": [asdict(process) for process in processes],
-    }
-
-
-def _print_processes(name: str | None, mode: str, processes: list[ProcessStatus]) -> None:
-    say(f"stack {stack_directory(name).name} ({mode}), logs: `rollbook stack logs NAME`")
-    columns = ["name", "kind", "state", "pid", "uptime", "port"]
-    rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
-    print_table(columns, rows)
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration as people write it: 42 s, 3 min, 5.2 h; nothing for None."""
-    if seconds is None:
-        return ""
-    if seconds < 100:  # noqa: PLR2004 - below this seconds read better
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
-
-
-def _all_run(processes: list[ProcessStatus]) -> bool:
-    return bool(processes) and all(process.state == "running" for process in processes)
-
-
-def _exit_code(processes: list[ProcessStatus]) -> int:
-    return 0 if _all_run(processes) else EXIT_UNAVAILABLE

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runtime.settings import stack_directory
 from schemas.errors import Misconfigured, Unavailable
@@ -109,7 +110,7 @@ class DockerStack:
             ProcessStatus(
                 name=container["Service"],
                 kind="server" if container["Service"] in SERVERS else "service",
-                state=container["State"],
+                state=_state(container),
                 pid=None,
                 uptime_seconds=None,
                 port=ports.get(container["Service"]),
@@ -129,7 +130,7 @@ class DockerStack:
         ]
         self._compose("logs", *options, show=True)
 
-    def _containers(self) -> list[dict[str, str]]:
+    def _containers(self) -> list[dict[str, Any]]:
         output = self._compose("ps", "--all", "--format", "json")
         return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
@@ -158,6 +159,13 @@ class DockerStack:
                 if name not in _INTERNAL
             },
         }
+
+
+def _state(container: Mapping[str, Any]) -> str:
+    # The container that makes the topics has ended well when that is done.
+    if container["State"] == "exited" and container.get("ExitCode") == 0:
+        return "done"
+    return str(container["State"])
 
 
 def _call(

@@ -108,8 +108,8 @@ def elasticsearch_yml(site: Site) -> str:
         "xpack.security.enabled": "false",
         # A developer's disk is often nine tenths full; that must not make indexes read-only.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
-        # An index comes into being with its mapping, or not at all.
-        "action.auto_create_index": "false",
+        # An index comes into being with its mapping, or not at all; but Kibana's own, with a dot.
+        "action.auto_create_index": '"+.*,-*"',
     }
     return "".join(f"{name}: {value}\n" for name, value in options.items())
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import paced
 from scripts.stack.record import write_private
@@ -26,17 +27,15 @@ def add_service(
     secrets, so it goes into a file that only its owner may read.
     """
     specification = directory / "services" / f"{name}.json"
-    text = json.dumps(
-        {
-            "command": command,
-            "environment": dict(environment) | {MARK: str(directory)},
-            "directory": str(Path.cwd()),
-        }
-    )
-    known = specification.exists() and specification.read_text(encoding="utf-8") == text
-    if known and name in supervisor.states():
+    service = {
+        "command": command,
+        "environment": dict(environment) | {MARK: str(directory)},
+        "directory": str(Path.cwd()),
+    }
+    known = json.loads(specification.read_text("utf-8")) if specification.exists() else {}
+    if name in supervisor.states() and is_same(known, service):
         return False
-    write_private(specification, text)
+    write_private(specification, json.dumps(service))
     specification.with_suffix(".starts").unlink(missing_ok=True)
     program = Program(
         name,
@@ -50,3 +49,17 @@ def add_service(
     )
     supervisor.add(program, None)
     return True
+
+
+def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Say whether two specifications run the same command with the same settings.
+
+    Where and in which shell `up` was typed makes no difference.
+    """
+
+    def what_counts(service: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+        environment = service.get("environment", {}).items()
+        settings = {n: v for n, v in environment if n.startswith("ROLLBOOK_")}
+        return service.get("command"), settings
+
+    return what_counts(one) == what_counts(other)
