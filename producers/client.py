@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
@@ -17,7 +17,7 @@ from producers.outcomes import (
     follow_outcomes,
     outcome_of,
 )
-from runtime.kafka import kafka_unavailable, lone_consumer, producer_config
+from runtime.kafka import kafka_available, kafka_unavailable, lone_consumer, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas import rules
@@ -137,11 +137,14 @@ class CommandClient:
         )
         try:
             check_command_topics(self._consumer, settings)
-            self._positions = follow_outcomes(self._consumer, settings)
+            follow_outcomes(self._consumer, settings)
         except BaseException:
             self._consumer.close()
             raise
-        self._producer = Producer(producer_config(settings))
+        # A copy made by a retry is decided once, like any repeated id; the sequence numbers that
+        # would prevent it cost a new client up to half a second (librdkafka asks for them again
+        # only then, if no connection was up at first).
+        self._producer = Producer(producer_config(settings) | {"enable.idempotence": False})
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +184,7 @@ class CommandClient:
         """Send `command`, whose fields are cleaned, and return the answer."""
         deadline = time.monotonic() + self._timeout_seconds
         partition = command_partition(command, self._settings.partitions)
-        self._come_up_to_date(partition)
+        self._get_ready()
         delivery = _Delivery()
         self._producer.produce(
             self._settings.named(COMMANDS.name),
@@ -199,16 +202,24 @@ class CommandClient:
                 self._producer.poll(0)
             raise
 
-    def _come_up_to_date(self, partition: int) -> None:
-        """See that the broker answers and that the answer will not lie behind a long backlog."""
-        topic = TopicPartition(self._settings.named(OUTCOMES.name), partition)
+    def _get_ready(self) -> None:
+        """See that a broker answers, and leave behind the answers that others got meanwhile.
+
+        The brokers are asked through the producer: on the consumer's connection the question would
+        wait for the fetch that is under way, 100 ms.
+        """
         try:
-            low, end = self._consumer.get_watermark_offsets(topic, timeout=CONNECT_TIMEOUT_SECONDS)
-            position = self._positions[partition]
-            if position < low or end - position > _MOST_BEHIND_RECORDS:
-                self._positions = follow_outcomes(self._consumer, self._settings)
-        except KafkaException as error:
-            raise _nothing_sent(kafka_unavailable(self._settings, error)) from error
+            with kafka_available(self._settings):
+                self._producer.list_topics(
+                    self._settings.named(COMMANDS.name), timeout=CONNECT_TIMEOUT_SECONDS
+                )
+            passed = 0
+            while messages := self._consumer.consume(_MOST_BEHIND_RECORDS, 0):
+                passed += len(messages)
+                # Far behind, or even behind what the topic keeps: begin anew at its end.
+                if passed >= _MOST_BEHIND_RECORDS or any(m.error() for m in messages):
+                    follow_outcomes(self._consumer, self._settings)
+                    break
         except Unavailable as error:
             raise _nothing_sent(error) from error
 
@@ -222,7 +233,6 @@ class CommandClient:
             message = self._consumer.poll(min(left, _STEP_SECONDS))
             if message is None or message.error() is not None:
                 continue  # librdkafka reconnects by itself
-            self._positions[message.partition() or 0] = (message.offset() or 0) + 1
             if message.key() == key and message.partition() == partition:
                 record = self._answer(message, delivery)
                 if record is not None:

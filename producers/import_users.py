@@ -161,7 +161,7 @@ class UserImport:
 
     def _send(self, lines: Iterator[UserLine | BadLine], most: int) -> bool:
         """Send the next lines, at most `most`; False at the end of the file."""
-        batch: list[dict[str, Any]] = []
+        batches: dict[int, list[dict[str, Any]]] = {}
         before, now_ms = self.totals.lines, time.time_ns() // 1_000_000
         waiting, partitions, codec = self._waiting, self._settings.partitions, self._commands
         for line in islice(lines, most):
@@ -179,14 +179,16 @@ class UserImport:
                 self._equal.setdefault(key, []).append(line.number)
                 continue
             waiting[key] = line.number
-            batch.append({"key": key, "value": value, "partition": partition})
-        if batch:
-            self._produce(batch)
+            batches.setdefault(partition, []).append({"key": key, "value": value})
+        for partition, batch in batches.items():
+            self._produce(batch, partition)
         return self.totals.lines > before
 
-    def _produce(self, batch: list[dict[str, Any]]) -> None:
+    def _produce(self, batch: list[dict[str, Any]], partition: int) -> None:
+        # The partition is the call's: confluent-kafka 2.16 says that one may stand in each message,
+        # but sends all of them where the first one goes.
         queued = self._producer.produce_batch(
-            self._topic, batch, on_delivery=cast("Any", self._on_delivery)
+            self._topic, batch, partition, on_delivery=cast("Any", self._on_delivery)
         )
         self._producer.poll(0)
         if queued != len(batch):

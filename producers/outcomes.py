@@ -116,16 +116,14 @@ def check_command_topics(consumer: Consumer, settings: Settings) -> None:
             )
 
 
-def follow_outcomes(consumer: Consumer, settings: Settings) -> dict[int, int]:
-    """Assign every partition of the outcomes from where it ends now; return number → offset.
+def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
+    """Assign every partition of the outcomes from where it ends now.
 
     All of them at once: a partition added later would wait for the fetch that is under way, up to
     `fetch.wait.max.ms`. Raises `Unavailable`.
     """
     with kafka_available(settings):
-        ends = _positions(consumer, settings, OUTCOMES.name, _AT_THE_END)
-        consumer.assign(ends)
-    return {position.partition: position.offset for position in ends}
+        consumer.assign(_positions(consumer, settings, OUTCOMES.name, _AT_THE_END))
 
 
 def _positions(
