@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 
-from runtime.settings import stack_directory
 from runtime.terminal import json_option, print_json, print_table, say
 from schemas.errors import Misconfigured
 from scripts.stack import docker, jdk
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, find_maven, is_fetched
 from scripts.stack.local import LocalStack
-from scripts.stack.places import cache_directory, server_user
+from scripts.stack.places import cache_directory, named_directory, server_user
 from scripts.stack.progress import fetch_progress
 from scripts.stack.record import ProcessStatus, Started, read_record
 from scripts.stack.show import all_run, exit_code, print_processes, print_started, status_record
@@ -99,12 +98,12 @@ def stack_down(*, name: str | None, wipe: bool) -> None:
       rollbook stack down
       rollbook stack down --name other --wipe
     """  # noqa: D301
-    record = read_record(stack_directory(name))
+    record = read_record(named_directory(name))
     if record and record.mode == "docker":
         ran = DockerStack(name).down(wipe=wipe)
     else:
         ran = LocalStack(name).down(wipe=wipe)
-    label = stack_directory(name).name
+    label = named_directory(name).name
     say(f"stack {label} is down" if ran else f"stack {label} was not running")
     if wipe:
         say("its data is deleted")
@@ -140,7 +139,7 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
       rollbook stack logs kafka
       rollbook stack logs handler --follow
     """  # noqa: D301
-    record = read_record(stack_directory(name))
+    record = read_record(named_directory(name))
     if record and record.mode == "docker":
         DockerStack(name).logs(server, follow=follow)
         return
@@ -229,8 +228,8 @@ def choose_mode(name: str | None, wanted: str | None) -> str:
 
     Raises `Misconfigured` if neither can be used, or the stack runs in the other mode.
     """
-    record = read_record(stack_directory(name))
-    if record and (stack_directory(name) / "rollbook.toml").exists():
+    record = read_record(named_directory(name))
+    if record and (named_directory(name) / "rollbook.toml").exists():
         if wanted and wanted != record.mode:
             raise Misconfigured(
                 f"the stack is up already, in {record.mode} mode",
@@ -283,7 +282,7 @@ def _bring_up(
 
 
 def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
-    record = read_record(stack_directory(name))
+    record = read_record(named_directory(name))
     if record and record.mode == "docker":
         return "docker", DockerStack(name).status()
     return "native", LocalStack(name).status()

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.settings import stack_directory
 from schemas.errors import Misconfigured, Unavailable
-from scripts.stack.places import DEFAULT_PORTS, choose_ports, locked, remove, require_free
+from scripts.stack.places import (
+    DEFAULT_PORTS,
+    choose_ports,
+    locked,
+    named_directory,
+    remove,
+    require_free,
+)
 from scripts.stack.record import (
     ProcessStatus,
     StackRecord,
@@ -59,7 +65,7 @@ class DockerStack:
     """The stack called `name` as a compose project of its own."""
 
     def __init__(self, name: str | None = None) -> None:
-        self.directory = stack_directory(name).absolute()
+        self.directory = named_directory(name)
         self.name = self.directory.name
 
     def up(

@@ -8,13 +8,11 @@ stack.down(wipe=True)
 """
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from runtime.settings import stack_directory
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import jdk, ready
 from scripts.stack.fetch import artefacts, fetch, last_lines
@@ -23,6 +21,7 @@ from scripts.stack.places import (
     choose_ports,
     data_directory,
     locked,
+    named_directory,
     remove,
     require_free,
     server_user,
@@ -55,14 +54,8 @@ class LocalStack:
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.directory = stack_directory(name).absolute()
+        self.directory = named_directory(name)
         self.name = self.directory.name
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", self.name):
-            raise Misconfigured(
-                f"a stack cannot be called {self.name!r}",
-                code="bad_name",
-                next_step="use at most 40 lower-case letters, digits and hyphens",
-            )
         self.config_file = self.directory / "rollbook.toml"
         self._user = server_user()
         self.supervisor = Supervisor(self.directory)
@@ -118,6 +111,7 @@ class LocalStack:
             record = self.record()
             ran = self._stop()
             self.config_file.unlink(missing_ok=True)
+            remove(self.directory / "services")  # environments, which may hold secrets
             if wipe:
                 remove(Path(record.data) if record and record.data else self._data())
                 remove(self.directory)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pwd
 import random
+import re
 import shutil
 import socket
 import stat
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.settings import stack_directory
 from schemas.errors import Misconfigured
 
 DEFAULT_PORTS = {
@@ -37,6 +39,21 @@ class ServerUser:
     name: str
     uid: int
     gid: int
+
+
+def named_directory(name: str | None) -> Path:
+    """Return the folder of the stack `name` (default: as the settings say).
+
+    Raises `Misconfigured` unless the name is one plain word: `down --wipe` deletes that folder.
+    """
+    name = name or os.environ.get("ROLLBOOK_STACK") or "default"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+        raise Misconfigured(
+            f"a stack cannot be called {name!r}",
+            code="bad_name",
+            next_step="use at most 40 lower-case letters, digits and hyphens",
+        )
+    return stack_directory(name).absolute()
 
 
 def server_user() -> ServerUser | None:

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
-from runtime.settings import stack_directory
 from runtime.terminal import EXIT_UNAVAILABLE, print_json, print_table, say
+from scripts.stack.places import named_directory
 from scripts.stack.record import ProcessStatus, Started
 
 
 def print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
     """Print what `up` did, and the addresses of the servers."""
-    directory = stack_directory(name)
+    directory = named_directory(name)
     if as_json:
         print_json(
             {
@@ -33,7 +33,7 @@ def print_started(mode: str, name: str | None, started: Started, *, as_json: boo
 def status_record(name: str | None, mode: str, processes: list[ProcessStatus]) -> dict[str, Any]:
     """Return the state of a stack as one JSON object."""
     return {
-        "stack": stack_directory(name).name,
+        "stack": named_directory(name).name,
         "mode": mode,
         "processes": [asdict(process) for process in processes],
     }
@@ -41,7 +41,7 @@ def status_record(name: str | None, mode: str, processes: list[ProcessStatus]) -
 
 def print_processes(name: str | None, mode: str, processes: list[ProcessStatus]) -> None:
     """Print a line for each server and service."""
-    say(f"stack {stack_directory(name).name} ({mode}), logs: `rollbook stack logs NAME`")
+    say(f"stack {named_directory(name).name} ({mode}), logs: `rollbook stack logs NAME`")
     columns = ["name", "kind", "state", "pid", "uptime", "port"]
     rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
     print_table(columns, rows)

@@ -87,6 +87,8 @@ class Supervisor:
         """Start supervisord, detached from this terminal. Raises `Unavailable` if it cannot."""
         self._programs.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
+        for file in self._programs.glob("*.conf"):
+            file.unlink()  # a supervisor that was killed left it
         for log in self.logs.glob("*.log"):
             # What went wrong before must not be taken for what goes wrong now.
             log.replace(log.with_suffix(".log.1"))

@@ -1,0 +1,109 @@
+"""The local stack is what every other test stands on; here it is tried itself."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import Misconfigured, Unavailable
+from scripts.stack.local import LocalStack
+from scripts.stack.places import data_directory, server_user
+from scripts.stack.supervise import MARK
+from tests.processes import eventually
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """A second stack in a folder of its own, gone after the test."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
+    other = LocalStack("other")
+    yield other
+    other.down(wipe=True)
+
+
+def processes_of(stack: LocalStack) -> list[int]:
+    """Return the ids of all processes that the stack started."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(MARK) == str(stack.directory)
+    ]
+
+
+def test_up_twice_is_harmless(stack: LocalStack) -> None:
+    """A second `up` starts nothing, stops nothing, and tells the same ports."""
+    before = stack.servers()
+    started = stack.up(free_ports=True)
+    assert started.was_running
+    assert started.started == []
+    assert {n: s.pid for n, s in stack.servers().items()} == {n: s.pid for n, s in before.items()}
+    assert started.ports["kafka"] == before["kafka"].port
+
+
+def test_a_taken_port_is_named_with_its_server(stack: LocalStack, other: LocalStack) -> None:
+    """The message says which port, which server wanted it, and how to choose another."""
+    port = stack.servers()["postgres"].port
+    assert port
+    with pytest.raises(Misconfigured, match=f"port {port} .*postgres") as refused:
+        other.up(ports={"postgres": port}, free_ports=True)
+    assert "--port postgres=" in refused.value.next_step
+    assert processes_of(other) == []
+
+
+def test_a_server_that_dies_while_starting_is_named_with_its_log(
+    stack: LocalStack, other: LocalStack
+) -> None:
+    """The error holds the log's path and last lines; what had started is stopped, no more."""
+    neighbours = {name: server.pid for name, server in stack.servers().items()}
+    broken = data_directory(other.directory, server_user()) / "kafka" / "log"
+    broken.mkdir(parents=True)
+    (broken / "meta.properties").write_text("version=999\n")
+    with pytest.raises(Unavailable, match="kafka died while starting") as failure:
+        other.up(free_ports=True)
+    assert str(other.supervisor.log("kafka")) in str(failure.value)
+    assert "meta.properties" in str(failure.value)
+    assert processes_of(other) == []
+    assert {name: server.pid for name, server in stack.servers().items()} == neighbours
+
+
+def test_a_service_comes_back_when_it_dies_but_not_when_it_is_misconfigured(
+    other: LocalStack, tmp_path: Path
+) -> None:
+    """A killed service runs again with its settings; exit code 2 is final."""
+    other.supervisor.start()
+    told = tmp_path / "told.json"
+    tell = f"import json, os, time; json.dump(dict(os.environ), open({str(told)!r}, 'w'))"
+    asleep = [sys.executable, "-c", f"{tell}; time.sleep(600)"]
+    other.add_service("asleep", asleep, environment={"ROLLBOOK_PREFIX": 'it\'s 100% "mine"'})
+    eventually(lambda: told.exists() and told.read_text().endswith("}"), what="the service ran")
+    environment = json.loads(told.read_text())
+    assert environment["ROLLBOOK_PREFIX"] == 'it\'s 100% "mine"'
+    assert environment["ROLLBOOK_CONFIG"] == str(other.config_file)
+
+    killed = other.kill("asleep")
+    eventually(lambda: other.services()["asleep"].pid not in (None, killed), what="it came back")
+
+    other.add_service("wrong", [sys.executable, "-c", "raise SystemExit(2)"])
+    eventually(lambda: other.services()["wrong"].state == "exited", what="it ended for good")
+    other.remove_service("wrong")
+    assert set(other.services()) == {"asleep"}
+
+
+def test_down_ends_what_a_killed_supervisor_left(other: LocalStack, tmp_path: Path) -> None:
+    """Even then `down` stops everything that `up` started, and nothing else."""
+    other.supervisor.start()
+    started = tmp_path / "started"
+    code = f"import time; open({str(started)!r}, 'w'); time.sleep(600)"
+    other.add_service("asleep", [sys.executable, "-c", code])
+    eventually(started.exists, what="the service ran")
+    os.kill(other.supervisor.pid(), signal.SIGKILL)
+    eventually(lambda: not other.runs(), what="the supervisor is dead")
+    assert processes_of(other) != []
+    assert other.down() is True
+    assert processes_of(other) == []
+    assert not other.config_file.exists()
