@@ -1,13 +1,14 @@
 """Pure checks of the read models: each must hold exactly the fold of `user-events`."""
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from projectors.read_model import Position
 from schemas.identity import partition_of, user_shard
 from schemas.rules import age_group
 from scripts.verify.findings import Check
-from scripts.verify.log_checks import Last
+from scripts.verify.log_checks import Last, text_hash
 
 
 class Stored(NamedTuple):
@@ -20,12 +21,22 @@ class Stored(NamedTuple):
     age_group: str | None
 
 
+def digest(held: Mapping[str, Stored]) -> str:
+    """Return 12 hex digits over every user as held, markers included; the same in any order."""
+    lines = sorted(f"{user_id} {tuple(row)}" for user_id, row in held.items())
+    return sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
 def stored(row: Mapping[str, Any]) -> Stored:
     """Return what is compared of a row or document, texts as hashes."""
     if row.get("age") is None:
         return Stored(row["version"], 0, 0, None, None)
     return Stored(
-        row["version"], hash(row["email"]), hash(row["name"]), row["age"], row["age_group"]
+        row["version"],
+        text_hash(row["email"]),
+        text_hash(row["name"]),
+        row["age"],
+        row["age_group"],
     )
 
 

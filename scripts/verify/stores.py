@@ -1,7 +1,11 @@
 """Reads the read models: the checkpoint first, so that the data is never older than it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+from elasticsearch import Elasticsearch
+from psycopg.rows import dict_row
 
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.elasticsearch.mapping import USERS_ALIAS, USERS_INDEX
@@ -14,6 +18,7 @@ from scripts.verify.findings import Check
 from scripts.verify.store_checks import Stored, Summary, check_summary, check_visible, stored
 
 _PAGE = 5_000
+_KEEP_ALIVE = "5m"
 _FIELDS = ["user_id", "email", "name", "age", "age_group", "version", "gone"]
 
 _ROWS = """
@@ -57,22 +62,15 @@ def read_postgres(settings: Settings) -> Snapshot:
     try:
         with database.session() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            held = {}
-            with connection.cursor("verify") as cursor:
+            with connection.cursor("verify", row_factory=dict_row) as cursor:
                 cursor.itersize = _PAGE
                 cursor.execute(database.statement(_ROWS))
-                for user_id, version, email, name, age, group in cursor:
-                    row = {"version": version, "email": email, "name": name, "age": age}
-                    held[user_id] = stored(row | {"age_group": group})
-            total, average, groups = connection.execute(
-                database.statement(_SUMMARY)
-            ).fetchone() or (
-                *(0, None),
-                {},
-            )
-            [visible] = connection.execute(database.statement(_VISIBLE)).fetchone() or (0,)
+                held = {row["user_id"]: stored(row) for row in cursor}
+            [shown] = connection.execute(database.statement(_SUMMARY)).fetchall()
+            [[visible]] = connection.execute(database.statement(_VISIBLE)).fetchall()
     finally:
         database.close()
+    total, average, groups = shown
     summary = Summary(total, None if average is None else float(average), groups)
     return Snapshot(
         positions,
@@ -84,33 +82,38 @@ def read_postgres(settings: Settings) -> Snapshot:
 def read_elasticsearch(settings: Settings) -> Snapshot:
     """Return every document of one point in time, markers included."""
     positions = elasticsearch_positions(settings)
-    index, alias = settings.named(USERS_INDEX), settings.named(USERS_ALIAS)
     client = connect(settings)
-    held = {}
     try:
         with elasticsearch_available(settings):
-            client.indices.refresh(index=index)
-            point = client.open_point_in_time(index=index, keep_alive="5m")["id"]
-            after = None
-            while True:
-                answer = client.search(
-                    pit={"id": point, "keep_alive": "5m"},
-                    size=_PAGE,
-                    sort=[{"_shard_doc": "asc"}],
-                    search_after=after,
-                    source_includes=_FIELDS,
-                    track_total_hits=False,
-                )
-                hits = answer["hits"]["hits"]
-                if not hits:
-                    break
-                held.update({hit["_id"]: stored(hit["_source"]) for hit in hits})
-                after, point = hits[-1]["sort"], answer["pit_id"]
-            client.close_point_in_time(id=point)
-            visible = client.count(index=alias)["count"]
+            client.indices.refresh(index=settings.named(USERS_INDEX))
+            documents = _documents(client, settings.named(USERS_INDEX))
+            held = {user_id: stored(document) for user_id, document in documents}
+            visible = client.count(index=settings.named(USERS_ALIAS))["count"]
     finally:
         client.close()
     return Snapshot(positions, held, [check_visible("elasticsearch", visible, held.values())])
+
+
+def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    point = client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"]
+    after = None
+    while True:
+        answer = client.search(
+            pit={"id": point, "keep_alive": _KEEP_ALIVE},
+            size=_PAGE,
+            sort=[{"_shard_doc": "asc"}],
+            search_after=after,
+            source_includes=_FIELDS,
+            track_total_hits=False,
+        )
+        hits = answer["hits"]["hits"]
+        point = answer["pit_id"]
+        if not hits:
+            break
+        for hit in hits:
+            yield hit["_id"], hit["_source"]
+        after = hits[-1]["sort"]
+    client.close_point_in_time(id=point)
 
 
 MODELS: dict[

@@ -1,0 +1,273 @@
+"""`rollbook demo`: the whole of rollbook on real servers, told step by step.
+
+Everything is done by calling `rollbook` itself, shown as it is called, so that any line can be
+pasted afterwards. Nothing waits for a fixed time: a step that needs the read models waits until
+they have applied all there is.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from runtime.settings import Settings, load_settings, stack_directory
+from schemas.errors import CheckFailed, NotInTime
+from scripts.people import write_people
+from scripts.verify.store_checks import Summary, digest, recomputed
+
+PEOPLE = 20_000
+# Measured with the native stack: resident memory of the servers and our three services, and how
+# long the demo took with the servers fetched and not, on 2 cores and a fast line.
+MEMORY_GIGABYTES = 3
+MINUTES_WARM = 1
+MINUTES_COLD = 3
+_CAUGHT_UP_SECONDS = 180.0
+_POLL_SECONDS = 0.25
+_REFUSED = 3
+
+
+class Held(NamedTuple):
+    """What a read model holds, in a form that can be compared and printed."""
+
+    digest: str
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Narrator:
+    """Shows a command as people would type it, runs it, and checks how it ends.
+
+    `executable` is called, `shown_as` is what people would type here.
+    """
+
+    executable: str
+    shown_as: str
+
+    def tell(self, text: str) -> None:
+        """Print a paragraph."""
+        click.echo(f"\n{click.style(text, bold=True)}")
+
+    def run(self, *arguments: str, ends_with: int = 0) -> None:
+        """Run `rollbook …` on this terminal.
+
+        Raises `CheckFailed` if it ends with another exit code than expected.
+        """
+        line = self._show(arguments)
+        ended = subprocess.run([self.executable, *arguments], check=False).returncode
+        self._require(line, ended, ends_with)
+
+    def read(self, *arguments: str) -> str:
+        """Run `rollbook …`, show what it prints and return it."""
+        line = self._show(arguments)
+        done = subprocess.run(
+            [self.executable, *arguments],
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        click.echo(done.stdout, nl=False)
+        self._require(line, done.returncode, 0)
+        return done.stdout
+
+    def _show(self, arguments: tuple[str, ...]) -> str:
+        line = f"{self.shown_as} {shlex.join(arguments)}"
+        click.echo(click.style(f"$ {line}", fg="cyan"))
+        return line
+
+    def _require(self, line: str, ended: int, ends_with: int) -> None:
+        if ended != ends_with:
+            raise CheckFailed(
+                f"`{line}` ended with {ended}, not {ends_with}",
+                code="demo_failed",
+                next_step=f"`{self.shown_as} status` shows what runs and where the logs are",
+            )
+
+
+def call_as(program: Path) -> str:
+    """Return how a person here would call `program`: its name if on PATH, else its path."""
+    found = shutil.which(program.name)
+    if found and Path(found).resolve() == program.resolve():
+        return program.name
+    relative = os.path.relpath(program)
+    return str(program) if relative.startswith("..") else shlex.quote(relative)
+
+
+@click.command()
+def demo() -> None:
+    """Show the whole of rollbook on real servers, and leave it running.
+
+    Starts everything, creates and updates a user, imports 20,000, finds some of them, empties both
+    read models and replays them from the log. Harmless to run again. Says beforehand what it takes.
+
+    \b
+    Example:
+      rollbook demo
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    started = time.monotonic()
+    program = Path(sys.executable).with_name("rollbook")
+    narrator = Narrator(str(program), call_as(program))
+    _say_what_it_takes(narrator)
+    narrator.tell("Everything is started: servers, topics, command handler, projectors.")
+    narrator.run("up")
+    settings = load_settings().settings
+    user_id = _one_user(narrator, settings)
+    _many_users(narrator, settings)
+    _queries(narrator, user_id)
+    _replay(narrator, settings)
+    narrator.tell("All of it runs, and goes on running.")
+    narrator.run("status")
+    _say_goodbye(narrator, user_id, time.monotonic() - started)
+
+
+def _say_what_it_takes(narrator: Narrator) -> None:
+    from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, is_fetched
+    from scripts.stack.places import cache_directory, server_user
+
+    narrator.tell("rollbook, a user registry on a log, on real servers.")
+    user = server_user()
+    minutes = MINUTES_WARM
+    if not is_fetched(user):
+        minutes = MINUTES_COLD
+        click.echo(
+            f"The first time it fetches Kafka, Elasticsearch and the schema registry: about "
+            f"{DOWNLOAD_MEGABYTES} MB\nto load and {UNPACKED_MEGABYTES} MB unpacked in "
+            f"{cache_directory(user)}, kept for later runs."
+        )
+    click.echo(
+        f"It needs about {MEMORY_GIGABYTES} GB of memory while it runs and takes about {minutes} "
+        f"minute{'s' * (minutes > 1)}, more on a slow line."
+    )
+
+
+def _one_user(narrator: Narrator, settings: Settings) -> str:
+    """Create a user, be refused her address, update her; return her id."""
+    address = f"jane.doe.{datetime.now(UTC):%Y%m%d-%H%M%S}@example.com"
+    narrator.tell(
+        "A user is created: a command on the log, decided by the one handler of its part."
+    )
+    who = ("--email", address, "--name", "Jane Doe")
+    printed = narrator.read("users", "create", *who, "--age", "34")
+    found = re.search(r"^user_id\s+(\S+)$", printed, re.MULTILINE)
+    if found is None:
+        raise CheckFailed("the outcome names no user", code="demo_failed")
+    user_id = found[1]
+    narrator.tell("The same address again is refused, exactly: no two users ever hold one.")
+    narrator.run("users", "create", *who, "--age", "35", ends_with=_REFUSED)
+    narrator.tell("She marries. Only version 1 may be changed, so that nobody overwrites another.")
+    narrator.run("users", "update", user_id, "--name", "Jane Döring", "--expected-version", "1")
+    narrator.tell("Her events, as they stand on the log:")
+    narrator.run("events", "tail", "--user", user_id, "--from", "beginning", "--no-follow")
+    _wait_until_current(settings)
+    return user_id
+
+
+def _many_users(narrator: Narrator, settings: Settings) -> None:
+    narrator.tell(f"{PEOPLE:,} people are imported; a second time all of them are there already.")
+    path = stack_directory() / f"people-{PEOPLE}.csv"
+    write_people(path, PEOPLE)
+    narrator.run("users", "import", str(path))
+    waited = _wait_until_current(settings)
+    click.echo(f"both read models have applied it {waited:.1f} s later")
+
+
+def _queries(narrator: Narrator, user_id: str) -> None:
+    narrator.tell("PostgreSQL answers for one user, for an age, and for all.")
+    narrator.run("users", "get", user_id)
+    narrator.run("users", "list", "--min-age", "20", "--max-age", "21", "--limit", "5")
+    narrator.run("users", "summary")
+    narrator.tell("Elasticsearch finds people with typos, without accents, in any script.")
+    narrator.run("users", "search", "jnae", "dorring", "--limit", "3")
+    narrator.run("users", "search", "asta", "muler", "--limit", "3")
+    narrator.run("users", "search", "佐藤", "--limit", "3")
+
+
+def _replay(narrator: Narrator, settings: Settings) -> None:
+    """Empty both read models; require that the log brings back exactly what was there."""
+    narrator.tell("The read models can be thrown away: the log has it all. What they hold now:")
+    before = _held(settings)
+    _show(before)
+    narrator.tell("Both are emptied, and their projectors replay the log from its beginning.")
+    began = time.monotonic()
+    for name in before:
+        narrator.run("projector", "reset", name, "--yes")
+    _wait_until_current(settings)
+    click.echo(f"replayed within {time.monotonic() - began:.1f} s")
+    narrator.tell("What they hold after the replay:")
+    after = _held(settings)
+    _show(after)
+    if after != before:
+        raise CheckFailed(
+            "the replayed read models differ from what was there",
+            code="replay_differs",
+            next_step=f"`{narrator.shown_as} verify` names the users",
+        )
+    click.echo(click.style("the same, user by user, in both", fg="green"))
+
+
+def _held(settings: Settings) -> dict[str, Held]:
+    from scripts.verify.stores import MODELS
+
+    found = {}
+    for name, (_, read) in MODELS.items():
+        users = read(settings).held
+        found[name] = Held(digest(users), recomputed(users.values()))
+    return found
+
+
+def _show(models: dict[str, Held]) -> None:
+    for name, held in models.items():
+        groups = ", ".join(f"{count} {group}s" for group, count in held.summary[2].items())
+        click.echo(f"  {name:<14} {held.summary[0]} users: {groups}; digest {held.digest}")
+
+
+def _wait_until_current(settings: Settings) -> float:
+    """Wait until every read model has applied all events there are; return the seconds it took."""
+    from projectors.status import read_status
+
+    started = time.monotonic()
+    while True:
+        status = read_status(settings)
+        if not status.unavailable and all(part.lag == 0 for part in status.partitions):
+            return time.monotonic() - started
+        if time.monotonic() - started > _CAUGHT_UP_SECONDS:
+            raise NotInTime(
+                f"the read models have not caught up within {_CAUGHT_UP_SECONDS:.0f} s",
+                code="read_models_behind",
+                next_step="`rollbook projector status` shows how far they are",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _environment() -> list[str]:
+    """Return the assignments without which a pasted command would find another registry."""
+    names = ("ROLLBOOK_STACKS", "ROLLBOOK_STACK", "ROLLBOOK_CONFIG", "ROLLBOOK_PREFIX")
+    return [f"{name}={shlex.quote(os.environ[name])}" for name in names if name in os.environ]
+
+
+def _say_goodbye(narrator: Narrator, user_id: str, seconds: float) -> None:
+    rollbook = " ".join([*_environment(), narrator.shown_as])
+    lines = (
+        f"{rollbook} users create --email you@example.com --name You --age 30",
+        f"{rollbook} users search jane",
+        f"{rollbook} users get {user_id}",
+        f"{rollbook} users list --min-age 65 --limit 10",
+        f"{rollbook} users summary --json",
+        f"{rollbook} events tail --from -10m --no-follow --limit 5",
+        f"{rollbook} projector status",
+        f"{rollbook} verify",
+    )
+    narrator.tell(f"Done in {seconds:.0f} s. It goes on running; try:")
+    for line in lines:
+        click.echo(f"  {line}")
+    narrator.tell("To stop it, keeping the data, or deleting it as well:")
+    click.echo(f"  {rollbook} down\n  {rollbook} down --wipe")

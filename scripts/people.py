@@ -1,0 +1,67 @@
+"""Made-up people for the demo and the benchmarks: many scripts, always the same ones.
+
+The seed and Faker's version are fixed, so that a search that finds somebody today finds them
+tomorrow. Every address is unique, valid and leads nowhere (example.com and its kin, RFC 2606).
+"""
+
+import csv
+import os
+import random
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+SEED = 20_240_229
+LOCALES = (
+    *("en_GB", "en_US", "de_DE", "fr_FR", "es_ES", "pt_BR", "it_IT", "nl_NL", "sv_SE", "da_DK"),
+    *("pl_PL", "cs_CZ", "hu_HU", "ro_RO", "tr_TR", "vi_VN", "el_GR", "ru_RU", "uk_UA", "bg_BG"),
+    *("ja_JP", "zh_CN", "ko_KR", "hi_IN", "th_TH", "he_IL", "ar_AA", "fa_IR", "ka_GE", "hy_AM"),
+)
+_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")
+# One address in 49 (coprime to the number of locales, so of any) keeps its accents and script:
+# valid since RFC 6531, and a test of everything behind.
+_ACCENTED_EVERY = 49
+_NOT_PLAIN = re.compile(r"[^a-z0-9]+")
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+def people(count: int) -> Iterator[tuple[str, str, int]]:
+    """Yield `count` people as e-mail, name, age; the first n are the same for every count."""
+    from faker import Faker
+
+    chance = random.Random(SEED)  # noqa: S311 - reproducible, nothing is protected by it
+    makers = [Faker(locale) for locale in LOCALES]
+    for number, maker in enumerate(makers):
+        maker.seed_instance(SEED + number)
+    for number in range(count):
+        maker = makers[number % len(makers)]
+        name = unicodedata.normalize("NFC", f"{maker.first_name()} {maker.last_name()}")
+        yield _address(name, number, chance), name, _age(chance)
+
+
+def _address(name: str, number: int, chance: random.Random) -> str:
+    if number % _ACCENTED_EVERY == 1:
+        local = _NOT_WORD.sub(".", name.lower()).strip(".")[:24].strip(".")
+    else:
+        plain = unicodedata.normalize("NFKD", name.lower()).encode("ascii", "ignore").decode()
+        local = _NOT_PLAIN.sub(".", plain).strip(".")[:24].strip(".")
+    return f"{f'{local}.' if local else 'user.'}{number}@{chance.choice(_DOMAINS)}"
+
+
+def _age(chance: random.Random) -> int:
+    return min(int(chance.triangular(13, 100, 36)), 99)
+
+
+def write_people(path: Path, count: int) -> None:
+    """Write `count` people as CSV to `path`, whole or not at all; keep a file that is there."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("email", "name", "age"))
+        writer.writerows(people(count))
+    Path(name).rename(path)

@@ -1,0 +1,42 @@
+"""The made-up people: the same every time, valid, unique, of many scripts."""
+
+import unicodedata
+from pathlib import Path
+
+from schemas.identity import email_key
+from schemas.rules import clean_age, clean_email, clean_name
+from scripts.people import people, write_people
+
+
+def test_people_are_valid_unique_and_the_same_every_time() -> None:
+    """Not one is refused, no address twice, and two runs agree."""
+    made = list(people(3000))
+    assert made == list(people(3000))
+    assert made[:100] == list(people(100))
+    for email, name, age in made:
+        assert clean_email(email) == email
+        assert clean_name(name) == name
+        assert clean_age(age) == age
+    assert len({email_key(email) for email, _, _ in made}) == len(made)
+
+
+def test_people_write_in_many_scripts() -> None:
+    """Accents and a dozen scripts in the names; a few addresses have them too."""
+    made = list(people(600))
+    scripts = {unicodedata.name(c).split()[0] for _, name, _ in made for c in name if c.isalpha()}
+    assert {"LATIN", "GREEK", "CYRILLIC", "HANGUL", "HEBREW", "ARABIC", "THAI"} <= scripts
+    assert {"DEVANAGARI", "GEORGIAN", "ARMENIAN", "HIRAGANA", "CJK"} & scripts
+    assert any("é" in name or "ü" in name for _, name, _ in made)
+    accented = [email for email, _, _ in made if not email.isascii()]
+    assert 0 < len(accented) < len(made) / 20
+
+
+def test_a_file_is_kept(tmp_path: Path) -> None:
+    """Written once; the second time nothing changes, so that an import of it repeats itself."""
+    path = tmp_path / "new" / "people.csv"
+    write_people(path, 50)
+    assert len(path.read_text("utf-8").splitlines()) == 51
+    path.write_text("mine")
+    write_people(path, 50)
+    assert path.read_text() == "mine"
+    assert [p.name for p in path.parent.iterdir()] == ["people.csv"]
