@@ -139,14 +139,14 @@ class Applier:
         self._positions.update({p: advance.after for p, advance in batch.advances.items()})
 
     def _advances(self, records: Sequence[Record]) -> dict[int, Advance]:
-        after: dict[int, Position] = {}
-        for record in records:
-            held = after.get(record.partition) or self._positions[record.partition]
-            seq = held.last_seq if held else 0
-            if record.event is not None:
-                seq = record.event["seq"]
-            after[record.partition] = Position(self._topic_id, record.offset + 1, seq)
-        return {p: Advance(self._positions[p], position) for p, position in after.items()}
+        offsets = {record.partition: record.offset for record in records}
+        seqs = {r.partition: r.event["seq"] for r in records if r.event is not None}
+        advances = {}
+        for partition, offset in offsets.items():
+            before = self._positions[partition]
+            seq = seqs.get(partition, before.last_seq if before else 0)
+            advances[partition] = Advance(before, Position(self._topic_id, offset + 1, seq))
+        return advances
 
     def _landed(self, batch: Batch) -> bool:
         found = self._model.checkpoint()

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ class CatchUp:
             log.info("replay: partition %d from %d to %d", partition, start, end)
             self._targets[partition] = end
 
-    def forget(self, partition: int) -> None:
-        """Note that `partition` is no longer ours."""
-        self._targets.pop(partition, None)
+    def forget(self) -> None:
+        """Note that every partition begins again, or is no longer ours."""
+        self._targets.clear()
 
-    def applied(self, events: int, reached: dict[int, int]) -> None:
+    def applied(self, events: int, reached: Mapping[int, int]) -> None:
         """Note that `events` were applied, and the offset each partition has `reached`."""
         if not self._targets:
             return

@@ -6,6 +6,8 @@ compare-and-set, so a process that lost a partition without noticing changes not
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from confluent_kafka import Message
@@ -13,7 +15,7 @@ from confluent_kafka import Message
 from projectors.applier import Applier
 from projectors.catch_up import CatchUp
 from projectors.dead_letters import DeadLetterWriter
-from projectors.intake import read_record
+from projectors.intake import Record, read_record
 from projectors.log_end import LogRange, log_ranges
 from projectors.read_model import Position, ReadModel
 from projectors.subscription import Subscription
@@ -36,6 +38,15 @@ IDLE_CHECKS = 4
 
 class _InterruptedError(Exception):
     """What is in hand is no longer ours, or the process was asked to stop: drop it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """A batch on its way: `reached` is the offset after it, of each partition."""
+
+    messages: list[Message]
+    reached: dict[int, int]
+    records: Future[list[Record]]
 
 
 class Runner:
@@ -61,7 +72,10 @@ class Runner:
             insist=self._insist,
         )
         self._log = Subscription(settings, EVENTS, f"rollbook-projector-{model.name}")
+        self._losses = self._log.losses
         self._catch_up = CatchUp()
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
+        self._in_hand: _Decoding | None = None
         self._idle = 0
 
     def run(self) -> None:
@@ -84,39 +98,58 @@ class Runner:
         try:
             if self._log.waiting:
                 self._insist(self._start_waiting)
-            messages = self._insist(lambda: self._log.take(MOST_EVENTS, WAIT_SECONDS))
-            self._drop_lost()
-            if messages:
-                self._idle = 0
-                self._apply(messages)
-            else:
+            wait_seconds = 0.0 if self._in_hand else WAIT_SECONDS
+            messages = self._insist(lambda: self._log.take(MOST_EVENTS, wait_seconds))
+            if self._log.losses != self._losses:
+                self._begin_again()
+                return
+            decoded, self._in_hand = self._in_hand, self._decode_ahead(messages)
+            if decoded:
+                self._apply(decoded)
+            elif not messages:
                 self._on_idle()
-            self._catch_up.applied(len(messages), self._log.next)
-            self._log.commit()
         except _InterruptedError:
-            self._log.restart()
+            self._begin_again()
         except Fenced as fenced:
             self._look_again(fenced)
 
-    def _apply(self, messages: list[Message]) -> None:
-        partitions, decode = self._settings.partitions, self._decode
-        records = self._insist(lambda: [read_record(m, decode, partitions) for m in messages])
+    def _decode_ahead(self, messages: list[Message]) -> _Decoding | None:
+        """Decode in another thread while the batch before is written: half as fast again."""
+        if not messages:
+            return None
+        return _Decoding(messages, dict(self._log.next), self._decoder.submit(self._read, messages))
+
+    def _read(self, messages: list[Message]) -> list[Record]:
+        partitions = self._settings.partitions
+        return [read_record(message, self._decode, partitions) for message in messages]
+
+    def _apply(self, batch: _Decoding) -> None:
+        try:
+            records = batch.records.result()
+        except Unavailable:  # a new schema, and no registry to ask
+            records = self._insist(lambda: self._read(batch.messages))
+        self._idle = 0
         self._applier.apply(records)
+        self._catch_up.applied(len(records), batch.reached)
+        self._log.commit(batch.reached)
 
     def _on_idle(self) -> None:
         self._applier.settle()
+        self._catch_up.applied(0, self._log.next)
+        self._log.commit(self._log.next)
         self._idle += 1
         if self._idle % IDLE_CHECKS == 0 and self._log.next:
             found = self._insist(self._model.checkpoint)
             if any(found.get(p) != held for p, held in self._applier.positions.items()):
                 raise Fenced("the checkpoint was moved by somebody else")
 
-    def _drop_lost(self) -> None:
-        """Forget what the last poll took away or wants looked at again."""
-        lost = self._applier.positions.keys() - self._log.next.keys()
-        self._applier.drop(lost)
-        for partition in lost:
-            self._catch_up.forget(partition)
+    def _begin_again(self) -> None:
+        """Drop what is in hand and begin where the read model is: a partition may have gone."""
+        self._in_hand = None
+        self._catch_up.forget()
+        self._applier.drop(self._applier.positions)
+        self._log.restart()
+        self._losses = self._log.losses
 
     def _start_waiting(self) -> None:
         """Start partitions at the read model's checkpoint, or at the log's beginning."""
@@ -162,15 +195,14 @@ class Runner:
         if any(p in found and _ahead(found[p], position) for p, position in held.items()):
             raise fenced
         log.warning("%s; beginning again at the checkpoint", fenced)
-        self._applier.drop(held)
-        self._log.restart()
+        self._begin_again()
 
     def _insist(self, step: Callable[[], T]) -> T:
         """Return what `step` returns, trying again while a server is away.
 
         Raises `_InterruptedError` when asked to stop, or when a partition was taken away meanwhile.
         """
-        backoff, revocations = Backoff(), self._log.revocations
+        backoff = Backoff()
         while True:
             try:
                 return step()
@@ -178,10 +210,11 @@ class Runner:
                 seconds = backoff.next_seconds()
                 log.warning("%s; trying again in %.1f s", error, seconds)
                 self._log.hold_still(seconds, self._stopping)
-            if self._stopping or self._log.revocations != revocations:
+            if self._stopping or self._log.losses != self._losses:
                 raise _InterruptedError
 
     def _close(self) -> None:
+        self._decoder.shutdown(cancel_futures=True)
         self._log.close()
         self._model.close()
         log.info("projector %s stopped", self._model.name)

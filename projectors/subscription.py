@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from runtime.kafka import consumer_config, kafka_available, kafka_unavailable
+from runtime.kafka import arrived, consumer_config, kafka_available, kafka_unavailable
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.topics import Topic
@@ -30,7 +30,8 @@ class Subscription:
     """Membership in a consumer group. Not for several threads.
 
     `waiting` are partitions of ours that `start` has not been called for; `next` maps the others to
-    the offset expected next; `revocations` counts how often partitions were taken away.
+    the offset expected next. `losses` grows whenever partitions were taken away or have to begin
+    again: what was taken before may then no longer be ours.
     """
 
     def __init__(self, settings: Settings, topic: Topic, group: str) -> None:
@@ -48,7 +49,7 @@ class Subscription:
         )
         self.waiting: set[int] = set()
         self.next: dict[int, int] = {}
-        self.revocations = 0
+        self.losses = 0
         self._early: list[KafkaMessage] = []
         self._reached: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -80,6 +81,7 @@ class Subscription:
         self.waiting.update(self.next)
         self.next.clear()
         self._early.clear()
+        self.losses += 1
 
     def take(self, most: int, wait_seconds: float) -> list[KafkaMessage]:
         """Return what has arrived, at most `most`; wait only for the first.
@@ -87,13 +89,8 @@ class Subscription:
         Raises `Unavailable` after any error, and then every partition waits for `start`.
         """
         try:
-            messages, self._early = self._early, []
-            if not messages:
-                first = self._consumer.poll(wait_seconds)
-                if first is None:
-                    return []
-                messages = [first]
-            messages += self._consumer.consume(most - 1, 0)
+            early, self._early = self._early, []
+            messages = early + arrived(self._consumer, most, 0 if early else wait_seconds)
             return [message for message in messages if self._is_expected(message)]
         except KafkaException as error:
             # Nothing may be lost: not the rest of this batch, nor a broken record that librdkafka
@@ -114,12 +111,12 @@ class Subscription:
             finally:
                 self._consumer.resume(self._consumer.assignment())
 
-    def commit(self) -> None:
+    def commit(self, reached: Mapping[int, int]) -> None:
         """Tell the group how far we are, for lag tools; at most once a second, never waiting.
 
         Nothing of ours reads it: the checkpoint is with the data.
         """
-        self._reached = dict(self.next)
+        self._reached = dict(reached)
         now = time.monotonic()
         if now >= self._commit_due and self._reached != self._committed:
             self._commit_due = now + COMMIT_EVERY_SECONDS
@@ -162,5 +159,5 @@ class Subscription:
         for place in places:
             self.waiting.discard(place.partition)
             self.next.pop(place.partition, None)
-        self.revocations += 1
+        self.losses += 1
         log.info("revoked: partitions %s", sorted(place.partition for place in places))

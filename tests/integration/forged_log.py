@@ -1,0 +1,81 @@
+"""Puts events on the log without a handler, so that the query side can be tried alone."""
+
+from typing import Any
+
+from confluent_kafka import Producer
+
+from runtime.kafka import transactional_config
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.identity import email_shard, new_user_id, partition_of, user_shard
+from schemas.topics import EVENTS
+
+NOW = 1_700_000_000_000
+
+
+def id_of(number: int) -> str:
+    """Return the id of user `number`."""
+    return new_user_id(email_shard(f"user{number}@example.com"), NOW + number, number)
+
+
+class ForgedLog:
+    """Writes events as a handler would: in transactions, seq without a gap."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._topic = settings.named(EVENTS.name)
+        self._codec = Registry(settings).codec(EVENTS.schema)
+        self._producer = Producer(transactional_config(settings, settings.named("forged")))
+        self._producer.init_transactions(20)
+        self._seqs = [0] * settings.partitions
+        self.versions: dict[str, int] = {}
+
+    def users(self, first: int, count: int, version: int = 1, **state: Any) -> None:
+        """Write one event for each of these users, in one transaction."""
+        self._producer.begin_transaction()
+        for number in range(first, first + count):
+            self._event(number, version, state)
+        self._producer.commit_transaction()
+
+    def aborted(self, count: int) -> None:
+        """Write users that nobody may see."""
+        seqs, versions = list(self._seqs), dict(self.versions)
+        self._producer.begin_transaction()
+        for number in range(count):
+            self._event(900_000 + number, 1, {})
+        self._producer.flush()
+        self._producer.abort_transaction()
+        self._seqs, self.versions = seqs, versions
+
+    def raw(self, key: bytes | None, value: bytes | None, partition: int = 0) -> None:
+        """Write bytes."""
+        self._producer.begin_transaction()
+        self._producer.produce(self._topic, value, key, partition)
+        self._producer.commit_transaction()
+
+    def _event(self, number: int, version: int, state: dict[str, Any]) -> None:
+        email = f"user{number}@example.com"
+        user_id = id_of(number)
+        partition = partition_of(user_shard(user_id), self.settings.partitions)
+        self._seqs[partition] += 1
+        user = {
+            "email": email,
+            "email_key": email,
+            "name": f"Jane {number}",
+            "age": number % 100,
+            "created_at": NOW,
+            "created_by": "c",
+        }
+        event: dict[str, Any] = {
+            "event_id": f"{user_id}:{version}",
+            "command_id": "c",
+            "seq": self._seqs[partition],
+            "user_id": user_id,
+            "version": version,
+            "occurred_at": NOW + version,
+            "type": "UserUpdated",
+            "changes": [],
+            "user": user | state,
+        }
+        self._producer.produce(self._topic, self._codec.encode(event), user_id, partition)
+        self.versions[user_id] = version
