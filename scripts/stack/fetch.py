@@ -22,7 +22,7 @@ from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.places import ServerUser, cache_directory, locked, reachable, remove
 
 # Measured with an empty ~/.m2: what the first fetch loads and what it leaves in the cache.
-DOWNLOAD_MEGABYTES = 327
+DOWNLOAD_MEGABYTES = 335
 UNPACKED_MEGABYTES = 333
 
 Progress = Callable[[float], None]
