@@ -66,12 +66,16 @@ class CommandHandler:
         """
         try:
             while not self._stop:
-                self._run_once()
+                self.run_once()
         finally:
-            self._ownership.close()
+            self.close()
 
-    def _run_once(self) -> None:
-        """Restore a little, then decide one batch.
+    def close(self) -> None:
+        """Stop reading; what was not committed is decided again by whoever comes next."""
+        self._ownership.close()
+
+    def run_once(self) -> int:
+        """Restore a little, then decide one batch; return how many commands were committed.
 
         1. Take what has arrived. 2. Take the group's metadata with it: a later call may already
         speak for a newer generation. 3. Decide on an overlay. 4. Commit. 5. Fold the overlay in.
@@ -84,14 +88,15 @@ class CommandHandler:
         metadata = consumer.consumer_group_metadata() if messages else None
         # Without a member id the group has dropped us: what was taken is another's to decide.
         if not messages or not consumer.memberid():
-            return
+            return 0
         work = self._decide(messages)
         try:
-            self._commit(work, metadata)
+            return len(messages) if self._commit(work, metadata) else 0
         except IndefiniteError:
             log.warning("whether a transaction was committed is not known: reading it from the log")
             self._transactions.begin_anew()
             self._ownership.begin_anew()
+            return 0
 
     def _decide(self, messages: list[Message]) -> _Work:
         now = time.time_ns() // 1_000_000
@@ -127,8 +132,8 @@ class CommandHandler:
             "occurred_at": now,
         }
 
-    def _commit(self, work: _Work, metadata: Any) -> None:
-        """Commit `work` and fold it in, or drop it and go back to its first commands.
+    def _commit(self, work: _Work, metadata: Any) -> bool:
+        """Commit `work` and fold it in, or drop it and go back to its first commands: False.
 
         Raises `IndefiniteError` if what became of it is not known, `Fenced` if another process took
         over.
@@ -143,12 +148,13 @@ class CommandHandler:
             for number in work.next_offsets:
                 self._ownership.rewind(number)
             self._stop.wait(self._backoff.next_seconds())
-            return
+            return False
         for decisions in work.decisions.values():
             decisions.fold()
         for number, offset in work.next_offsets.items():
             self._ownership.partitions[number].next_offset = offset
         self._backoff.reset()
+        return True
 
     def _records(self, work: _Work) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
         """Yield what to produce; an event is encoded once for its two topics."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import count
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -91,8 +90,13 @@ class Ownership:
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions over, paused: they are restored by and by in the main loop."""
-        taken = [TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in partitions]
+        """Take partitions over, paused: they are restored by and by in the main loop.
+
+        The offset is a number that is never read from. A logical one would be looked up, and
+        librdkafka repeats a look-up that a pause made outdated half a second later, when `_begin`
+        has long moved the partition: it then jumps to the end, over commands that just arrived.
+        """
+        taken = [TopicPartition(tp.topic, tp.partition, 0) for tp in partitions]
         consumer.incremental_assign(taken)
         if taken:
             consumer.pause(taken)

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from runtime.kafka import arrived, consumer_config, kafka_available, kafka_unavailable
@@ -147,9 +147,11 @@ class Subscription:
         return error is None
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # At the end for now: what comes before `start` is dropped anyway.
+        # At 0 for now: what comes before `start` is dropped anyway. Never at a logical offset: its
+        # look-up, made outdated by `start`, is repeated half a second later and then moves the
+        # partition to the end, over events that were not read.
         consumer.incremental_assign(
-            [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
+            [TopicPartition(self._topic, place.partition, 0) for place in places]
         )
         self.waiting.update(place.partition for place in places)
         log.info("assigned: partitions %s", sorted(place.partition for place in places))

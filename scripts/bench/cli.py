@@ -1,0 +1,93 @@
+"""`rollbook bench`: what a person or a script asks to be measured."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, print_json, print_table, say
+
+_GOALS = {
+    "vs_passthrough": "≥ 0.3, then 0.5",
+    "single_command_p50_ms": "≤ 15",
+    "single_command_p99_ms": "≤ 60",
+    "elasticsearch_vs_bulk_limit": "≥ 0.6",
+}
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def bench(context: click.Context) -> None:
+    """Measure ours and the bare limits side by side.
+
+    \b
+    Examples:
+      rollbook bench                            the pipeline with 100,000 users, three times
+      rollbook bench pipeline --users 20000 --repeats 1 --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if context.invoked_subcommand is None:
+        context.invoke(pipeline)
+
+
+@bench.command()
+@click.option("--users", "count", default=100_000, show_default=True, type=click.IntRange(20_000))
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
+@json_option
+@pass_settings
+def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> None:
+    """Measure import, handler, projectors and one command, on the stack that runs.
+
+    Every repeat has topics and read models of its own, removed afterwards. Nothing else should run
+    on the machine; a handler or projector of the registry itself may, idle.
+    """
+    from scripts.bench.measure import percentiles, ratios, spread
+
+    values: dict[str, list[float]] = {}
+    lone: list[float] = []
+    for repeat in range(repeats):
+        say(f"repeat {repeat + 1} of {repeats}")
+        for name, value in _one_repeat(settings, count, lone):
+            values.setdefault(name, []).append(value)
+            say(f"  {name}: {value:,.0f}")
+    p50, p99 = percentiles(lone)
+    result: dict[str, Any] = {name: spread(found) for name, found in values.items()}
+    result |= {
+        "vs_passthrough": ratios(values["handler_per_second"], values["passthrough_per_second"]),
+        "postgres_vs_copy_limit": ratios(
+            values["postgres_per_second"], values["copy_limit_per_second"]
+        ),
+        "elasticsearch_vs_bulk_limit": ratios(
+            values["elasticsearch_per_second"], values["bulk_limit_per_second"]
+        ),
+        "single_command_p50_ms": spread([p50]),
+        "single_command_p99_ms": spread([p99]),
+    }
+    if as_json:
+        print_json({"users": count, **{name: one.as_json() for name, one in result.items()}})
+    else:
+        rows = [(name, one, _GOALS.get(name, "")) for name, one in result.items()]
+        print_table(["measured", "median (least to greatest)", "goal"], rows)
+
+
+def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:
+    """Yield (name, value) of every measurement; lone commands' milliseconds go into `lone`."""
+    from scripts.bench import read_side, write_side
+    from scripts.bench.registry_under_test import fresh_registry, send_creates
+
+    with fresh_registry(settings) as own:
+        send_creates(own, count)
+        yield "handler_per_second", write_side.handler_creates_per_second(own, count)
+        for name in ("postgres", "elasticsearch"):
+            rate = read_side.projector_events_per_second(own, name, count)
+            yield f"{name}_per_second", rate
+        yield "copy_limit_per_second", read_side.copy_rows_per_second(own, count)
+        yield "bulk_limit_per_second", read_side.bulk_documents_per_second(own, count)
+    with fresh_registry(settings) as own:
+        send_creates(own, count)
+        yield "passthrough_per_second", write_side.passthrough_per_second(own, count)
+    with fresh_registry(settings) as own:
+        yield "import_per_second", write_side.import_users_per_second(own, count)
+    with fresh_registry(settings) as own:
+        lone += write_side.lone_command_ms(own)
