@@ -26,14 +26,15 @@ _COLUMNS: Final = (
 _ONE: Final = "SELECT {columns} FROM {schema}.user_views WHERE id = %s"
 _PAGE: Final = """
 SELECT {columns} FROM {schema}.user_views
-WHERE age BETWEEN %s AND %s AND (age, id) > (%s, %s)
+WHERE (age, id) > (%s, %s) AND age <= %s
 ORDER BY age, id LIMIT %s"""
 _SUMMARY: Final = """
 SELECT total_users, average_age::float8 AS average_age, users_by_age_group, last_updated
 FROM {schema}.user_summary"""
 
 _CURSOR: Final = struct.Struct(">i16s")
-_BEFORE_ALL: Final = (-1, UUID(int=0))
+_NOBODY: Final = UUID(int=0)  # before every id
+_BEFORE_ALL: Final = (-1, _NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,11 @@ class UserQueries:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings, options="-c default_transaction_read_only=on")
+        self._database = Database(
+            settings,
+            # A plan that fits any range of ages sorts them all where the asked one needs a page.
+            options="-c default_transaction_read_only=on -c plan_cache_mode=force_custom_plan",
+        )
         columns = psycopg.sql.SQL(_COLUMNS)
         self._one = self._database.statement(_ONE, columns=columns)
         self._page = self._database.statement(_PAGE, columns=columns)
@@ -122,9 +127,10 @@ class UserQueries:
         `invalid_cursor`.
         """
         limit = max(1, min(limit, MOST_PER_PAGE))
-        age, user_id = parse_cursor(after)
+        # One lower bound: of two, PostgreSQL may begin at the lesser and scan up to the other.
+        age, user_id = max(parse_cursor(after), (min_age, _NOBODY))
         with self._cursor(UserView) as cursor:
-            parameters = (min_age, max_age, age, user_id, limit + 1)
+            parameters = (age, user_id, max_age, limit + 1)
             users: list[UserView] = cursor.execute(self._page, parameters).fetchall()
         there_are_more = len(users) > limit
         users = users[:limit]
