@@ -12,7 +12,6 @@ from typing import Any
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.places import (
-    DEFAULT_PORTS,
     choose_ports,
     locked,
     named_directory,
@@ -83,10 +82,8 @@ class DockerStack:
             if record and running:
                 chosen = record.ports
             else:
-                published = {k: v for k, v in ports.items() if k != "kibana"}
-                chosen = choose_ports(published, free=free_ports)
-                chosen["kibana"] = ports.get("kibana", KIBANA_PORT)
-                require_free({k: v for k, v in chosen.items() if k not in _INTERNAL})
+                chosen = _choose_ports(ports, free=free_ports)
+                require_free(chosen)
             secret = password_file(self.directory)
             if not secret.exists():
                 write_private(secret, secrets.token_urlsafe(24) + "\n")
@@ -154,17 +151,22 @@ class DockerStack:
     def _environment(self) -> dict[str, str]:
         """Return the variables that docker-compose.yml reads, over our own environment."""
         record = read_record(self.directory)
-        ports = record.ports if record else DEFAULT_PORTS
+        ports = record.ports if record else _choose_ports({}, free=False)
         return {
             **os.environ,
             "ROLLBOOK_POSTGRES_PASSWORD_FILE": str(password_file(self.directory)),
             "ROLLBOOK_UID": str(os.getuid()),
-            **{
-                f"ROLLBOOK_{name.upper()}_PORT": str(port)
-                for name, port in ports.items()
-                if name not in _INTERNAL
-            },
+            **{f"ROLLBOOK_{name.upper()}_PORT": str(port) for name, port in ports.items()},
         }
+
+
+def _choose_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
+    """Return a port for each server that containers publish: the native ones, and Kibana."""
+    native = {name: port for name, port in wanted.items() if name != "kibana"}
+    ports = choose_ports(native, free=free)
+    kibana = free_port(set(ports.values())) if free else KIBANA_PORT
+    published = {name: port for name, port in ports.items() if name not in _INTERNAL}
+    return published | {"kibana": wanted.get("kibana", kibana)}
 
 
 def _state(container: Mapping[str, Any]) -> str:

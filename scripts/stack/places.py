@@ -167,7 +167,7 @@ def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
     ports = dict(chosen)
     for name, default in DEFAULT_PORTS.items():
         if name not in ports:
-            ports[name] = _free_port(set(ports.values())) if free else default
+            ports[name] = free_port(set(ports.values())) if free else default
     for name, port in ports.items():
         other = next((o for o, p in ports.items() if p == port and o != name), None)
         if other:
@@ -175,7 +175,8 @@ def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
     return {name: ports[name] for name in DEFAULT_PORTS}
 
 
-def _free_port(taken: set[int]) -> int:
+def free_port(taken: set[int]) -> int:
+    """Return a port of 127.0.0.1 that is free and not among `taken`."""
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
         if port not in taken and is_free(port):
             return port

@@ -1,3 +1,5 @@
+"""What of the local stack can be tried without servers: ports, places, specifications, pauses."""
+
 import configparser
 import os
 import stat
