@@ -115,7 +115,8 @@ def import_users(
         except KeyboardInterrupt:
             stopped = RollbookError("interrupted", code="interrupted", next_step=_AGAIN)
         except Unavailable as error:
-            stopped = Unavailable(str(error), code=error.code, next_step=error.next_step or _AGAIN)
+            # Not "nothing was sent": lines before this one were.
+            stopped = NotInTime(str(error), code=error.code, next_step=f"mend it; then {_AGAIN}")
         seconds = time.monotonic() - begun_at
     _print_totals(running.totals, seconds, rejects, as_json=as_json)
     return _end(stopped, running.totals, rejects, as_json=as_json)

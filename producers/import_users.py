@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.import_lines import BadLine, UserLine
 from producers.outcomes import check_command_topics, follow_outcomes
-from runtime.kafka import kafka_unavailable, lone_consumer, producer_config
+from runtime.kafka import arrived, kafka_unavailable, lone_consumer, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -36,20 +36,21 @@ _ID_HEX_DIGITS = 48
 
 @dataclass(slots=True)
 class ImportTotals:
-    """What became of the lines so far; those in flight are `undecided`. Blank lines do not count.
-
-    `lines` = `created` + `already_there` + `rejected` + `undecided`.
-    """
+    """What became of the lines so far. Blank lines do not count."""
 
     lines: int = 0
     created: int = 0
     already_there: int = 0
     rejected: int = 0
-    undecided: int = 0
+
+    @property
+    def undecided(self) -> int:
+        """How many lines still wait for their answer; true also after an interruption."""
+        return self.lines - self.created - self.already_there - self.rejected
 
     def as_fields(self) -> dict[str, int]:
         """Return the totals as they are printed."""
-        return asdict(self)
+        return asdict(self) | {"undecided": self.undecided}
 
 
 def content_id(email: str, name: str, age: int) -> str:
@@ -174,7 +175,6 @@ class UserImport:
             except Rejected as error:
                 self._reject(line.number, error.code, str(error))
                 continue
-            self.totals.undecided += 1
             if key in waiting:
                 self._equal.setdefault(key, []).append(line.number)
                 continue
@@ -205,12 +205,8 @@ class UserImport:
         self._producer.poll(0)
         if self._failed is not None:
             raise kafka_unavailable(self._settings, KafkaException(self._failed))
-        messages = self._consumer.consume(_OUTCOMES_A_STEP, 0)
-        if not messages and wait_seconds:
-            first = self._consumer.poll(wait_seconds)
-            messages = [first] if first is not None else []
         waiting = self._waiting
-        for message in messages:
+        for message in arrived(self._consumer, _OUTCOMES_A_STEP, wait_seconds):
             key = cast("bytes", message.key())
             number = waiting.get(key)
             if number is not None:
@@ -234,7 +230,6 @@ class UserImport:
         """Count the answer for the line and for those of equal content."""
         del self._waiting[key]
         numbers = [number, *self._equal.pop(key, ())] if self._equal else [number]
-        self.totals.undecided -= len(numbers)
         self._progress_at = time.monotonic()
         if outcome["status"] == ACCEPTED:
             created = 0 if outcome["repeated"] else 1

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka import kafka_available, kafka_unavailable, lone_consumer
+from runtime.kafka import arrived, kafka_available, kafka_unavailable, lone_consumer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -219,7 +219,7 @@ class _Scan:
             self._consumer.assign(_positions(self._consumer, self._settings, topic, since_ms))
         unread, heard_at = set(range(self._settings.partitions)), time.monotonic()
         while unread:
-            messages = self._consumer.consume(_MESSAGES_A_STEP, _STEP_SECONDS)
+            messages = arrived(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
             for message in messages:
                 error = message.error()
                 if error is not None:

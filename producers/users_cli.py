@@ -191,7 +191,8 @@ def _fields(
         return {**given, "command_id": command_id}
     if any(value is not None for value in given.values()):
         raise click.UsageError("give the fields as options or with -, not both")
-    fields = _read_object({*given, "command_id"})
+    # What the object leaves out is not given, for the rules to say so.
+    fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
     if command_id is not None:
         if fields.get("command_id") not in (None, command_id):
             raise click.UsageError("--command-id and the JSON object name two command ids")

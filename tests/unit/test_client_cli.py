@@ -1,0 +1,104 @@
+"""What the sending commands refuse by themselves: no server is asked, nothing is repeated."""
+
+import io
+import json
+from typing import Protocol
+
+import pytest
+
+from scripts.cli import run
+
+USER_ID = "018bcfe5-6800-7abc-8000-000000000000"
+CREATE = ["users", "create"]
+UPDATE = ["users", "update", USER_ID]
+
+
+class Refused(Protocol):
+    """Runs a command that must print no result; returns its exit code and what it said."""
+
+    def __call__(self, arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
+        """Run `rollbook` with `arguments`."""
+        ...
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """The command, refused."""
+
+    def call(arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = run([*arguments, "--json"])
+        captured = capsys.readouterr()
+        assert not captured.out
+        return code, json.loads(captured.err)["error"]["message"]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (CREATE, "give --email"),
+        ([*CREATE, "--email", "a@example.com", "--name", "A"], "give --email"),
+        ([*CREATE, "-", "--age", "3"], "not both"),
+        ([*CREATE, "--email", "a@example.com", "--name", "A", "--age", "12.5"], "integer"),
+        ([*CREATE, "--command-id", "two words"], "command id"),
+        ([*CREATE, "--timeout", "0"], "--timeout"),
+        ([*CREATE, "file.json"], "file.json"),
+        (UPDATE, "nothing to update"),
+        ([*UPDATE, "--expected-version", "3"], "nothing to update"),
+        ([*UPDATE, "--age", "3", "--expected-version", "0"], "expected-version"),
+        (["users", "update", "nobody", "--age", "3"], "no UUID"),
+        (["commands", "show", "two words"], "command id"),
+        (["users", "import", "."], "directory"),
+        (["users", "import", "none.csv"], "does not exist"),
+        (["users", "import", "-", "--in-flight", "0"], "--in-flight"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what(
+    arguments: list[str], message: str, refused: Refused
+) -> None:
+    """Before anything is connected."""
+    code, said = refused(arguments)
+    assert code == 2
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "code", "message"),
+    [
+        (CREATE, b"", 2, "empty"),
+        (CREATE, b"{", 2, "valid JSON"),
+        (CREATE, b"{} {}", 2, "valid JSON"),
+        (CREATE, b'{"name": "\\ud800"}', 2, "valid JSON"),
+        (CREATE, b'{"name": "\xff"}', 2, "valid JSON"),
+        (CREATE, b"[]", 2, "no object"),
+        (CREATE, b'{"e-mail": "secret@example.com"}', 2, "another field"),
+        (CREATE, b" " * (16 * 1024 * 1024 + 1), 2, "16 MiB"),
+        (CREATE, b'{"email": "secret@example.com", "name": "A"}', 3, "age"),
+        (CREATE, b'{"email": "secret@example.com", "name": 5, "age": 3}', 3, "name"),
+        (CREATE, b'{"email": "secret@@example.com", "name": "A", "age": 3}', 3, "e-mail"),
+        (UPDATE, b'{"email": "secret@example.com"}', 2, "another field"),
+        (UPDATE, b"{}", 2, "nothing to update"),
+        (UPDATE, b'{"age": 3, "expected_version": "2"}', 3, "expected version"),
+        (UPDATE, b'{"name": "' + b"x" * 10_000_000 + b'"}', 3, "longer than 200"),
+    ],
+)
+def test_a_bad_object_on_stdin_is_refused_without_repeating_it(
+    arguments: list[str],
+    content: bytes,
+    code: int,
+    message: str,
+    refused: Refused,
+) -> None:
+    """What is no object of these fields is usage, 2; what breaks a rule is a refusal, 3."""
+    ended, said = refused([*arguments, "-"], content)
+    assert (ended, message in said) == (code, True), said
+    assert "secret" not in said
+
+
+def test_two_command_ids_are_not_guessed_between(refused: Refused) -> None:
+    """The option and the object must not disagree."""
+    content = b'{"command_id": "a", "email": "a@example.com", "name": "A", "age": 3}'
+    code, said = refused([*CREATE, "-", "--command-id", "b"], content)
+    assert (code, "two command ids" in said) == (2, True)
