@@ -13,6 +13,7 @@ from typing import Any
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.places import (
     choose_ports,
+    free_port,
     locked,
     named_directory,
     remove,
@@ -82,7 +83,7 @@ class DockerStack:
             if record and running:
                 chosen = record.ports
             else:
-                chosen = _choose_ports(ports, free=free_ports)
+                chosen = published_ports(ports, free=free_ports)
                 require_free(chosen)
             secret = password_file(self.directory)
             if not secret.exists():
@@ -151,7 +152,7 @@ class DockerStack:
     def _environment(self) -> dict[str, str]:
         """Return the variables that docker-compose.yml reads, over our own environment."""
         record = read_record(self.directory)
-        ports = record.ports if record else _choose_ports({}, free=False)
+        ports = record.ports if record else published_ports({}, free=False)
         return {
             **os.environ,
             "ROLLBOOK_POSTGRES_PASSWORD_FILE": str(password_file(self.directory)),
@@ -160,7 +161,7 @@ class DockerStack:
         }
 
 
-def _choose_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
+def published_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
     """Return a port for each server that containers publish: the native ones, and Kibana."""
     native = {name: port for name, port in wanted.items() if name != "kibana"}
     ports = choose_ports(native, free=free)

@@ -192,3 +192,14 @@ def test_a_name_that_is_no_folder_name_is_refused(
 def test_durations_are_readable(seconds: float | None, text: str) -> None:
     """An uptime is told in the unit people would use."""
     assert duration(seconds) == text
+
+
+def test_docker_publishes_a_port_for_each_server_and_kibana() -> None:
+    """In containers the servers' internal ports need none; a given port counts there too."""
+    from scripts.stack import docker
+
+    ports = docker.published_ports({"kibana": 23456}, free=False)
+    assert ports["kibana"] == 23456
+    assert set(ports) == set(docker.SERVERS)
+    free = docker.published_ports({}, free=True)
+    assert len(set(free.values())) == len(docker.SERVERS)
