@@ -1,5 +1,6 @@
 """`rollbook users get | list | summary`: questions to the PostgreSQL read model."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -98,21 +99,26 @@ def list_users(
     if min_age > max_age:
         raise click.UsageError("--min-age is more than --max-age")
     with closing(UserQueries(settings)) as queries:
-        while True:
-            page = queries.get_users_by_age_range(
-                min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=after
-            )
-            _print_page(page, as_json=as_json)
-            after = page.next
-            if not show_all or after is None:
-                break
-    if after is not None:
-        say(f"there are more: --after {after}, or --all")
+        page = queries.get_users_by_age_range(
+            min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=after
+        )
+        users = _from(page, queries, max_age) if show_all else page.users
+        _print_users(users, as_json=as_json)
+    if page.next is not None and not show_all:
+        say(f"there are more: --after {page.next}, or --all")
 
 
-def _print_page(page: UserPage, *, as_json: bool) -> None:
+def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserView]:
+    """Yield the users of `page` and of all pages after it, holding one page at a time."""
+    yield from page.users
+    while page.next is not None:
+        page = queries.get_users_by_age_range(max_age=max_age, limit=_PAGE_OF_ALL, after=page.next)
+        yield from page.users
+
+
+def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
     if as_json:
-        for user in page.users:
+        for user in users:
             print_json(_shown(user) | {"cursor": user.cursor})
         return
     columns = ["user_id", "name", "email", "age", "group", "updated", "version"]
@@ -120,7 +126,7 @@ def _print_page(page: UserPage, *, as_json: bool) -> None:
         columns,
         (
             (u.user_id, u.name, u.email, u.age, u.age_group, iso_time(u.updated_at), u.version)
-            for u in page.users
+            for u in users
         ),
     )
 
