@@ -69,12 +69,13 @@ def clean_name(value: object) -> str:
     name = value.strip()
     if not name:
         raise _invalid("the name is empty")
-    if not (name.isascii() and name.isprintable()):
+    # Printable excludes all that is forbidden and more (joiners, for one): most names end here.
+    if not name.isprintable():
         if any(unicodedata.category(c) in _FORBIDDEN_CATEGORIES for c in name):
             raise _invalid("the name has control characters")
         if not _BIDI_CONTROLS.isdisjoint(name):
             raise _invalid("the name has control characters that change its direction")
-        name = unicodedata.normalize("NFC", name)
+    name = unicodedata.normalize("NFC", name)
     if len(name) > NAME_MAX_CHARACTERS:
         raise _invalid(f"the name is longer than {NAME_MAX_CHARACTERS} characters")
     return name
