@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from elasticsearch import ApiError, Elasticsearch, TransportError
+from elasticsearch import Elasticsearch
 
-from projectors.elasticsearch.client import elasticsearch_available, explain, unavailable
+from projectors.elasticsearch.client import elasticsearch_available, unavailable
 from projectors.elasticsearch.mapping import CHECKPOINTS_ALIAS, USERS_INDEX
 from projectors.read_model import Advance, Position
 from runtime.settings import Settings
-from schemas.errors import Fenced
+from schemas.errors import Fenced, RollbookError
 
 NDJSON_HEADERS: Final = {"content-type": "application/x-ndjson", "accept": "application/json"}
 _CONFLICT = 409
@@ -42,8 +42,6 @@ class Checkpoints:
         self._alias = settings.named(CHECKPOINTS_ALIAS)
         self._index = settings.named(USERS_INDEX)
         self._held: dict[int, _Held] = {}
-        # Steps whose answer was lost: they may or may not have been taken.
-        self._unsure: dict[int, Position] = {}
 
     def read(self, index_uuid: str | None) -> dict[int, Position]:
         """Return the positions of every partition, as they are now and not as a search sees them.
@@ -53,46 +51,36 @@ class Checkpoints:
         self._look(range(self._settings.partitions), index_uuid)
         return {p: held.position for p, held in self._held.items() if held.position is not None}
 
-    def check(self, advances: Mapping[int, Advance], index_uuid: str | None) -> dict[int, Advance]:
-        """Return the steps still to be taken; raise `Fenced` if one is not where it begins.
-
-        A step of ours whose answer was lost, and which turns out to be taken, is not to be taken.
-        """
+    def check(self, advances: Mapping[int, Advance], index_uuid: str | None) -> None:
+        """Raise `Fenced` if a partition is not where its step begins."""
         known = self._held
         # What we remember may be old: a partition can go to another process and come back.
         self._look(
             [p for p, a in advances.items() if p not in known or known[p].position != a.before],
             index_uuid,
         )
-        wanted = {}
         for partition, advance in advances.items():
-            found = self._held[partition].position
-            if found == advance.before:
-                wanted[partition] = advance
-            elif found != self._unsure.get(partition) or found != advance.after:
-                del self._held[partition]
+            if known[partition].position != advance.before:
                 raise self._fenced(partition)
-        return wanted
 
     def advance(self, advances: Mapping[int, Advance], index_uuid: str | None) -> None:
-        """Take the steps that `check` returned. Raises `Fenced` if another process was first."""
+        """Take the steps that `check` approved of.
+
+        Raises `Fenced` if another process was first. After `Unavailable` a step may have been
+        taken or not: `read` tells.
+        """
         if not advances:
             return
         body = b"".join(self._lines(p, a.after, index_uuid) for p, a in advances.items())
-        held = {partition: self._held.pop(partition) for partition in advances}
-        self._unsure.update({partition: a.after for partition, a in advances.items()})
-        try:
-            answer = self._client.perform_request(
-                "POST",
-                f"/{self._alias}/_bulk",
-                params={"require_alias": "true"},
-                headers=NDJSON_HEADERS,
-                body=body,
-            )
-        except (ApiError, TransportError) as error:
-            raise explain(self._settings, error) from None
-        for (partition, advance), item in zip(advances.items(), answer.body["items"], strict=True):
-            self._taken(partition, advance, next(iter(item.values())), held[partition])
+        for partition in advances:
+            del self._held[partition]
+        for (partition, advance), item in zip(
+            advances.items(), self._bulk(body)["items"], strict=True
+        ):
+            result = next(iter(item.values()))
+            if result["status"] not in _OK:
+                raise self._not_taken(partition, result["status"])
+            self._held[partition] = _Held(advance.after, result["_seq_no"], result["_primary_term"])
 
     def remove(self) -> None:
         """Remove the checkpoints of the index of users."""
@@ -100,19 +88,11 @@ class Checkpoints:
             orjson.dumps({"delete": {"_id": self._id(p)}}) + b"\n"
             for p in range(self._settings.partitions)
         )
-        with elasticsearch_available(self._settings):
-            answer = self._client.perform_request(
-                "POST",
-                f"/{self._alias}/_bulk",
-                params={"require_alias": "true"},
-                headers=NDJSON_HEADERS,
-                body=b"".join(lines),
-            )
-        failed = {item["delete"]["status"] for item in answer.body["items"]} - {*_OK, _NOT_FOUND}
+        answer = self._bulk(b"".join(lines))
+        failed = {item["delete"]["status"] for item in answer["items"]} - {*_OK, _NOT_FOUND}
         if failed:
             raise unavailable(self._settings, f"removing checkpoints, status {failed.pop()}")
         self._held.clear()
-        self._unsure.clear()
 
     def _look(self, partitions: Iterable[int], index_uuid: str | None) -> None:
         by_id = {self._id(partition): partition for partition in partitions}
@@ -123,21 +103,22 @@ class Checkpoints:
         for found in answer["docs"]:
             self._held[by_id[found["_id"]]] = _held(found, index_uuid)
 
-    def _taken(
-        self, partition: int, advance: Advance, result: Mapping[str, Any], before: _Held
-    ) -> None:
-        status = result["status"]
-        if status in _OK:
-            del self._unsure[partition]
-            self._held[partition] = _Held(advance.after, result["_seq_no"], result["_primary_term"])
-            return
+    def _bulk(self, body: bytes) -> Any:
+        with elasticsearch_available(self._settings):
+            return self._client.perform_request(
+                "POST",
+                f"/{self._alias}/_bulk",
+                params={"require_alias": "true"},
+                headers=NDJSON_HEADERS,
+                body=body,
+            ).body
+
+    def _not_taken(self, partition: int, status: int) -> RollbookError:
         if status == _CONFLICT:
-            del self._unsure[partition]
-            raise self._fenced(partition)
+            return self._fenced(partition)
         if status == _NOT_FOUND:
-            raise Fenced(f"the checkpoints of {self._index} were removed", code="fenced")
-        self._held[partition] = before
-        raise unavailable(self._settings, f"a checkpoint was not written, status {status}")
+            return Fenced(f"the checkpoints of {self._index} were removed")
+        return unavailable(self._settings, f"a checkpoint was not written, status {status}")
 
     def _lines(self, partition: int, position: Position, index_uuid: str | None) -> bytes:
         held = self._held[partition]

@@ -94,10 +94,10 @@ class ElasticsearchUsers:
         """
         if self._index_uuid is None:
             self._index_uuid = self._find_uuid()
-        advances = self._checkpoints.check(batch.advances, self._index_uuid)
+        self._checkpoints.check(batch.advances, self._index_uuid)
         sent = [self._senders.submit(self._send, part) for part in _parts(batch.events)]
         _raise_gravest(sent)
-        self._checkpoints.advance(advances, self._index_uuid)
+        self._checkpoints.advance(batch.advances, self._index_uuid)
 
     def reset(self) -> None:
         """Remove the checkpoint, the index and its aliases.

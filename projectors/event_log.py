@@ -1,0 +1,173 @@
+"""Reads `user-history` as it stands: every record of the partitions asked for, readable or not."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from projectors.log_end import log_ranges
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    admin,
+    kafka_available,
+    kafka_unavailable,
+    lone_consumer,
+)
+from runtime.settings import Settings
+from runtime.terminal import say
+from schemas.codec import RecordCodec
+from schemas.errors import Poisoned
+from schemas.records import UserEvent
+from schemas.topics import Topic
+
+Start = Literal["beginning", "end"] | datetime
+_BATCH_RECORDS: Final = 1000
+_WAIT_SECONDS: Final = 0.2  # also how long Ctrl-C may take
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record and where it stands; either its event or the code of why it cannot be read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    event: UserEvent | None
+    error: str | None
+
+
+def read_log(
+    settings: Settings,
+    codec: RecordCodec[UserEvent],
+    topic: Topic,
+    partitions: Collection[int],
+    start: Start,
+    *,
+    follow: bool,
+) -> Iterator[list[LogRecord]]:
+    """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
+
+    In order within a partition; between partitions as they arrive. Without `follow` it ends when
+    every partition was read to its end. Raises `Unavailable` if Kafka or the registry is away at
+    the start, and later too without `follow`; while following it says so once and waits.
+    """
+    offsets = start_offsets(settings, topic, partitions, start)
+    brokers = _Brokers(settings, follow=follow)
+    consumer = lone_consumer(
+        settings, **{"enable.partition.eof": True, "error_cb": brokers.on_error}
+    )
+    try:
+        name = settings.named(topic.name)
+        consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
+        unread = set(partitions)
+        while unread or follow:
+            with kafka_available(settings):
+                messages = _take(consumer, unread)
+            yield [_log_record(message, codec) for message in messages]
+            brokers.check()
+    finally:
+        consumer.close()
+
+
+def start_offsets(
+    settings: Settings, topic: Topic, partitions: Collection[int], start: Start
+) -> dict[int, int]:
+    """Return the offset in each partition at which `start` is.
+
+    A time is the first record at or after it, or the end. The end is where the next committed
+    record will be: records of a transaction still open come after it.
+    """
+    ranges = log_ranges(settings, topic, partitions)
+    if start == "beginning":
+        return {partition: found.low for partition, found in ranges.items()}
+    ends = {partition: found.end for partition, found in ranges.items()}
+    return ends if start == "end" else ends | _offsets_at(settings, topic, partitions, start)
+
+
+def _offsets_at(
+    settings: Settings, topic: Topic, partitions: Collection[int], time: datetime
+) -> dict[int, int]:
+    """Return the first offset at or after `time` of each partition that has one."""
+    spec = OffsetSpec.for_timestamp(int(time.timestamp() * 1000))
+    with kafka_available(settings):
+        client = admin(settings)  # held by name: futures of a client that is gone never resolve
+        futures = client.list_offsets(
+            {
+                TopicPartition(settings.named(topic.name), partition): spec
+                for partition in partitions
+            },
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+        found = {where.partition: future.result().offset for where, future in futures.items()}
+    return {partition: offset for partition, offset in found.items() if offset >= 0}
+
+
+def _take(consumer: Consumer, unread: set[int]) -> list[Message]:
+    """Return what has arrived; take the partitions whose end was reached out of `unread`."""
+    records = []
+    for message in consumer.consume(_BATCH_RECORDS, _WAIT_SECONDS):
+        error = message.error()
+        if error is None:
+            records.append(message)
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            unread.discard(message.partition())
+        else:
+            raise KafkaException(error)
+    return records
+
+
+def _log_record(message: Message, codec: RecordCodec[UserEvent]) -> LogRecord:
+    event, problem = None, None
+    try:
+        event = codec.decode(message.value())
+    except Poisoned as error:
+        problem = error.code
+    return LogRecord(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        message.key(),
+        event,
+        problem,
+    )
+
+
+class _Brokers:
+    """Notices that no broker answers: a consumer alone would wait in silence."""
+
+    def __init__(self, settings: Settings, *, follow: bool) -> None:
+        self._settings = settings
+        self._follow = follow
+        self._down: KafkaError | None = None
+        self._said = False
+
+    def on_error(self, error: KafkaError) -> None:
+        """Remember that all brokers are down; librdkafka mends anything less by itself."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
+            self._down = error
+
+    def check(self) -> None:
+        """Raise `Unavailable`, or say it once when following."""
+        if self._down is None:
+            return
+        error = kafka_unavailable(self._settings, KafkaException(self._down))
+        self._down = None
+        if not self._follow:
+            raise error
+        if not self._said:
+            say(f"{error}; waiting for it to come back")
+            self._said = True
