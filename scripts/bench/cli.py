@@ -41,7 +41,11 @@ def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> 
 
     Every repeat has topics and read models of its own, removed afterwards. Nothing else should run
     on the machine; a handler or projector of the registry itself may, idle.
-    """
+
+    \b
+    Example:
+      rollbook bench pipeline --users 20000 --repeats 1
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from scripts.bench.measure import percentiles, ratios, spread
 
     values: dict[str, list[float]] = {}
