@@ -1,0 +1,172 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from itertools import count
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from runtime.kafka import producer
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.identity import email_shard, new_user_id, partition_of, user_shard
+from schemas.records import USER_CREATED, UserEvent
+from schemas.topics import HISTORY
+
+PATIENCE_SECONDS = 60
+Append = Callable[..., None]
+
+
+def created(name: str, number: int) -> UserEvent:
+    email = f"{name.lower()}@example.com"
+    user_id = new_user_id(email_shard(email), 1_700_000_000_000 + number, number)
+    return {
+        "event_id": f"{user_id}:1",
+        "command_id": f"command-{number}",
+        "seq": number,
+        "user_id": user_id,
+        "version": 1,
+        "occurred_at": 1_700_000_000_000 + number,
+        "type": USER_CREATED,
+        "changes": [],
+        "user": {
+            "email": email,
+            "email_key": email,
+            "name": name,
+            "age": 34,
+            "created_at": 1_700_000_000_000 + number,
+            "created_by": f"command-{number}",
+        },
+    }
+
+
+def home(settings: Settings, event: UserEvent) -> int:
+    return partition_of(user_shard(event["user_id"]), settings.partitions)
+
+
+@pytest.fixture
+def append(settings: Settings) -> Append:
+    """Return a function that puts events, or raw values at partition 0, on the log."""
+    codec, kafka = Registry(settings).codec(HISTORY.schema), producer(settings)
+    topic = settings.named(HISTORY.name)
+
+    def put(*events: UserEvent, raw: bytes | None = b"", key: str = "") -> None:
+        for event in events:
+            kafka.produce(
+                topic, codec.encode(event), event["event_id"], partition=home(settings, event)
+            )
+        if not events:
+            kafka.produce(topic, raw, key, partition=0)
+        assert kafka.flush(PATIENCE_SECONDS) == 0
+
+    return put
+
+
+def command(settings: Settings, *options: str) -> subprocess.Popen[str]:
+    """Start `rollbook events tail` as people do, with these settings."""
+    environment = dict(os.environ) | {
+        f"ROLLBOOK_{spec.name.upper()}": str(getattr(settings, spec.name))
+        for spec in fields(Settings)
+    }
+    program = "from scripts.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "events", "tail", *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def tail(settings: Settings, *options: str) -> list[str]:
+    """Return the lines that `tail --no-follow` prints; it must end well."""
+    process = command(settings, "--no-follow", *options)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def tail_json(settings: Settings, *options: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in tail(settings, "--json", *options)]
+
+
+def test_every_event_is_shown_with_its_place(settings: Settings, append: Append) -> None:
+    """From the beginning, of all partitions, in order within each."""
+    events = [created(f"User{number}", number) for number in range(1, 21)]
+    append(*events)
+    found = tail_json(settings, "--from", "beginning")
+    assert sorted(record["seq"] for record in found) == list(range(1, 21))
+    for partition in range(settings.partitions):
+        offsets = [record["offset"] for record in found if record["partition"] == partition]
+        assert offsets == sorted(offsets)
+    assert found[0]["topic"] == settings.named(HISTORY.name)
+    assert [change["field"] for change in found[0]["changes"]] == ["email", "name", "age"]
+    assert len(tail(settings, "--from", "-1h", "--limit", "7")) == 7
+    assert tail(settings, "--from", "end") == []
+    assert tail(settings, "--from", "2999-01-01") == []
+
+
+def test_one_users_history_is_only_that_users(settings: Settings, append: Append) -> None:
+    """Others of the same partition are left out."""
+    events = [created(f"User{number}", number) for number in range(1, 21)]
+    append(*events)
+    found = tail_json(settings, "--from", "beginning", "--user", events[4]["user_id"])
+    assert [record["seq"] for record in found] == [5]
+
+
+def test_foreign_bytes_and_tombstones_are_shown_not_stumbled_over(
+    settings: Settings, append: Append
+) -> None:
+    """What stands before and after them is shown as well."""
+    append(raw=b"\xff garbage", key="foreign")
+    append(raw=b"", key="empty")
+    append(raw=b"\x00\x7f\xff\xff\xff!", key="other-registry")
+    append(raw=None, key="erased:1")
+    append(*(created(f"User{number}", number) for number in range(1, 9)))
+    found = tail_json(settings, "--from", "beginning")
+    errors = [record["error"] for record in found if "error" in record]
+    assert errors == ["wrong_magic", "wrong_magic", "unknown_schema", "no_value"]
+    assert sum("event_id" in record for record in found) == 8
+    assert any("unreadable: no_value" in line for line in tail(settings, "--from", "beginning"))
+
+
+def test_an_aborted_event_never_happened(settings: Settings, append: Append) -> None:
+    """Only what is committed is shown, and markers do not keep it from ending."""
+    from confluent_kafka import Producer
+
+    from runtime.kafka import transactional_config
+
+    jane = created("Jane", 1)
+    codec = Registry(settings).codec(HISTORY.schema)
+    kafka = Producer(transactional_config(settings, settings.named("test-tail")))
+    kafka.init_transactions(PATIENCE_SECONDS)
+    kafka.begin_transaction()
+    kafka.produce(settings.named(HISTORY.name), codec.encode(jane), partition=0)
+    kafka.flush(PATIENCE_SECONDS)
+    kafka.abort_transaction(PATIENCE_SECONDS)
+    assert tail(settings, "--from", "beginning") == []
+
+
+def test_following_shows_what_comes_and_ends_when_the_reader_has_enough(
+    settings: Settings, append: Append
+) -> None:
+    """`| head -2`: two lines come through, then the command ends by itself, quietly."""
+    numbers = count(1)
+    append(created("User0", next(numbers)))
+    process = command(settings, "--from", "beginning")
+    assert process.stdout
+    assert process.stderr
+    guard = Timer(PATIENCE_SECONDS, process.kill)
+    guard.start()
+    assert "User0" in process.stdout.readline()
+    append(created("Later", next(numbers)))
+    assert "Later" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    guard.cancel()
