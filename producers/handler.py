@@ -13,7 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaException, Message
 
 from producers.decisions import Decisions
-from producers.ownership import GROUP, Ownership
+from producers.group import GROUP, refuse_twin
+from producers.ownership import Ownership
 from producers.transaction import IndefiniteError, Transactions
 from runtime.process import Backoff, StopSignal
 from runtime.registry import Registry
@@ -54,6 +55,7 @@ class CommandHandler:
         self._letters = registry.codec(DEAD_LETTERS.schema)
         self._backoff = Backoff()
         identity = settings.named(f"{GROUP}-{instance}")
+        refuse_twin(settings, identity, stop)
         # Fence our own past before anything is read or subscribed.
         self._transactions = Transactions(settings, identity, stop)
         self._ownership = Ownership(settings, registry, identity, stop)

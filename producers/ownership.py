@@ -16,6 +16,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from producers.group import GROUP, client_id
 from producers.restore import Restore
 from producers.state import PartitionState
 from runtime.kafka import arrived, consumer_config
@@ -27,7 +28,6 @@ from schemas.topics import COMMANDS, EVENTS, OUTCOMES
 
 log = logging.getLogger(__name__)
 
-GROUP = "rollbook-handler"
 _COMMITTED_SECONDS = 0.5
 _TRY_SECONDS = 5.0
 # No offset is as large: nothing more is taken of a partition that was sent back.
@@ -73,6 +73,7 @@ class Ownership:
             consumer_config(settings, settings.named(GROUP))
             | {
                 "group.instance.id": identity,
+                "client.id": client_id(),
                 # Not KIP-848's protocol: there a killed static member blocks its own return until
                 # its session ends.
                 "group.protocol": "classic",

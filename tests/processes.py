@@ -66,6 +66,10 @@ class RunningProcess:
         """Wait until it ends; return its exit code."""
         return self._process.wait(timeout_seconds)
 
+    def returncode(self) -> int | None:
+        """Return its exit code, None while it runs."""
+        return self._process.poll()
+
     def kill(self) -> None:
         """End it as a crash would: SIGKILL."""
         self._process.kill()

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from producers.client import CommandClient
+from producers.group import GROUP
 from producers.handler import CommandHandler
 from producers.transaction import Transactions
-from runtime.kafka import admin, producer_config
+from runtime.kafka import admin, consumer_config, producer_config
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -200,6 +201,27 @@ def test_one_identity_runs_once(settings: Settings, rollbook: Rollbook) -> None:
     second = rollbook.run("handler", "run", "--instance", "a")
     assert second.returncode == 2
     assert "runs already" in second.stderr
+
+
+def test_an_identity_that_runs_on_another_host_is_refused(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """The lock file is one machine's; a live twin elsewhere stops the start, and keeps deciding."""
+    twin = Consumer(
+        consumer_config(settings, settings.named(GROUP))
+        | {
+            "group.instance.id": settings.named(f"{GROUP}-a"),
+            "client.id": "rollbook@elsewhere",
+            "session.timeout.ms": 6000,
+        }
+    )
+    twin.subscribe([settings.named(COMMANDS.name)])
+    eventually(lambda: twin.poll(0.1) or twin.assignment())
+    second = rollbook.start_handler("a", wait=False)
+    eventually(lambda: twin.poll(0.1) or second.returncode() is not None)
+    assert second.wait() == 2
+    assert "a handler on rollbook@elsewhere runs as" in second.text()
+    twin.close()
 
 
 def test_missing_topics_stop_the_start(settings: Settings, rollbook: Rollbook) -> None:
