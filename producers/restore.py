@@ -15,7 +15,8 @@ from producers.state import OutcomeWindow, PartitionState
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, lone_consumer
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
-from schemas.errors import Misconfigured, Poisoned
+from schemas.errors import Misconfigured, Poisoned, Rejected
+from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.records import CommandOutcome, UserEvent
 from schemas.topics import EVENTS, OUTCOMES
 
@@ -114,7 +115,7 @@ class Restore:
             try:
                 self._fold_record(topic, message.value())
             except Poisoned as poisoned:
-                self._skip_foreign(topic, offset, poisoned)
+                self._skip_foreign(topic, message.key(), offset, poisoned)
             offset += 1
         if offset >= self._ends.get(topic, 0):
             self._ends.pop(topic, None)
@@ -125,21 +126,29 @@ class Restore:
         else:
             self._state.restore_outcome(self._outcomes.decode(value))
 
-    def _skip_foreign(self, topic: str, offset: int, poisoned: Poisoned) -> None:
+    def _skip_foreign(self, topic: str, key: bytes | None, offset: int, poisoned: Poisoned) -> None:
         """Pass over bytes that no handler wrote; stop if it may be the registry that is wrong.
 
-        A record in our wire format under a schema id that the registry answers with nothing, or
-        with another record's schema, may well be ours: deciding without it could give one address
-        to two users.
+        A record under the id of a user of this partition, with a schema id that the registry
+        answers with nothing or with another record's schema, may well be ours: deciding without it
+        could give one address to two users.
         """
         where = f"{topic} partition {self._partition} offset {offset}"
-        if poisoned.code in {"unknown_schema", "wrong_schema"}:
+        if poisoned.code in {"unknown_schema", "wrong_schema"} and self._is_user(key):
             raise Misconfigured(
                 f"cannot restore: {where}: {poisoned}",
                 code="unreadable_log",
                 next_step="restore the registry's storage: ids on the log must keep their meaning",
             ) from poisoned
         log.warning("passing over a foreign record: %s: %s", where, poisoned)
+
+    def _is_user(self, key: bytes | None) -> bool:
+        """Return whether `key` is the id of a user who lives in this partition."""
+        try:
+            shard = user_shard(parse_user_id((key or b"").decode("ascii")))
+        except (UnicodeDecodeError, Rejected):
+            return False
+        return partition_of(shard, self._settings.partitions) == self._partition
 
     def _tell(self) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Fenced, Misconfigured, Rejected
-from schemas.identity import email_shard, partition_of
+from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
 from tests.given import create
@@ -106,6 +106,20 @@ def test_foreign_bytes_among_the_events_do_not_stop_a_restore(
     with CommandClient(settings) as client:
         assert client.create_user("jane@example.com", "Jane", 33).status == "accepted"
     assert f"{settings.named('user-events')} partition 0 offset 0" in process.text()
+
+
+def test_a_registry_that_lost_its_ids_stops_the_start(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """A user's record that the registry cannot explain may be the latest: decide nothing."""
+    user_id = new_user_id(0, 1, 1)
+    producer = Producer(producer_config(settings))
+    unknown = b"\x00\x7f\xff\xff\xff\x02"
+    producer.produce(settings.named(EVENTS.name), unknown, user_id, 0)
+    producer.flush()
+    stopped = rollbook.start_handler(wait=False)
+    assert stopped.wait() == 2
+    assert f"cannot restore: {settings.named(EVENTS.name)} partition 0 offset 0" in stopped.text()
 
 
 def test_a_killed_handler_comes_back_and_goes_on(settings: Settings, rollbook: Rollbook) -> None:
