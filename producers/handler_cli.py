@@ -1,9 +1,18 @@
 """`rollbook handler`: run the process that decides commands."""
 
+import re
+
 import click
 
 from runtime.context import pass_settings
 from runtime.settings import Settings
+
+
+def _valid_instance(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """It names a lock file and a transactional id."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise click.BadParameter("use at most 64 letters, digits, dots, hyphens and underscores")
+    return value
 
 
 @click.group()
@@ -16,6 +25,7 @@ def handler() -> None:
     "--instance",
     required=True,
     metavar="ID",
+    callback=_valid_instance,
     help="Stable identity; every handler of a registry has its own.",
 )
 @pass_settings

@@ -7,6 +7,7 @@ to the watermark waits for that transaction to end, one way or the other.
 
 import logging
 import time
+from contextlib import closing
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -62,16 +63,22 @@ class Restore:
     def _assign(self, consumer: Consumer) -> dict[str, int]:
         """Assign both topics from where each must be read; return the ends still to reach."""
         positions, ends = [], {}
-        for topic, start in (
-            (self._events_topic, self._first_event),
-            (self._outcomes_topic, self._first_outcome),
-        ):
-            low, end = consumer.get_watermark_offsets(
-                TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
-            )
-            if low < end:
-                positions.append(TopicPartition(topic, self._partition, start(low, end)))
-                ends[topic] = end
+        with closing(
+            lone_consumer(self._settings, **{"isolation.level": "read_uncommitted"})
+        ) as asker:
+            for topic, start in (
+                (self._events_topic, self._first_event),
+                (self._outcomes_topic, self._first_outcome),
+            ):
+                # Only read_uncommitted is told the high watermark; others the last stable offset.
+                low, end = asker.get_watermark_offsets(
+                    TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
+                )
+                if low < end:
+                    positions.append(TopicPartition(topic, self._partition, start(low, end)))
+                    ends[topic] = end
+                    # Assigned a topic it does not know, a consumer waits a second to look it up.
+                    consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS)
         consumer.assign(positions)
         return ends
 

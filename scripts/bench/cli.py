@@ -32,8 +32,21 @@ def bench(context: click.Context) -> None:
 
 
 @bench.command()
-@click.option("--users", "count", default=100_000, show_default=True, type=click.IntRange(20_000))
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--users",
+    "count",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(20_000),
+    help="How many users every measurement works on.",
+)
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How often everything is measured, in turn.",
+)
 @json_option
 @pass_settings
 def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> None:
