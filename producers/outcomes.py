@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 _AT_THE_END = -1
 _MESSAGES_A_STEP = 10_000
 _STEP_SECONDS = 0.1
+_RETRY_SECONDS = 0.05
 _HOUR_MS = 3_600_000
 _UUID_V7 = 7
 
@@ -129,11 +130,25 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
 def _positions(
     consumer: Consumer, settings: Settings, topic: str, unix_ms: int
 ) -> list[TopicPartition]:
-    """Return each partition's first offset at or after a time; -1 asks for the end."""
+    """Return each partition's first offset at or after a time; -1 asks for the end.
+
+    Tries for 5 s: while a partition changes its leader, or was only just made, brokers refuse.
+    """
     asked = [
         TopicPartition(settings.named(topic), number, unix_ms)
         for number in range(settings.partitions)
     ]
+    deadline = time.monotonic() + CONNECT_TIMEOUT_SECONDS
+    while True:
+        try:
+            return _asked_once(consumer, asked)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _asked_once(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
     found = consumer.offsets_for_times(asked, timeout=CONNECT_TIMEOUT_SECONDS)
     for position in found:
         if position.error is not None:
