@@ -14,6 +14,7 @@ from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import (
     EXIT_INTERRUPTED,
+    Seconds,
     json_option,
     print_error,
     print_fields,
@@ -63,7 +64,7 @@ _AGAIN = "run the same import again: it creates nobody twice"
     "--timeout",
     "timeout_seconds",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    type=Seconds(min=0, min_open=True, max=86_400),
     default=60.0,
     show_default=True,
     help="Give up when nothing went forward for this long.",

@@ -9,7 +9,7 @@ import orjson
 
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_fields, print_json, say
+from runtime.terminal import Seconds, json_option, print_fields, print_json, say
 from schemas.errors import Rejected
 from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id
@@ -45,7 +45,7 @@ def _sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--timeout",
             "timeout_seconds",
             metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True, max=86_400),
+            type=Seconds(min=0, min_open=True, max=86_400),
             default=10.0,
             show_default=True,
             help="How long to wait for the answer.",

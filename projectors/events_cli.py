@@ -16,6 +16,7 @@ from projectors.event_log import LogRecord, Start, read_log
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import json_option, printable, say
+from schemas.errors import Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.records import FieldChange, changes_of
 from schemas.rules import to_datetime
@@ -71,7 +72,7 @@ def tail(
       rollbook events tail --user ID --from beginning       one user's whole history
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     began = _start(start)
-    user_id = None if user_id is None else parse_user_id(user_id)
+    user_id = None if user_id is None else _user_id(user_id)
     records = _records(settings, user_id, began, follow=follow)
     shown = _show(records, limit, as_json=as_json)
     if shown == 0 and not follow:
@@ -129,6 +130,13 @@ def _start(text: str) -> Start:
         return parse_start(text, datetime.now(UTC))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--from") from None
+
+
+def _user_id(text: str) -> str:
+    try:
+        return parse_user_id(text)
+    except Rejected as error:
+        raise click.BadParameter(f"{error}; {error.next_step}", param_hint="--user") from None
 
 
 def parse_start(text: str, now: datetime) -> Start:

@@ -93,7 +93,11 @@ class Registry:
                 yield client
         except SchemaRegistryError as error:
             if error.http_status_code == _NOT_FOUND:
-                raise _UnknownSchemaError from error
+                raise _UnknownSchemaError(
+                    f"there is no schema registry at {self._settings.registry_url} (404)",
+                    code="bad_setting",
+                    next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
+                ) from error
             if error.http_status_code == _CONFLICT:
                 raise Misconfigured(
                     f"the registry holds an incompatible schema for {subject}",
@@ -117,5 +121,5 @@ class Registry:
         )
 
 
-class _UnknownSchemaError(Exception):
-    """The registry answered 404."""
+class _UnknownSchemaError(Misconfigured):
+    """The registry answered 404: asked by id it has no such schema, else it is not there."""

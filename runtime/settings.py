@@ -101,19 +101,47 @@ class Settings:
             _require(getattr(self, name) > 0, name, "must be more than 0")
         _require(self.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
         _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")
+        self._require_addresses()
+
+    def _require_addresses(self) -> None:
+        """Refuse what the clients would only stumble over."""
+        _require(
+            bool(self.kafka_bootstrap_servers), "kafka_bootstrap_servers", "must name a broker"
+        )
+        for name, choices in (
+            ("kafka_security_protocol", ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")),
+            ("kafka_sasl_mechanism", ("", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
+        ):
+            wanted = f"must be one of {', '.join(filter(None, choices))}"
+            _require(getattr(self, name).upper() in {c.upper() for c in choices}, name, wanted)
+        for name, begin, example in (
+            ("registry_url", r"https?://.", "http://host:port"),
+            ("elasticsearch_url", r"https?://.", "http://host:port"),
+            ("postgres_url", r"postgres(ql)?://|\w+ *=", "postgresql://user@host:port/database"),
+        ):
+            fits = re.match(begin, getattr(self, name)) is not None
+            _require(fits, name, f"must be an address like {example}")
 
     def named(self, name: str) -> str:
         """Return `name` with the prefix put before it, as topics, groups and indexes are called."""
         return f"{self.prefix}-{name}" if self.prefix else name
 
 
+class _WrongValueError(Misconfigured):
+    """A setting whose value cannot work; `origin` says where it came from, if that is known."""
+
+    def __init__(self, name: str, rule: str, origin: str = "") -> None:
+        where = f" from {origin}" if origin else ""
+        super().__init__(
+            f"setting {name}{where} {rule}", code="bad_setting", next_step="correct it"
+        )
+        self.name = name
+        self.rule = rule
+
+
 def _require(condition: bool, name: str, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
     if not condition:
-        raise Misconfigured(
-            f"setting {name} {rule}",
-            code="bad_setting",
-            next_step=f"correct it; `rollbook config show` tells where {name} comes from",
-        )
+        raise _WrongValueError(name, rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +173,7 @@ def find_config_file(named: str | None = None) -> Path | None:
     named = named or os.environ.get("ROLLBOOK_CONFIG")
     if named:
         path = Path(named)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
             raise Misconfigured(
                 f"there is no configuration file {path}",
                 code="bad_setting",
@@ -187,7 +215,10 @@ def load_settings(
         else:
             value = spec.default
         values[name], origins[name] = _convert(value, spec.default, name, origin), origin
-    return LoadedSettings(Settings(**values), origins, path)
+    try:
+        return LoadedSettings(Settings(**values), origins, path)
+    except _WrongValueError as wrong:
+        raise _WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -202,7 +233,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise Misconfigured(
             f"{path} has an unknown setting {unknown[0]}",
             code="bad_setting",
-            next_step="`rollbook config show` lists the settings there are",
+            next_step="correct or remove it; then `rollbook config show` lists those there are",
         )
     return content
 
@@ -223,10 +254,7 @@ def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
         return _as_kind(value, kind)
     except (ValueError, TypeError, OverflowError) as error:
         wanted = {str: "text", int: "a whole number", float: "a number"}[kind]
-        raise Misconfigured(
-            f"setting {name} from {origin} must be {wanted}",
-            code="bad_setting",
-        ) from error
+        raise _WrongValueError(name, f"must be {wanted}", origin) from error
 
 
 def _as_kind(value: Any, kind: type) -> Any:

@@ -7,7 +7,7 @@ import click
 
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import EXIT_FAILED, json_option, print_json, say
+from runtime.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
 from runtime.topic_admin import check_topics
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.2
     "--timeout",
     "timeout_seconds",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=30.0,
     show_default=True,
     help="How long to wait for the projectors to catch up.",
