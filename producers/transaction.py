@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from producers.watchdog import Watchdog
 from runtime.kafka import kafka_unavailable, transactional_config
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 30.0
 _TRY_SECONDS = 5.0
+# Every step is tried for `_COMMIT_SECONDS`, the last try begun just before.
+_HANGS_SECONDS = _COMMIT_SECONDS + 2 * _TRY_SECONDS
 
 # "Another process has this identity" or "this one is too old to write".
 _FENCED = {
@@ -43,6 +46,7 @@ class Transactions:
         self._settings = settings
         self._id = transactional_id
         self._stop = stop
+        self._watchdog = Watchdog(_HANGS_SECONDS)
         self._producer = self._initialised()
 
     def _initialised(self) -> Producer:
@@ -79,9 +83,11 @@ class Transactions:
             if producer.produce_batch(name, messages, partition=partition) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
         offsets = [TopicPartition(topic, number, at) for number, at in next_offsets.items()]
-        _retrying(lambda: producer.send_offsets_to_transaction(offsets, metadata, _TRY_SECONDS))
+        self._retrying(
+            lambda: producer.send_offsets_to_transaction(offsets, metadata, _TRY_SECONDS)
+        )
         try:
-            _retrying(lambda: producer.commit_transaction(_TRY_SECONDS))
+            self._retrying(lambda: producer.commit_transaction(_TRY_SECONDS))
         except KafkaException as error:
             if error.args[0].txn_requires_abort() or _is_fenced(error):
                 raise
@@ -95,7 +101,7 @@ class Transactions:
         if _is_fenced(error):
             raise self._failure(error) from error
         try:
-            _retrying(lambda: self._producer.abort_transaction(_TRY_SECONDS))
+            self._retrying(lambda: self._producer.abort_transaction(_TRY_SECONDS))
         except KafkaException as failed:
             if _is_fenced(failed):
                 raise self._failure(failed) from failed
@@ -117,19 +123,19 @@ class Transactions:
             )
         return kafka_unavailable(self._settings, error)
 
+    def _retrying(self, step: Callable[[], None]) -> None:
+        """Repeat a step of a transaction while librdkafka calls its error retriable."""
+        deadline = time.monotonic() + _COMMIT_SECONDS
+        with self._watchdog.step():
+            while True:
+                try:
+                    step()
+                except KafkaException as error:
+                    if not error.args[0].retriable() or time.monotonic() > deadline:
+                        raise
+                else:
+                    return
+
 
 def _is_fenced(error: KafkaException) -> bool:
     return error.args[0].fatal() or error.args[0].code() in _FENCED
-
-
-def _retrying(step: Callable[[], None]) -> None:
-    """Repeat a step of a transaction while librdkafka calls its error retriable."""
-    deadline = time.monotonic() + _COMMIT_SECONDS
-    while True:
-        try:
-            step()
-        except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() > deadline:
-                raise
-        else:
-            return
