@@ -5,6 +5,7 @@ Committed, surely not committed (KafkaException: abort and decide again), not kn
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -47,6 +48,7 @@ class Transactions:
         self._id = transactional_id
         self._stop = stop
         self._watchdog = Watchdog(_HANGS_SECONDS)
+        self._begun = time.monotonic()
         self._producer = self._initialised()
 
     def _initialised(self) -> Producer:
@@ -78,13 +80,17 @@ class Transactions:
         nothing was committed, `IndefiniteError` if that is not known.
         """
         producer = self._producer
+        self._begun = time.monotonic()
         producer.begin_transaction()
         for name, partition, messages in records:
             if producer.produce_batch(name, messages, partition=partition) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
         offsets = [TopicPartition(topic, number, at) for number, at in next_offsets.items()]
         self._retrying(
-            lambda: producer.send_offsets_to_transaction(offsets, metadata, _TRY_SECONDS)
+            lambda: _within(
+                2 * _TRY_SECONDS,
+                lambda: producer.send_offsets_to_transaction(offsets, metadata, _TRY_SECONDS),
+            )
         )
         try:
             self._retrying(lambda: producer.commit_transaction(_TRY_SECONDS))
@@ -98,13 +104,11 @@ class Transactions:
 
         The producer may refuse the next transaction for a moment while it gets a new epoch.
         """
-        if _is_fenced(error):
-            raise self._failure(error) from error
+        self._raise_if_fenced(error)
         try:
             self._retrying(lambda: self._producer.abort_transaction(_TRY_SECONDS))
         except KafkaException as failed:
-            if _is_fenced(failed):
-                raise self._failure(failed) from failed
+            self._raise_if_fenced(failed)
             raise IndefiniteError from failed
 
     def begin_anew(self) -> None:
@@ -114,6 +118,19 @@ class Transactions:
         the *next* transaction of the same epoch. `init_transactions` raises the epoch first.
         """
         self._producer = self._initialised()
+
+    def _raise_if_fenced(self, error: KafkaException) -> None:
+        """Raise `Fenced` if another process took over, `IndefiniteError` if the broker did.
+
+        A transaction older than its timeout is ended by the broker itself, which then refuses us as
+        it would a zombie: after an outage that is no other process. Should there be one all the
+        same, the group tells: it refuses our offsets, and our membership.
+        """
+        if not _is_fenced(error):
+            return
+        if time.monotonic() - self._begun >= self._settings.transaction_timeout_seconds:
+            raise IndefiniteError from error
+        raise self._failure(error) from error
 
     def _failure(self, error: KafkaException) -> RollbookError:
         if _is_fenced(error):
@@ -131,7 +148,7 @@ class Transactions:
                 try:
                     step()
                 except KafkaException as error:
-                    if not error.args[0].retriable() or time.monotonic() > deadline:
+                    if not error.args[0].retriable() or time.monotonic() > deadline or self._stop:
                         raise
                 else:
                     return
@@ -139,3 +156,27 @@ class Transactions:
 
 def _is_fenced(error: KafkaException) -> bool:
     return error.args[0].fatal() or error.args[0].code() in _FENCED
+
+
+def _within(seconds: float, step: Callable[[], None]) -> None:
+    """Run a step that may never return, and give up waiting for it. Raises `IndefiniteError`.
+
+    `send_offsets_to_transaction` waits for ever if the group's coordinator went away under it,
+    whatever its timeout (librdkafka#5456). Its producer is then left behind with the thread.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            failures.append(error)
+
+    # A daemon, unlike an executor's thread: the process can still end.
+    thread = threading.Thread(target=run, name="transaction", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise IndefiniteError
+    if failures:
+        raise failures[0]

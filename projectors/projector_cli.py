@@ -41,11 +41,15 @@ def run(settings: Settings, name: str) -> None:
       rollbook projector run postgres
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.runner import Runner
-    from runtime.process import StopSignal, start_logging
+    from runtime.process import StopSignal, start_logging, until_available
 
     start_logging(settings)
     stopping = StopSignal().install()
-    Runner(settings, READ_MODELS[name](settings), stopping).run()
+    runner = until_available(
+        stopping, lambda: Runner(settings, READ_MODELS[name](settings), stopping)
+    )
+    if runner is not None:
+        runner.run()
 
 
 @projector.command()

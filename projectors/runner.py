@@ -19,7 +19,7 @@ from projectors.intake import Record, read_record
 from projectors.log_end import LogRange, log_ranges
 from projectors.read_model import Position, ReadModel
 from projectors.subscription import Subscription
-from runtime.process import Backoff, StopSignal
+from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
@@ -82,11 +82,11 @@ class Runner:
         """Apply events until asked to stop.
 
         Raises `Misconfigured` if the log is not the one that was read so far, `Fenced` if another
-        process is ahead in our partitions, `TooManyPoisoned`; and `Unavailable` only at the start.
+        process is ahead in our partitions, `TooManyPoisoned`. What is away is waited for.
         """
         try:
-            check_topics(self._settings)
-            self._model.prepare()
+            until_available(self._stopping, lambda: check_topics(self._settings))
+            until_available(self._stopping, self._model.prepare)
             self._log.open()
             log.info("projector %s started", self._model.name)
             while not self._stopping:
