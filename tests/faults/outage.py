@@ -1,0 +1,137 @@
+"""Takes servers away and brings them back, keeps a load on the log, and checks what came of it."""
+
+import json
+import os
+import signal
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from projectors.status import CAUGHT_UP, read_status
+from runtime.kafka import lone_consumer
+from runtime.settings import Settings
+from schemas.topics import OUTCOMES
+from scripts.stack.local import LocalStack
+from tests.log import assert_exactly_once
+from tests.processes import Rollbook, RunningProcess, eventually
+
+MODELS = ("postgres", "elasticsearch")
+
+
+class Servers:
+    """The servers of a stack, by name."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+
+    def crash(self, name: str) -> None:
+        """Kill a server with SIGKILL and keep it away."""
+        self._stack.kill(name)
+        self._stack.stop(name)  # else its supervisor would start it again
+
+    def bring_back(self, *names: str) -> None:
+        """Start servers and wait until they answer."""
+        for name in names:
+            self._stack.start(name)
+        self._stack.wait_until_ready(*names, timeout_seconds=90)
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a server and its children."""
+        pid = self._stack.servers()[name].pid
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
+
+class RunningImport:
+    """`rollbook users import` under way, at a pace that leaves time to break something."""
+
+    def __init__(
+        self, rollbook: Rollbook, count: int, *, tag: str = "u", pace: int = 1_000
+    ) -> None:
+        self._count = count
+        file = rollbook.directory / f"{tag}.csv"
+        file.write_text(people(tag, count), encoding="utf-8")
+        self._process = rollbook.start(
+            "users", "import", "--json", "--in-flight", str(pace), str(file)
+        )
+
+    def wait(self, timeout_seconds: float = 90) -> None:
+        """Wait until every line has its answer; each must have made a user."""
+        code = self._process.wait(timeout_seconds)
+        assert code == 0, self._process.text()
+        totals = json.loads(self._process.text().splitlines()[-1])
+        assert (totals["created"], totals["undecided"]) == (self._count, 0)
+
+    def goes_on(self) -> bool:
+        """Say whether lines still wait for their answer."""
+        return not self._process.text()
+
+
+def people(tag: str, count: int) -> str:
+    """Return CSV of `count` people, no two with one address."""
+    lines = (f"{tag}{n}@example.com,Zoë {tag} {n},{n % 100}\n" for n in range(count))
+    return "email,name,age\n" + "".join(lines)
+
+
+class Progress:
+    """How many offsets the outcomes have: a cheap measure of how far the load has come."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._places = [
+            TopicPartition(settings.named(OUTCOMES.name), number)
+            for number in range(settings.partitions)
+        ]
+        self._consumer = lone_consumer(settings)
+
+    def wait_for(self, offsets: int) -> None:
+        """Wait until there are so many more offsets than now."""
+        wanted = self._now() + offsets
+        eventually(lambda: self._now() >= wanted, what=f"{offsets} more outcomes")
+
+    def _now(self) -> int:
+        return sum(
+            self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in self._places
+        )
+
+
+def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
+    """Start a handler and both projectors and wait until each has its partitions."""
+    handler = rollbook.start_handler(wait=False)
+    processes = {name: rollbook.start_projector(name) for name in MODELS}
+    handler.wait_for("restored partition", times=rollbook.settings.partitions)
+    for process in processes.values():
+        process.wait_for("assigned: partitions [0")
+    return {"handler": handler, **processes}
+
+
+def wait_caught_up(settings: Settings, *models: str) -> None:
+    """Wait until the models have applied all that is on the log."""
+
+    def caught_up() -> bool:
+        found = [one for one in read_status(settings).partitions if one.read_model in models]
+        return len(found) == len(models) * settings.partitions and all(
+            one.state == CAUGHT_UP for one in found
+        )
+
+    eventually(caught_up, what=f"{models} caught up")
+
+
+def assert_all_is_right(rollbook: Rollbook, users: int) -> None:
+    """Each command was decided once, and the invariant checker finds nothing in log and stores."""
+    done = rollbook.run("verify", "--json")
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    broken = [check for check in checks if not check["holds"]]
+    assert (done.returncode, broken) == (0, []), done.stderr
+    assert_exactly_once(rollbook.settings, users)
+    assert rollbook.json("users", "summary")["total_users"] == users
+
+
+def assert_one_error(text: str, server: str) -> dict[str, Any]:
+    """Return the one error of a command with `--json`, which must name `server`."""
+    [line] = text.splitlines()
+    error: dict[str, Any] = json.loads(line)["error"]
+    assert set(error) == {"code", "message", "next"}
+    assert server in error["message"], error
+    return error
