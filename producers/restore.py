@@ -20,6 +20,7 @@ from schemas.errors import Misconfigured, Poisoned, Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.records import CommandOutcome, UserEvent
 from schemas.topics import EVENTS, OUTCOMES
+from schemas.trust import check_event
 
 log = logging.getLogger(__name__)
 
@@ -120,16 +121,18 @@ class Restore:
         else:
             self._read += 1
             try:
-                self._fold_record(topic, message.value())
+                self._fold_record(topic, message.key(), message.value())
             except Poisoned as poisoned:
                 self._skip_foreign(topic, message.key(), offset, poisoned)
             offset += 1
         if offset >= self._ends.get(topic, 0):
             self._ends.pop(topic, None)
 
-    def _fold_record(self, topic: str, value: Any) -> None:
+    def _fold_record(self, topic: str, key: bytes | None, value: Any) -> None:
         if topic == self._events_topic:
-            self._state.restore_event(self._events.decode(value))
+            event = self._events.decode(value)
+            check_event(event, key, self._partition, self._settings.partitions)
+            self._state.restore_event(event)
         else:
             self._state.restore_outcome(self._outcomes.decode(value))
 

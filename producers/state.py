@@ -114,7 +114,10 @@ class PartitionState:
 
     def restore_event(self, event: UserEvent) -> None:
         """Fold an event read from the log; `index_emails` must follow the last one."""
-        self.users[event["user_id"]] = held(event)
+        before = self.users.get(event["user_id"])
+        # As the read models do: an older version after a newer one was not put there by us.
+        if before is None or before.version < event["version"]:
+            self.users[event["user_id"]] = held(event)
         self.last_seq = max(self.last_seq, event["seq"])
         self.last_time = max(self.last_time, event["occurred_at"])
 

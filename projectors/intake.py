@@ -4,20 +4,13 @@ A record that cannot be trusted is not dropped here: it comes out as `poisoned`,
 the dead letters.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.errors import Poisoned
-from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
-
-# One less than the greatest 64-bit number: Elasticsearch takes no version above.
-MAX_VERSION = 2**63 - 2
-# Times a datetime can hold, up to the year 9999.
-_MAX_TIME_MS = 253_402_300_799_999
-_CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+from schemas.trust import check_event
 
 
 class Message(Protocol):
@@ -62,30 +55,10 @@ def read_record(
     assert offset is not None  # noqa: S101
     try:
         event = decode(message.value())
-        _check(event, message.key(), partition, partitions)
+        check_event(event, message.key(), partition, partitions)
     except Poisoned as poison:
         return Record(partition, offset, None, poison.with_traceback(None))
     return Record(partition, offset, event)
-
-
-def _check(event: UserEvent, key: bytes | None, partition: int, partitions: int) -> None:
-    user_id, user = event["user_id"], event["user"]
-    if key is None:
-        raise Poisoned("an event has no key", code="no_key")
-    if key != user_id.encode():  # compaction goes by the key: it must be the user's
-        raise Poisoned("an event's key is not its user's id", code="wrong_key")
-    if not _CANONICAL_ID.fullmatch(user_id):
-        raise Poisoned("an event's user id is no canonical UUID", code="bad_user_id")
-    if partition_of(user_shard(user_id), partitions) != partition:
-        raise Poisoned("an event is not in its user's partition", code="wrong_partition")
-    if not 1 <= event["version"] <= MAX_VERSION:
-        raise Poisoned("an event's version is out of range", code="bad_version")
-    if not 1 <= event["seq"] <= MAX_VERSION:
-        raise Poisoned("an event's seq is out of range", code="bad_seq")
-    if not 0 <= event["occurred_at"] <= _MAX_TIME_MS or (
-        user is not None and not 0 <= user["created_at"] <= _MAX_TIME_MS
-    ):
-        raise Poisoned("an event's time is out of range", code="bad_time")
 
 
 def last_per_user(records: Iterable[Record]) -> list[UserEvent]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from projectors.intake import read_record
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, lone_consumer
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
-from schemas.errors import Poisoned, Unavailable
+from schemas.errors import Unavailable
 from schemas.records import UserEvent
 from schemas.topics import EVENTS, Topic
 
@@ -115,7 +116,7 @@ def _read_tail(
                     code="kafka_unavailable",
                 )
             for message in messages:
-                _read_one(message, last, unread, decode)
+                _read_one(message, last, unread, decode, settings.partitions)
     finally:
         consumer.close()
     return last
@@ -126,15 +127,16 @@ def _read_one(
     last: dict[int, int],
     unread: set[int],
     decode: Callable[[bytes | None], UserEvent],
+    partitions: int,
 ) -> None:
     partition, error = message.partition(), message.error()
     if partition is None:
         return
     if error is None:
-        try:
-            last[partition] = decode(message.value())["seq"]
-        except Poisoned:
-            return
+        # A poisoned event is passed by every read model: behind it nobody is behind.
+        record = read_record(message, decode, partitions)
+        if record.event is not None:
+            last[partition] = record.event["seq"]
     elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name
         unread.discard(partition)
     elif not error.retriable():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projectors.catch_up import CatchUp
-from projectors.intake import MAX_VERSION, Record, first_long_run, last_per_user, read_record
+from projectors.intake import Record, first_long_run, last_per_user, read_record
 from projectors.log_end import LogEnd
 from projectors.postgres.queries import UserView, parse_cursor
 from projectors.read_model import Position
@@ -21,6 +21,7 @@ from schemas.codec import RecordCodec
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import new_user_id, partition_of
 from schemas.records import UserEvent
+from schemas.trust import MAX_VERSION
 
 SHARD = 1025
 PARTITION = partition_of(SHARD, 4)

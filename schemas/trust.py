@@ -1,0 +1,42 @@
+"""Which events may be trusted: the same answer for the handler that restores and for read models.
+
+The topic of events is ours to write, but nothing in Kafka keeps a stranger with rights from putting
+a well-formed event there. One whose numbers have no place anywhere would stop whoever believed it.
+"""
+
+import re
+
+from schemas.errors import Poisoned
+from schemas.identity import partition_of, user_shard
+from schemas.records import UserEvent
+
+# One less than the greatest 64-bit number: Elasticsearch takes no version above.
+MAX_VERSION = 2**63 - 2
+# Times a datetime can hold, up to the year 9999.
+MAX_TIME_MS = 253_402_300_799_999
+_CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def check_event(event: UserEvent, key: bytes | None, partition: int, partitions: int) -> None:
+    """Raise `Poisoned` if an event of `user-events` cannot be what our handler wrote there.
+
+    Its code is `no_key`, `wrong_key`, `bad_user_id`, `wrong_partition`, `bad_version`, `bad_seq` or
+    `bad_time`. An event of a type we do not know is trusted: its state says enough.
+    """
+    user_id, user = event["user_id"], event["user"]
+    if key is None:
+        raise Poisoned("an event has no key", code="no_key")
+    if key != user_id.encode():  # compaction goes by the key: it must be the user's
+        raise Poisoned("an event's key is not its user's id", code="wrong_key")
+    if not _CANONICAL_ID.fullmatch(user_id):
+        raise Poisoned("an event's user id is no canonical UUID", code="bad_user_id")
+    if partition_of(user_shard(user_id), partitions) != partition:
+        raise Poisoned("an event is not in its user's partition", code="wrong_partition")
+    if not 1 <= event["version"] <= MAX_VERSION:
+        raise Poisoned("an event's version is out of range", code="bad_version")
+    if not 1 <= event["seq"] <= MAX_VERSION:
+        raise Poisoned("an event's seq is out of range", code="bad_seq")
+    if not 0 <= event["occurred_at"] <= MAX_TIME_MS or (
+        user is not None and not 0 <= user["created_at"] <= MAX_TIME_MS
+    ):
+        raise Poisoned("an event's time is out of range", code="bad_time")
