@@ -28,8 +28,7 @@ def check_event(event: UserEvent, key: bytes | None, partition: int, partitions:
         raise Poisoned("an event has no key", code="no_key")
     if key != user_id.encode():  # compaction goes by the key: it must be the user's
         raise Poisoned("an event's key is not its user's id", code="wrong_key")
-    if not _CANONICAL_ID.fullmatch(user_id):
-        raise Poisoned("an event's user id is no canonical UUID", code="bad_user_id")
+    check_user_id(event)
     if partition_of(user_shard(user_id), partitions) != partition:
         raise Poisoned("an event is not in its user's partition", code="wrong_partition")
     if not 1 <= event["version"] <= MAX_VERSION:
@@ -40,3 +39,9 @@ def check_event(event: UserEvent, key: bytes | None, partition: int, partitions:
         user is not None and not 0 <= user["created_at"] <= MAX_TIME_MS
     ):
         raise Poisoned("an event's time is out of range", code="bad_time")
+
+
+def check_user_id(event: UserEvent) -> None:
+    """Raise `Poisoned` (`bad_user_id`) if an event's user can live in no partition."""
+    if not _CANONICAL_ID.fullmatch(event["user_id"]):
+        raise Poisoned("an event's user id is no canonical UUID", code="bad_user_id")

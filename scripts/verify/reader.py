@@ -23,7 +23,8 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
-from schemas.topics import COMMANDS, TOPICS, Topic
+from schemas.topics import COMMANDS, EVENTS, TOPICS, Topic
+from schemas.trust import check_user_id
 from scripts.verify.log_checks import Entry
 
 HANDLER_GROUP = "rollbook-handler"
@@ -141,6 +142,9 @@ def _entry(codec: RecordCodec[Any], message: Any) -> Entry:
     if value is None:
         return Entry(*place, name, None)
     try:
-        return Entry(*place, name, codec.decode(value))
+        record = codec.decode(value)
+        if codec.name == EVENTS.schema:
+            check_user_id(record)
+        return Entry(*place, name, record)
     except Poisoned as poisoned:
         return Entry(*place, name, None, poisoned.code)

@@ -110,6 +110,7 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
             place = stranger.put(topic, value, key, partition)
             expected.update((*place, reader, code) for reader in readers.get(topic.name, []))
     for changes, code in (
+        ({"user_id": "jane"}, "bad_user_id"),
         ({"version": 0}, "bad_version"),
         ({"version": -1}, "bad_version"),
         ({"version": 2**63 - 1}, "bad_version"),
@@ -191,6 +192,9 @@ def test_foreign_bytes_on_every_topic_stick_nothing(
     assert rollbook.json("users", "get", before)["age"] == 60
     eventually(lambda: rollbook.json("users", "search", "Future")["age"] == 41)
     assert letters(settings) == expected
+    verified = rollbook.run("verify", "--timeout", "0")
+    assert (verified.returncode, "Traceback" in verified.stderr) == (1, False), verified.stderr
+    assert SECRET not in verified.stdout + verified.stderr
     for process in (handler, *projectors):
         assert SECRET not in process.text()
         assert "Traceback" not in process.text()
