@@ -20,6 +20,7 @@ from schemas.records import USER_UPDATED, User, UserEvent
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS, Topic
 from tests.given import create
 from tests.processes import Rollbook, RunningProcess, eventually
+from tests.stores import remove_read_models
 
 SECRET = "qsecretq"  # in every name and address given here, and never in what is told of them
 PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34})
@@ -151,9 +152,7 @@ def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[list[RunningP
     """Both projectors, running; what they made goes with the test."""
     yield [rollbook.start_projector(name) for name in READ_MODELS]
     rollbook.stop_all()
-    for construct in READ_MODELS.values():
-        with closing(construct(settings)) as model:
-            model.reset()
+    remove_read_models(settings)
 
 
 def caught_up(settings: Settings) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from scripts.people import people, write_people
 from scripts.verify.store_checks import digest
 from scripts.verify.stores import MODELS
 from tests.processes import Rollbook, RunningProcess, eventually
+from tests.stores import remove_read_models
 
 PEOPLE = 2_000
 OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "token"]
@@ -32,9 +32,7 @@ def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[dict[str, Run
     """Both projectors, running; what they made goes with the test."""
     yield {name: rollbook.start_projector(name) for name in READ_MODELS}
     rollbook.stop_all()
-    for construct in READ_MODELS.values():
-        with closing(construct(settings)) as model:
-            model.reset()
+    remove_read_models(settings)
 
 
 @pytest.fixture

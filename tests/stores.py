@@ -1,0 +1,17 @@
+"""Removes what projectors made for a test: a shared server must not fill up with old registries."""
+
+from contextlib import closing
+
+from projectors.elasticsearch.client import connect
+from projectors.elasticsearch.mapping import CHECKPOINTS_INDEX, USERS_INDEX
+from projectors.postgres.database import Database
+from runtime.settings import Settings
+
+
+def remove_read_models(settings: Settings) -> None:
+    """Drop the PostgreSQL schema and the Elasticsearch indexes; the projectors must have ended."""
+    with closing(Database(settings)) as database, database.session() as connection:
+        connection.execute(database.statement("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    with closing(connect(settings)) as client:
+        for index in (USERS_INDEX, CHECKPOINTS_INDEX):
+            client.options(ignore_status=404).indices.delete(index=settings.named(index))
