@@ -16,20 +16,22 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from producers.group import GROUP, client_id
+from producers.group import GROUP, client_id, refuse_twin
 from producers.restore import Restore
 from producers.state import PartitionState
 from runtime.kafka import arrived, consumer_config
-from runtime.process import Backoff, StopSignal
+from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Fenced, Misconfigured
+from schemas.errors import Misconfigured
 from schemas.topics import COMMANDS, EVENTS, OUTCOMES
 
 log = logging.getLogger(__name__)
 
 _COMMITTED_SECONDS = 0.5
 _TRY_SECONDS = 5.0
+# The member is dead, however long it is asked.
+_DROPPED = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}  # noqa: SLF001 - a public name
 # No offset is as large: nothing more is taken of a partition that was sent back.
 _NEVER = 1 << 63
 
@@ -69,26 +71,31 @@ class Ownership:
         self._backoff = Backoff()
         self.topic = settings.named(COMMANDS.name)
         self.partitions: dict[int, Owned] = {}
-        self.consumer = Consumer(
-            consumer_config(settings, settings.named(GROUP))
+        self.consumer = self._join()
+
+    def _join(self) -> Consumer:
+        """Return a new member of the group."""
+        consumer = Consumer(
+            consumer_config(self._settings, self._settings.named(GROUP))
             | {
-                "group.instance.id": identity,
+                "group.instance.id": self._identity,
                 "client.id": client_id(),
                 # Not KIP-848's protocol: there a killed static member blocks its own return until
                 # its session ends.
                 "group.protocol": "classic",
-                "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
-                "heartbeat.interval.ms": int(settings.session_timeout_seconds * 1000 / 4),
+                "session.timeout.ms": int(self._settings.session_timeout_seconds * 1000),
+                "heartbeat.interval.ms": int(self._settings.session_timeout_seconds * 1000 / 4),
                 # Only what moves is restored anew; the other partitions go on deciding.
                 "partition.assignment.strategy": "cooperative-sticky",
             }
         )
-        self.consumer.subscribe(
+        consumer.subscribe(
             [self.topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
         )
+        return consumer
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions over, paused: they are restored by and by in the main loop.
@@ -228,15 +235,10 @@ class Ownership:
         return False
 
     def _check(self, error: KafkaError, owned: Owned | None) -> None:
-        """Stop for errors of the consumer that waiting does not cure."""
-        if error.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise Misconfigured(
-                f"another process runs as {self._identity}",
-                code="instance_taken",
-                next_step="give every handler its own --instance",
-            )
-        if error.fatal():
-            raise Fenced(f"the consumer cannot go on: {error.str()}")
+        """Mend or stop for errors of the consumer that waiting does not cure."""
+        if error.fatal() or error.code() in _DROPPED:
+            self._join_again(error)
+            return
         if error.code() == KafkaError._AUTO_OFFSET_RESET and owned and owned.state:  # noqa: SLF001
             raise Misconfigured(
                 f"offset {owned.next_offset} of {self.topic} partition {owned.number} is gone",
@@ -244,6 +246,20 @@ class Ownership:
                 next_step="was the topic created anew? the handler's group must start anew with it",
             )
         log.warning("reading commands: %s", error.str())
+
+    def _join_again(self, error: KafkaError) -> None:
+        """Become a member anew: librdkafka gives up for good on one that its group has fenced.
+
+        After a long outage the broker may take a static member's own return for a twin's. A real
+        twin is found as at the start, by `refuse_twin`.
+        """
+        log.warning("the group dropped us, joining it again: %s", error.str())
+        for owned in self.partitions.values():
+            owned.forget()
+        self.partitions.clear()
+        self.consumer.close()
+        until_available(self._stop, lambda: refuse_twin(self._settings, self._identity, self._stop))
+        self.consumer = self._join()
 
     def close(self) -> None:
         """Stop reading. Back within its session, a static member has its partitions at once."""

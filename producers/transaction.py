@@ -49,10 +49,13 @@ class Transactions:
         self._stop = stop
         self._watchdog = Watchdog(_HANGS_SECONDS)
         self._begun = time.monotonic()
+        self._connections = _Connections()
         self._producer = self._initialised()
 
     def _initialised(self) -> Producer:
-        producer = Producer(transactional_config(self._settings, self._id))
+        self._connections = _Connections()
+        config = transactional_config(self._settings, self._id)
+        producer = Producer(config | {"logger": self._connections.log})
         backoff = Backoff()
         while not self._stop:
             try:
@@ -79,6 +82,9 @@ class Transactions:
         of the group. 4. Commit, which waits for every delivery. Raises KafkaException if surely
         nothing was committed, `IndefiniteError` if that is not known.
         """
+        self._producer.poll(0)  # hears of what broke
+        if self._connections.broke:
+            self._renew()
         producer = self._producer
         self._begun = time.monotonic()
         producer.begin_transaction()
@@ -95,7 +101,7 @@ class Transactions:
         try:
             self._retrying(lambda: producer.commit_transaction(_TRY_SECONDS))
         except KafkaException as error:
-            if error.args[0].txn_requires_abort() or _is_fenced(error):
+            if error.args[0].txn_requires_abort() or error.args[0].fatal() or _is_fenced(error):
                 raise
             raise IndefiniteError from error
 
@@ -119,6 +125,15 @@ class Transactions:
         """
         self._producer = self._initialised()
 
+    def _renew(self) -> None:
+        """Raise the epoch after a connection broke, though the transaction before ended well.
+
+        librdkafka sends an `EndTxn` without an answer again, by itself. The first one may still be
+        on its way, and would end whatever transaction of this epoch is open when it arrives.
+        """
+        log.info("a connection broke: raising the epoch, so that nothing late can end the next one")
+        self._producer = self._initialised()
+
     def _raise_if_fenced(self, error: KafkaException) -> None:
         """Raise `Fenced` if another process took over, `IndefiniteError` if the broker did.
 
@@ -127,6 +142,8 @@ class Transactions:
         same, the group tells: it refuses our offsets, and our membership.
         """
         if not _is_fenced(error):
+            if error.args[0].fatal():
+                raise IndefiniteError from error
             return
         if time.monotonic() - self._begun >= self._settings.transaction_timeout_seconds:
             raise IndefiniteError from error
@@ -154,8 +171,22 @@ class Transactions:
                     return
 
 
+class _Connections(logging.Handler):
+    """Whether a producer lost a connection: for a coordinator's it says so in its log alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broke = False
+        self.log = logging.Logger("librdkafka.transactions")  # noqa: LOG001 - one a producer
+        self.log.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for librdkafka's word for it."""
+        self.broke = self.broke or record.getMessage().startswith("FAIL")
+
+
 def _is_fenced(error: KafkaException) -> bool:
-    return error.args[0].fatal() or error.args[0].code() in _FENCED
+    return error.args[0].code() in _FENCED
 
 
 def _within(seconds: float, step: Callable[[], None]) -> None:
