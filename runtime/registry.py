@@ -20,7 +20,8 @@ from schemas.topics import TOPICS
 COMPATIBILITY = "FULL_TRANSITIVE"
 _NOT_FOUND = 404
 _CONFLICT = 409
-_TIMEOUT_SECONDS = 10
+# Tried twice: a command says within 15 s that nobody answers.
+_TIMEOUT_SECONDS = 5
 
 
 class Registry:

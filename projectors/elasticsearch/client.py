@@ -19,12 +19,16 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured, RollbookError, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
+# Who asks a question waits for less than who writes thousands of documents.
+QUERY_TIMEOUT_SECONDS = 10.0
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 _NOT_ALLOWED = {401, 403}
 
 
-def connect(settings: Settings) -> Elasticsearch:
+def connect(
+    settings: Settings, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+) -> Elasticsearch:
     """Return a client; nothing is sent yet. Raises `Misconfigured` for a URL it cannot use."""
     login = None
     if settings.elasticsearch_username:
@@ -33,7 +37,7 @@ def connect(settings: Settings) -> Elasticsearch:
         return Elasticsearch(
             settings.elasticsearch_url,
             basic_auth=login,
-            request_timeout=REQUEST_TIMEOUT_SECONDS,
+            request_timeout=timeout_seconds,
             # Only the caller knows what may be sent twice: a checkpoint may not.
             max_retries=0,
         )

@@ -12,7 +12,11 @@ from typing import Any, Final, Self
 
 from elasticsearch import NotFoundError
 
-from projectors.elasticsearch.client import connect, elasticsearch_available
+from projectors.elasticsearch.client import (
+    QUERY_TIMEOUT_SECONDS,
+    connect,
+    elasticsearch_available,
+)
 from projectors.elasticsearch.mapping import USERS_ALIAS
 from projectors.folding import fold
 from runtime.settings import Settings
@@ -49,7 +53,7 @@ class UserSearch:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = connect(settings)
+        self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
     def search_users(self, text: str, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return the users that `text` finds, best first, at most `limit` (1–1000).
