@@ -3,8 +3,8 @@
 import json
 import os
 import signal
+import time
 from contextlib import suppress
-from typing import Any
 
 from confluent_kafka import TopicPartition
 
@@ -35,6 +35,14 @@ class Servers:
         for name in names:
             self._stack.start(name)
         self._stack.wait_until_ready(*names, timeout_seconds=90)
+
+    def freeze(self, name: str, seconds: float) -> None:
+        """Let a server stand still: here the time that passes is the fault itself."""
+        self.send(name, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            self.send(name, signal.SIGCONT)
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server and its children."""
@@ -126,12 +134,3 @@ def assert_all_is_right(rollbook: Rollbook, users: int) -> None:
     assert (done.returncode, broken) == (0, []), done.stderr
     assert_exactly_once(rollbook.settings, users)
     assert rollbook.json("users", "summary")["total_users"] == users
-
-
-def assert_one_error(text: str, server: str) -> dict[str, Any]:
-    """Return the one error of a command with `--json`, which must name `server`."""
-    [line] = text.splitlines()
-    error: dict[str, Any] = json.loads(line)["error"]
-    assert set(error) == {"code", "message", "next"}
-    assert server in error["message"], error
-    return error

@@ -1,0 +1,127 @@
+"""Stands between a Kafka client and its broker and does to `EndTxn` what a network can do.
+
+The broker's own address in its answers is replaced by ours, which has the same length, so that the
+client never goes past us.
+"""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Self
+
+END_TXN = 26
+_LENGTH_BYTES = 4
+_ERROR_AT = 12
+
+
+class BrokerProxy:
+    """A broker's double at `address`.
+
+    The next `EndTxn` after `lose_answer` is carried out and its connection cut before the answer
+    comes through; the next one after `hold_back` is kept while its connection is cut, and carried
+    out only on `let_go`, however much of the log has been written since.
+    """
+
+    def __init__(self, broker: str) -> None:
+        host, port = broker.split(":")
+        self._broker = (host, int(port))
+        self._listener = socket.create_server((host, 0))
+        own_port = self._listener.getsockname()[1]
+        self.address = f"{host}:{own_port}"
+        self._theirs = host.encode() + struct.pack(">i", int(port))
+        self._ours = host.encode() + struct.pack(">i", own_port)
+        self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
+        self._kept: list[tuple[socket.socket, bytes]] = []
+        self._unheard: SimpleQueue[bytes] = SimpleQueue()
+        self._sockets: list[socket.socket] = []
+        self.done = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._listener, *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def lose_answer(self) -> None:
+        """Carry out the next `EndTxn`, but let the client not know."""
+        self.done.clear()
+        self._next = self._lose_answer
+
+    def hold_back(self) -> None:
+        """Keep the next `EndTxn` on its way."""
+        self.done.clear()
+        self._next = self._hold_back
+
+    def let_go(self) -> int:
+        """Carry out the `EndTxn` that was kept; return the broker's error code for it."""
+        broker, request = self._kept.pop()
+        broker.sendall(request)
+        answer = self._unheard.get(timeout=20)
+        # After length, correlation id and throttle time: librdkafka speaks version 1.
+        return int(struct.unpack_from(">h", answer, _ERROR_AT)[0])
+
+    def _lose_answer(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
+        _cut(client)
+        broker.sendall(request)
+
+    def _hold_back(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
+        _cut(client)
+        self._kept.append((broker, request))
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                broker = socket.create_connection(self._broker)
+                self._sockets += [client, broker]
+                for pump in (self._requests, self._answers):
+                    threading.Thread(target=pump, args=(client, broker), daemon=True).start()
+
+    def _requests(self, client: socket.socket, broker: socket.socket) -> None:
+        with suppress(OSError):
+            while request := _frame(client):
+                [key] = struct.unpack_from(">h", request, _LENGTH_BYTES)
+                act, self._next = (self._next, None) if key == END_TXN else (None, self._next)
+                if act:
+                    act(request, client, broker)
+                    self.done.set()
+                    return  # the broker's side stays open: nobody tells it that we have gone
+                broker.sendall(request)
+            _cut(broker)
+
+    def _answers(self, client: socket.socket, broker: socket.socket) -> None:
+        with suppress(OSError):
+            while answer := _frame(broker):
+                try:
+                    client.sendall(answer.replace(self._theirs, self._ours))
+                except OSError:
+                    self._unheard.put(answer)
+            _cut(client)
+
+
+def _frame(source: socket.socket) -> bytes:
+    """Return one request or answer with its length before it; nothing at the end."""
+    head = _read(source, _LENGTH_BYTES)
+    return head and head + _read(source, struct.unpack(">i", head)[0])
+
+
+def _read(source: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = source.recv(count - len(data))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def _cut(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,153 @@
+"""Commands while servers are away: each ends soon, with the right code and one clear message."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pytest
+
+from runtime.settings import Settings
+from schemas.topics import COMMANDS
+from tests.faults.outage import Servers, people
+from tests.log import read
+from tests.processes import Rollbook, eventually
+
+NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
+# 15 s for a command alone; a dozen starting together on two cores take their time.
+MOST_SECONDS = 20
+
+CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")
+# What each command cannot do without.
+NEEDS = {
+    CREATE: {"kafka", "registry"},
+    ("users", "update", NOBODY, "--age", "34"): {"kafka", "registry"},
+    ("users", "import", "people.csv"): {"kafka", "registry"},
+    ("commands", "show", "c"): {"kafka", "registry"},
+    ("users", "get", NOBODY): {"postgres"},
+    ("users", "list"): {"postgres"},
+    ("users", "summary"): {"postgres"},
+    ("users", "search", "jane"): {"elasticsearch"},
+    ("events", "tail", "--no-follow"): {"kafka", "registry"},
+    ("projector", "status"): {"kafka", "registry", "postgres", "elasticsearch"},
+    ("topics", "ensure"): {"kafka", "registry"},
+    ("verify",): {"kafka", "registry", "postgres", "elasticsearch"},
+}
+# Nobody listens on port 1: a server that is down refuses in the same way.
+AWAY = {
+    "kafka": ("ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+    "registry": ("ROLLBOOK_REGISTRY_URL", "http://127.0.0.1:1/apis/ccompat/v7"),
+    "postgres": ("ROLLBOOK_POSTGRES_URL", "postgresql://rollbook@127.0.0.1:1/rollbook"),
+    "elasticsearch": ("ROLLBOOK_ELASTICSEARCH_URL", "http://127.0.0.1:1"),
+}
+NAMES = {
+    "kafka": "Kafka at 127.0.0.1:1 ",
+    "registry": "the schema registry at http://127.0.0.1:1/",
+    "postgres": "PostgreSQL at 127.0.0.1:1 ",
+    "elasticsearch": "Elasticsearch at http://127.0.0.1:1 ",
+}
+
+
+class Done(NamedTuple):
+    """A command that ended."""
+
+    name: str
+    process: subprocess.CompletedProcess[str]
+    seconds: float
+
+    def flaws(self, names: Iterable[str], *, as_json: bool) -> Iterator[str]:
+        """Yield what the contract forbids about an end for want of a server of these `names`."""
+        if self.process.returncode != 5:
+            yield f"exit {self.process.returncode}"
+        if self.seconds > MOST_SECONDS:
+            yield f"{self.seconds:.1f} s"
+        errors = self.process.stderr.splitlines()
+        if as_json:
+            error = json.loads(errors[0])["error"] if len(errors) == 1 else {}
+            if set(error) != {"code", "message", "next"}:
+                yield "not one error"
+            message = error.get("message", "")
+        else:
+            message = errors[0] if errors else ""
+            steps = [line.startswith("  next: ") for line in errors[1:]]
+            if not message.startswith("error: ") or steps != [True]:
+                yield "not one clear message"
+        if not any(name in message for name in names):
+            yield "the server is not named"
+
+
+def run_all(rollbook: Rollbook, commands: Iterable[tuple[str, ...]], *more: str) -> list[Done]:
+    """Run commands side by side, since most of their time is waiting."""
+    (rollbook.directory / "people.csv").write_text(people("u", 3), encoding="utf-8")
+
+    def run(command: tuple[str, ...]) -> Done:
+        began = time.monotonic()
+        done = rollbook.run(*command, *more)
+        return Done(" ".join(command), done, time.monotonic() - began)
+
+    with ThreadPoolExecutor(len(NEEDS)) as pool:
+        return list(pool.map(run, commands))
+
+
+def assert_away(ended: Iterable[Done], names: Iterable[str], *, as_json: bool) -> None:
+    """Fail with all that is wrong with any command, and what it printed."""
+    names = list(names)
+    wrong = [
+        f"{done.name}: {', '.join(flaws)}\n{done.process.stderr}"
+        for done in ended
+        if (flaws := list(done.flaws(names, as_json=as_json)))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("server", AWAY)
+def test_a_server_is_away(server: str, settings: Settings, rollbook: Rollbook) -> None:
+    """Whoever needs it ends with 5 and one error that names it; nothing was sent."""
+    variable, address = AWAY[server]
+    rollbook.overrides[variable] = address
+    needing = [command for command, needed in NEEDS.items() if server in needed]
+    assert_away(run_all(rollbook, needing, "--json"), [NAMES[server]], as_json=True)
+    del rollbook.overrides[variable]
+    assert list(read(settings, COMMANDS)) == []
+
+
+def test_all_servers_are_away(settings: Settings, rollbook: Rollbook) -> None:
+    """Every command says so in a sentence and what to do next, to people as to programs."""
+    rollbook.overrides.update(AWAY.values())
+    assert_away(run_all(rollbook, NEEDS), NAMES.values(), as_json=False)
+
+
+def test_all_servers_are_frozen(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
+    """A server that takes connections and does not answer is away as well."""
+    names = [
+        f"Kafka at {settings.kafka_bootstrap_servers} ",
+        f"the schema registry at {settings.registry_url} ",
+        "PostgreSQL at ",
+        f"Elasticsearch at {settings.elasticsearch_url} ",
+    ]
+    for name in NAMES:
+        servers.send(name, signal.SIGSTOP)
+    try:
+        ended = run_all(rollbook, NEEDS, "--json")
+    finally:
+        for name in NAMES:
+            servers.send(name, signal.SIGCONT)
+    assert_away(ended, names, as_json=True)
+
+
+def test_no_handler_runs(settings: Settings, rollbook: Rollbook) -> None:
+    """The command stands on the log: its id leads to its answer once a handler has started."""
+    error = rollbook.json(*CREATE, "--timeout", "2", "--command-id", "c", code=4)["error"]
+    assert error["code"] == "not_in_time"
+    assert "command c " in error["message"]
+    assert "rollbook commands show c" in error["next"]
+    assert rollbook.json("commands", "show", "c", code=4)["error"]["code"] == "not_decided"
+    handler = rollbook.start_handler()
+    eventually(lambda: rollbook.run("commands", "show", "c").returncode == 0)
+    assert rollbook.json("commands", "show", "c")["status"] == "accepted"
+    assert rollbook.json(*CREATE, "--command-id", "c")["version"] == 1
+    assert rollbook.json("commands", "show", "d", code=3)["error"]["code"] == "command_not_found"
+    assert handler.stop() == 0
