@@ -13,7 +13,6 @@ from typing import IO
 
 from confluent_kafka import Producer
 
-from projectors.wiring import READ_MODELS
 from runtime.kafka import admin, kafka_available, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -23,6 +22,7 @@ from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
 from schemas.topics import COMMANDS, TOPICS
 from scripts.bench.people import people
+from scripts.bench.stores import remove_read_models
 
 ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
 _READY_SECONDS = 120.0
@@ -37,10 +37,7 @@ def fresh_registry(settings: Settings) -> Iterator[Settings]:
     try:
         yield own
     finally:
-        for make in READ_MODELS.values():
-            model = make(own)
-            model.reset()
-            model.close()
+        remove_read_models(own)
         with kafka_available(own):
             client = admin(own)
             names = [own.named(topic.name) for topic in TOPICS]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -16,13 +17,12 @@ from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
+from schemas.records import ACCEPTED, CommandOutcome, UserEvent
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
 from scripts.bench.people import people
+from scripts.bench.read_side import events
 from scripts.bench.registry_under_test import ROLLBOOK, running_handler
 
-# What the handler writes for one creation of these users: events and history, then the outcome.
-_EVENT_BYTES = 235
-_OUTCOME_BYTES = 120
 _LONE_COMMANDS = 300
 _WARM_COMMANDS = 20
 
@@ -46,11 +46,12 @@ def handler_creates_per_second(settings: Settings, count: int) -> float:
 
 
 def passthrough_per_second(settings: Settings, count: int) -> float:
-    """Read the commands and write three constant records for each: the limit of the handler.
+    """Read the commands and write the handler's records for each: the limit of the handler.
 
-    The same client, partitions, batches, record sizes and transactions; nothing is decoded,
-    decided or encoded.
+    The same client, partitions, batches, records and transactions; nothing is decoded or decided,
+    and the records were encoded before.
     """
+    values = _encoded(settings, count)
     consumer = Consumer(consumer_config(settings, settings.named("bench-passthrough")))
     producer = Producer(transactional_config(settings, settings.named("bench-passthrough")))
     producer.init_transactions()
@@ -58,6 +59,7 @@ def passthrough_per_second(settings: Settings, count: int) -> float:
     consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
     metadata = consumer.consumer_group_metadata()
     passed = first_batch = 0
+    unused = iter(values)
     started = 0.0
     while passed < count:
         taken: dict[int, list[tuple[bytes, int]]] = {}
@@ -67,7 +69,7 @@ def passthrough_per_second(settings: Settings, count: int) -> float:
                 taken.setdefault(message.partition() or 0, []).append(key)
         if not taken:
             continue
-        _write_constants(settings, producer, taken)
+        _write(settings, producer, taken, unused)
         producer.send_offsets_to_transaction(
             [TopicPartition(topic, p, keys[-1][1] + 1) for p, keys in taken.items()], metadata
         )
@@ -81,15 +83,44 @@ def passthrough_per_second(settings: Settings, count: int) -> float:
     return rate
 
 
-def _write_constants(
-    settings: Settings, producer: Producer, taken: dict[int, list[tuple[bytes, int]]]
+def _encoded(settings: Settings, count: int) -> list[tuple[bytes, bytes]]:
+    """Return event and outcome of `count` creations; constant bytes would compress to nothing."""
+    registry = Registry(settings)
+    encode_event = registry.codec(EVENTS.schema).encode
+    encode_outcome = registry.codec(OUTCOMES.schema).encode
+    return [(encode_event(event), encode_outcome(_outcome(event))) for event in events(count)]
+
+
+def _outcome(event: UserEvent) -> CommandOutcome:
+    return {
+        "command_id": event["command_id"],
+        "command_offset": event["seq"],
+        "decided_at": event["occurred_at"],
+        "digest": event["seq"].to_bytes(8),
+        "status": ACCEPTED,
+        "user_id": event["user_id"],
+        "version": 1,
+        "seq": event["seq"],
+        "code": None,
+        "message": None,
+        "repeated": False,
+    }
+
+
+def _write(
+    settings: Settings,
+    producer: Producer,
+    taken: dict[int, list[tuple[bytes, int]]],
+    values: Iterator[tuple[bytes, bytes]],
 ) -> None:
-    event, outcome = bytes(range(_EVENT_BYTES)), bytes(range(_OUTCOME_BYTES))
     producer.begin_transaction()
     for number, keys in taken.items():
-        for topic, value in ((EVENTS, event), (HISTORY, event), (OUTCOMES, outcome)):
-            records = [{"key": key, "value": value} for key, _ in keys]
-            producer.produce_batch(settings.named(topic.name), records, partition=number)
+        records = [(key, *next(values)) for key, _ in keys]
+        latest = [{"key": key, "value": event} for key, event, _ in records]
+        every = [{"key": key, "value": event} for key, event, _ in records]
+        answers = [{"key": key, "value": outcome} for key, _, outcome in records]
+        for topic, messages in ((EVENTS, latest), (HISTORY, every), (OUTCOMES, answers)):
+            producer.produce_batch(settings.named(topic.name), messages, partition=number)
 
 
 def import_users_per_second(settings: Settings, count: int) -> float:

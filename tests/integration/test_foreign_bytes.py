@@ -18,9 +18,9 @@ from schemas.errors import Poisoned
 from schemas.identity import email_shard, event_id, new_user_id, partition_of
 from schemas.records import USER_UPDATED, User, UserEvent
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS, Topic
+from scripts.bench.stores import remove_read_models
 from tests.given import create
 from tests.processes import Rollbook, RunningProcess, eventually
-from tests.stores import remove_read_models
 
 SECRET = "qsecretq"  # in every name and address given here, and never in what is told of them
 PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34})

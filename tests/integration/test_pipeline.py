@@ -17,11 +17,11 @@ from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED
 from schemas.rules import age_group
 from schemas.topics import EVENTS, TOPICS
+from scripts.bench.stores import remove_read_models
 from scripts.people import people, write_people
 from scripts.verify.store_checks import digest
 from scripts.verify.stores import MODELS
 from tests.processes import Rollbook, RunningProcess, eventually
-from tests.stores import remove_read_models
 
 PEOPLE = 2_000
 OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "token"]

@@ -1,4 +1,4 @@
-"""Removes what projectors made for a test: a shared server must not fill up with old registries."""
+"""Removes the read models of a registry that was made for a measurement or a test."""
 
 from contextlib import closing
 
