@@ -114,7 +114,7 @@ class Runner:
             self._look_again(fenced)
 
     def _decode_ahead(self, messages: list[Message]) -> _Decoding | None:
-        """Decode in another thread while the batch before is written: half as fast again."""
+        """Decode in another thread while the batch before is written."""
         if not messages:
             return None
         return _Decoding(messages, dict(self._log.next), self._decoder.submit(self._read, messages))

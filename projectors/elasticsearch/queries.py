@@ -20,7 +20,7 @@ from projectors.elasticsearch.client import (
 from projectors.elasticsearch.mapping import USERS_ALIAS
 from projectors.folding import fold
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Rejected, Unavailable
 from schemas.identity import email_key
 from schemas.rules import to_datetime
 
@@ -60,7 +60,7 @@ class UserSearch:
 
         Each has user_id, name, email, age, age_group, created_at, updated_at (UTC), version and
         score. Equals come in order of user id. Raises `Rejected` (`invalid_query`) if `text` has no
-        word or is too long, `Misconfigured` if there is no index yet, `Unavailable`.
+        word or is too long, `Unavailable` also if there is no index yet.
         """
         found = self._ask(search_query(text), limit)
         known_address = bool(found) and found[0]["score"] >= _WHOLE_EMAIL
@@ -82,9 +82,9 @@ class UserSearch:
                     allow_partial_search_results=False,
                 )
             except NotFoundError:
-                raise Misconfigured(
+                raise Unavailable(
                     "there is no index of users yet",
-                    code="no_read_model",
+                    code="read_model_missing",
                     next_step="`rollbook projector run elasticsearch` makes and fills it",
                 ) from None
         return [_user(hit) for hit in answer["hits"]["hits"]]

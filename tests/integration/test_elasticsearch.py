@@ -11,7 +11,7 @@ from projectors.elasticsearch.queries import search_users
 from projectors.elasticsearch.writer import ElasticsearchUsers
 from projectors.read_model import Advance, Batch, Position, ReadModel
 from runtime.settings import Settings
-from schemas.errors import Fenced, Misconfigured, Poisoned, Unavailable
+from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.identity import email_key, email_shard, new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, UserEvent
 
@@ -174,7 +174,7 @@ def test_reset_removes_everything_and_fences_who_still_writes(
     with pytest.raises(Fenced):
         running.write(Batch([event("Joe", "joe@example.com")], {0: Advance(FIRST, SECOND)}))
     assert model.checkpoint() == {}
-    with pytest.raises(Misconfigured):
+    with pytest.raises(Unavailable):
         search_users(settings, "jane")
     model.prepare()
     assert search(settings, model, "jane") == []
