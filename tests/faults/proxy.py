@@ -35,7 +35,7 @@ class BrokerProxy:
         self._ours = host.encode() + struct.pack(">i", own_port)
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
         self._kept: list[tuple[socket.socket, bytes]] = []
-        self._unheard: SimpleQueue[bytes] = SimpleQueue()
+        self._unheard: SimpleQueue[tuple[socket.socket, bytes]] = SimpleQueue()
         self._sockets: list[socket.socket] = []
         self.done = threading.Event()
 
@@ -63,7 +63,9 @@ class BrokerProxy:
         """Carry out the `EndTxn` that was kept; return the broker's error code for it."""
         broker, request = self._kept.pop()
         broker.sendall(request)
-        answer = self._unheard.get(timeout=20)
+        source, answer = self._unheard.get(timeout=20)
+        while source is not broker:  # that of an answer lost before
+            source, answer = self._unheard.get(timeout=20)
         # After length, correlation id and throttle time: librdkafka speaks version 1.
         return int(struct.unpack_from(">h", answer, _ERROR_AT)[0])
 
@@ -102,7 +104,7 @@ class BrokerProxy:
                 try:
                     client.sendall(answer.replace(self._theirs, self._ours))
                 except OSError:
-                    self._unheard.put(answer)
+                    self._unheard.put((broker, answer))
             _cut(client)
 
 

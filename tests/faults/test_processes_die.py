@@ -23,14 +23,14 @@ def test_each_is_killed_again_and_again_at_random_points(
     chance = random.Random(SEED)
     processes = start_all(rollbook)
     progress = Progress(settings)
-    running = RunningImport(rollbook, 15_000)
+    running = RunningImport(rollbook, 10_000)
     for name in chance.sample([*processes] * 2, k=6):
-        progress.wait_for(chance.randint(100, 1_200))
+        progress.wait_for(chance.randint(100, 900))
         processes[name].kill()
         processes[name] = _start(rollbook, name)
     running.wait()
     wait_caught_up(settings, *MODELS)
-    assert_all_is_right(rollbook, 15_000)
+    assert_all_is_right(rollbook, 10_000)
 
 
 def _start(rollbook: Rollbook, name: str) -> RunningProcess:
@@ -40,18 +40,21 @@ def _start(rollbook: Rollbook, name: str) -> RunningProcess:
 
 
 def test_zombie_projectors_change_nothing(settings: Settings, rollbook: Rollbook) -> None:
-    """Frozen until their partitions are another's, then continued in the middle of a load."""
+    """Frozen until their partitions are another's, then continued in the middle of a load.
+
+    Whichever of the two finds the checkpoint moved by the other stops; the model stays right.
+    """
     zombies = start_all(rollbook)
     del zombies["handler"]
     progress = Progress(settings)
-    first = RunningImport(rollbook, 5_000, tag="first")
+    first = RunningImport(rollbook, 4_000, tag="first")
     progress.wait_for(1_000)
     for zombie in zombies.values():
         zombie.freeze()
     heirs = [rollbook.start_projector(name) for name in MODELS]
     for heir in heirs:
         heir.wait_for("assigned: partitions [0, 1, 2, 3]")
-    second = RunningImport(rollbook, 5_000, tag="second")
+    second = RunningImport(rollbook, 4_000, tag="second")
     progress.wait_for(1_000)
     for zombie in zombies.values():
         zombie.thaw()
@@ -60,5 +63,4 @@ def test_zombie_projectors_change_nothing(settings: Settings, rollbook: Rollbook
     for zombie in zombies.values():
         zombie.wait_for("revoked: partitions [0, 1, 2, 3]")
     wait_caught_up(settings, *MODELS)
-    assert_all_is_right(rollbook, 10_000)
-    assert all(process.stop() == 0 for process in [*heirs, *zombies.values()])
+    assert_all_is_right(rollbook, 8_000)

@@ -1,11 +1,11 @@
 """Commands while servers are away: each ends soon, with the right code and one clear message."""
 
 import json
-import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -79,17 +79,17 @@ class Done(NamedTuple):
             yield "the server is not named"
 
 
-def run_all(rollbook: Rollbook, commands: Iterable[tuple[str, ...]], *more: str) -> list[Done]:
+def run_all(cases: Iterable[tuple[Rollbook, tuple[str, ...]]]) -> list[Done]:
     """Run commands side by side, since most of their time is waiting."""
-    (rollbook.directory / "people.csv").write_text(people("u", 3), encoding="utf-8")
 
-    def run(command: tuple[str, ...]) -> Done:
+    def run(case: tuple[Rollbook, tuple[str, ...]]) -> Done:
+        rollbook, command = case
         began = time.monotonic()
-        done = rollbook.run(*command, *more)
+        done = rollbook.run(*command)
         return Done(" ".join(command), done, time.monotonic() - began)
 
     with ThreadPoolExecutor(len(NEEDS)) as pool:
-        return list(pool.map(run, commands))
+        return list(pool.map(run, cases))
 
 
 def assert_away(ended: Iterable[Done], names: Iterable[str], *, as_json: bool) -> None:
@@ -103,39 +103,45 @@ def assert_away(ended: Iterable[Done], names: Iterable[str], *, as_json: bool) -
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("server", AWAY)
-def test_a_server_is_away(server: str, settings: Settings, rollbook: Rollbook) -> None:
+@pytest.fixture
+def people_file(rollbook: Rollbook) -> None:
+    """What the import of `NEEDS` reads."""
+    (rollbook.directory / "people.csv").write_text(people("u", 3), encoding="utf-8")
+
+
+def without(rollbook: Rollbook, *away: str) -> Rollbook:
+    """Return the command under settings that look for servers where nobody listens."""
+    return replace(rollbook, overrides=dict(AWAY[server] for server in away))
+
+
+def test_one_server_is_away(settings: Settings, rollbook: Rollbook, people_file: None) -> None:
     """Whoever needs it ends with 5 and one error that names it; nothing was sent."""
-    variable, address = AWAY[server]
-    rollbook.overrides[variable] = address
-    needing = [command for command, needed in NEEDS.items() if server in needed]
-    assert_away(run_all(rollbook, needing, "--json"), [NAMES[server]], as_json=True)
-    del rollbook.overrides[variable]
+    needs = [(server, command) for server in AWAY for command in NEEDS if server in NEEDS[command]]
+    ended = run_all((without(rollbook, server), (*command, "--json")) for server, command in needs)
+    for (server, _), done in zip(needs, ended, strict=True):
+        assert_away([done], [NAMES[server]], as_json=True)
     assert list(read(settings, COMMANDS)) == []
 
 
-def test_all_servers_are_away(settings: Settings, rollbook: Rollbook) -> None:
-    """Every command says so in a sentence and what to do next, to people as to programs."""
-    rollbook.overrides.update(AWAY.values())
-    assert_away(run_all(rollbook, NEEDS), NAMES.values(), as_json=False)
+def test_every_server_is_away_or_frozen(
+    settings: Settings, rollbook: Rollbook, servers: Servers, people_file: None
+) -> None:
+    """Away: each command says so in a sentence, and what to do next, to people as to programs.
 
-
-def test_all_servers_are_frozen(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
-    """A server that takes connections and does not answer is away as well."""
-    names = [
+    Frozen, they take connections and do not answer: that is away as well.
+    """
+    away = [(without(rollbook, *AWAY), command) for command in NEEDS]
+    frozen = [(rollbook, (*command, "--json")) for command in NEEDS]
+    with servers.frozen(*AWAY):
+        ended = run_all([*away, *frozen])
+    addresses = [
         f"Kafka at {settings.kafka_bootstrap_servers} ",
         f"the schema registry at {settings.registry_url} ",
-        "PostgreSQL at ",
+        f"PostgreSQL at {settings.postgres_url.split('@')[1].split('/')[0]} ",
         f"Elasticsearch at {settings.elasticsearch_url} ",
     ]
-    for name in NAMES:
-        servers.send(name, signal.SIGSTOP)
-    try:
-        ended = run_all(rollbook, NEEDS, "--json")
-    finally:
-        for name in NAMES:
-            servers.send(name, signal.SIGCONT)
-    assert_away(ended, names, as_json=True)
+    assert_away(ended[: len(away)], NAMES.values(), as_json=False)
+    assert_away(ended[len(away) :], addresses, as_json=True)
 
 
 def test_no_handler_runs(settings: Settings, rollbook: Rollbook) -> None:

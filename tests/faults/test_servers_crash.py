@@ -3,7 +3,7 @@
 Every test ends with the invariant checker over log and stores, and with each command decided once.
 """
 
-import pytest
+import time
 
 from producers.client import CommandClient
 from projectors.status import read_status
@@ -24,39 +24,55 @@ from tests.processes import Rollbook, eventually
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
     """Handler, projectors and an import wait for the broker and go on where they were."""
     processes = start_all(rollbook)
-    running = RunningImport(rollbook, 12_000)
+    running = RunningImport(rollbook, 8_000)
     Progress(settings).wait_for(2_000)
     servers.crash("kafka")
     assert running.goes_on()
     servers.bring_back("kafka")
     running.wait()
-    assert_all_is_right(rollbook, 12_000)
+    assert_all_is_right(rollbook, 8_000)
     assert all(process.stop() == 0 for process in processes.values())
 
 
-@pytest.mark.parametrize("name", MODELS)
+def test_kafka_is_frozen_under_load(
+    settings: Settings, rollbook: Rollbook, servers: Servers
+) -> None:
+    """For less than a session; then until sessions and transactions have timed out."""
+    rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
+    processes = start_all(rollbook)
+    progress = Progress(settings)
+    running = RunningImport(rollbook, 8_000)
+    for seconds in (2, 8):
+        progress.wait_for(1_000)
+        with servers.frozen("kafka"):
+            time.sleep(seconds)  # no condition to wait for: the time that passes is the fault
+    running.wait()
+    assert_all_is_right(rollbook, 8_000)
+    assert all(process.stop() == 0 for process in processes.values())
+
+
 def test_a_store_crashes_while_its_projector_catches_up(
-    name: str, settings: Settings, rollbook: Rollbook, servers: Servers
+    settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
     """Its projector stays in the group for longer than a session; the other one is unaffected."""
-    rollbook.start_handler()
-    RunningImport(rollbook, 10_000, tag="before", pace=10_000).wait()
-    [other] = set(MODELS) - {name}
-    rollbook.start_projector(other)
-    process = rollbook.start_projector(name)
-    running = RunningImport(rollbook, 5_000, tag="during")
-    process.wait_for("replay: partition")
-    servers.crash(name)
-    running.wait()
-    wait_caught_up(settings, other)
-    assert set(read_status(settings).unavailable) == {name}
-    process.wait_for("trying again in", times=7)  # the pauses are longer than a session by then
-    servers.bring_back(name)
+    processes = start_all(rollbook)
+    RunningImport(rollbook, 4_000, tag="before", pace=4_000).wait()
     wait_caught_up(settings, *MODELS)
-    assert_all_is_right(rollbook, 15_000)
-    assert "revoked" not in process.text()
-    assert process.text().count("assigned: partitions [0") == 1
-    assert process.stop() == 0
+    for name, other in (MODELS, reversed(MODELS)):
+        assert rollbook.run("projector", "reset", name, "--yes").returncode == 0
+        processes[name].wait_for("replay: partition")
+        servers.crash(name)
+        RunningImport(rollbook, 2_000, tag=f"without-{name}").wait()
+        wait_caught_up(settings, other)
+        assert set(read_status(settings).unavailable) == {name}
+        processes[name].wait_for("trying again in", times=6)  # so long, and as long again
+        servers.bring_back(name)
+        wait_caught_up(settings, *MODELS)
+    assert_all_is_right(rollbook, 8_000)
+    for name in MODELS:
+        assert "revoked" not in processes[name].text()
+        assert processes[name].text().count("assigned: partitions") == 1
+    assert all(process.stop() == 0 for process in processes.values())
 
 
 def test_the_registry_crashes(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:

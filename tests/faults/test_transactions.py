@@ -1,15 +1,11 @@
-"""Transactions whose end nobody can be sure of: decided once all the same."""
-
-import pytest
+"""A transaction whose end its handler cannot be sure of: decided once all the same."""
 
 from runtime.settings import Settings
 from tests.faults.outage import (
     MODELS,
     Progress,
     RunningImport,
-    Servers,
     assert_all_is_right,
-    start_all,
 )
 from tests.faults.proxy import BrokerProxy
 from tests.processes import Rollbook, eventually
@@ -18,27 +14,8 @@ from tests.processes import Rollbook, eventually
 REFUSED = {47, 90}
 
 
-def test_the_broker_is_frozen_under_load(
-    settings: Settings, rollbook: Rollbook, servers: Servers
-) -> None:
-    """For less than a session; then until sessions and transactions have long timed out."""
-    rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
-    processes = start_all(rollbook)
-    progress = Progress(settings)
-    running = RunningImport(rollbook, 8_000)
-    for seconds in (3, 9):
-        progress.wait_for(1_000)
-        servers.freeze("kafka", seconds)
-    running.wait()
-    assert_all_is_right(rollbook, 8_000)
-    assert all(process.stop() == 0 for process in processes.values())
-
-
-@pytest.mark.parametrize("late", [False, True])
 def test_the_end_of_a_transaction_is_lost_or_comes_late(
-    late: bool,  # noqa: FBT001 - a parameter of the test
-    settings: Settings,
-    rollbook: Rollbook,
+    settings: Settings, rollbook: Rollbook
 ) -> None:
     """An answer that never comes; a request that arrives when the next transaction is open."""
     with BrokerProxy(settings.kafka_bootstrap_servers) as proxy:
@@ -48,13 +25,15 @@ def test_the_end_of_a_transaction_is_lost_or_comes_late(
         for model in MODELS:
             rollbook.start_projector(model)
         progress = Progress(settings)
-        running = RunningImport(rollbook, 12_000, pace=500)
-        for _ in range(4):
+        running = RunningImport(rollbook, 15_000, pace=500)
+        for _ in range(3):
             progress.wait_for(500)
-            (proxy.hold_back if late else proxy.lose_answer)()
+            proxy.lose_answer()
             eventually(proxy.done.is_set, what="the end of a transaction")
-            if late:
-                progress.wait_for(200)
-                assert proxy.let_go() in REFUSED
+            progress.wait_for(500)
+            proxy.hold_back()
+            eventually(proxy.done.is_set, what="the end of a transaction")
+            progress.wait_for(200)
+            assert proxy.let_go() in REFUSED
         running.wait()
-        assert_all_is_right(rollbook, 12_000)
+        assert_all_is_right(rollbook, 15_000)

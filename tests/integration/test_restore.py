@@ -7,6 +7,7 @@ from producers.state import PartitionState
 from runtime.kafka import transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
+from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS, OUTCOMES
 from tests.processes import eventually
 from tests.unit.forged import event
@@ -19,13 +20,15 @@ def test_a_restore_waits_for_a_predecessors_open_transaction(settings: Settings)
     predecessor = Producer(transactional_config(settings, settings.named("predecessor")))
     predecessor.init_transactions(10)
     predecessor.begin_transaction()
-    predecessor.produce(settings.named(EVENTS.name), codec.encode(event(1)), "key", 0)
+    user_id = event(1)["user_id"]
+    home = partition_of(user_shard(user_id), settings.partitions)
+    predecessor.produce(settings.named(EVENTS.name), codec.encode(event(1)), user_id, home)
     predecessor.flush()
-    restore = Restore(settings, 0, codec, registry.codec(OUTCOMES.schema))
+    restore = Restore(settings, home, codec, registry.codec(OUTCOMES.schema))
     try:
         assert not any(restore.step() for _ in range(20))
         predecessor.commit_transaction(10)
         state: PartitionState = eventually(restore.step)
     finally:
         restore.close()
-    assert list(state.users) == [event(1)["user_id"]]
+    assert list(state.users) == [user_id]
