@@ -57,7 +57,8 @@ class EraseUser:
     expected_version: int | None = None
 
 
-Command: TypeAlias = CreateUser | UpdateUser | ChangeEmail | DeleteUser | EraseUser
+AboutUser: TypeAlias = UpdateUser | ChangeEmail | DeleteUser | EraseUser
+Command: TypeAlias = CreateUser | AboutUser
 
 
 @dataclass(frozen=True, slots=True)

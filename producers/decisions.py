@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from producers.aggregate import (
+    AboutUser,
     ChangeEmail,
     Command,
     CreateUser,
@@ -97,10 +98,8 @@ def _create(draft: Draft, asked: Asked, command: CreateUser) -> None:
     accept(draft, asked._replace(user_id=user_id), version)
 
 
-def _change(draft: Draft, asked: Asked, command: Command) -> None:
+def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
     """Decide a command about a user of this partition."""
-    if isinstance(command, CreateUser):
-        raise AssertionError("creations are decided elsewhere")
     user_id = command.user_id
     asked = asked._replace(user_id=user_id)
     known = draft.held(user_id)

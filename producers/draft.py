@@ -144,7 +144,7 @@ class Draft:
             free = self.hop("free", event["command_id"], event["user_id"], email_key=old)
             self.send(old, free)
 
-    def hop(  # noqa: PLR0913 - one field each
+    def hop(
         self,
         kind: str,
         claim_id: str,

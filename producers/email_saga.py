@@ -123,13 +123,12 @@ def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
 def _decide(draft: Draft, hop: EmailHop, asked: Asked, *, granted: bool) -> None:
     command = ChangeEmail(hop["user_id"], hop["email"] or "", hop["expected_version"])
     standing = draft.standing(hop["user_id"])
+    if hop["again"] and standing.version != hop["version"]:
+        # The window may have forgotten that this very command made the version what it is.
+        stale = f"the user is at version {standing.version}, no longer {hop['version']}"
+        reject(draft, asked, Rejected(stale, code="version_conflict"))
+        return
     try:
-        if hop["again"] and standing.version != hop["version"]:
-            # The window may have forgotten that this very command made the version what it is.
-            raise Rejected(
-                f"the user is at version {standing.version}, no longer {hop['version']}",
-                code="version_conflict",
-            )
         holder_id = None if granted else hop["holder_id"]
         change = decide(standing, command, holder_id=holder_id, now=draft.now)
     except Rejected as error:

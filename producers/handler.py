@@ -190,11 +190,13 @@ class CommandHandler:
 
     def _records_of(self, draft: Draft) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
         """Yield what stays in the draft's partition; an event is encoded once for two topics."""
-        latest, every = [], []
+        latest: list[dict[str, Any]] = []
+        every: list[dict[str, Any]] = []
         for event in draft.events:
             value = self._events.encode(event)
             latest.append({"key": event["user_id"], "value": value})
             every.append({"key": event["event_id"], "value": value})
+        # Tombstones: nothing of an erased user's past stays in the audit trail.
         every += [{"key": key, "value": None} for key in draft.erased_history]
         yield EVENTS, latest
         yield HISTORY, every

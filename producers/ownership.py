@@ -147,10 +147,12 @@ class Ownership:
         # In turn: one that waits for a predecessor's transaction does not hold up the others.
         owned = waiting[next(self._turn) % len(waiting)]
         try:
-            if owned.next_offset is None:
-                owned.next_offset = self._committed(owned.number)
+            if not owned.next_offsets:
+                owned.next_offsets = self._committed(owned.number)
             if owned.restore is None:
-                owned.restore = Restore(self._settings, owned.number, self._events, self._outcomes)
+                owned.restore = Restore(
+                    self._settings, owned.number, self._events, self._outcomes, self._claims
+                )
             state = owned.restore.step()
             if state is not None:
                 self._begin(owned, state)
