@@ -7,10 +7,9 @@ given → when → then.
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from schemas import rules
 from schemas.errors import Rejected
-from schemas.identity import email_key, parse_user_id
-from schemas.records import CREATE_USER, UPDATE_USER, FieldChange, User, UserCommand
+from schemas.identity import email_key
+from schemas.records import FieldChange, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,33 @@ class UpdateUser:
     expected_version: int | None = None
 
 
-Command: TypeAlias = CreateUser | UpdateUser
+@dataclass(frozen=True, slots=True)
+class ChangeEmail:
+    """Ask for another address."""
+
+    user_id: str
+    email: str
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteUser:
+    """Ask that a user be gone; the history stays."""
+
+    user_id: str
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EraseUser:
+    """Ask that nothing personal of a user, live or gone, be left."""
+
+    user_id: str
+    expected_version: int | None = None
+
+
+AboutUser: TypeAlias = UpdateUser | ChangeEmail | DeleteUser | EraseUser
+Command: TypeAlias = CreateUser | AboutUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,87 +75,121 @@ class Updated:
     fields: list[FieldChange]
 
 
-Change: TypeAlias = Created | Updated
+@dataclass(frozen=True, slots=True)
+class EmailChanged:
+    """The address took another value, and with it its key."""
+
+    fields: list[FieldChange]
+    email_key: str
 
 
-def read_command(record: UserCommand) -> Command:
-    """Return what `record` asks, every field cleaned.
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The user is gone; the fields tell what was there."""
 
-    Raises `Rejected` (`invalid_command`) if a field breaks a rule or the kind is unknown. The
-    clients checked the same rules; this is the check that counts.
+    fields: list[FieldChange]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The user is gone and nothing of it is told."""
+
+
+Change: TypeAlias = Created | Updated | EmailChanged | Deleted | Erased
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the user that a command is about: never there, live, gone or erased.
+
+    `version` is 0 if it never was; `user` is None unless it is live.
     """
-    kind = record["kind"]
-    if kind == CREATE_USER:
-        return CreateUser(
-            record["command_id"],
-            rules.clean_email(record.get("email")),
-            rules.clean_name(record.get("name")),
-            rules.clean_age(record.get("age")),
-        )
-    if kind == UPDATE_USER:
-        return _read_update(record)
-    raise Rejected("the kind of command is unknown", code="invalid_command")
 
-
-def _read_update(record: UserCommand) -> UpdateUser:
-    user_id = parse_user_id(record.get("user_id") or "")
-    name, age, expected = record.get("name"), record.get("age"), record.get("expected_version")
-    if name is None and age is None:
-        raise Rejected("an update names no field", code="invalid_command")
-    return UpdateUser(
-        user_id,
-        None if name is None else rules.clean_name(name),
-        None if age is None else rules.clean_age(age),
-        None if expected is None else rules.clean_version(expected),
-    )
+    user: User | None = None
+    version: int = 0
+    erased: bool = False
 
 
 def decide(
-    user: User | None, command: Command, *, version: int, holder_id: str | None, now: int
+    standing: Standing, command: Command, *, holder_id: str | None, now: int
 ) -> Change | None:
     """Say what `command` changes, or raise `Rejected`; never both, never partly.
 
-    `user` at `version` is the one the command is about, None if there is none (any more);
-    `holder_id` the live user who holds a creation's address; `now` in milliseconds. None means that
-    the command is accepted and changes nothing.
+    `holder_id` is another live user who holds the address that a creation or a change asks for;
+    `now` is in milliseconds. None means that the command is accepted and changes nothing.
     """
     if isinstance(command, CreateUser):
-        if holder_id is not None:
-            raise Rejected(
-                "another user holds this e-mail address",
-                code="user_already_exists",
-                user_id=holder_id,
-            )
-        return Created(
-            {
-                "email": command.email,
-                "email_key": email_key(command.email),
-                "name": command.name,
-                "age": command.age,
-                "created_at": now,
-                "created_by": command.command_id,
-            }
-        )
-    if user is None:
+        _require_free(holder_id)
+        return Created(_new_user(command, now))
+    user, version = standing.user, standing.version
+    if user is None and not (isinstance(command, EraseUser) and version):
         raise Rejected("there is no such user", code="user_not_found")
     if command.expected_version not in (None, version):
         raise Rejected(
             f"the user is at version {version}, not {command.expected_version}",
             code="version_conflict",
         )
+    if isinstance(command, EraseUser):
+        return None if standing.erased else Erased()
+    if user is None:
+        raise AssertionError("only an erasure is about one who is gone")
+    if isinstance(command, UpdateUser):
+        return _update(user, command)
+    if isinstance(command, ChangeEmail):
+        return _change_email(user, command, holder_id)
+    return Deleted([_field(name, user[name], None) for name in ("email", "name", "age")])
+
+
+def _require_free(holder_id: str | None) -> None:
+    if holder_id is not None:
+        raise Rejected(
+            "another user holds this e-mail address",
+            code="user_already_exists",
+            user_id=holder_id,
+        )
+
+
+def _new_user(command: CreateUser, now: int) -> User:
+    return {
+        "email": command.email,
+        "email_key": email_key(command.email),
+        "name": command.name,
+        "age": command.age,
+        "created_at": now,
+        "created_by": command.command_id,
+    }
+
+
+def _update(user: User, command: UpdateUser) -> Updated | None:
     fields: list[FieldChange] = []
     if command.name is not None and command.name != user["name"]:
-        fields.append({"field": "name", "before": user["name"], "after": command.name})
+        fields.append(_field("name", user["name"], command.name))
     if command.age is not None and command.age != user["age"]:
-        fields.append({"field": "age", "before": user["age"], "after": command.age})
+        fields.append(_field("age", user["age"], command.age))
     return Updated(fields) if fields else None
 
 
-def evolve(user: User | None, change: Change) -> User:
-    """Return the user after `change`."""
+def _change_email(user: User, command: ChangeEmail, holder_id: str | None) -> EmailChanged | None:
+    if command.email == user["email"]:
+        return None
+    _require_free(holder_id)
+    fields = [_field("email", user["email"], command.email)]
+    return EmailChanged(fields, email_key(command.email))
+
+
+def _field(name: str, before: str | int | None, after: str | int | None) -> FieldChange:
+    return {"field": name, "before": before, "after": after}
+
+
+def evolve(user: User | None, change: Change) -> User | None:
+    """Return the user after `change`; None once it is gone."""
     if isinstance(change, Created):
         return change.user
+    if isinstance(change, Deleted | Erased):
+        return None
     if user is None:
-        raise AssertionError("only a live user is updated")
+        raise AssertionError("only a live user is changed")
     after = {item["field"]: item["after"] for item in change.fields}
+    if isinstance(change, EmailChanged):
+        after["email_key"] = change.email_key
     return cast("User", {**user, **after})

@@ -1,44 +1,32 @@
-"""Decides a batch of one partition's commands against its state, without touching that state.
+"""Decides commands of one partition, one after the other, into the draft of a batch."""
 
-Everything new lies in an overlay until the transaction that holds it is committed: `fold` then
-takes it over, and dropping the object is all that an abort needs.
-"""
-
-import os
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
 from producers.aggregate import (
-    Change,
+    AboutUser,
+    ChangeEmail,
     Command,
     CreateUser,
-    Updated,
-    UpdateUser,
+    EmailChanged,
+    Standing,
     decide,
-    evolve,
-    read_command,
 )
-from producers.state import Held, PartitionState, held
+from producers.commands import read_command
+from producers.draft import Draft
 from schemas.errors import Poisoned, Rejected
-from schemas.identity import (
-    email_key,
-    email_shard,
-    event_id,
-    new_user_id,
-    partition_of,
-    user_shard,
-)
-from schemas.records import (
-    ACCEPTED,
-    REJECTED,
-    USER_CREATED,
-    USER_UPDATED,
-    CommandOutcome,
-    UserCommand,
-    UserEvent,
-)
+from schemas.identity import email_key, email_shard, partition_of, user_shard
+from schemas.records import ACCEPTED, REJECTED, CommandOutcome, UserCommand
 from schemas.rules import clean_command_id
+
+
+class Asked(NamedTuple):
+    """Which command an outcome answers, and which user it is about, if the command says."""
+
+    command_id: str
+    offset: int
+    digest: bytes
+    user_id: str | None
 
 
 def body_digest(record: UserCommand) -> bytes:
@@ -54,195 +42,159 @@ def body_digest(record: UserCommand) -> bytes:
     return blake2b(repr(body).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _random_62_bits() -> int:
-    return int.from_bytes(os.urandom(8)) >> 2
+def decide_command(draft: Draft, offset: int, record: UserCommand) -> None:
+    """Decide the command at `offset`; a repeated one gets its first answer again.
 
-
-class _Asked(NamedTuple):
-    """Which command an outcome answers."""
-
-    command_id: str
-    offset: int
-    digest: bytes
-
-
-class Decisions:
-    """The decisions of one batch in one partition: `events` and `outcomes` to append.
-
-    Call `decide` for each command in the order of the log, then `fold` once they are committed.
-    Events have seq and version without a gap and times that never go back.
+    A change to an address of another partition is sent there and answered when it comes back.
+    Raises `Poisoned` if the command's id cannot key an outcome, so that nobody could be answered.
     """
-
-    def __init__(
-        self,
-        state: PartitionState,
-        partition: int,
-        partitions: int,
-        *,
-        now: int,
-        random_bits: Callable[[], int] = _random_62_bits,
-    ) -> None:
-        self._state = state
-        self._partition = partition
-        self._partitions = partitions
-        self._now = max(now, state.last_time)
-        self._random_bits = random_bits
-        self._seq = state.last_seq
-        self._users: dict[str, Held] = {}
-        self._emails: dict[str, str] = {}
-        self._outcomes: dict[str, CommandOutcome] = {}
-        self.events: list[UserEvent] = []
-        self.outcomes: list[CommandOutcome] = []
-
-    def decide(self, offset: int, record: UserCommand) -> None:
-        """Decide the command at `offset`; a repeated one gets its first answer again.
-
-        Raises `Poisoned` if its id cannot key an outcome, so that nobody could be answered.
-        """
-        command_id = record["command_id"]
-        try:
-            clean_command_id(command_id)
-        except Rejected as error:
-            raise Poisoned(str(error), code="bad_command_id") from None
-        asked = _Asked(command_id, offset, body_digest(record))
-        first = self._outcomes.get(command_id) or self._state.window.get(command_id)
-        if first is not None:
-            self._repeat(first, asked)
-            return
-        try:
-            command = read_command(record)
-            self._require_home(command)
-            if isinstance(command, CreateUser):
-                self._create(asked, command)
-            else:
-                self._update(asked, command)
-        except Rejected as error:
-            self._reject(asked, error, record.get("user_id"))
-
-    def fold(self) -> None:
-        """Take the decisions over into the state: they are on the log now."""
-        state = self._state
-        state.users.update(self._users)
-        state.emails.update(self._emails)
-        for outcome in self.outcomes:
-            state.window.add(outcome)
-        state.last_seq = self._seq
-        state.last_time = self._now
-
-    def _require_home(self, command: Command) -> None:
-        """Refuse a command that a stranger put on the wrong partition: never a second user."""
+    command_id = record["command_id"]
+    try:
+        clean_command_id(command_id)
+    except Rejected as error:
+        raise Poisoned(str(error), code="bad_command_id") from None
+    asked = Asked(command_id, offset, body_digest(record), record.get("user_id"))
+    first = draft.answer(command_id)
+    if first is not None:
+        _repeat(draft, first, asked)
+        return
+    try:
+        command = read_command(record)
+        _require_home(draft, command)
         if isinstance(command, CreateUser):
-            shard = email_shard(email_key(command.email))
+            _create(draft, asked, command)
         else:
-            shard = user_shard(command.user_id)
-        if partition_of(shard, self._partitions) != self._partition:
-            raise Rejected(
-                "the command stands on a partition that is not its user's",
-                code="wrong_partition",
-                next_step="send it with `rollbook`, or place it by the user's shard",
-            )
+            _change(draft, asked, command)
+    except Rejected as error:
+        reject(draft, asked, error)
 
-    def _held(self, user_id: str) -> Held | None:
-        return self._users.get(user_id) or self._state.users.get(user_id)
 
-    def _create(self, asked: _Asked, command: CreateUser) -> None:
-        key = email_key(command.email)
-        holder_id = self._emails.get(key) or self._state.emails.get(key)
-        if holder_id is not None:
-            holder = self._held(holder_id)
-            if holder is not None and holder.created_by == command.command_id:
-                self._accept(asked, holder_id, 1, holder.seq, repeated=True)
-                return
-        change = decide(None, command, version=0, holder_id=holder_id, now=self._now)
-        user_id = new_user_id(email_shard(key), self._now, self._random_bits())
-        self._emails[key] = user_id
-        self._append(asked, user_id, None, change)
-
-    def _update(self, asked: _Asked, command: UpdateUser) -> None:
-        current = self._held(command.user_id)
-        if current is not None and current.command_id == asked.command_id:
-            self._accept(asked, command.user_id, current.version, current.seq, repeated=True)
-            return
-        user = current.user() if current else None
-        version = current.version if current else 0
-        change = decide(user, command, version=version, holder_id=None, now=self._now)
-        self._append(asked, command.user_id, current, change)
-
-    def _append(
-        self, asked: _Asked, user_id: str, current: Held | None, change: Change | None
-    ) -> None:
-        """Append the event of `change`, if any, and the acceptance."""
-        version = current.version if current else 0
-        if change is not None:
-            version += 1
-            self._seq += 1
-            event: UserEvent = {
-                "event_id": event_id(user_id, version),
-                "command_id": asked.command_id,
-                "seq": self._seq,
-                "user_id": user_id,
-                "version": version,
-                "occurred_at": self._now,
-                "type": USER_UPDATED if isinstance(change, Updated) else USER_CREATED,
-                "changes": change.fields if isinstance(change, Updated) else [],
-                "user": evolve(current.user() if current else None, change),
-            }
-            self.events.append(event)
-            self._users[user_id] = held(event)
-        self._accept(asked, user_id, version, self._seq)
-
-    def _accept(
-        self, asked: _Asked, user_id: str, version: int, seq: int, *, repeated: bool = False
-    ) -> None:
-        """Append an acceptance; `repeated` where the user itself remembers the command's effect."""
-        self._answer(
-            {
-                "command_id": asked.command_id,
-                "command_offset": asked.offset,
-                "decided_at": self._now,
-                "digest": asked.digest,
-                "status": ACCEPTED,
-                "user_id": user_id,
-                "version": version,
-                "seq": seq,
-                "code": None,
-                "message": None,
-                "repeated": repeated,
-            }
+def _require_home(draft: Draft, command: Command) -> None:
+    """Refuse a command that a stranger put on the wrong partition: never a second user."""
+    if isinstance(command, CreateUser):
+        shard = email_shard(email_key(command.email))
+    else:
+        shard = user_shard(command.user_id)
+    if partition_of(shard, draft.state.partitions) != draft.state.partition:
+        raise Rejected(
+            "the command stands on a partition that is not its user's",
+            code="wrong_partition",
+            next_step="send it with `rollbook`, or place it by the user's shard",
         )
 
-    def _reject(self, asked: _Asked, error: Rejected, about: str | None) -> None:
-        current = self._held(about) if about else None
-        self._answer(
-            {
-                "command_id": asked.command_id,
-                "command_offset": asked.offset,
-                "decided_at": self._now,
-                "digest": asked.digest,
-                "status": REJECTED,
-                "user_id": error.user_id or (about if current else None),
-                "version": current.version if current else None,
-                "seq": self._seq,
-                "code": error.code,
-                "message": str(error),
-                "repeated": False,
-            }
-        )
 
-    def _repeat(self, first: CommandOutcome, asked: _Asked) -> None:
-        if first["digest"] == asked.digest:
-            self._answer(
-                {
-                    **first,
-                    "command_offset": asked.offset,
-                    "decided_at": self._now,
-                    "repeated": True,
-                }
-            )
+def _create(draft: Draft, asked: Asked, command: CreateUser) -> None:
+    key = email_key(command.email)
+    holder_id = draft.holder_id(key)
+    holder = draft.held(holder_id) if holder_id else None
+    if holder and holder.user and holder.user["created_by"] == asked.command_id:
+        accept(draft, asked._replace(user_id=holder_id), 1, seq=holder.seq, repeated=True)
+        return
+    change = decide(Standing(), command, holder_id=holder_id, now=draft.now)
+    if change is None:
+        raise AssertionError("a creation always changes something")
+    user_id = draft.new_user_id(key)
+    version = draft.append_event(user_id, change, asked.command_id)
+    accept(draft, asked._replace(user_id=user_id), version)
+
+
+def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
+    """Decide a command about a user of this partition."""
+    user_id = command.user_id
+    asked = asked._replace(user_id=user_id)
+    known = draft.held(user_id)
+    if known is not None and known.command_id == asked.command_id:
+        accept(draft, asked, known.version, seq=known.seq, repeated=True)
+        return
+    holder_id = None
+    if isinstance(command, ChangeEmail):
+        holder_id = draft.holder_id(email_key(command.email))
+        holder_id = None if holder_id == user_id else holder_id
+    standing = draft.standing(user_id)
+    change = decide(standing, command, holder_id=holder_id, now=draft.now)
+    if isinstance(command, ChangeEmail) and isinstance(change, EmailChanged):
+        current = standing.user["email_key"] if standing.user else ""
+        if change.email_key != current and not draft.state.is_home_of(change.email_key):
+            _ask_elsewhere(draft, asked, command, standing.version)
             return
+    version = standing.version
+    if change is not None:
+        version = draft.append_event(user_id, change, asked.command_id)
+    accept(draft, asked, version)
+
+
+def _ask_elsewhere(draft: Draft, asked: Asked, command: ChangeEmail, version: int) -> None:
+    """Ask the partition of the new address to reserve it; nothing is kept here meanwhile."""
+    key = email_key(command.email)
+    hop = draft.hop(
+        "reserve",
+        asked.command_id,
+        command.user_id,
+        email=command.email,
+        email_key=key,
+        command_offset=asked.offset,
+        digest=asked.digest,
+        expected_version=command.expected_version,
+        version=version,
+    )
+    draft.send(key, hop)
+
+
+def accept(
+    draft: Draft, asked: Asked, version: int, *, seq: int | None = None, repeated: bool = False
+) -> None:
+    """Append an acceptance; `repeated` where the user itself remembers the command's effect."""
+    outcome = _outcome(draft, asked, ACCEPTED, asked.user_id, version)
+    outcome["seq"] = draft.seq if seq is None else seq
+    outcome["repeated"] = repeated
+    draft.append_outcome(outcome)
+
+
+def reject(draft: Draft, asked: Asked, error: Rejected) -> None:
+    """Append a rejection: its code, and the user's version if there is such a user."""
+    known = _known(draft, asked.user_id)
+    user_id = error.user_id or (asked.user_id if known else None)
+    outcome = _outcome(draft, asked, REJECTED, user_id, known)
+    outcome["code"], outcome["message"] = error.code, str(error)
+    draft.append_outcome(outcome)
+
+
+def _known(draft: Draft, user_id: str | None) -> int | None:
+    """Return the version of the user that a command names, if it is an id that we know."""
+    try:
+        known = draft.held(user_id) if user_id else None
+    except ValueError:
+        return None
+    return known.version if known else None
+
+
+def _repeat(draft: Draft, first: CommandOutcome, asked: Asked) -> None:
+    if first["digest"] != asked.digest:
         reused = Rejected("this command id was used for another command", code="command_id_reused")
-        self._reject(asked, reused, None)
+        reject(draft, asked._replace(user_id=None), reused)
+        return
+    again: CommandOutcome = {
+        **first,
+        "command_offset": asked.offset,
+        "decided_at": draft.now,
+        "repeated": True,
+    }
+    draft.append_outcome(again)
 
-    def _answer(self, outcome: CommandOutcome) -> None:
-        self._outcomes.setdefault(outcome["command_id"], outcome)
-        self.outcomes.append(outcome)
+
+def _outcome(
+    draft: Draft, asked: Asked, status: str, user_id: str | None, version: int | None
+) -> CommandOutcome:
+    return {
+        "command_id": asked.command_id,
+        "command_offset": asked.offset,
+        "decided_at": draft.now,
+        "digest": asked.digest,
+        "status": status,
+        "user_id": user_id,
+        "version": version,
+        "seq": draft.seq,
+        "code": None,
+        "message": None,
+        "repeated": False,
+    }

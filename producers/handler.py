@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaException, Message, TopicPartition
 
-from producers.decisions import Decisions
+from producers.decisions import decide_command
+from producers.draft import Draft
+from producers.email_saga import RESERVED, grants_to_send_again, take_hop
 from producers.group import GROUP, refuse_twin
 from producers.ownership import Ownership
 from producers.transaction import IndefiniteError, Transactions
@@ -20,8 +22,8 @@ from runtime.process import Backoff, StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Poisoned
-from schemas.records import DeadLetter, UserCommand
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
+from schemas.records import DeadLetter, EmailHop
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,8 @@ _IDLE_SECONDS = 0.2
 class _Work:
     """What one transaction will hold."""
 
-    decisions: dict[int, Decisions] = field(default_factory=dict)
-    next_offsets: dict[int, int] = field(default_factory=dict)
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    next_offsets: dict[int, dict[str, int]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
@@ -52,6 +54,8 @@ class CommandHandler:
         self._commands = registry.codec(COMMANDS.schema)
         self._events = registry.codec(EVENTS.schema)
         self._outcomes = registry.codec(OUTCOMES.schema)
+        self._claims = registry.codec(EMAILS.schema)
+        self._hops = registry.codec(HOPS.schema)
         self._letters = registry.codec(DEAD_LETTERS.schema)
         self._backoff = Backoff()
         identity = settings.named(f"{GROUP}-{instance}")
@@ -87,11 +91,13 @@ class CommandHandler:
             self._settings.batch_commands, 0.0 if restoring else _IDLE_SECONDS
         )
         consumer = self._ownership.consumer
-        metadata = consumer.consumer_group_metadata() if messages else None
+        metadata = consumer.consumer_group_metadata()
         # Without a member id the group has dropped us: what was taken is another's to decide.
-        if not messages or not consumer.memberid():
+        if not consumer.memberid():
             return 0
         work = self._decide(messages)
+        if not work.drafts:
+            return 0
         try:
             return len(messages) if self._commit(work, metadata) else 0
         except IndefiniteError:
@@ -101,38 +107,40 @@ class CommandHandler:
             return 0
 
     def _decide(self, messages: list[Message]) -> _Work:
-        now = time.time_ns() // 1_000_000
-        work = _Work()
+        work, now = _Work(), time.time_ns() // 1_000_000
+        self._send_grants_again(work, now)
         for message in messages:
             number, offset = message.partition() or 0, message.offset() or 0
-            decisions = work.decisions.get(number)
-            if decisions is None:
-                state = self._ownership.partitions[number].state
-                if state is None:
-                    raise AssertionError("a batch holds only partitions that are ready")
-                decisions = work.decisions[number] = Decisions(
-                    state, number, self._settings.partitions, now=now
-                )
-            work.next_offsets[number] = offset + 1
+            topic, draft = message.topic() or "", self._draft(work, number, now)
+            work.next_offsets[number][topic] = offset + 1
             try:
-                record: UserCommand = self._commands.decode(message.value())
-                decisions.decide(offset, record)
+                if topic == self._ownership.topic:
+                    decide_command(draft, offset, self._commands.decode(message.value()))
+                else:
+                    take_hop(draft, self._hops.decode(message.value()))
             except Poisoned as poisoned:
-                work.dead_letters.append(self._letter(number, offset, poisoned, now))
+                work.dead_letters.append(_letter(topic, number, offset, poisoned, now))
         return work
 
-    def _letter(self, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
-        topic = self._ownership.topic
-        log.warning("dead letter: %s partition %d offset %d: %s", topic, number, offset, poisoned)
-        return {
-            "topic": topic,
-            "partition": number,
-            "offset": offset,
-            "reader": "handler",
-            "error": poisoned.code,
-            "message": str(poisoned),
-            "occurred_at": now,
-        }
+    def _draft(self, work: _Work, number: int, now: int) -> Draft:
+        draft = work.drafts.get(number)
+        if draft is None:
+            owned = self._ownership.partitions[number]
+            if owned.state is None:
+                raise AssertionError("a batch holds only partitions that are ready")
+            draft = work.drafts[number] = Draft(owned.state, now=now)
+            # Both offsets, always: one alone would look like the other's loss.
+            work.next_offsets[number] = dict(owned.next_offsets)
+        return draft
+
+    def _send_grants_again(self, work: _Work, now: int) -> None:
+        for number, owned in self._ownership.partitions.items():
+            if owned.state is None or not owned.has_open_grants:
+                continue
+            if any(claim["status"] == RESERVED for claim in owned.state.claims.values()):
+                grants_to_send_again(self._draft(work, number, now))
+            else:
+                owned.has_open_grants = False
 
     def _commit(self, work: _Work, metadata: Any) -> bool:
         """Commit `work` and fold it in, or drop it and go back to its first commands: False.
@@ -140,41 +148,36 @@ class CommandHandler:
         Raises `IndefiniteError` if what became of it is not known, `Fenced` if another process took
         over.
         """
+        offsets = [
+            TopicPartition(topic, number, offset)
+            for number, next_offsets in work.next_offsets.items()
+            for topic, offset in next_offsets.items()
+        ]
         try:
-            self._transactions.commit(
-                self._records(work), self._ownership.topic, work.next_offsets, metadata
-            )
+            self._transactions.commit(self._records(work), offsets, metadata)
         except KafkaException as error:
             self._transactions.abort(error)
             log.warning("transaction aborted, deciding again: %s", error.args[0].str())
-            for number in work.next_offsets:
+            for number in work.drafts:
                 self._ownership.rewind(number)
             self._stop.wait(self._backoff.next_seconds())
             return False
-        for decisions in work.decisions.values():
-            decisions.fold()
-        for number, offset in work.next_offsets.items():
-            self._ownership.partitions[number].next_offset = offset
+        for number, draft in work.drafts.items():
+            draft.fold()
+            owned = self._ownership.partitions[number]
+            owned.next_offsets, owned.has_open_grants = work.next_offsets[number], False
         self._backoff.reset()
         return True
 
     def _records(self, work: _Work) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
-        """Yield what to produce; an event is encoded once for its two topics."""
-        for number, decisions in work.decisions.items():
-            values = [self._events.encode(event) for event in decisions.events]
-            if values:
-                events = zip(decisions.events, values, strict=True)
-                latest = [{"key": event["user_id"], "value": value} for event, value in events]
-                events = zip(decisions.events, values, strict=True)
-                every = [{"key": event["event_id"], "value": value} for event, value in events]
-                yield self._settings.named(EVENTS.name), number, latest
-                yield self._settings.named(HISTORY.name), number, every
-            outcomes = [
-                {"key": outcome["command_id"], "value": self._outcomes.encode(outcome)}
-                for outcome in decisions.outcomes
-            ]
-            if outcomes:
-                yield self._settings.named(OUTCOMES.name), number, outcomes
+        """Yield what to produce: topic, partition, records."""
+        for number, draft in work.drafts.items():
+            for topic, records in self._records_of(draft):
+                if records:
+                    yield self._settings.named(topic.name), number, records
+        for number, hops in _by_partition(work):
+            records = [{"key": hop["claim_id"], "value": self._hops.encode(hop)} for hop in hops]
+            yield self._settings.named(HOPS.name), number, records
         letters = [
             {
                 "key": f"{letter['topic']}:{letter['partition']}:{letter['offset']}",
@@ -184,3 +187,47 @@ class CommandHandler:
         ]
         if letters:
             yield self._settings.named(DEAD_LETTERS.name), 0, letters
+
+    def _records_of(self, draft: Draft) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
+        """Yield what stays in the draft's partition; an event is encoded once for two topics."""
+        latest: list[dict[str, Any]] = []
+        every: list[dict[str, Any]] = []
+        for event in draft.events:
+            value = self._events.encode(event)
+            latest.append({"key": event["user_id"], "value": value})
+            every.append({"key": event["event_id"], "value": value})
+        # Tombstones: nothing of an erased user's past stays in the audit trail.
+        every += [{"key": key, "value": None} for key in draft.erased_history]
+        yield EVENTS, latest
+        yield HISTORY, every
+        encode = self._outcomes.encode
+        yield OUTCOMES, [{"key": o["command_id"], "value": encode(o)} for o in draft.outcomes]
+        yield (
+            EMAILS,
+            [
+                {"key": claim_id, "value": None if claim is None else self._claims.encode(claim)}
+                for claim_id, claim in draft.claims
+            ],
+        )
+
+
+def _by_partition(work: _Work) -> Iterator[tuple[int, list[EmailHop]]]:
+    """Yield the hops for each partition, those of one sender in the order they were sent."""
+    hops: dict[int, list[EmailHop]] = {}
+    for draft in work.drafts.values():
+        for number, hop in draft.hops:
+            hops.setdefault(number, []).append(hop)
+    yield from hops.items()
+
+
+def _letter(topic: str, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
+    log.warning("dead letter: %s partition %d offset %d: %s", topic, number, offset, poisoned)
+    return {
+        "topic": topic,
+        "partition": number,
+        "offset": offset,
+        "reader": "handler",
+        "error": poisoned.code,
+        "message": str(poisoned),
+        "occurred_at": now,
+    }

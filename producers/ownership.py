@@ -5,7 +5,7 @@ its committed offset. When it goes to another process its state is forgotten at 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 from confluent_kafka import (
@@ -24,7 +24,7 @@ from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from schemas.topics import COMMANDS, EVENTS, OUTCOMES
+from schemas.topics import COMMANDS, EMAILS, EVENTS, HOPS, OUTCOMES
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,17 @@ _NEVER = 1 << 63
 
 @dataclass(slots=True)
 class Owned:
-    """One assigned partition: restoring while `state` is None, then deciding from `next_offset`."""
+    """One partition: restoring while `state` is None, then deciding from `next_offsets`.
+
+    `next_offsets` is by topic: the commands and the hops of one partition are one input.
+    `has_open_grants` until those that a predecessor left open have been sent again.
+    """
 
     number: int
-    next_offset: int | None = None
+    next_offsets: dict[str, int] = field(default_factory=dict)
     restore: Restore | None = None
     state: PartitionState | None = None
+    has_open_grants: bool = True
     # A gap seen once may be a stale message after a seek; seen again it is the log's own.
     gap: tuple[int, int] | None = None
 
@@ -67,9 +72,11 @@ class Ownership:
         self._stop = stop
         self._events = registry.codec(EVENTS.schema)
         self._outcomes = registry.codec(OUTCOMES.schema)
+        self._claims = registry.codec(EMAILS.schema)
         self._turn = count()
         self._backoff = Backoff()
         self.topic = settings.named(COMMANDS.name)
+        self.hops_topic = settings.named(HOPS.name)
         self.partitions: dict[int, Owned] = {}
         self.consumer = self._join()
 
@@ -104,13 +111,22 @@ class Ownership:
         librdkafka repeats a look-up that a pause made outdated half a second later, when `_begin`
         has long moved the partition: it then jumps to the end, over commands that just arrived.
         """
-        taken = [TopicPartition(tp.topic, tp.partition, 0) for tp in partitions]
+        numbers = sorted(tp.partition for tp in partitions)
+        taken = [place for number in numbers for place in self._places(number)]
         consumer.incremental_assign(taken)
         if taken:
             consumer.pause(taken)
-            log.info("assigned partitions %s", sorted(tp.partition for tp in taken))
-        for tp in taken:
-            self.partitions[tp.partition] = Owned(tp.partition)
+            log.info("assigned partitions %s", numbers)
+        for number in numbers:
+            self.partitions[number] = Owned(number)
+
+    def _places(self, number: int) -> list[TopicPartition]:
+        """Return the two inputs of a partition.
+
+        The group shares out the commands only: no assignor promises that the same numbers of two
+        topics go to one member. The hops are read along with them.
+        """
+        return [TopicPartition(topic, number, 0) for topic in (self.topic, self.hops_topic)]
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Forget partitions: another process decides them from here on."""
@@ -118,13 +134,14 @@ class Ownership:
             owned = self.partitions.pop(tp.partition, None)
             if owned:
                 owned.forget()
-        consumer.incremental_unassign(partitions)
-        if partitions:
-            log.info("gave up partitions %s", sorted(tp.partition for tp in partitions))
+        numbers = sorted(tp.partition for tp in partitions)
+        consumer.incremental_unassign([place for n in numbers for place in self._places(n)])
+        if numbers:
+            log.info("gave up partitions %s", numbers)
 
     def begin_anew(self) -> None:
         """Forget every state and read all of it from the log again."""
-        self.consumer.pause([TopicPartition(self.topic, number) for number in self.partitions])
+        self.consumer.pause([place for n in self.partitions for place in self._places(n)])
         for number, owned in list(self.partitions.items()):
             owned.forget()
             self.partitions[number] = Owned(number)
@@ -137,10 +154,12 @@ class Ownership:
         # In turn: one that waits for a predecessor's transaction does not hold up the others.
         owned = waiting[next(self._turn) % len(waiting)]
         try:
-            if owned.next_offset is None:
-                owned.next_offset = self._committed(owned.number)
+            if not owned.next_offsets:
+                owned.next_offsets = self._committed(owned.number)
             if owned.restore is None:
-                owned.restore = Restore(self._settings, owned.number, self._events, self._outcomes)
+                owned.restore = Restore(
+                    self._settings, owned.number, self._events, self._outcomes, self._claims
+                )
             state = owned.restore.step()
             if state is not None:
                 self._begin(owned, state)
@@ -151,50 +170,54 @@ class Ownership:
             self._stop.wait(self._backoff.next_seconds())
         return True
 
-    def _committed(self, number: int) -> int:
-        """Return the committed offset, negative if there is none.
+    def _committed(self, number: int) -> dict[str, int]:
+        """Return the committed offsets by topic, negative where there is none.
 
         Waits while a predecessor's transaction is open (KIP-447).
         """
-        tp = TopicPartition(self.topic, number)
-        [committed] = self.consumer.committed([tp], timeout=_COMMITTED_SECONDS)
-        if committed.error:
-            raise KafkaException(committed.error)
-        return int(committed.offset)
+        committed = self.consumer.committed(self._places(number), timeout=_COMMITTED_SECONDS)
+        for place in committed:
+            if place.error:
+                raise KafkaException(place.error)
+        return {place.topic: int(place.offset) for place in committed}
 
     def _begin(self, owned: Owned, state: PartitionState) -> None:
-        """Start deciding at the committed offset, which must agree with the outcomes."""
-        tp = TopicPartition(self.topic, owned.number)
-        low, _ = self.consumer.get_watermark_offsets(tp, timeout=_TRY_SECONDS)
+        """Start deciding at the committed offsets, which must agree with the outcomes."""
+        lows = {
+            place.topic: self.consumer.get_watermark_offsets(place, timeout=_TRY_SECONDS)[0]
+            for place in self._places(owned.number)
+        }
         decided = state.window.last_offset
-        offset = -1 if owned.next_offset is None else owned.next_offset
-        if offset < 0 and decided < 0 and not state.users:
-            offset = low  # nothing was ever decided here
-        if offset < 0 or offset <= decided:
+        is_new = decided < 0 and not state.users and not state.claims
+        if is_new and max(owned.next_offsets.values()) < 0:
+            owned.next_offsets = dict(lows)
+        if min(owned.next_offsets.values()) < 0 or owned.next_offsets[self.topic] <= decided:
             raise Misconfigured(
                 f"group {self._settings.named(GROUP)} has no right offset for partition "
                 f"{owned.number}: commands up to {decided} are decided",
                 code="lost_offsets",
-                next_step=f"set it to {decided + 1} with Kafka's kafka-consumer-groups tool",
+                next_step="set those of commands and hops with Kafka's kafka-consumer-groups tool",
             )
-        if offset < low:
-            log.error(
-                "commands %d to %d of partition %d were deleted by retention before any decision",
-                offset,
-                low - 1,
-                owned.number,
-            )
-        owned.next_offset = max(offset, low)
+        for topic, low in lows.items():
+            if owned.next_offsets[topic] < low:
+                log.error(
+                    "%s partition %d: offsets %d to %d were deleted by retention, undecided",
+                    topic,
+                    owned.number,
+                    owned.next_offsets[topic],
+                    low - 1,
+                )
+                owned.next_offsets[topic] = low
         owned.forget()
         owned.restore, owned.state = None, state
         self.rewind(owned.number)
-        self.consumer.resume([tp])
+        self.consumer.resume(self._places(owned.number))
         self._backoff.reset()
 
     def rewind(self, number: int) -> None:
-        """Read on from the first command that is not decided."""
-        offset = self.partitions[number].next_offset or 0
-        self.consumer.seek(TopicPartition(self.topic, number, offset))
+        """Read on from the first commands and hops that are not decided."""
+        for topic, offset in self.partitions[number].next_offsets.items():
+            self.consumer.seek(TopicPartition(topic, number, offset))
 
     def take(self, most: int, wait_seconds: float) -> list[Message]:
         """Return commands that have arrived and are ours to decide, in the log's order.
@@ -203,31 +226,37 @@ class Ownership:
         (confluent-kafka-python#1013, #1443), or ahead of one that must come first.
         """
         taken: list[Message] = []
-        wanted: dict[int, int] = {}
+        wanted: dict[tuple[str, int], int] = {}
         for message in arrived(self.consumer, most, wait_seconds):
             owned = self.partitions.get(message.partition() or 0)
             error = message.error()
             if error is not None:
                 self._check(error, owned)
                 continue
-            if owned is None or owned.state is None or owned.next_offset is None:
+            if owned is None or owned.state is None:
                 continue
-            offset = message.offset() or 0
-            next_offset = wanted.get(owned.number, owned.next_offset)
-            if offset > next_offset and next_offset != _NEVER and not self._is_gap(owned, offset):
-                wanted[owned.number] = _NEVER
+            topic, offset = message.topic() or "", message.offset() or 0
+            place = (topic, owned.number)
+            next_offset = wanted.get(place, owned.next_offsets[topic])
+            if (
+                topic == self.topic
+                and next_offset < min(offset, _NEVER)
+                and not self._is_gap(owned, offset)
+            ):
+                wanted[place] = _NEVER
                 continue
             if offset >= next_offset:
-                wanted[owned.number] = offset + 1
+                wanted[place] = offset + 1
                 taken.append(message)
         return taken
 
     def _is_gap(self, owned: Owned, offset: int) -> bool:
         """Return whether the log itself jumps to `offset`; at first sight go back and look again.
 
-        A gap is legal: retention, or transactions of a client. A skipped command is not.
+        A gap among commands is legal: retention, or transactions of a client. A skipped command is
+        not. (Among hops, the handlers' own transactions leave gaps all the time.)
         """
-        gap = (owned.next_offset or 0, offset)
+        gap = (owned.next_offsets[self.topic], offset)
         if owned.gap == gap:
             return True
         owned.gap = gap
@@ -241,7 +270,7 @@ class Ownership:
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET and owned and owned.state:  # noqa: SLF001
             raise Misconfigured(
-                f"offset {owned.next_offset} of {self.topic} partition {owned.number} is gone",
+                f"offsets {owned.next_offsets} of partition {owned.number} are gone",
                 code="lost_offsets",
                 next_step="was the topic created anew? the handler's group must start anew with it",
             )

@@ -18,8 +18,8 @@ from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import Misconfigured, Poisoned, Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
-from schemas.records import CommandOutcome, UserEvent
-from schemas.topics import EVENTS, OUTCOMES
+from schemas.records import CommandOutcome, EmailClaim, UserEvent
+from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event
 
 log = logging.getLogger(__name__)
@@ -43,17 +43,22 @@ class Restore:
         partition: int,
         events: RecordCodec[UserEvent],
         outcomes: RecordCodec[CommandOutcome],
+        claims: RecordCodec[EmailClaim],
     ) -> None:
         self._partition = partition
         self._events = events
         self._outcomes = outcomes
+        self._claims = claims
         self._events_topic = settings.named(EVENTS.name)
         self._outcomes_topic = settings.named(OUTCOMES.name)
+        self._claims_topic = settings.named(EMAILS.name)
         self._settings = settings
         self._state = PartitionState(
+            partition,
+            settings.partitions,
             OutcomeWindow(
                 settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
-            )
+            ),
         )
         self._started = time.monotonic()
         self._told = self._started
@@ -62,13 +67,14 @@ class Restore:
         self._ends = self._assign(self._consumer)
 
     def _assign(self, consumer: Consumer) -> dict[str, int]:
-        """Assign both topics from where each must be read; return the ends still to reach."""
+        """Assign the topics from where each must be read; return the ends still to reach."""
         positions, ends = [], {}
         with closing(
             lone_consumer(self._settings, **{"isolation.level": "read_uncommitted"})
         ) as asker:
             for topic, start in (
-                (self._events_topic, self._first_event),
+                (self._events_topic, self._first_of_all),
+                (self._claims_topic, self._first_of_all),
                 (self._outcomes_topic, self._first_outcome),
             ):
                 # Only read_uncommitted is told the high watermark; others the last stable offset.
@@ -83,7 +89,7 @@ class Restore:
         consumer.assign(positions)
         return ends
 
-    def _first_event(self, low: int, _end: int) -> int:
+    def _first_of_all(self, low: int, _end: int) -> int:
         return low
 
     def _first_outcome(self, low: int, end: int) -> int:
@@ -102,7 +108,7 @@ class Restore:
             self._tell()
         if self._ends:
             return None
-        self._state.index_emails()
+        self._state.finish_restore()
         log.info(
             "restored partition %d: %d users, %d records in %.1f s",
             self._partition,
@@ -133,8 +139,12 @@ class Restore:
             event = self._events.decode(value)
             check_event(event, key, self._partition, self._settings.partitions)
             self._state.restore_event(event)
-        else:
+        elif topic == self._outcomes_topic:
             self._state.restore_outcome(self._outcomes.decode(value))
+        else:
+            claim_id = (key or b"").decode("utf-8", "replace")
+            claim = None if value is None else self._claims.decode(value)
+            self._state.restore_claim(claim_id, claim)
 
     def _skip_foreign(self, topic: str, key: bytes | None, offset: int, poisoned: Poisoned) -> None:
         """Pass over bytes that no handler wrote; stop if it may be the registry that is wrong.

@@ -2,61 +2,107 @@
 
 The state is a fold of the log and nothing else: restored from it at start, forgotten when the
 partition goes. Live and restored it is folded by the same methods, so the two agree.
+
+A user is kept as one packed `bytes`: as a tuple of strings it takes twice the memory, and a
+partition holds them all.
 """
 
 from collections import deque
+from struct import Struct
 from typing import NamedTuple
+from uuid import UUID
 
-from schemas.records import CommandOutcome, User, UserEvent
+from schemas.identity import email_shard, partition_of
+from schemas.records import (
+    USER_ERASED,
+    CommandOutcome,
+    EmailClaim,
+    User,
+    UserEvent,
+)
+
+# version, seq, created_at, age, flags, then the lengths in bytes of the texts that follow.
+_HEAD = Struct("<QQqBBHHHBB")
+_GONE, _ERASED, _SAME_KEY, _SAME_COMMAND = 1, 2, 4, 8
 
 
 class Held(NamedTuple):
-    """One user as kept in memory: a flat tuple, a third of the size of the event's dictionaries.
-
-    `email` is None once the user is gone; version and seq are of the last event.
-    """
+    """One user after its last event; `user` is None once it is gone."""
 
     version: int
     seq: int
     command_id: str
-    email: str | None
-    email_key: str
-    name: str
-    age: int
-    created_at: int
-    created_by: str
-
-    def user(self) -> User | None:
-        """Return the user's state, None once gone."""
-        if self.email is None:
-            return None
-        return {
-            "email": self.email,
-            "email_key": self.email_key,
-            "name": self.name,
-            "age": self.age,
-            "created_at": self.created_at,
-            "created_by": self.created_by,
-        }
+    user: User | None
+    erased: bool
 
 
 def held(event: UserEvent) -> Held:
-    """Return what is kept of a user after `event`; equal strings are shared."""
-    user, command_id = event["user"], event["command_id"]
+    """Return what is kept of a user after `event`."""
+    erased = event["type"] == USER_ERASED
+    return Held(event["version"], event["seq"], event["command_id"], event["user"], erased)
+
+
+def pack(one: Held) -> bytes:
+    """Return `one` as bytes: a head of numbers and the texts, equal ones once."""
+    user, command = one.user, one.command_id.encode()
     if user is None:
-        return Held(event["version"], event["seq"], command_id, None, "", "", 0, 0, "")
-    email, key, created_by = user["email"], user["email_key"], user["created_by"]
-    return Held(
-        event["version"],
-        event["seq"],
-        command_id,
-        email,
-        email if key == email else key,
-        user["name"],
-        user["age"],
+        flags = _GONE | (_ERASED if one.erased else 0)
+        return _HEAD.pack(one.version, one.seq, 0, 0, flags, 0, 0, 0, len(command), 0) + command
+    email, key, name = user["email"].encode(), b"", user["name"].encode()
+    created_by, flags = b"", _SAME_KEY | _SAME_COMMAND
+    if user["email_key"] != user["email"]:
+        key, flags = user["email_key"].encode(), flags & ~_SAME_KEY
+    if user["created_by"] != one.command_id:
+        created_by, flags = user["created_by"].encode(), flags & ~_SAME_COMMAND
+    head = _HEAD.pack(
+        one.version,
+        one.seq,
         user["created_at"],
-        command_id if created_by == command_id else created_by,
+        user["age"],
+        flags,
+        len(email),
+        len(key),
+        len(name),
+        len(command),
+        len(created_by),
     )
+    return b"".join((head, email, key, name, command, created_by))
+
+
+def unpack(packed: bytes) -> Held:
+    """Return what `pack` was given."""
+    version, seq, created_at, age, flags, *lengths = _HEAD.unpack_from(packed)
+    texts, start = [], _HEAD.size
+    for length in lengths:
+        texts.append(packed[start : start + length].decode())
+        start += length
+    email, key, name, command_id, created_by = texts
+    if flags & _GONE:
+        return Held(version, seq, command_id, None, bool(flags & _ERASED))
+    user: User = {
+        "email": email,
+        "email_key": email if flags & _SAME_KEY else key,
+        "name": name,
+        "age": age,
+        "created_at": created_at,
+        "created_by": command_id if flags & _SAME_COMMAND else created_by,
+    }
+    return Held(version, seq, command_id, user, erased=False)
+
+
+def packed_version(packed: bytes) -> int:
+    """Return the version of what was packed, without unpacking the rest."""
+    return int.from_bytes(packed[:8], "little")
+
+
+def id_bytes(user_id: str) -> bytes:
+    """Return a canonical user id as 16 bytes."""
+    return bytes.fromhex(user_id.replace("-", ""))
+
+
+def id_text(user_id: bytes) -> str:
+    """Return what `id_bytes` was given."""
+    return str(UUID(bytes=user_id))
 
 
 class OutcomeWindow:
@@ -100,24 +146,34 @@ class OutcomeWindow:
 class PartitionState:
     """The fold of one partition of the log.
 
-    `emails` maps an address's key to the live user who holds it. While restoring it is not kept:
-    folding through a half-cleaned log could free an address that a later state holds, so
-    `index_emails` builds it from the final states.
+    `emails` maps the key of an address of this partition to the live user of this partition who
+    holds it. While restoring it is not kept: folding through a half-cleaned log could free an
+    address that a later state holds, so `index_emails` builds it from the final states. `claims`
+    maps the keys held by users who live elsewhere.
     """
 
-    def __init__(self, window: OutcomeWindow) -> None:
-        self.users: dict[str, Held] = {}
-        self.emails: dict[str, str] = {}
+    def __init__(self, partition: int, partitions: int, window: OutcomeWindow) -> None:
+        self.partition = partition
+        self.partitions = partitions
+        self.users: dict[bytes, bytes] = {}
+        self.emails: dict[str, bytes] = {}
+        self.claims: dict[str, EmailClaim] = {}
         self.window = window
         self.last_seq = 0
         self.last_time = 0
+        self._claims_by_id: dict[str, EmailClaim] = {}
+
+    def is_home_of(self, key: str) -> bool:
+        """Return whether the address with this key belongs to this partition."""
+        return partition_of(email_shard(key), self.partitions) == self.partition
 
     def restore_event(self, event: UserEvent) -> None:
-        """Fold an event read from the log; `index_emails` must follow the last one."""
-        before = self.users.get(event["user_id"])
+        """Fold an event read from the log; `finish_restore` must follow the last record."""
+        user_id = id_bytes(event["user_id"])
+        before = self.users.get(user_id)
         # As the read models do: an older version after a newer one was not put there by us.
-        if before is None or before.version < event["version"]:
-            self.users[event["user_id"]] = held(event)
+        if before is None or packed_version(before) < event["version"]:
+            self.users[user_id] = pack(held(event))
         self.last_seq = max(self.last_seq, event["seq"])
         self.last_time = max(self.last_time, event["occurred_at"])
 
@@ -128,10 +184,19 @@ class PartitionState:
         self.last_seq = max(self.last_seq, outcome["seq"] or 0)
         self.last_time = max(self.last_time, outcome["decided_at"])
 
-    def index_emails(self) -> None:
-        """Build the e-mail index from the users' final states."""
-        self.emails = {
-            user.email_key: user_id
-            for user_id, user in self.users.items()
-            if user.email is not None
-        }
+    def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
+        """Fold a claim read from the log, None for its release."""
+        if claim is None:
+            self._claims_by_id.pop(claim_id, None)
+        else:
+            self._claims_by_id[claim_id] = claim
+            self.last_time = max(self.last_time, claim["claimed_at"])
+
+    def finish_restore(self) -> None:
+        """Build the indexes of addresses from the final states."""
+        for user_id, packed in self.users.items():
+            user = unpack(packed).user
+            if user is not None and self.is_home_of(user["email_key"]):
+                self.emails[user["email_key"]] = user_id
+        self.claims = {claim["email_key"]: claim for claim in self._claims_by_id.values()}
+        self._claims_by_id = {}

@@ -7,7 +7,7 @@ Committed, surely not committed (KafkaException: abort and decide again), not kn
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -72,8 +72,7 @@ class Transactions:
     def commit(
         self,
         records: Iterable[tuple[str, int, list[dict[str, Any]]]],
-        topic: str,
-        next_offsets: Mapping[int, int],
+        offsets: list[TopicPartition],
         metadata: Any,
     ) -> None:
         """Append the records (topic, partition, messages) and the offsets, or nothing of it.
@@ -91,7 +90,6 @@ class Transactions:
         for name, partition, messages in records:
             if producer.produce_batch(name, messages, partition=partition) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
-        offsets = [TopicPartition(topic, number, at) for number, at in next_offsets.items()]
         self._retrying(
             lambda: _within(
                 2 * _TRY_SECONDS,

@@ -9,6 +9,9 @@ from typing import Final, NotRequired, TypedDict
 
 CREATE_USER: Final = "CreateUser"
 UPDATE_USER: Final = "UpdateUser"
+CHANGE_EMAIL: Final = "ChangeEmail"
+DELETE_USER: Final = "DeleteUser"
+ERASE_USER: Final = "EraseUser"
 
 USER_CREATED: Final = "UserCreated"
 USER_UPDATED: Final = "UserUpdated"
@@ -103,6 +106,11 @@ class EmailClaim(TypedDict):
     user_id: str
     status: str
     claimed_at: int
+    email: str | None
+    command_offset: int | None
+    digest: bytes | None
+    expected_version: int | None
+    version: int | None
 
 
 class EmailHop(TypedDict):
@@ -118,6 +126,8 @@ class EmailHop(TypedDict):
     command_offset: int | None
     digest: bytes | None
     expected_version: int | None
+    version: int | None
+    again: bool
 
 
 def changes_of(event: UserEvent) -> list[FieldChange]:

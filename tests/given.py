@@ -1,12 +1,26 @@
-"""given → when → then for the deciding side: through `Decisions`, as the handler calls it."""
+"""given → when → then for the deciding side: through `Draft`, as the handler calls it."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 
-from producers.decisions import Decisions
+from producers.decisions import decide_command
+from producers.draft import Draft
+from producers.email_saga import grants_to_send_again, take_hop
 from producers.state import OutcomeWindow, PartitionState
-from schemas.identity import email_key, email_shard, partition_of
-from schemas.records import CREATE_USER, UPDATE_USER, CommandOutcome, UserCommand, UserEvent
+from schemas.identity import email_key, email_shard, partition_of, user_shard
+from schemas.records import (
+    CHANGE_EMAIL,
+    CREATE_USER,
+    DELETE_USER,
+    ERASE_USER,
+    UPDATE_USER,
+    CommandOutcome,
+    EmailClaim,
+    EmailHop,
+    UserCommand,
+    UserEvent,
+)
 
 NOW = 1_790_000_000_000
 PARTITIONS = 4
@@ -50,9 +64,44 @@ def update(
     }
 
 
+def change_email(
+    user_id: str, email: str, expected_version: int | None = None, command_id: str = "change-1"
+) -> UserCommand:
+    """Return a ChangeEmail command."""
+    command = update(user_id, expected_version=expected_version, command_id=command_id)
+    return {**command, "kind": CHANGE_EMAIL, "email": email}
+
+
+def delete(
+    user_id: str, expected_version: int | None = None, command_id: str = "delete-1"
+) -> UserCommand:
+    """Return a DeleteUser command."""
+    command = update(user_id, expected_version=expected_version, command_id=command_id)
+    return {**command, "kind": DELETE_USER}
+
+
+def erase(
+    user_id: str, expected_version: int | None = None, command_id: str = "erase-1"
+) -> UserCommand:
+    """Return an EraseUser command."""
+    command = update(user_id, expected_version=expected_version, command_id=command_id)
+    return {**command, "kind": ERASE_USER}
+
+
 def home_of(email: str) -> int:
     """Return the partition of an address among `PARTITIONS`."""
     return partition_of(email_shard(email_key(email)), PARTITIONS)
+
+
+def address_in(number: int, tag: str = "new") -> str:
+    """Return an address that belongs to partition `number`."""
+    found = (f"{tag}{n}@example.com" for n in count())
+    return next(email for email in found if home_of(email) == number)
+
+
+def new_state(number: int) -> PartitionState:
+    """Return the state of a partition where nothing happened yet."""
+    return PartitionState(number, PARTITIONS, OutcomeWindow(1_000, 3_600_000))
 
 
 @dataclass
@@ -60,37 +109,63 @@ class Partition:
     """One partition of the log in memory: every command is a batch of its own, folded at once."""
 
     number: int = 0
-    window: OutcomeWindow = field(default_factory=lambda: OutcomeWindow(1_000, 3_600_000))
 
     def __post_init__(self) -> None:
-        self.state = PartitionState(self.window)
+        self.state = new_state(self.number)
         self.events: list[UserEvent] = []
         self.outcomes: list[CommandOutcome] = []
+        self.claims: list[tuple[str, EmailClaim | None]] = []
+        self.erased_history: list[str] = []
+        self.hops: list[tuple[int, EmailHop]] = []
         self._random = count(1)
         self._offset = 0
         self.now = NOW
 
+    def draft(self) -> Draft:
+        """Return a draft on the state, with ids that are the same in every run."""
+        return Draft(self.state, now=self.now, random_bits=lambda: next(self._random))
+
+    def commit(self, draft: Draft) -> None:
+        """Append what the draft holds and fold it in."""
+        draft.fold()
+        self.events += draft.events
+        self.outcomes += draft.outcomes
+        self.claims += draft.claims
+        self.erased_history += draft.erased_history
+        self.hops += draft.hops
+
     def batch(self, *commands: UserCommand, commit: bool = True) -> list[CommandOutcome]:
         """Decide `commands` in one transaction; return their outcomes."""
-        decisions = Decisions(
-            self.state,
-            self.number,
-            PARTITIONS,
-            now=self.now,
-            random_bits=lambda: next(self._random),
-        )
+        draft = self.draft()
         for offset, command in enumerate(commands, self._offset):
-            decisions.decide(offset, command)
+            decide_command(draft, offset, command)
         if commit:
-            decisions.fold()
             self._offset += len(commands)
-            self.events += decisions.events
-            self.outcomes += decisions.outcomes
-        return decisions.outcomes
+            self.commit(draft)
+        return draft.outcomes
 
     def ask(self, command: UserCommand) -> CommandOutcome:
         """Decide one command in a transaction of its own; return its outcome."""
         return self.batch(command)[0]
+
+    def restored(self) -> PartitionState:
+        """Return the state that a restore from this partition's records gives."""
+        state = new_state(self.number)
+        for event in self.events:
+            state.restore_event(event)
+        for outcome in self.outcomes:
+            state.restore_outcome(outcome)
+        for claim_id, claim in self.claims:
+            state.restore_claim(claim_id, claim)
+        state.finish_restore()
+        return state
+
+    def restart(self) -> None:
+        """Forget the state, restore it, and send the open grants again."""
+        self.state = self.restored()
+        draft = self.draft()
+        grants_to_send_again(draft)
+        self.commit(draft)
 
 
 def registered(email: str = "jane@example.com", name: str = "Jane", age: int = 34) -> Partition:
@@ -98,3 +173,81 @@ def registered(email: str = "jane@example.com", name: str = "Jane", age: int = 3
     partition = Partition(home_of(email))
     partition.ask(create(email, name, age, command_id="create"))
     return partition
+
+
+@dataclass
+class Log:
+    """All partitions, and the hops between them: those of one sender arrive in its order."""
+
+    partitions: list[Partition] = field(
+        default_factory=lambda: [Partition(number) for number in range(PARTITIONS)]
+    )
+
+    def __post_init__(self) -> None:
+        self.under_way: dict[tuple[int, int], deque[EmailHop]] = {}
+
+    def send(self, command: UserCommand) -> None:
+        """Decide a command in its user's partition; hops are under way afterwards."""
+        if command["kind"] == CREATE_USER:
+            home = home_of(command.get("email") or "")
+        else:
+            home = partition_of(user_shard(command.get("user_id") or ""), PARTITIONS)
+        self.partitions[home].batch(command)
+        self._post(home)
+
+    def deliver(self, sender: int, receiver: int) -> None:
+        """Let the oldest hop from one partition to another take its step."""
+        queue = self.under_way[sender, receiver]
+        partition = self.partitions[receiver]
+        draft = partition.draft()
+        take_hop(draft, queue.popleft())
+        if not queue:
+            del self.under_way[sender, receiver]
+        partition.commit(draft)
+        self._post(receiver)
+
+    def settle(self) -> None:
+        """Deliver until nothing is under way."""
+        while self.under_way:
+            self.deliver(*next(iter(self.under_way)))
+
+    def restart(self, number: int) -> None:
+        """Restore a partition from its records."""
+        self.partitions[number].restart()
+        self._post(number)
+
+    def _post(self, sender: int) -> None:
+        for receiver, hop in self.partitions[sender].hops:
+            self.under_way.setdefault((sender, receiver), deque()).append(hop)
+        self.partitions[sender].hops = []
+
+    def ask(self, command: UserCommand) -> CommandOutcome:
+        """Decide a command and deliver every hop; return its first outcome."""
+        self.send(command)
+        self.settle()
+        outcome = self.outcome(command["command_id"])
+        assert outcome is not None
+        return outcome
+
+    def outcome(self, command_id: str) -> CommandOutcome | None:
+        """Return the first outcome of a command."""
+        found = (o for p in self.partitions for o in p.outcomes if o["command_id"] == command_id)
+        return next(found, None)
+
+    def create(self, email: str, command_id: str | None = None) -> str:
+        """Register a user; return its id."""
+        outcome = self.ask(
+            create(email, command_id=command_id or f"create {email}".replace(" ", "-"))
+        )
+        assert outcome["user_id"] is not None
+        return outcome["user_id"]
+
+    def email_of(self, user_id: str) -> str | None:
+        """Return a user's address, None once it is gone."""
+        home = self.partitions[partition_of(user_shard(user_id), PARTITIONS)]
+        known = home.draft().held(user_id)
+        return known.user["email"] if known and known.user else None
+
+    def holder_of(self, email: str) -> str | None:
+        """Return who holds or reserved an address, as its partition knows it."""
+        return self.partitions[home_of(email)].draft().holder_id(email_key(email))

@@ -30,7 +30,10 @@ def forged(settings: Settings) -> Iterator[ForgedLog]:
 
 
 def held(settings: Settings) -> dict[str, int]:
-    """Return user id → version as the read model shows it; check its summary on the way."""
+    """Return user id → version as the read model shows it; check its summary on the way.
+
+    Two statements: only of a read model that has caught up may they be expected to agree.
+    """
     users: dict[str, int] = {}
     after = None
     with closing(UserQueries(settings)) as queries:
@@ -141,6 +144,7 @@ def test_too_many_broken_in_a_row_stop_it_in_front_of_them(
     del rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"]
     rollbook.start_projector("postgres")
     eventually(lambda: len(dead_letters(settings)) == 10, what="a letter for each")
+    wait_caught_up(settings)
     assert held(settings) == forged.versions
 
 
@@ -211,7 +215,8 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_reset(
     assert rollbook.run("projector", "reset", "postgres", "--yes").returncode == 0
     rollbook.start_projector("postgres").wait_for("assigned")
     ForgedLog(settings).users(5, 1)
-    eventually(lambda: len(held(settings)) == 1, what="the one user of the new log")
+    wait_caught_up(settings)
+    assert len(held(settings)) == 1
 
 
 def test_questions_end_as_the_contract_says(

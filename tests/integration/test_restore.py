@@ -3,12 +3,12 @@
 from confluent_kafka import Producer
 
 from producers.restore import Restore
-from producers.state import PartitionState
+from producers.state import PartitionState, id_bytes
 from runtime.kafka import transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
-from schemas.topics import EVENTS, OUTCOMES
+from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from tests.processes import eventually
 from tests.unit.forged import event
 
@@ -24,11 +24,13 @@ def test_a_restore_waits_for_a_predecessors_open_transaction(settings: Settings)
     home = partition_of(user_shard(user_id), settings.partitions)
     predecessor.produce(settings.named(EVENTS.name), codec.encode(event(1)), user_id, home)
     predecessor.flush()
-    restore = Restore(settings, home, codec, registry.codec(OUTCOMES.schema))
+    restore = Restore(
+        settings, home, codec, registry.codec(OUTCOMES.schema), registry.codec(EMAILS.schema)
+    )
     try:
         assert not any(restore.step() for _ in range(20))
         predecessor.commit_transaction(10)
         state: PartitionState = eventually(restore.step)
     finally:
         restore.close()
-    assert list(state.users) == [user_id]
+    assert list(state.users) == [id_bytes(user_id)]
