@@ -3,13 +3,21 @@
 `rollbook users import` sends many at once, see `producers.import_users`.
 """
 
-import secrets
 import time
 from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producers.new_commands import (
+    change_email_command,
+    command_partition,
+    create_command,
+    delete_command,
+    erase_command,
+    new_command_id,
+    update_command,
+)
 from producers.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
     Outcome,
@@ -20,19 +28,21 @@ from producers.outcomes import (
 from runtime.kafka import kafka_available, kafka_unavailable, lone_consumer, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas import rules
-from schemas.errors import Misconfigured, NotInTime, Poisoned, Rejected, Unavailable
-from schemas.identity import (
-    SHARDS,
-    email_key,
-    email_shard,
-    new_user_id,
-    parse_user_id,
-    partition_of,
-    user_shard,
-)
-from schemas.records import CREATE_USER, UPDATE_USER, CommandOutcome, UserCommand
+from schemas.errors import Misconfigured, NotInTime, Poisoned, Unavailable
+from schemas.records import CommandOutcome, UserCommand
 from schemas.topics import COMMANDS, OUTCOMES
+
+__all__ = [
+    "DEFAULT_TIMEOUT_SECONDS",
+    "CommandClient",
+    "change_email_command",
+    "command_partition",
+    "create_command",
+    "delete_command",
+    "erase_command",
+    "new_command_id",
+    "update_command",
+]
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -48,68 +58,6 @@ _NEVER_APPENDED = {
 }
 
 
-def new_command_id() -> str:
-    """Return a UUIDv7: ids in order of time let `rollbook commands show` read less of the log."""
-    now_ms = time.time_ns() // 1_000_000
-    return new_user_id(secrets.randbelow(SHARDS), now_ms, secrets.randbits(62))
-
-
-def create_command(
-    email: object, name: object, age: object, command_id: object = None
-) -> UserCommand:
-    """Return a `CreateUser` with cleaned fields. Raises `Rejected` (`invalid_command`)."""
-    return {
-        "command_id": _command_id(command_id),
-        "issued_at": time.time_ns() // 1_000_000,
-        "kind": CREATE_USER,
-        "email": rules.clean_email(email),
-        "name": rules.clean_name(name),
-        "age": rules.clean_age(age),
-    }
-
-
-def update_command(
-    user_id: object,
-    name: object = None,
-    age: object = None,
-    expected_version: object = None,
-    command_id: object = None,
-) -> UserCommand:
-    """Return an `UpdateUser` with cleaned fields; None leaves a field as it is.
-
-    Raises `Rejected` (`invalid_command`), also if there is nothing to update.
-    """
-    if name is None and age is None:
-        raise Rejected(
-            "there is nothing to update",
-            code="invalid_command",
-            next_step="give a name, an age or both",
-        )
-    version = None if expected_version is None else rules.clean_version(expected_version)
-    return {
-        "command_id": _command_id(command_id),
-        "issued_at": time.time_ns() // 1_000_000,
-        "kind": UPDATE_USER,
-        "user_id": parse_user_id(user_id),
-        "name": None if name is None else rules.clean_name(name),
-        "age": None if age is None else rules.clean_age(age),
-        "expected_version": version,
-    }
-
-
-def _command_id(value: object) -> str:
-    return new_command_id() if value is None else rules.clean_command_id(value)
-
-
-def command_partition(command: UserCommand, partitions: int) -> int:
-    """Return where `command` must stand: its user's partition. Its fields are cleaned."""
-    if command["kind"] == CREATE_USER:
-        shard = email_shard(email_key(command.get("email") or ""))
-    else:
-        shard = user_shard(command.get("user_id") or "")
-    return partition_of(shard, partitions)
-
-
 class CommandClient:
     """Sends commands one at a time and returns what became of each.
 
@@ -117,10 +65,18 @@ class CommandClient:
     Kafka and the registry. Not for several threads. Construction raises `Unavailable` or
     `Misconfigured` (missing topics).
 
-    `create_user`, `update_user` and `send` raise `Rejected` for fields that break a rule (nothing
-    is sent), `Unavailable` when nothing was sent for certain, and `NotInTime` when no answer came
-    within `timeout_seconds`: the command may still be decided, and sending it again under the same
-    id is safe. An answer of the handler is always returned, also a rejection.
+    Every method that sends raises `Rejected` for fields that break a rule (nothing is sent),
+    `Unavailable` when nothing was sent for certain, and `NotInTime` when no answer came within
+    `timeout_seconds`: the command may still be decided. An answer of the handler is always
+    returned, also a rejection.
+
+    Sending again is safe, across restarts of handlers and their taking over from each other: a
+    command id that comes again for the same target (the user id; for a creation the address) is not
+    decided again but gets the first answer once more, `repeated`. This holds for ever for a
+    creation while its user lives, and for a user's latest change; for anything else, rejections
+    too, within the window of the settings `outcomes_window_count` and `outcomes_window_seconds`.
+    Within it the same id with another body is refused as `command_id_reused`. For something else
+    use another id.
     """
 
     def __init__(
@@ -179,6 +135,31 @@ class CommandClient:
     ) -> Outcome:
         """Change a user's name, age or both and return the answer."""
         return self.send(update_command(user_id, name, age, expected_version, command_id))
+
+    def change_email(
+        self,
+        user_id: object,
+        email: object,
+        expected_version: object = None,
+        command_id: object = None,
+    ) -> Outcome:
+        """Give a user another address and return the answer.
+
+        The old one is free once it is answered; if the two lie in different partitions, soon after.
+        """
+        return self.send(change_email_command(user_id, email, expected_version, command_id))
+
+    def delete_user(
+        self, user_id: object, expected_version: object = None, command_id: object = None
+    ) -> Outcome:
+        """Delete a user, keeping its history, and return the answer."""
+        return self.send(delete_command(user_id, expected_version, command_id))
+
+    def erase_user(
+        self, user_id: object, expected_version: object = None, command_id: object = None
+    ) -> Outcome:
+        """Erase a user, live or deleted, with its history, and return the answer."""
+        return self.send(erase_command(user_id, expected_version, command_id))
 
     def send(self, command: UserCommand) -> Outcome:
         """Send `command`, whose fields are cleaned, and return the answer."""

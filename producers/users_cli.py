@@ -1,71 +1,36 @@
-"""The commands that send one command and the one that looks it up later."""
+"""The commands that create a user and change one, and the one that looks an answer up later.
+
+`producers.change_cli` has the rest of a user's life.
+"""
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
+from producers.sending import (
+    clean_argument,
+    expected_version_option,
+    finish,
+    given_fields,
+    send,
+    sending_options,
+    stdin_argument,
+    user_id_argument,
+)
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_fields, print_json, say
-from schemas.errors import Rejected
-from schemas.identity import parse_user_id
+from runtime.terminal import json_option, say
 from schemas.rules import clean_command_id
 
-if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
-    from producers.outcomes import Outcome
-
-_STDIN_MAX_BYTES = 16 * 1024 * 1024
 _SCAN_LINE_RECORDS = 100_000
 
 
-def _clean(check: Callable[[str], str]) -> Callable[[Any, Any, str | None], str | None]:
-    """Return a click callback: an argument that is no id at all is a matter of usage."""
-
-    def callback(_context: Any, _parameter: Any, value: str | None) -> str | None:
-        try:
-            return None if value is None else check(value)
-        except Rejected as error:
-            raise click.BadParameter(str(error)) from None
-
-    return callback
-
-
-def _sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        click.option(
-            "--command-id",
-            metavar="ID",
-            callback=_clean(clean_command_id),
-            help="Send again under the id of an earlier try: it is decided once.",
-        ),
-        click.option(
-            "--timeout",
-            "timeout_seconds",
-            metavar="SECONDS",
-            type=Seconds(min=0, min_open=True, max=86_400),
-            default=10.0,
-            show_default=True,
-            help="How long to wait for the answer.",
-        ),
-        json_option,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_STDIN_ARGUMENT = click.argument("stdin", metavar="[-]", required=False, type=click.Choice(["-"]))
-
-
 @click.command()
-@_STDIN_ARGUMENT
+@stdin_argument
 @click.option("--email", metavar="EMAIL", help="Address, unique among all users.")
 @click.option("--name", metavar="NAME", help="1–200 characters.")
 @click.option("--age", metavar="YEARS", type=int, help="0–150.")
-@_sending_options
+@sending_options
 @pass_settings
 def create(
     settings: Settings,
@@ -89,28 +54,21 @@ def create(
       echo '{"email": "jane@example.com", "name": "Jane Doe", "age": 34}' |
         rollbook users create -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    fields = _fields(stdin, {"email": email, "name": name, "age": age}, command_id)
+    fields = given_fields(stdin, {"email": email, "name": name, "age": age}, command_id)
     if not stdin and None in (email, name, age):
         raise click.UsageError("give --email, --name and --age, or - to read JSON")
-    from producers.client import CommandClient, create_command
+    from producers.new_commands import create_command
 
-    command = create_command(**fields)
-    with CommandClient(settings, timeout_seconds=timeout_seconds) as client:
-        _finish(client.send(command), as_json=as_json)
+    send(settings, create_command(**fields), timeout_seconds=timeout_seconds, as_json=as_json)
 
 
 @click.command()
-@click.argument("user_id", metavar="ID", callback=_clean(parse_user_id))
-@_STDIN_ARGUMENT
+@user_id_argument
+@stdin_argument
 @click.option("--name", metavar="NAME", help="Another name, 1–200 characters.")
 @click.option("--age", metavar="YEARS", type=int, help="Another age, 0–150.")
-@click.option(
-    "--expected-version",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Refuse unless the user is at this version.",
-)
-@_sending_options
+@expected_version_option
+@sending_options
 @pass_settings
 def update(
     settings: Settings,
@@ -135,14 +93,13 @@ def update(
       echo '{"name": "Jane Roe"}' | rollbook users update ID -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     given = {"name": name, "age": age, "expected_version": expected_version}
-    fields = _fields(stdin, given, command_id)
+    fields = given_fields(stdin, given, command_id)
     if fields.get("name") is None and fields.get("age") is None:
         raise click.UsageError("there is nothing to update: give a name, an age or both")
-    from producers.client import CommandClient, update_command
+    from producers.new_commands import update_command
 
     command = update_command(user_id, **fields)
-    with CommandClient(settings, timeout_seconds=timeout_seconds) as client:
-        _finish(client.send(command), as_json=as_json)
+    send(settings, command, timeout_seconds=timeout_seconds, as_json=as_json)
 
 
 @click.group()
@@ -151,13 +108,22 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("command_id", metavar="ID", callback=_clean(clean_command_id))
+@click.argument("command_id", metavar="ID", callback=clean_argument(clean_command_id))
 @json_option
 @pass_settings
 def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
     """Show the answer that a command got, also long after it was sent.
 
     Ends with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
+
+    What --command-id of the sending commands promises: the same id for the same user (for a
+    creation: the same address) is decided once and answered the same each time, also after a
+    handler was started again or another took over. For a creation this holds as long as its user
+    holds the address, for a user's latest change until the next; for everything else, rejections
+    too, among the last outcomes_window_count commands of the partition (default 20,000) within
+    outcomes_window_seconds (default a day). There the same id with other fields is refused as
+    command_id_reused. Take a new id for everything new: a UUID, which is what is made if you give
+    none.
 
     \b
     Example:
@@ -173,50 +139,4 @@ def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
             told = records
             say(f"{records:,} records of the log read")
 
-    _finish(find_outcome(settings, command_id, tell), as_json=as_json)
-
-
-def _finish(outcome: "Outcome", *, as_json: bool) -> None:
-    """Print `outcome`; raise a rejected one, so that the command ends as refused."""
-    (print_json if as_json else print_fields)(outcome.as_fields())
-    if not outcome.accepted:
-        raise outcome.rejection()
-
-
-def _fields(
-    stdin: str | None, given: Mapping[str, Any], command_id: str | None
-) -> dict[str, object]:
-    """Return the fields from the options, or from standard input if `-` was given."""
-    if not stdin:
-        return {**given, "command_id": command_id}
-    if any(value is not None for value in given.values()):
-        raise click.UsageError("give the fields as options or with -, not both")
-    # What the object leaves out is not given, for the rules to say so.
-    fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
-    if command_id is not None:
-        if fields.get("command_id") not in (None, command_id):
-            raise click.UsageError("--command-id and the JSON object name two command ids")
-        fields["command_id"] = command_id
-    return fields
-
-
-def _read_object(allowed: set[str]) -> dict[str, object]:
-    """Return the one JSON object on standard input; messages repeat nothing of it."""
-    if sys.stdin.isatty():
-        say("reading one JSON object from the keyboard; Ctrl-D ends it")
-    raw = sys.stdin.buffer.read(_STDIN_MAX_BYTES + 1)
-    if len(raw) > _STDIN_MAX_BYTES:
-        raise click.UsageError("standard input is longer than 16 MiB")
-    if not raw.strip():
-        raise click.UsageError("standard input is empty; it must be one JSON object")
-    try:
-        fields = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise click.UsageError("standard input is not one valid JSON object") from None
-    if not isinstance(fields, dict):
-        raise click.UsageError("standard input is JSON but no object")
-    if not fields.keys() <= allowed:
-        raise click.UsageError(
-            f"the JSON object has another field than {', '.join(sorted(allowed))}"
-        )
-    return fields
+    finish(find_outcome(settings, command_id, tell), as_json=as_json)

@@ -12,6 +12,9 @@ users = LazyGroup(
     table={
         "create": ("producers.users_cli:create", "Create a user."),
         "update": ("producers.users_cli:update", "Change a user's name or age."),
+        "change-email": ("producers.change_cli:change_email", "Give a user another address."),
+        "delete": ("producers.change_cli:delete", "Delete a user; its history stays."),
+        "erase": ("producers.change_cli:erase", "Erase a user with all of its history."),
         "import": ("producers.import_cli:import_users", "Create users from CSV or NDJSON."),
         "get": ("projectors.users_cli:get", "Show one user."),
         "list": ("projectors.users_cli:list_users", "List users by age."),

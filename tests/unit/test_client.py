@@ -5,7 +5,15 @@ from uuid import UUID
 
 import pytest
 
-from producers.client import command_partition, create_command, new_command_id, update_command
+from producers.client import (
+    change_email_command,
+    command_partition,
+    create_command,
+    delete_command,
+    erase_command,
+    new_command_id,
+    update_command,
+)
 from producers.outcomes import Outcome, _sent_after_ms, outcome_of
 from schemas.errors import Rejected
 from schemas.identity import email_shard, new_user_id, partition_of
@@ -42,6 +50,20 @@ def test_an_update_is_placed_by_the_users_id() -> None:
     assert command_partition(command, 8) == 7
 
 
+def test_every_later_command_is_placed_by_the_users_id() -> None:
+    """Also a change of address: the new one lives elsewhere, its user does not."""
+    commands = {
+        "ChangeEmail": change_email_command(USER_ID.upper(), "Jane@Example.com", 2, "c-1"),
+        "DeleteUser": delete_command(USER_ID.upper(), 2, "c-1"),
+        "EraseUser": erase_command(USER_ID.upper(), 2, "c-1"),
+    }
+    for kind, command in commands.items():
+        assert (command["kind"], command["command_id"]) == (kind, "c-1")
+        assert (command.get("user_id"), command.get("expected_version")) == (USER_ID, 2)
+        assert command_partition(command, 8) == 7
+    assert commands["ChangeEmail"].get("email") == "Jane@example.com"
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -55,6 +77,12 @@ def test_an_update_is_placed_by_the_users_id() -> None:
         lambda: update_command(USER_ID),
         lambda: update_command("nobody", age=3),
         lambda: update_command(USER_ID, age=3, expected_version=0),
+        lambda: change_email_command(USER_ID, None),
+        lambda: change_email_command(USER_ID, "jane@@example.com"),
+        lambda: change_email_command("nobody", "jane@example.com"),
+        lambda: delete_command("nobody"),
+        lambda: delete_command(USER_ID, expected_version=2**63),
+        lambda: erase_command(USER_ID, command_id="two words"),
     ],
 )
 def test_what_breaks_a_rule_is_refused_before_it_is_sent(build: object) -> None:

@@ -6,11 +6,16 @@ from typing import Protocol
 
 import pytest
 
+from producers.change_cli import what_goes_when
+from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS
 from scripts.cli import run
 
 USER_ID = "018bcfe5-6800-7abc-8000-000000000000"
 CREATE = ["users", "create"]
 UPDATE = ["users", "update", USER_ID]
+CHANGE_EMAIL = ["users", "change-email", USER_ID]
+DELETE = ["users", "delete", USER_ID]
+ERASE = ["users", "erase", USER_ID]
 
 
 class Refused(Protocol):
@@ -49,6 +54,16 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ([*UPDATE, "--expected-version", "3"], "nothing to update"),
         ([*UPDATE, "--age", "3", "--expected-version", "0"], "expected-version"),
         (["users", "update", "nobody", "--age", "3"], "no UUID"),
+        (CHANGE_EMAIL, "give --email"),
+        ([*CHANGE_EMAIL, "-", "--email", "a@example.com"], "not both"),
+        ([*CHANGE_EMAIL, "--expected-version", "0"], "expected-version"),
+        (["users", "change-email", "nobody", "--email", "a@example.com"], "no UUID"),
+        (["users", "delete", "nobody"], "no UUID"),
+        ([*DELETE, "--command-id", ""], "command id"),
+        ([*DELETE, "-", "--expected-version", "2"], "not both"),
+        (ERASE, "--yes"),
+        ([*ERASE, "-"], "--yes"),
+        (["users", "erase", "nobody", "--yes"], "no UUID"),
         (["commands", "show", "two words"], "command id"),
         (["users", "import", "."], "directory"),
         (["users", "import", "none.csv"], "does not exist"),
@@ -82,6 +97,12 @@ def test_wrong_usage_ends_with_2_and_says_what(
         (UPDATE, b"{}", 2, "nothing to update"),
         (UPDATE, b'{"age": 3, "expected_version": "2"}', 3, "expected version"),
         (UPDATE, b'{"name": "' + b"x" * 10_000_000 + b'"}', 3, "longer than 200"),
+        (CHANGE_EMAIL, b"{}", 3, "e-mail"),
+        (CHANGE_EMAIL, b'{"email": "secret@@example.com"}', 3, "e-mail"),
+        (CHANGE_EMAIL, b'{"name": "secret"}', 2, "another field"),
+        (DELETE, b'{"email": "secret@example.com"}', 2, "another field"),
+        (DELETE, b'{"expected_version": 0}', 3, "expected version"),
+        ([*ERASE, "--yes"], b'{"expected_version": true}', 3, "expected version"),
     ],
 )
 def test_a_bad_object_on_stdin_is_refused_without_repeating_it(
@@ -102,3 +123,36 @@ def test_two_command_ids_are_not_guessed_between(refused: Refused) -> None:
     content = b'{"command_id": "a", "email": "a@example.com", "name": "A", "age": 3}'
     code, said = refused([*CREATE, "-", "--command-id", "b"], content)
     assert (code, "two command ids" in said) == (2, True)
+
+
+class _Terminal(io.TextIOWrapper):
+    """A standard stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_erasure_is_asked_for_on_a_terminal_and_a_no_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What goes and when is told before; at a no nothing is sent, and the command ends with 3."""
+    monkeypatch.setattr("sys.stdin", _Terminal(io.BytesIO(b"n\n")))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert run(ERASE) == 3
+    said = capsys.readouterr().err
+    assert "nothing was erased" in said
+    for part in (USER_ID, "cannot be undone", "at once", *(what for _, what in what_goes_when())):
+        assert part in said
+
+
+def test_the_bounds_of_an_erasure_are_those_of_the_topics() -> None:
+    """Every topic that holds personal data is named, the first to be clean first."""
+    told = list(what_goes_when())
+    for topic in (EVENTS, EMAILS, HISTORY, COMMANDS, HOPS):
+        assert any(topic.name in what for _, what in told)
+    assert [bound for bound, _ in told] == [
+        "at once",
+        *["within 30 hours"] * 2,
+        *["within 8 days"] * 2,
+        "within 31 days",
+    ]
