@@ -1,19 +1,18 @@
 """The user aggregate: what a command changes and what a user is after it.
 
 No I/O, no clock, no randomness: time and ids are passed in, so every rule is tested by
-given → when → then.
+given → when → then. Named tuples, because two are made for each command, and a frozen dataclass
+takes three times as long.
 """
 
-from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from schemas.errors import Rejected
 from schemas.identity import email_key
 from schemas.records import FieldChange, User
 
 
-@dataclass(frozen=True, slots=True)
-class CreateUser:
+class CreateUser(NamedTuple):
     """Ask for a new user; the fields are cleaned."""
 
     command_id: str
@@ -22,8 +21,7 @@ class CreateUser:
     age: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateUser:
+class UpdateUser(NamedTuple):
     """Ask for another name or age; None leaves the field as it is."""
 
     user_id: str
@@ -32,8 +30,7 @@ class UpdateUser:
     expected_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEmail:
+class ChangeEmail(NamedTuple):
     """Ask for another address."""
 
     user_id: str
@@ -41,16 +38,14 @@ class ChangeEmail:
     expected_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteUser:
+class DeleteUser(NamedTuple):
     """Ask that a user be gone; the history stays."""
 
     user_id: str
     expected_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EraseUser:
+class EraseUser(NamedTuple):
     """Ask that nothing personal of a user, live or gone, be left."""
 
     user_id: str
@@ -61,45 +56,39 @@ AboutUser: TypeAlias = UpdateUser | ChangeEmail | DeleteUser | EraseUser
 Command: TypeAlias = CreateUser | AboutUser
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(NamedTuple):
     """A user came to be."""
 
     user: User
 
 
-@dataclass(frozen=True, slots=True)
-class Updated:
+class Updated(NamedTuple):
     """Fields took other values; never empty."""
 
     fields: list[FieldChange]
 
 
-@dataclass(frozen=True, slots=True)
-class EmailChanged:
+class EmailChanged(NamedTuple):
     """The address took another value, and with it its key."""
 
     fields: list[FieldChange]
     email_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(NamedTuple):
     """The user is gone; the fields tell what was there."""
 
     fields: list[FieldChange]
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(NamedTuple):
     """The user is gone and nothing of it is told."""
 
 
 Change: TypeAlias = Created | Updated | EmailChanged | Deleted | Erased
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is known of the user that a command is about: never there, live, gone or erased.
 
     `version` is 0 if it never was; `user` is None unless it is live.

@@ -19,6 +19,8 @@ from schemas.identity import email_key, email_shard, partition_of, user_shard
 from schemas.records import ACCEPTED, REJECTED, CommandOutcome, UserCommand
 from schemas.rules import clean_command_id
 
+_NOBODY = Standing()
+
 
 class Asked(NamedTuple):
     """Which command an outcome answers, and which user it is about, if the command says."""
@@ -27,6 +29,10 @@ class Asked(NamedTuple):
     offset: int
     digest: bytes
     user_id: str | None
+
+    def about(self, user_id: str | None) -> "Asked":
+        """Return the same, about this user; `_replace` takes three times as long."""
+        return Asked(self.command_id, self.offset, self.digest, user_id)
 
 
 def body_digest(record: UserCommand) -> bytes:
@@ -88,20 +94,20 @@ def _create(draft: Draft, asked: Asked, command: CreateUser) -> None:
     holder_id = draft.holder_id(key)
     holder = draft.held(holder_id) if holder_id else None
     if holder and holder.user and holder.user["created_by"] == asked.command_id:
-        accept(draft, asked._replace(user_id=holder_id), 1, seq=holder.seq, repeated=True)
+        accept(draft, asked.about(holder_id), 1, seq=holder.seq, repeated=True)
         return
-    change = decide(Standing(), command, holder_id=holder_id, now=draft.now)
+    change = decide(_NOBODY, command, holder_id=holder_id, now=draft.now)
     if change is None:
         raise AssertionError("a creation always changes something")
     user_id = draft.new_user_id(key)
     version = draft.append_event(user_id, change, asked.command_id)
-    accept(draft, asked._replace(user_id=user_id), version)
+    accept(draft, asked.about(user_id), version)
 
 
 def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
     """Decide a command about a user of this partition."""
     user_id = command.user_id
-    asked = asked._replace(user_id=user_id)
+    asked = asked.about(user_id)
     known = draft.held(user_id)
     if known is not None and known.command_id == asked.command_id:
         accept(draft, asked, known.version, seq=known.seq, repeated=True)
@@ -171,7 +177,7 @@ def _known(draft: Draft, user_id: str | None) -> int | None:
 def _repeat(draft: Draft, first: CommandOutcome, asked: Asked) -> None:
     if first["digest"] != asked.digest:
         reused = Rejected("this command id was used for another command", code="command_id_reused")
-        reject(draft, asked._replace(user_id=None), reused)
+        reject(draft, asked.about(None), reused)
         return
     again: CommandOutcome = {
         **first,

@@ -5,7 +5,8 @@ that the second of a batch sees what the first did. `fold` takes it over once it
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from struct import Struct
 
 from producers.aggregate import (
     Change,
@@ -41,8 +42,18 @@ _EVENT_TYPES: dict[type, str] = {
 }
 
 
-def _random_62_bits() -> int:
-    return int.from_bytes(os.urandom(8)) >> 2
+_NOBODY = Standing()
+_NUMBERS = Struct("Q")
+
+
+def _random_62_bits() -> Iterator[int]:
+    """Yield random numbers; asking the system for many at once takes a tenth of the time."""
+    while True:
+        for (number,) in _NUMBERS.iter_unpack(os.urandom(_NUMBERS.size << 8)):
+            yield number >> 2
+
+
+_random = _random_62_bits()
 
 
 class Draft:
@@ -56,7 +67,7 @@ class Draft:
         state: PartitionState,
         *,
         now: int,
-        random_bits: Callable[[], int] = _random_62_bits,
+        random_bits: Callable[[], int] = _random.__next__,
     ) -> None:
         self.state = state
         self.now = max(now, state.last_time)
@@ -81,7 +92,7 @@ class Draft:
     def standing(self, user_id: str) -> Standing:
         """Return what the rules ask of a user."""
         known = self.held(user_id)
-        return Standing(known.user, known.version, known.erased) if known else Standing()
+        return Standing(known.user, known.version, known.erased) if known else _NOBODY
 
     def claim(self, key: str) -> EmailClaim | None:
         """Return who of another partition holds or reserved the address."""

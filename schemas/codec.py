@@ -16,10 +16,15 @@ from typing import Any, Generic, TypeVar, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
+from schemas import hot
 from schemas.errors import Poisoned
 
 MAGIC = b"\x00"
 _HEADER_BYTES = 5
+_HOT: dict[str, Callable[[Any], bytes]] = {
+    "user_event": hot.event_body,
+    "command_outcome": hot.outcome_body,
+}
 
 R = TypeVar("R")
 
@@ -57,11 +62,14 @@ class RecordCodec(Generic[R]):
         self.schema_id = schema_id
         self._schema = parse(schema_text(name))
         self._header = MAGIC + schema_id.to_bytes(4)
+        self._body: Callable[[Any], bytes] | None = _HOT.get(name)
         self._writer_schema = writer_schema
         self._writers: dict[int, dict[str, Any]] = {}
 
     def encode(self, record: R) -> bytes:
         """Return `record` framed. Raises whatever fastavro does: our own records are valid."""
+        if self._body is not None:
+            return self._header + self._body(record)
         buffer = BytesIO()
         buffer.write(self._header)
         schemaless_writer(buffer, self._schema, record)

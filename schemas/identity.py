@@ -6,6 +6,7 @@ a UUIDv7, RFC 9562 §5.7), so that later commands find the partition from the id
 """
 
 import re
+from functools import lru_cache
 from uuid import UUID
 from zlib import crc32
 
@@ -16,11 +17,14 @@ _RANDOM_BITS = 62
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 
+# The last few: deciding one command asks for its address's key and shard several times.
+@lru_cache(maxsize=16)
 def email_key(email: str) -> str:
     """Return what uniqueness compares of a normalised address."""
     return email.casefold()
 
 
+@lru_cache(maxsize=16)
 def email_shard(key: str) -> int:
     """Return the shard, 0–4095, of an address's key."""
     return crc32(key.encode()) & (SHARDS - 1)
