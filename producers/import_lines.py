@@ -9,29 +9,29 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import orjson
 
+from producers.import_source import LINE_MAX_BYTES, RawLine, Source
 from schemas.errors import Misconfigured
 
 CSV: Final = "csv"
 NDJSON: Final = "ndjson"
 
-LINE_MAX_BYTES = 65_536
 RECORD_MAX_LINES = 20
 
-_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _COLUMNS = ("email", "name", "age")
 _KEYS = set(_COLUMNS)
+# What `users export` and `users list --json` print besides. It is dealt anew: an id and a version
+# are the log's to give, not a file's.
+_PASSED_OVER = _KEYS | {"user_id", "version", "created_at", "updated_at", "age_group", "cursor"}
 _FORMATS = (
     "give CSV whose first line names email, name and age, with commas between, "
     'or lines of JSON like {"email": "jane@example.com", "name": "Jane Doe", "age": 34}'
 )
 _AGE_MAX_DIGITS = 9
-
-_RawLine: TypeAlias = tuple[int, bytes | None]
 
 
 class UserLine(NamedTuple):
@@ -52,41 +52,15 @@ class BadLine:
     message: str
 
 
-class Source:
-    """The lines of a file with their numbers; `bytes_read` tells how far it has come."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._number = 0
-        self.bytes_read = 0
-
-    def __iter__(self) -> Iterator[_RawLine]:
-        return self
-
-    def __next__(self) -> _RawLine:
-        """Return the next line and its number; None instead of a line that is too long."""
-        raw = self._file.readline(LINE_MAX_BYTES + 1)
-        if not raw:
-            raise StopIteration
-        self._number += 1
-        self.bytes_read += len(raw)
-        if self._number == 1:
-            raw = raw.removeprefix(_BOM)
-        if len(raw) > LINE_MAX_BYTES:
-            while raw and not raw.endswith(b"\n"):
-                raw = self._file.readline(LINE_MAX_BYTES)
-                self.bytes_read += len(raw)
-            return self._number, None
-        return self._number, raw
-
-
 def read_users(source: Source, file_format: str | None) -> Iterator[UserLine | BadLine]:
     """Return the users of `source`; with no `file_format` the first line tells which it is.
 
     Raises `Misconfigured` (`unreadable_file`) at once if there is no line, no right header, or if
-    it is another kind of file.
+    it is another kind of file, and what `source.broken` says if it breaks before its first line.
     """
     first = next(source, None)
+    if source.broken is not None:
+        raise source.broken
     if first is None:
         raise _unreadable("the file is empty")
     content = (first[1] or b"").lstrip()
@@ -107,7 +81,7 @@ def _unreadable(message: str) -> Misconfigured:
     return Misconfigured(message, code="unreadable_file", next_step=_FORMATS)
 
 
-def _read_ndjson(lines: Iterator[_RawLine]) -> Iterator[UserLine | BadLine]:
+def _read_ndjson(lines: Iterator[RawLine]) -> Iterator[UserLine | BadLine]:
     for number, raw in lines:
         if raw is None:
             yield _too_long(number)
@@ -120,11 +94,13 @@ def _read_ndjson(lines: Iterator[_RawLine]) -> Iterator[UserLine | BadLine]:
             continue
         if not isinstance(record, dict):
             yield BadLine(number, "malformed_line", "the line is no JSON object")
-        elif record.keys() <= _KEYS:
+        elif record.keys() <= _KEYS or record.keys() <= _PASSED_OVER:
             yield UserLine(number, record.get("email"), record.get("name"), record.get("age"))
         else:
             yield BadLine(
-                number, "unknown_field", "the object has another field than email, name and age"
+                number,
+                "unknown_field",
+                "the object has a field that is neither email, name, age nor one of an export",
             )
 
 
@@ -147,10 +123,10 @@ class _CsvFeed:
     line of the record and has the others read again.
     """
 
-    def __init__(self, lines: Iterator[_RawLine]) -> None:
+    def __init__(self, lines: Iterator[RawLine]) -> None:
         self._lines = lines
-        self._again: deque[_RawLine] = deque()
-        self._taken: list[_RawLine] = []
+        self._again: deque[RawLine] = deque()
+        self._taken: list[RawLine] = []
         self.not_utf8 = False
 
     def begin(self) -> None:

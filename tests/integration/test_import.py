@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from producers.import_lines import Source, read_users
+from producers.import_lines import read_users
+from producers.import_source import Source
 from producers.import_users import UserImport
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings

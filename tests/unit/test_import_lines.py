@@ -4,14 +4,8 @@ from io import BytesIO
 
 import pytest
 
-from producers.import_lines import (
-    LINE_MAX_BYTES,
-    RECORD_MAX_LINES,
-    BadLine,
-    Source,
-    UserLine,
-    read_users,
-)
+from producers.import_lines import RECORD_MAX_LINES, BadLine, UserLine, read_users
+from producers.import_source import LINE_MAX_BYTES, Source
 from schemas.errors import Misconfigured
 
 HEADER = b"email,name,age\n"
@@ -136,6 +130,15 @@ def test_an_age_of_a_million_digits_is_out_of_range_and_cheap() -> None:
 def test_a_line_that_is_no_object_of_the_three_fields_is_bad(line: bytes, code: str) -> None:
     """Each with its own code."""
     assert bad(b'{"age": 1}\n' + line + b"\n") == [(2, code)]
+
+
+def test_what_an_export_adds_is_passed_over() -> None:
+    """Ids, versions and times are the log's to give; the three fields are read."""
+    line = (
+        b'{"user_id":"0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90","email":"a@example.com","name":"A",'
+        b'"age":1,"version":7,"created_at":"x","updated_at":"x","age_group":"teen","cursor":"x"}\n'
+    )
+    assert good(line) == [(1, "a@example.com", "A", 1)]
 
 
 @pytest.mark.parametrize(

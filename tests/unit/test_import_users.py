@@ -9,6 +9,7 @@ from schemas.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.records import UserCommand
 from schemas.rules import clean_command_id
+from schemas.topics import COMMANDS, OUTCOMES
 
 CODEC: RecordCodec[UserCommand] = RecordCodec("user_command", 1, lambda _id: "")
 
@@ -68,3 +69,9 @@ def test_totals_always_add_up() -> None:
     totals = ImportTotals(lines=10, created=4, already_there=3, rejected=2)
     assert totals.undecided == 1
     assert totals.as_fields()["undecided"] == 1
+
+
+def test_an_id_that_tells_of_its_content_outlives_it_by_a_day_at_most() -> None:
+    """Why the hash needs no secret key: see `producers.import_users`."""
+    outcomes, commands = (int(topic.config["retention.ms"]) for topic in (OUTCOMES, COMMANDS))
+    assert outcomes - commands <= 86_400_000

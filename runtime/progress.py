@@ -1,0 +1,69 @@
+"""Tells people how far a long command has come: a bar on a terminal, now and then a line elsewhere.
+
+On stderr, so that results can be piped. With `--json` nothing is told: stderr is for errors then.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from runtime.terminal import say
+
+_LINE_EVERY_SECONDS = 5.0
+_BAR_EVERY_SECONDS = 0.2
+
+
+@contextmanager
+def told_progress(
+    describe: Callable[[float], str],
+    completed: Callable[[], int],
+    total: int | None,
+    *,
+    as_json: bool,
+    only_on_terminal: bool = False,
+) -> Iterator[Callable[[], None] | None]:
+    """Yield what is to be called often, and tells now and then; None where nothing is told.
+
+    `describe` is given the seconds since the begin; `completed` and `total` (None: unknown) move
+    the bar.
+    """
+    begun_at = time.monotonic()
+    if as_json or (only_on_terminal and not sys.stderr.isatty()):
+        yield None
+    elif sys.stderr.isatty():
+        with _bar(total) as update:
+            yield _every(
+                _BAR_EVERY_SECONDS,
+                lambda: update(completed(), describe(time.monotonic() - begun_at)),
+            )
+    else:
+        yield _every(_LINE_EVERY_SECONDS, lambda: say(describe(time.monotonic() - begun_at)))
+
+
+def _every(seconds: float, tell: Callable[[], None]) -> Callable[[], None]:
+    next_at = time.monotonic() + seconds
+
+    def tell_if_due() -> None:
+        nonlocal next_at
+        if time.monotonic() >= next_at:
+            next_at = time.monotonic() + seconds
+            tell()
+
+    return tell_if_due
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda completed, text: progress.update(task, completed=completed, description=text)
