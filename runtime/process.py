@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import current_process, parent_process
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -73,6 +74,7 @@ class _JsonFormatter(logging.Formatter):
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
+            "process": record.processName,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -86,11 +88,13 @@ def start_logging(settings: Settings) -> None:
 
     Nothing logged holds personal data: records are named by coordinates, users by id.
     """
+    # One of several processes of a service (see `runtime.processes`) says which.
+    which = "" if parent_process() is None else f"{current_process().name} "
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonFormatter()
         if settings.log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        else logging.Formatter(f"%(asctime)s %(levelname)-7s {which}%(name)s: %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # These tell of every request; what matters of them reaches our own errors.

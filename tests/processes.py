@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,15 +53,19 @@ class RunningProcess:
 
     def wait_for(self, text: str, times: int = 1, timeout_seconds: float = 60) -> None:
         """Wait until it has printed `text` so many times; fail if it ends before."""
+        self.wait_for_match(re.escape(text), times, timeout_seconds)
+
+    def wait_for_match(self, pattern: str, times: int = 1, timeout_seconds: float = 60) -> None:
+        """Wait as `wait_for` does, for a regular expression."""
 
         def printed() -> bool:
-            if self.text().count(text) >= times:
+            if len(re.findall(pattern, self.text())) >= times:
                 return True
             if self._process.poll() is not None:
                 raise AssertionError(f"ended with {self._process.returncode}:\n{self.text()}")
             return False
 
-        eventually(printed, timeout_seconds, f"{text!r} in {self.log}")
+        eventually(printed, timeout_seconds, f"{pattern!r} in {self.log}")
 
     def wait(self, timeout_seconds: float = 60) -> int:
         """Wait until it ends; return its exit code."""
