@@ -62,7 +62,7 @@ def decide_command(draft: Draft, offset: int, record: UserCommand) -> None:
     asked = Asked(command_id, offset, body_digest(record), record.get("user_id"))
     first = draft.answer(command_id)
     if first is not None:
-        _repeat(draft, first, asked)
+        repeat(draft, first, asked)
         return
     try:
         command = read_command(record)
@@ -174,7 +174,8 @@ def _known(draft: Draft, user_id: str | None) -> int | None:
     return known.version if known else None
 
 
-def _repeat(draft: Draft, first: CommandOutcome, asked: Asked) -> None:
+def repeat(draft: Draft, first: CommandOutcome, asked: Asked) -> None:
+    """Append the first answer again, or a refusal if `asked` has another body."""
     if first["digest"] != asked.digest:
         reused = Rejected("this command id was used for another command", code="command_id_reused")
         reject(draft, asked.about(None), reused)

@@ -193,12 +193,12 @@ class Draft:
     def put_claim(self, claim: EmailClaim) -> None:
         """Hold an address of this partition for a user of another."""
         self._claims[claim["email_key"]] = claim
-        self.claims.append((claim["claim_id"], claim))
+        self.claims.append((_claim_key(claim), claim))
 
     def drop_claim(self, claim: EmailClaim) -> None:
         """Free an address that was held for a user of another partition."""
         self._claims[claim["email_key"]] = None
-        self.claims.append((claim["claim_id"], None))
+        self.claims.append((_claim_key(claim), None))
 
     def append_outcome(self, outcome: CommandOutcome) -> None:
         """Append an answer; the first of its id is the one that repeats get."""
@@ -223,3 +223,12 @@ class Draft:
             state.window.add(outcome)
         state.last_seq = self.seq
         state.last_time = self.now
+
+
+def _claim_key(claim: EmailClaim) -> str:
+    """Return the key of a claim on the log: one for each command that asked.
+
+    Not the command id: two users, or two tries with different addresses, may use the same one, and
+    compaction, which keeps one record of a key, would then free an address that is held.
+    """
+    return f"{claim['user_id']}:{claim['command_offset']}"

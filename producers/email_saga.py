@@ -12,13 +12,18 @@ again after a restore. Hops between two partitions arrive in the order they were
 """
 
 from producers.aggregate import ChangeEmail, decide
-from producers.decisions import Asked, accept, reject
+from producers.decisions import Asked, accept, reject, repeat
 from producers.draft import Draft
 from schemas.errors import Poisoned, Rejected
-from schemas.identity import partition_of, user_shard
+from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.records import EmailClaim, EmailHop
+from schemas.rules import clean_command_id
+from schemas.trust import MAX_TIME_MS
 
 RESERVED, HELD = "reserved", "held"
+_TO_HOME = {"granted", "refused"}
+_TO_ADDRESS = {"reserve", "keep", "release", "free"}
+_WITH_COMMAND = {"reserve", "granted", "refused"}
 
 
 def take_hop(draft: Draft, hop: EmailHop) -> None:
@@ -26,33 +31,54 @@ def take_hop(draft: Draft, hop: EmailHop) -> None:
 
     Raises `Poisoned` if it cannot be one of ours.
     """
-    key = hop["email_key"]
-    if key is None:
-        raise Poisoned("an email hop names no address", code="bad_hop")
-    if hop["kind"] in {"granted", "refused"}:
-        if partition_of(user_shard(hop["user_id"]), draft.state.partitions) != (
-            draft.state.partition
-        ):
-            raise Poisoned("an email hop stands on a strange partition", code="bad_hop")
+    key = _checked_key(draft, hop)
+    # What comes of a hop is not before it, though the clock of its sender may be ahead.
+    draft.now = max(draft.now, hop["sent_at"])
+    if hop["kind"] in _TO_HOME:
         _answer(draft, hop, key)
-        return
-    if not draft.state.is_home_of(key):
-        raise Poisoned("an email hop stands on a strange partition", code="bad_hop")
-    if hop["kind"] == "reserve":
+    elif hop["kind"] == "reserve":
         _reserve(draft, hop, key)
     elif hop["kind"] == "keep":
         _keep(draft, hop, key)
-    elif hop["kind"] in {"release", "free"}:
-        _free(draft, hop, key)
     else:
+        _free(draft, hop, key)
+
+
+def _checked_key(draft: Draft, hop: EmailHop) -> str:
+    """Return the key of the address that `hop` is about.
+
+    Raises `Poisoned` for what no handler writes, so that no stranger's record can stop one.
+    """
+    kind, key = hop["kind"], hop["email_key"]
+    if kind not in _TO_HOME | _TO_ADDRESS:
         raise Poisoned("an email hop is of an unknown kind", code="bad_hop")
+    try:
+        clean_command_id(hop["claim_id"])
+        is_canonical = parse_user_id(hop["user_id"]) == hop["user_id"]
+    except Rejected:
+        is_canonical = False
+    if not is_canonical or key is None or not 0 <= hop["sent_at"] <= MAX_TIME_MS:
+        raise Poisoned("an email hop names no claim, user, address or time", code="bad_hop")
+    carried = [hop["email"], hop["command_offset"], hop["digest"], hop["version"]]
+    if kind == "refused":
+        carried.append(hop["holder_id"])
+    if kind in _WITH_COMMAND and None in carried:
+        raise Poisoned("an email hop does not say what the command asked", code="bad_hop")
+    is_here = (
+        partition_of(user_shard(hop["user_id"]), draft.state.partitions) == draft.state.partition
+        if kind in _TO_HOME
+        else draft.state.is_home_of(key)
+    )
+    if not is_here:
+        raise Poisoned("an email hop stands on a strange partition", code="bad_hop")
+    return key
 
 
 def _reserve(draft: Draft, hop: EmailHop, key: str) -> None:
     """At the new address: reserve it, or say who has it."""
     claim = draft.claim(key)
     holder_id = draft.holder_id(key)
-    if claim is not None and claim["claim_id"] == hop["claim_id"]:
+    if claim is not None and _is_of(claim, hop):
         _send_home(draft, {**hop, "kind": "granted"})
         return
     if holder_id is not None:
@@ -73,6 +99,11 @@ def _reserve(draft: Draft, hop: EmailHop, key: str) -> None:
         }
     )
     _send_home(draft, {**hop, "kind": "granted"})
+
+
+def _is_of(claim: EmailClaim, hop: EmailHop) -> bool:
+    """Return whether the claim is this change's; another user's may have the same command id."""
+    return claim["claim_id"] == hop["claim_id"] and claim["user_id"] == hop["user_id"]
 
 
 def _send_home(draft: Draft, hop: EmailHop) -> None:
@@ -103,12 +134,15 @@ def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
     """At home: decide the command now, unless it is decided, and answer the grant."""
     granted = hop["kind"] == "granted"
     asked = Asked(hop["claim_id"], hop["command_offset"] or 0, hop["digest"] or b"", hop["user_id"])
-    known = draft.held(hop["user_id"])
-    decided = draft.answer(hop["claim_id"]) is not None or (
-        known is not None and known.command_id == hop["claim_id"]
-    )
-    if not decided:
+    first, known = draft.answer(hop["claim_id"]), draft.held(hop["user_id"])
+    if first is not None:
+        # Sent twice before the first was decided: its sender waits for an answer as well.
+        if first["command_offset"] != asked.offset and not hop["again"]:
+            repeat(draft, first, asked)
+    elif known is None or known.command_id != hop["claim_id"]:
         _decide(draft, hop, asked, granted=granted)
+    elif not hop["again"]:
+        accept(draft, asked, known.version, seq=known.seq, repeated=True)
     if granted:
         known = draft.held(hop["user_id"])
         holds = known is not None and known.user is not None and known.user["email_key"] == key
@@ -143,7 +177,7 @@ def _decide(draft: Draft, hop: EmailHop, asked: Asked, *, granted: bool) -> None
 def _keep(draft: Draft, hop: EmailHop, key: str) -> None:
     """At the new address: the user holds it now."""
     claim = draft.claim(key)
-    if claim is not None and claim["claim_id"] == hop["claim_id"] and claim["status"] == RESERVED:
+    if claim is not None and _is_of(claim, hop) and claim["status"] == RESERVED:
         kept: EmailClaim = {**claim, "status": HELD, "email": None, "digest": None}
         draft.put_claim(kept)
 
