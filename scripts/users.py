@@ -16,6 +16,7 @@ users = LazyGroup(
         "delete": ("producers.change_cli:delete", "Delete a user; its history stays."),
         "erase": ("producers.change_cli:erase", "Erase a user with all of its history."),
         "import": ("producers.import_cli:import_users", "Create users from CSV or NDJSON."),
+        "export": ("projectors.export_cli:export_users", "Write every user as NDJSON."),
         "get": ("projectors.users_cli:get", "Show one user."),
         "list": ("projectors.users_cli:list_users", "List users by age."),
         "summary": ("projectors.users_cli:summary", "Show totals, average age and age groups."),
