@@ -12,7 +12,7 @@ The rules (design: failure rules), in the order they are kept:
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from projectors.intake import Record, first_long_run, last_per_user, trailing_poison
+from projectors.intake import Record, first_long_run, to_apply, trailing_poison
 from projectors.read_model import Advance, Batch, Position, ReadModel
 from schemas.errors import Fenced, Poisoned, RollbookError
 
@@ -122,7 +122,8 @@ class Applier:
             for record in letters:
                 record.letter_written = True
                 log.warning("dead letter: %s (%s)", _place(record), _code(record))
-        batch = Batch(last_per_user(records), self._advances(records))
+        events, removed = to_apply(records, self._model.source)
+        batch = Batch(events, self._advances(records), removed)
         tries = 0
 
         def write() -> None:

@@ -1,11 +1,10 @@
 """`rollbook events`: read the log as it is, every event decoded, as people know it from kcat."""
 
 import os
-import re
 import select
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import click
 import orjson
 
 from projectors.event_log import LogRecord, Start, read_log
+from projectors.times import EXAMPLES, parse_time
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import json_option, printable, say
@@ -22,8 +22,6 @@ from schemas.records import FieldChange, changes_of
 from schemas.rules import to_datetime
 from schemas.topics import HISTORY
 
-_RELATIVE = re.compile(r"-?(\d{1,9})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _KEY_MAX_CHARACTERS: Final = 80
 
 
@@ -149,14 +147,9 @@ def parse_start(text: str, now: datetime) -> Start:
     if text == "end":
         return "end"
     try:
-        if relative := _RELATIVE.fullmatch(text):
-            return now - timedelta(**{_UNITS[relative[2]]: int(relative[1])})
-        time = datetime.fromisoformat(text)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{text!r} is not beginning, end, a time like 2026-01-31T12:00Z or an age like 10m"
-        ) from None
+        return parse_time(text, now)
+    except ValueError:
+        raise ValueError(f"{text!r} is not beginning, end, {EXAMPLES}") from None
 
 
 def json_line(record: LogRecord) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from projectors.read_model import EventKey
+from projectors.source import Source
 from schemas.errors import Poisoned
 from schemas.records import UserEvent
-from schemas.trust import check_event
+from schemas.trust import removed_event
 
 
 class Message(Protocol):
@@ -31,9 +33,9 @@ class Message(Protocol):
 
 @dataclass(slots=True)
 class Record:
-    """One record of the log: its place, and its event or what is wrong with it.
+    """One record of the log: its place, and its event, what it removes, or what is wrong with it.
 
-    A record that the read model refuses has both.
+    A record that the read model refuses has an event and what is wrong with it.
     """
 
     partition: int
@@ -41,12 +43,13 @@ class Record:
     event: UserEvent | None
     poison: Poisoned | None = None
     letter_written: bool = False
+    removes: EventKey | None = None
 
 
 def read_record(
-    message: Message, decode: Callable[[bytes | None], UserEvent], partitions: int
+    message: Message, source: Source, decode: Callable[[bytes | None], UserEvent], partitions: int
 ) -> Record:
-    """Return the record of `message`.
+    """Return the record of `message`, which stands in the topic of `source`.
 
     Raises `Unavailable` if its schema is new and the registry cannot be asked.
     """
@@ -54,11 +57,37 @@ def read_record(
     assert partition is not None  # noqa: S101 - every message of a topic has a place
     assert offset is not None  # noqa: S101
     try:
+        if source.every_event and message.value() is None:
+            removes = removed_event(message.key(), partition, partitions)
+            return Record(partition, offset, None, removes=removes)
         event = decode(message.value())
-        check_event(event, message.key(), partition, partitions)
+        source.check(event, message.key(), partition, partitions)
     except Poisoned as poison:
         return Record(partition, offset, None, poison.with_traceback(None))
     return Record(partition, offset, event)
+
+
+def to_apply(records: Sequence[Record], source: Source) -> tuple[list[UserEvent], list[EventKey]]:
+    """Return what a read model of `source` is given of `records`: events, and events to remove."""
+    return every_event(records) if source.every_event else (last_per_user(records), [])
+
+
+def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventKey]]:
+    """Return the good events in order, and those to remove before.
+
+    An event that is removed further on is left out.
+    """
+    removed: set[EventKey] = set()
+    events: list[UserEvent] = []
+    for record in reversed(records):
+        event = record.event
+        if record.removes is not None:
+            removed.add(record.removes)
+        elif event is not None and record.poison is None:
+            if removed and (event["user_id"], event["version"]) in removed:
+                continue
+            events.append(event)
+    return events[::-1], sorted(removed)
 
 
 def last_per_user(records: Iterable[Record]) -> list[UserEvent]:

@@ -11,12 +11,13 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message,
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from projectors.intake import read_record
+from projectors.source import Source
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, lone_consumer
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.errors import Unavailable
 from schemas.records import UserEvent
-from schemas.topics import EVENTS, Topic
+from schemas.topics import Topic
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -66,78 +67,75 @@ def log_ranges(
 
 
 def read_log_end(
-    settings: Settings, decode: Callable[[bytes | None], UserEvent]
+    settings: Settings, source: Source, decode: Callable[[bytes | None], UserEvent]
 ) -> tuple[str, dict[int, LogEnd]]:
-    """Return the id of the events topic and the end of each of its partitions.
+    """Return the id of the source's topic and the end of each of its partitions.
 
     Raises `Unavailable`, and `Misconfigured` if the topic is not as it should be.
     """
-    topic_id = check_topics(settings)[EVENTS.name]
-    ranges = log_ranges(settings, EVENTS, range(settings.partitions))
+    topic_id = check_topics(settings)[source.topic.name]
+    ranges = log_ranges(settings, source.topic, range(settings.partitions))
     with kafka_available(settings):
-        seqs = _last_seqs(settings, ranges, decode)
+        seqs = _Tail(settings, source, decode).last_seqs(ranges)
     return topic_id, {p: LogEnd(r.low, r.end, seqs.get(p, 0)) for p, r in ranges.items()}
 
 
-def _last_seqs(
-    settings: Settings,
-    ranges: Mapping[int, LogRange],
-    decode: Callable[[bytes | None], UserEvent],
-) -> dict[int, int]:
-    """Step back from each end, further each time, until an event is found or the log begins."""
-    found: dict[int, int] = {}
-    missing = {p: r for p, r in ranges.items() if r.low < r.end}
-    step = _FIRST_STEP_BACK
-    while missing:
-        starts = {p: max(r.low, r.end - step) for p, r in missing.items()}
-        found |= _read_tail(settings, starts, decode)
-        missing = {p: r for p, r in missing.items() if p not in found and starts[p] > r.low}
-        step *= 4
-    return found
+class _Tail:
+    """Looks for the last readable event of each partition."""
 
+    def __init__(
+        self, settings: Settings, source: Source, decode: Callable[[bytes | None], UserEvent]
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._topic = settings.named(source.topic.name)
+        self._decode = decode
 
-def _read_tail(
-    settings: Settings, starts: Mapping[int, int], decode: Callable[[bytes | None], UserEvent]
-) -> dict[int, int]:
-    """Return the last readable seq of each partition from `starts` to its end."""
-    topic = settings.named(EVENTS.name)
-    last: dict[int, int] = {}
-    unread = set(starts)
-    silent = 0
-    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
-    try:
-        consumer.assign([TopicPartition(topic, p, offset) for p, offset in starts.items()])
-        while unread:
-            messages = consumer.consume(1000, _READ_SECONDS / 20)
-            silent = 0 if messages else silent + 1
-            if silent > _SILENT_READS * 20:
-                raise Unavailable(
-                    f"Kafka at {settings.kafka_bootstrap_servers} does not send the end of {topic}",
-                    code="kafka_unavailable",
-                )
-            for message in messages:
-                _read_one(message, last, unread, decode, settings.partitions)
-    finally:
-        consumer.close()
-    return last
+    def last_seqs(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
+        """Step back from each end, further each time, until an event is found or the log begins."""
+        found: dict[int, int] = {}
+        missing = {p: r for p, r in ranges.items() if r.low < r.end}
+        step = _FIRST_STEP_BACK
+        while missing:
+            starts = {p: max(r.low, r.end - step) for p, r in missing.items()}
+            found |= self._read(starts)
+            missing = {p: r for p, r in missing.items() if p not in found and starts[p] > r.low}
+            step *= 4
+        return found
 
+    def _read(self, starts: Mapping[int, int]) -> dict[int, int]:
+        """Return the last readable seq of each partition from `starts` to its end."""
+        last: dict[int, int] = {}
+        unread = set(starts)
+        silent = 0
+        consumer = lone_consumer(self._settings, **{"enable.partition.eof": True})
+        try:
+            consumer.assign([TopicPartition(self._topic, p, at) for p, at in starts.items()])
+            while unread:
+                messages = consumer.consume(1000, _READ_SECONDS / 20)
+                silent = 0 if messages else silent + 1
+                if silent > _SILENT_READS * 20:
+                    servers = self._settings.kafka_bootstrap_servers
+                    raise Unavailable(
+                        f"Kafka at {servers} does not send the end of {self._topic}",
+                        code="kafka_unavailable",
+                    )
+                for message in messages:
+                    self._read_one(message, last, unread)
+        finally:
+            consumer.close()
+        return last
 
-def _read_one(
-    message: Message,
-    last: dict[int, int],
-    unread: set[int],
-    decode: Callable[[bytes | None], UserEvent],
-    partitions: int,
-) -> None:
-    partition, error = message.partition(), message.error()
-    if partition is None:
-        return
-    if error is None:
-        # A poisoned event is passed by every read model: behind it nobody is behind.
-        record = read_record(message, decode, partitions)
-        if record.event is not None:
-            last[partition] = record.event["seq"]
-    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name
-        unread.discard(partition)
-    elif not error.retriable():
-        raise KafkaException(error)
+    def _read_one(self, message: Message, last: dict[int, int], unread: set[int]) -> None:
+        partition, error = message.partition(), message.error()
+        if partition is None:
+            return
+        if error is None:
+            # A poisoned event is passed by every read model: behind it nobody is behind.
+            record = read_record(message, self._source, self._decode, self._settings.partitions)
+            if record.event is not None:
+                last[partition] = record.event["seq"]
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name
+            unread.discard(partition)
+        elif not error.retriable():
+            raise KafkaException(error)

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from projectors.source import Source
 from schemas.records import UserEvent
+
+# A user's id and the version that an event brought it to.
+EventKey: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,16 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events to apply, at most one a user (its last), and the steps they are.
+    """What to apply, and the steps it is.
 
-    There may be no events: the step past a record that was dead-lettered.
+    `events` are, by the model's source, all of them in order or the last of each user. `removed`
+    are events to remove, before those of the batch are added. There may be nothing of either: the
+    step past a record that was dead-lettered.
     """
 
     events: Sequence[UserEvent]
     advances: Mapping[int, Advance]
+    removed: Sequence[EventKey] = ()
 
 
 class ReadModel(Protocol):
@@ -48,6 +55,10 @@ class ReadModel(Protocol):
     @property
     def name(self) -> str:
         """What people call it: `projector run NAME`."""
+
+    @property
+    def source(self) -> Source:
+        """What it is made of."""
 
     def prepare(self) -> None:
         """Create what is missing: tables or an index. Idempotent; safe from several processes."""
@@ -58,7 +69,7 @@ class ReadModel(Protocol):
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint, so that they can never disagree.
 
-        Idempotent: an event at or below the version held changes nothing. Raises `Fenced` if a
+        Idempotent: an event that was applied before changes nothing. Raises `Fenced` if a
         checkpoint is not where `before` says (another process advanced it), `Unavailable` if the
         store is away (nothing is lost by trying again), `Poisoned` if an event cannot be stored.
         """

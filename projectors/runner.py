@@ -24,7 +24,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.errors import Fenced, Misconfigured, Unavailable
-from schemas.topics import DEAD_LETTERS, EVENTS
+from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,15 @@ class Runner:
         registry = Registry(settings)
         self._settings = settings
         self._model = model
+        self._source = model.source
+        self._topic = model.source.topic
         self._stopping = stopping
-        self._decode = registry.codec(EVENTS.schema).decode
+        self._decode = registry.codec(self._topic.schema).decode
         self._letters = DeadLetterWriter(
             settings,
             registry.codec(DEAD_LETTERS.schema),
             reader=f"projector:{model.name}",
-            topic=settings.named(EVENTS.name),
+            topic=settings.named(self._topic.name),
         )
         self._applier = Applier(
             model,
@@ -71,7 +73,7 @@ class Runner:
             most_poisoned_in_a_row=settings.dead_letters_in_a_row,
             insist=self._insist,
         )
-        self._log = Subscription(settings, EVENTS, f"rollbook-projector-{model.name}")
+        self._log = Subscription(settings, self._topic, f"rollbook-projector-{model.name}")
         self._losses = self._log.losses
         self._catch_up = CatchUp()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
@@ -121,7 +123,9 @@ class Runner:
 
     def _read(self, messages: list[Message]) -> list[Record]:
         partitions = self._settings.partitions
-        return [read_record(message, self._decode, partitions) for message in messages]
+        return [
+            read_record(message, self._source, self._decode, partitions) for message in messages
+        ]
 
     def _apply(self, batch: _Decoding) -> None:
         try:
@@ -154,9 +158,9 @@ class Runner:
     def _start_waiting(self) -> None:
         """Start partitions at the read model's checkpoint, or at the log's beginning."""
         waiting = set(self._log.waiting)
-        topic_id = check_topics(self._settings)[EVENTS.name]
+        topic_id = check_topics(self._settings)[self._topic.name]
         found = self._model.checkpoint()
-        ranges = log_ranges(self._settings, EVENTS, waiting)
+        ranges = log_ranges(self._settings, self._topic, waiting)
         starts = {}
         for partition in sorted(waiting):
             position, there = found.get(partition), ranges[partition]
@@ -171,7 +175,7 @@ class Runner:
     ) -> None:
         if position is None:
             return
-        topic = self._settings.named(EVENTS.name)
+        topic = self._settings.named(self._topic.name)
         next_step = f"`rollbook projector reset {self._model.name}` replays the log that is there"
         if position.topic_id != topic_id:
             raise Misconfigured(

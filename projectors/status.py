@@ -1,16 +1,17 @@
 """How far each read model is behind the log, in events."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 from projectors.log_end import LogEnd, read_log_end
 from projectors.read_model import Position
+from projectors.source import Source
 from projectors.wiring import READ_MODELS
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Unavailable
-from schemas.topics import EVENTS
 
 NEVER_RUN = "never run"
 CAUGHT_UP = "caught up"
@@ -45,25 +46,44 @@ class ProjectorsStatus:
 
 def read_status(settings: Settings) -> ProjectorsStatus:
     """Return how far each read model is. Raises `Unavailable` if the log cannot be read."""
-    decode = Registry(settings).codec(EVENTS.schema).decode
     # The read models first: what they then have applied is in the log that is read after.
     checkpoints: dict[str, dict[int, Position]] = {}
+    sources: dict[str, Source] = {}
     unavailable = {}
     for name, construct in READ_MODELS.items():
         with closing(construct(settings)) as model:
+            sources[name] = model.source
             try:
                 checkpoints[name] = model.checkpoint()
             except Unavailable as error:
                 unavailable[name] = error
-    topic_id, ends = read_log_end(settings, decode)
+    ends = _log_ends(settings, sources.values())
     return ProjectorsStatus(
         [
             status
             for name, checkpoint in checkpoints.items()
-            for status in compare(name, checkpoint, topic_id, ends)
+            for status in compare(name, checkpoint, *ends[sources[name].topic.name])
         ],
         unavailable,
     )
+
+
+def _log_ends(
+    settings: Settings, sources: Iterable[Source]
+) -> dict[str, tuple[str, dict[int, LogEnd]]]:
+    """Return topic name → its id and its ends, asked for side by side."""
+    by_topic = {source.topic.name: source for source in sources}
+    registry = Registry(settings)
+    decoders = {
+        schema: registry.codec(schema).decode
+        for schema in {source.topic.schema for source in by_topic.values()}
+    }
+    with ThreadPoolExecutor(len(by_topic)) as readers:
+        found = {
+            name: readers.submit(read_log_end, settings, source, decoders[source.topic.schema])
+            for name, source in by_topic.items()
+        }
+        return {name: end.result() for name, end in found.items()}
 
 
 def compare(

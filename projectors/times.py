@@ -1,8 +1,14 @@
-"""Times as people and programs read them: ISO-8601 in UTC, to the millisecond."""
+"""Times as people and programs write and read them: ISO 8601, in UTC unless it says otherwise."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from schemas.rules import to_datetime
+
+_RELATIVE = re.compile(r"-?(\d{1,9})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+EXAMPLES: Final = "a time like 2026-01-31T12:00Z or an age like 10m"
 
 
 def iso_time(moment: datetime | int) -> str:
@@ -11,3 +17,17 @@ def iso_time(moment: datetime | int) -> str:
         moment = to_datetime(moment)
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00") + "Z"
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return the time that `text` is: ISO 8601 (UTC if it names no zone), or how long ago.
+
+    Raises `ValueError` with a sentence for what is neither.
+    """
+    try:
+        if relative := _RELATIVE.fullmatch(text):
+            return now - timedelta(**{_UNITS[relative[2]]: int(relative[1])})
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not {EXAMPLES}") from None

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from projectors.history.queries import EventStore
 from projectors.postgres.queries import (
     MOST_PER_PAGE,
     UserPage,
@@ -14,7 +16,7 @@ from projectors.postgres.queries import (
     UserView,
     parse_cursor,
 )
-from projectors.times import iso_time
+from projectors.times import iso_time, parse_time
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_fields, print_json, print_table, say
@@ -26,10 +28,13 @@ _AGE = click.IntRange(0, AGE_MAX_YEARS)
 _PAGE_OF_ALL = 1000
 
 
-class _UserId(click.ParamType[str]):
+class UserId(click.ParamType[str]):
+    """The id of a user, in any of the spellings of a UUID."""
+
     name = "id"
 
     def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        """Return the canonical id; fail as click does."""
         try:
             return parse_user_id(value)
         except Rejected as error:
@@ -47,20 +52,58 @@ class _Cursor(click.ParamType[str]):
         return str(value)
 
 
+class _Time(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> datetime:
+        try:
+            return parse_time(value, datetime.now(UTC))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+
 @click.command()
-@click.argument("user_id", metavar="ID", type=_UserId())
+@click.argument("user_id", metavar="ID", type=UserId())
+@click.option(
+    "--at-version", type=click.IntRange(1), metavar="N", help="As the user was at this version."
+)
+@click.option(
+    "--at",
+    "at_time",
+    type=_Time(),
+    metavar="TIME",
+    help="As the user was then: ISO 8601 (UTC if it names no zone), or how long ago: 10m, 2d.",
+)
 @json_option
 @pass_settings
-def get(settings: Settings, user_id: str, *, as_json: bool) -> None:
-    """Show one user. Ends with 3 if there is none of that id.
+def get(
+    settings: Settings,
+    user_id: str,
+    *,
+    at_version: int | None,
+    at_time: datetime | None,
+    as_json: bool,
+) -> None:
+    """Show one user, as it is now or as it was. Ends with 3 if there is, or was, none of that id.
 
     \b
-    Example:
+    Examples:
       rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at-version 2
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at 2026-11-24T10:00:00Z
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    with closing(UserQueries(settings)) as queries:
-        user = _shown(queries.get_user(user_id))
-    (print_json if as_json else print_fields)(user)
+    if at_version is not None and at_time is not None:
+        raise click.UsageError("give --at-version or --at, not both")
+    if at_version is None and at_time is None:
+        with closing(UserQueries(settings)) as queries:
+            user = queries.get_user(user_id)
+    else:
+        with closing(EventStore(settings)) as store:
+            if at_version is not None:
+                user = store.get_user_at_version(user_id, at_version)
+            elif at_time is not None:
+                user = store.get_user_at(user_id, at_time)
+    (print_json if as_json else print_fields)(_shown(user))
 
 
 @click.command("list")

@@ -12,6 +12,12 @@ def _postgres(settings: Settings) -> ReadModel:
     return PostgresUsers(settings)
 
 
+def _history(settings: Settings) -> ReadModel:
+    from projectors.history.writer import PostgresHistory
+
+    return PostgresHistory(settings)
+
+
 def _elasticsearch(settings: Settings) -> ReadModel:
     from projectors.elasticsearch.writer import ElasticsearchUsers
 
@@ -20,5 +26,6 @@ def _elasticsearch(settings: Settings) -> ReadModel:
 
 READ_MODELS: dict[str, Callable[[Settings], ReadModel]] = {
     "postgres": _postgres,
+    "history": _history,
     "elasticsearch": _elasticsearch,
 }

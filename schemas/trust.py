@@ -7,7 +7,7 @@ a well-formed event there. One whose numbers have no place anywhere would stop w
 import re
 
 from schemas.errors import Poisoned
-from schemas.identity import partition_of, user_shard
+from schemas.identity import history_key, partition_of, user_shard
 from schemas.records import UserEvent
 
 # One less than the greatest 64-bit number: Elasticsearch takes no version above.
@@ -15,6 +15,7 @@ MAX_VERSION = 2**63 - 2
 # Times a datetime can hold, up to the year 9999.
 MAX_TIME_MS = 253_402_300_799_999
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
 
 
 def check_event(event: UserEvent, key: bytes | None, partition: int, partitions: int) -> None:
@@ -23,18 +24,55 @@ def check_event(event: UserEvent, key: bytes | None, partition: int, partitions:
     Its code is `no_key`, `wrong_key`, `bad_user_id`, `wrong_partition`, `bad_version`, `bad_seq` or
     `bad_time`. An event of a type we do not know is trusted: its state says enough.
     """
-    user_id, user = event["user_id"], event["user"]
     if key is None:
         raise Poisoned("an event has no key", code="no_key")
-    if key != user_id.encode():  # compaction goes by the key: it must be the user's
+    if key != event["user_id"].encode():  # compaction goes by the key: it must be the user's
         raise Poisoned("an event's key is not its user's id", code="wrong_key")
-    check_user_id(event)
+    _check_content(event, partition, partitions)
+
+
+def check_history_event(
+    event: UserEvent, key: bytes | None, partition: int, partitions: int
+) -> None:
+    """Raise `Poisoned` if an event of `user-history` cannot be what our handler wrote there.
+
+    The codes are those of `check_event`; the key is the user's id and the event's version.
+    """
+    if key is None:
+        raise Poisoned("an event has no key", code="no_key")
+    if key != history_key(event["user_id"], event["version"]).encode():
+        raise Poisoned("an event's key is not its user's id and version", code="wrong_key")
+    _check_content(event, partition, partitions)
+
+
+def removed_event(key: bytes | None, partition: int, partitions: int) -> tuple[str, int]:
+    """Return the user id and version of the event that a tombstone of `user-history` removes.
+
+    Raises `Poisoned` for a key that names no event of this partition: `no_key`, `wrong_key`,
+    `wrong_partition` or `bad_version`.
+    """
+    if key is None:
+        raise Poisoned("a tombstone has no key", code="no_key")
+    named = _HISTORY_KEY.fullmatch(key)
+    if named is None:
+        raise Poisoned("a tombstone's key is no user's id and version", code="wrong_key")
+    user_id, version = named[1].decode(), int(named[2])
     if partition_of(user_shard(user_id), partitions) != partition:
+        raise Poisoned("a tombstone is not in its user's partition", code="wrong_partition")
+    if version > MAX_VERSION:
+        raise Poisoned("a tombstone's version is out of range", code="bad_version")
+    return user_id, version
+
+
+def _check_content(event: UserEvent, partition: int, partitions: int) -> None:
+    check_user_id(event)
+    if partition_of(user_shard(event["user_id"]), partitions) != partition:
         raise Poisoned("an event is not in its user's partition", code="wrong_partition")
     if not 1 <= event["version"] <= MAX_VERSION:
         raise Poisoned("an event's version is out of range", code="bad_version")
     if not 1 <= event["seq"] <= MAX_VERSION:
         raise Poisoned("an event's seq is out of range", code="bad_seq")
+    user = event["user"]
     if not 0 <= event["occurred_at"] <= MAX_TIME_MS or (
         user is not None and not 0 <= user["created_at"] <= MAX_TIME_MS
     ):

@@ -24,6 +24,7 @@ from projectors.elasticsearch.mapping import (
     write_alias,
 )
 from projectors.read_model import Batch, Position
+from projectors.source import LATEST_STATE
 from runtime.process import Backoff
 from runtime.settings import Settings
 from schemas.errors import Fenced, Misconfigured, Poisoned, RollbookError, Unavailable
@@ -52,6 +53,7 @@ class ElasticsearchUsers:
     """
 
     name: Final = "elasticsearch"
+    source: Final = LATEST_STATE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -19,7 +19,7 @@ _SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
 
 
 def schema_name(settings: Settings) -> str:
-    """Return the PostgreSQL schema that the read model lives in: one a prefix."""
+    """Return the PostgreSQL schema that the read models live in: one a prefix."""
     return settings.named("rollbook").replace("-", "_")
 
 
@@ -27,25 +27,27 @@ class Database:
     """One connection in autocommit mode; after a failure the next use opens another.
 
     `set_up` runs on every new connection, `options` are session settings of PostgreSQL
-    (`-c name=value`).
+    (`-c name=value`). `read_model` is the one whose tables are used, as people call it.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        read_model: str = "postgres",
         options: str = "",
         set_up: Callable[[psycopg.Connection[Any]], object] | None = None,
     ) -> None:
+        self.schema = schema_name(settings)
         self._settings = settings
+        self._read_model = read_model
         self._options = f"{_SESSION_OPTIONS} {options}".strip()
         self._set_up = set_up
         self._connection: psycopg.Connection[Any] | None = None
-        self._schema = sql.Identifier(schema_name(settings))
 
     def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
         """Return `text` with `{schema}` and the other parts filled in, quoted."""
-        return sql.SQL(text).format(schema=self._schema, **parts)
+        return sql.SQL(text).format(schema=sql.Identifier(self.schema), **parts)
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -95,9 +97,10 @@ class Database:
     def _explained(self, error: psycopg.Error) -> RollbookError:
         if isinstance(error, _MISSING):
             return Unavailable(
-                f"there is no PostgreSQL read model in schema {schema_name(self._settings)}",
+                f"there is no read model {self._read_model} in PostgreSQL schema {self.schema}",
                 code=MISSING,
-                next_step="`rollbook projector run postgres` (or `rollbook up`) builds it",
+                next_step=f"`rollbook projector run {self._read_model}` (or `rollbook up`) "
+                "builds it",
             )
         if isinstance(error, _REFUSED):
             return Poisoned(f"PostgreSQL cannot store it: {_kind(error)}", code="postgres_refused")

@@ -43,15 +43,6 @@ CREATE TABLE IF NOT EXISTS {schema}.counters (
     last_updated timestamptz NOT NULL
 )"""
 
-_CHECKPOINTS: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.checkpoints (
-    partition integer PRIMARY KEY,
-    topic_id text NOT NULL,
-    next_offset bigint NOT NULL,
-    last_seq bigint NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
-)"""
-
 _USER_VIEWS: Final = """
 CREATE OR REPLACE VIEW {schema}.user_views AS
 SELECT user_id AS id, email, name, age, age_group, created_at, updated_at, version, search_tokens
@@ -70,24 +61,21 @@ SELECT coalesce(sum(total_users), 0)::bigint AS total_users,
        max(last_updated) AS last_updated
 FROM {schema}.counters"""
 
-LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-
 CREATE: Final = (
-    "CREATE SCHEMA IF NOT EXISTS {schema}",
     _USERS,
     # Lists are paged by (age, id).
     "CREATE INDEX IF NOT EXISTS users_age ON {schema}.users (age, user_id)",
     "CREATE INDEX IF NOT EXISTS users_age_group ON {schema}.users (age_group)",
     "CREATE INDEX IF NOT EXISTS users_search_tokens ON {schema}.users USING gin (search_tokens)",
     _COUNTERS,
-    _CHECKPOINTS,
     _USER_VIEWS,
     _USER_SUMMARY,
 )
 
+CHECKPOINTS: Final = "checkpoints"
+
 DROP: Final = (
     # In the order a writer takes its locks, so that the two cannot wait for each other.
-    "DROP TABLE IF EXISTS {schema}.checkpoints CASCADE",
     "DROP TABLE IF EXISTS {schema}.users CASCADE",
     "DROP TABLE IF EXISTS {schema}.counters CASCADE",
 )

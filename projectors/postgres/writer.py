@@ -1,16 +1,18 @@
 """Keeps the PostgreSQL read model up to date: data, summary and checkpoint in one transaction."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
 
-from projectors.postgres.database import MISSING, Database, schema_name
-from projectors.postgres.schema import CREATE, DROP, LOCK
-from projectors.read_model import Advance, Batch, Position
+from projectors.postgres.database import Database
+from projectors.postgres.schema import CHECKPOINTS, CREATE, DROP
+from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
+from projectors.read_model import Batch, Position
+from projectors.source import LATEST_STATE
 from runtime.settings import Settings
-from schemas.errors import Fenced, Poisoned, Unavailable
+from schemas.errors import Poisoned
 from schemas.records import UserEvent
 
 _INCOMING: Final = """
@@ -20,26 +22,11 @@ CREATE TEMP TABLE incoming (
 ) ON COMMIT DELETE ROWS"""
 _COPY: Final = "COPY pg_temp.incoming FROM STDIN (FORMAT binary)"
 
-# Rows of PostgreSQL's binary COPY, made by hand: twice as fast as one adapted value at a time. Each
-# value follows its length; a length of -1 is NULL.
-_COPY_BEGIN: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_END: Final = b"\xff\xff"
+# One row of a binary COPY; see `projectors.postgres.tables`.
 _ROW_BEGIN: Final = struct.Struct(">hi16siqi")  # 7 values: user_id, version, the e-mail's length
 _LENGTH: Final = struct.Struct(">i")
 _ROW_END: Final = struct.Struct(">iiiqiq")  # age, created_ms, updated_ms
 _GONE: Final = struct.Struct(">hi16siqiiiiiq")
-
-_CHECKPOINT: Final = """
-SELECT partition, topic_id, next_offset, last_seq,
-       (extract(epoch FROM applied_at) * 1000)::bigint
-FROM {schema}.checkpoints"""
-_FIRST_STEP: Final = """
-INSERT INTO {schema}.checkpoints (partition, topic_id, next_offset, last_seq)
-VALUES (%s, %s, %s, %s) ON CONFLICT (partition) DO NOTHING"""
-_NEXT_STEP: Final = """
-UPDATE {schema}.checkpoints
-SET topic_id = %s, next_offset = %s, last_seq = %s, applied_at = clock_timestamp()
-WHERE partition = %s AND topic_id = %s AND next_offset = %s AND last_seq = %s"""
 
 # Users in key order, counters in partition order: two writers then never deadlock. `updated_at`
 # never goes back, so that the greatest of a partition can be kept without a scan.
@@ -89,9 +76,9 @@ class PostgresUsers:
     """The read model `postgres`: a `ReadModel`. Not for several threads at once."""
 
     name = "postgres"
+    source = LATEST_STATE
 
     def __init__(self, settings: Settings) -> None:
-        self._schema = schema_name(settings)
         self._partitions = settings.partitions
         self._database = Database(
             settings,
@@ -100,27 +87,16 @@ class PostgresUsers:
             options="-c synchronous_commit=off",
             set_up=lambda connection: connection.execute(_INCOMING),
         )
-        statement = self._database.statement
-        self._checkpoint = statement(_CHECKPOINT)
-        self._first_step = statement(_FIRST_STEP)
-        self._next_step = statement(_NEXT_STEP)
-        self._apply = statement(_APPLY)
+        self._tables = Tables(self._database, create=CREATE, drop=DROP, checkpoints=CHECKPOINTS)
+        self._apply = self._database.statement(_APPLY)
 
     def prepare(self) -> None:
         """Create the schema, tables and views that are missing. Idempotent; safe side by side."""
-        with self._database.session() as connection, connection.transaction():
-            self._create(connection)
+        self._tables.prepare()
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the position of each partition that was ever written; none before `prepare`."""
-        try:
-            with self._database.session() as connection:
-                rows = connection.execute(self._checkpoint).fetchall()
-        except Unavailable as error:
-            if error.code == MISSING:
-                return {}
-            raise
-        return {partition: Position(*position) for partition, *position in rows}
+        return self._tables.checkpoint()
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint in one transaction.
@@ -131,59 +107,23 @@ class PostgresUsers:
 
         Raises `Fenced`, `Unavailable` or `Poisoned` as `ReadModel.write` promises.
         """
-        try:
-            with self._database.session() as connection, connection.transaction():
-                cursor = connection.cursor()
-                self._advance(cursor, batch.advances)
-                if batch.events:
-                    _copy(cursor, batch.events)
-                    cursor.execute(self._apply, (self._partitions,))
-        except Unavailable as error:
-            if error.code == MISSING:
-                raise Fenced("the read model was removed while it was written") from None
-            raise
+        with self._tables.step(batch.advances) as cursor:
+            if batch.events:
+                _copy(cursor, batch.events)
+                cursor.execute(self._apply, (self._partitions,))
 
     def reset(self) -> None:
         """Empty everything in one transaction: nobody sees the tables missing."""
-        with self._database.session() as connection, connection.transaction():
-            connection.execute(LOCK, (self._schema,))
-            for text in DROP:
-                connection.execute(self._database.statement(text))
-            self._create(connection)
+        self._tables.reset()
 
     def close(self) -> None:
         """Let go of the connection."""
         self._database.close()
 
-    def _create(self, connection: psycopg.Connection[Any]) -> None:
-        # Even CREATE … IF NOT EXISTS fails when two sessions run it at the same moment.
-        connection.execute(LOCK, (self._schema,))
-        for text in CREATE:
-            connection.execute(self._database.statement(text))
-
-    def _advance(self, cursor: psycopg.Cursor[Any], advances: Mapping[int, Advance]) -> None:
-        first, following = [], []
-        for partition in sorted(advances):  # one order for all writers: no deadlock
-            before, after = advances[partition].before, advances[partition].after
-            if before is None:
-                first.append((partition, *_columns(after)))
-            else:
-                following.append((*_columns(after), partition, *_columns(before)))
-        for statement, steps in ((self._next_step, following), (self._first_step, first)):
-            if not steps:
-                continue
-            cursor.executemany(statement, steps)
-            if cursor.rowcount != len(steps):
-                raise Fenced(f"another process moved the checkpoint of {self._schema}")
-
-
-def _columns(position: Position) -> tuple[str, int, int]:
-    return position.topic_id, position.next_offset, position.last_seq
-
 
 def _copy(cursor: psycopg.Cursor[Any], events: Sequence[UserEvent]) -> None:
     try:
-        rows = b"".join([_COPY_BEGIN, *map(_row, events), _COPY_END])
+        rows = b"".join([COPY_BEGIN, *map(_row, events), COPY_END])
     except (struct.error, ValueError):  # ValueError: no UUID, or a lone surrogate
         raise Poisoned("a value has no place in its column", code="postgres_refused") from None
     with cursor.copy(_COPY) as copy:

@@ -16,6 +16,7 @@ from scripts.stack.local import LocalStack, Report
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
     "projector-postgres": ["projector", "run", "postgres"],
+    "projector-history": ["projector", "run", "history"],
     "projector-elasticsearch": ["projector", "run", "elasticsearch"],
 }
 

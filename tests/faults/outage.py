@@ -16,7 +16,7 @@ from scripts.stack.local import LocalStack
 from tests.log import assert_exactly_once
 from tests.processes import Rollbook, RunningProcess, eventually
 
-MODELS = ("postgres", "elasticsearch")
+MODELS = ("postgres", "history", "elasticsearch")
 
 
 class Servers:
@@ -114,7 +114,7 @@ class Progress:
 
 
 def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
-    """Start a handler and both projectors and wait until each has its partitions."""
+    """Start a handler and all projectors and wait until each has its partitions."""
     handler = rollbook.start_handler(wait=False)
     processes = {name: rollbook.start_projector(name) for name in MODELS}
     handler.wait_for("restored partition", times=rollbook.settings.partitions)

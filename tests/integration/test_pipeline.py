@@ -29,7 +29,7 @@ OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "tok
 
 @pytest.fixture
 def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[dict[str, RunningProcess]]:
-    """Both projectors, running; what they made goes with the test."""
+    """All projectors, running; what they made goes with the test."""
     yield {name: rollbook.start_projector(name) for name in READ_MODELS}
     rollbook.stop_all()
     remove_read_models(settings)
@@ -55,7 +55,9 @@ def wait_current(settings: Settings, *names: str) -> None:
     """Wait until the read models (default: all) have applied every event there is."""
 
     def current() -> bool:
-        found = [s for s in read_status(settings).partitions if s.read_model in (names or MODELS)]
+        found = [
+            s for s in read_status(settings).partitions if s.read_model in (names or READ_MODELS)
+        ]
         return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
 
     eventually(current, what="caught up")
@@ -199,14 +201,14 @@ def test_projectors_stop_start_and_share_without_losing_or_doubling(
     assert list(rest[0]) == [
         *("read_model", "partition", "state", "position", "end", "lag", "applied_at"),
     ]
-    assert len(rest) == len(MODELS) * settings.partitions
+    assert len(rest) == len(READ_MODELS) * settings.partitions
     assert {(one["state"], one["lag"]) for one in rest} == {(CAUGHT_UP, 0)}
     for process in projectors.values():
         assert process.stop() == 0
     more = "".join(f"more{n}@example.com,Møre {n},{n % 100}\n" for n in range(500))
     totals = rollbook.json("users", "import", "-", stdin=f"email,name,age\n{more}")
     assert totals["created"] == 500
-    for name in MODELS:
+    for name in READ_MODELS:
         behind = [s for s in ndjson(rollbook, "projector", "status") if s["read_model"] == name]
         assert sum(one["lag"] for one in behind) == 500
         assert {one["state"] for one in behind} == {"behind"}

@@ -7,6 +7,7 @@ import pytest
 from projectors.applier import Applier, TooManyPoisoned
 from projectors.intake import Record
 from projectors.read_model import Batch, Position
+from projectors.source import LATEST_STATE
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.records import UserEvent
 
@@ -46,6 +47,7 @@ class Memory:
     """A read model in memory that refuses every batch with a user called Poison."""
 
     name = "memory"
+    source = LATEST_STATE
 
     def __init__(self) -> None:
         self.users: dict[str, int] = {}

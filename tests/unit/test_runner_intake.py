@@ -15,6 +15,7 @@ from projectors.intake import Record, first_long_run, last_per_user, read_record
 from projectors.log_end import LogEnd
 from projectors.postgres.queries import UserView, parse_cursor
 from projectors.read_model import Position
+from projectors.source import LATEST_STATE
 from projectors.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, compare
 from projectors.times import iso_time
 from schemas.codec import RecordCodec
@@ -84,7 +85,7 @@ def event(**fields: Any) -> UserEvent:
 
 def read(made: UserEvent, *, key: bytes | None = None, partition: int = PARTITION) -> Record:
     message = Message(key or made["user_id"].encode(), CODEC.encode(made), partition)
-    return read_record(message, CODEC.decode, 4)
+    return read_record(message, LATEST_STATE, CODEC.decode, 4)
 
 
 def test_a_good_record_keeps_its_place_and_event() -> None:
@@ -130,7 +131,7 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
         (USER_ID.encode(), b"\x00\x00\x00\x00\x02abc", "unknown_schema"),
     ]
     for key, data, code in cases:
-        poison = read_record(Message(key, data), CODEC.decode, 4).poison
+        poison = read_record(Message(key, data), LATEST_STATE, CODEC.decode, 4).poison
         assert poison is not None
         assert poison.code == code
 
@@ -138,7 +139,7 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
 @given(st.binary(max_size=80))
 def test_no_bytes_whatever_stop_the_intake(tail: bytes) -> None:
     value = b"\x00\x00\x00\x00\x01" + tail
-    record = read_record(Message(USER_ID.encode(), value), CODEC.decode, 4)
+    record = read_record(Message(USER_ID.encode(), value), LATEST_STATE, CODEC.decode, 4)
     assert record.event is None or record.poison is None
 
 

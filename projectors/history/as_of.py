@@ -1,0 +1,68 @@
+"""What a user was at a version or a time, or why nobody can say; pure."""
+
+from datetime import datetime
+
+from projectors.postgres.queries import UserView
+from projectors.times import iso_time
+from schemas.errors import Rejected
+from schemas.records import USER_ERASED, UserEvent
+from schemas.rules import age_group, to_datetime
+
+
+def as_of_version(version: int, found: UserEvent | None, last: UserEvent) -> UserView:
+    """Return the user after `found`, its event of that version, where `last` is its last.
+
+    Raises `Rejected`: `user_erased`, `version_not_found` or `user_deleted`.
+    """
+    _refuse_erased(last)
+    if found is None:
+        raise Rejected(
+            f"user {last['user_id']} has no version {version}, its last is {last['version']}",
+            code="version_not_found",
+        )
+    return _user_after(found)
+
+
+def as_of_time(time: datetime, found: UserEvent | None, last: UserEvent) -> UserView:
+    """Return the user after `found`, its last event up to `time`, where `last` is its last of all.
+
+    Raises `Rejected`: `user_erased`, `user_not_yet_created` or `user_deleted`.
+    """
+    _refuse_erased(last)
+    if found is None:
+        raise Rejected(
+            f"user {last['user_id']} was not yet created at {iso_time(time)}",
+            code="user_not_yet_created",
+            next_step=f"`rollbook users history {last['user_id']}` shows when it was",
+        )
+    return _user_after(found)
+
+
+def _refuse_erased(last: UserEvent) -> None:
+    if last["type"] == USER_ERASED:
+        raise Rejected(
+            f"user {last['user_id']} was erased at {iso_time(last['occurred_at'])}; "
+            "nothing of it is kept",
+            code="user_erased",
+        )
+
+
+def _user_after(event: UserEvent) -> UserView:
+    user = event["user"]
+    if user is None:
+        raise Rejected(
+            f"user {event['user_id']} was deleted by then: version {event['version']} "
+            f"at {iso_time(event['occurred_at'])}",
+            code="user_deleted",
+            next_step=f"--at-version {event['version'] - 1} shows it as it last was",
+        )
+    return UserView(
+        user_id=event["user_id"],
+        email=user["email"],
+        name=user["name"],
+        age=user["age"],
+        age_group=age_group(user["age"]),
+        created_at=to_datetime(user["created_at"]),
+        updated_at=to_datetime(event["occurred_at"]),
+        version=event["version"],
+    )

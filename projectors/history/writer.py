@@ -1,0 +1,175 @@
+"""Keeps the table of every event up to date, and removes from it what is erased."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+import psycopg
+from psycopg import sql
+
+from projectors.history.schema import CHECKPOINTS, CREATE, DROP
+from projectors.postgres.database import Database
+from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
+from projectors.read_model import Batch, EventKey, Position
+from projectors.source import WHOLE_HISTORY
+from runtime.settings import Settings
+from schemas.errors import Poisoned
+from schemas.records import USER_ERASED, UserEvent
+
+_INCOMING: Final = """
+CREATE TEMP TABLE incoming_history (
+    user_id uuid, version bigint, seq bigint, occurred_at timestamptz,
+    type text, command_id text, changes jsonb,
+    email text, email_key text, name text, age integer,
+    created_at timestamptz, created_by text
+) ON COMMIT DELETE ROWS"""
+_COPY: Final = "COPY pg_temp.incoming_history FROM STDIN (FORMAT binary)"
+
+# A row is never overwritten: what happened, happened. Whatever stands below an erasure is refused,
+# however late it comes and wherever from.
+_ADD: Final = """
+INSERT INTO {schema}.user_history
+SELECT * FROM pg_temp.incoming_history AS arrived
+WHERE NOT EXISTS (
+    SELECT FROM {schema}.user_history AS erased
+    WHERE erased.type = {erased}  -- a literal: the partial index is found by it
+      AND erased.user_id = arrived.user_id AND erased.version > arrived.version
+)
+ON CONFLICT (user_id, version) DO NOTHING"""
+_ERASE: Final = """
+DELETE FROM {schema}.user_history AS held
+USING unnest(%s::uuid[], %s::bigint[]) AS erased (user_id, version)
+WHERE held.user_id = erased.user_id AND held.version < erased.version"""
+_REMOVE: Final = """
+DELETE FROM {schema}.user_history AS held
+USING unnest(%s::uuid[], %s::bigint[]) AS removed (user_id, version)
+WHERE held.user_id = removed.user_id AND held.version = removed.version"""
+
+# A row of the binary COPY in pieces of fixed size; each value follows its length, -1 is NULL.
+_ROW_BEGIN: Final = struct.Struct(">hi16siqiqiq")  # user_id, version, seq, occurred_at
+_LENGTH: Final = struct.Struct(">i")
+_AGE_AND_CREATION: Final = struct.Struct(">iiiq")
+_NULL: Final = _LENGTH.pack(-1)
+_GONE: Final = 6 * _NULL
+_COLUMNS: Final = 13
+_JSONB_VERSION: Final = b"\x01"
+# PostgreSQL counts microseconds from the year 2000.
+_EPOCH_MS: Final = 946_684_800_000
+
+
+class PostgresHistory:
+    """The read model `history`: a `ReadModel`. Not for several threads at once."""
+
+    name = "history"
+    source = WHOLE_HISTORY
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(
+            settings,
+            read_model=self.name,
+            # As with the model of users: data and checkpoint are in one commit.
+            options="-c synchronous_commit=off",
+            set_up=lambda connection: connection.execute(_INCOMING),
+        )
+        self._tables = Tables(self._database, create=CREATE, drop=DROP, checkpoints=CHECKPOINTS)
+        self._add = self._database.statement(_ADD, erased=sql.Literal(USER_ERASED))
+        self._erase = self._database.statement(_ERASE)
+        self._remove = self._database.statement(_REMOVE)
+
+    def prepare(self) -> None:
+        """Create the schema and the tables that are missing. Idempotent; safe side by side."""
+        self._tables.prepare()
+
+    def checkpoint(self) -> dict[int, Position]:
+        """Return the position of each partition that was ever written; none before `prepare`."""
+        return self._tables.checkpoint()
+
+    def write(self, batch: Batch) -> None:
+        """Remove and add events and advance the checkpoint in one transaction.
+
+        An erasure removes every event of its user below it, those of the batch and those held, and
+        keeps out whatever comes later with a lower version. Raises `Fenced`, `Unavailable` or
+        `Poisoned` as `ReadModel.write` promises.
+        """
+        events, erased = unerased(batch.events)
+        with self._tables.step(batch.advances) as cursor:
+            if batch.removed:
+                cursor.execute(self._remove, _arrays(batch.removed))
+            if erased:
+                cursor.execute(self._erase, _arrays(list(erased.items())))
+            if events:
+                _copy(cursor, events)
+                cursor.execute(self._add)
+
+    def reset(self) -> None:
+        """Empty everything in one transaction: nobody sees the table missing."""
+        self._tables.reset()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._database.close()
+
+
+def unerased(events: Sequence[UserEvent]) -> tuple[Sequence[UserEvent], Mapping[str, int]]:
+    """Return the events that no other of them erases, and user id → version of each erasure."""
+    erased: dict[str, int] = {}
+    for event in events:
+        if event["type"] == USER_ERASED:
+            user_id = event["user_id"]
+            erased[user_id] = max(event["version"], erased.get(user_id, 0))
+    if not erased:
+        return events, erased
+    return [e for e in events if e["version"] >= erased.get(e["user_id"], 0)], erased
+
+
+def _arrays(keys: Sequence[EventKey]) -> tuple[list[str], list[int]]:
+    return [user_id for user_id, _ in keys], [version for _, version in keys]
+
+
+def _copy(cursor: psycopg.Cursor[Any], events: Sequence[UserEvent]) -> None:
+    try:
+        rows = b"".join([COPY_BEGIN, *map(_row, events), COPY_END])
+    except (struct.error, ValueError, TypeError):  # no UUID, a lone surrogate, no JSON
+        raise Poisoned("a value has no place in its column", code="postgres_refused") from None
+    with cursor.copy(_COPY) as copy:
+        copy.write(rows)
+
+
+def _row(event: UserEvent) -> bytes:
+    user, changes = event["user"], event["changes"]
+    if event["type"] == USER_ERASED:  # nothing personal, whatever a stranger wrote there
+        user, changes = None, []
+    parts = [
+        _ROW_BEGIN.pack(
+            *(_COLUMNS, 16, bytes.fromhex(event["user_id"].replace("-", ""))),
+            *(8, event["version"], 8, event["seq"], 8, _microseconds(event["occurred_at"])),
+        ),
+        *_text(event["type"]),
+        *_text(event["command_id"]),
+        *(_value(_JSONB_VERSION + orjson.dumps(changes)) if changes else (_NULL,)),
+    ]
+    if user is None:
+        parts.append(_GONE)
+    else:
+        created = _microseconds(user["created_at"])
+        parts += (
+            *_text(user["email"]),
+            *_text(user["email_key"]),
+            *_text(user["name"]),
+            _AGE_AND_CREATION.pack(4, user["age"], 8, created),
+            *_text(user["created_by"]),
+        )
+    return b"".join(parts)
+
+
+def _text(text: str) -> tuple[bytes, bytes]:
+    return _value(text.encode())
+
+
+def _value(value: bytes) -> tuple[bytes, bytes]:
+    return _LENGTH.pack(len(value)), value
+
+
+def _microseconds(unix_ms: int) -> int:
+    return (unix_ms - _EPOCH_MS) * 1000
