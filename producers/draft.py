@@ -108,7 +108,8 @@ class Draft:
 
     def answer(self, command_id: str) -> CommandOutcome | None:
         """Return the first answer to a command, within the window."""
-        return self._answers.get(command_id) or self.state.window.get(command_id)
+        # The window's came first: what this batch says to the same id may be `command_id_reused`.
+        return self.state.window.get(command_id) or self._answers.get(command_id)
 
     def new_user_id(self, key: str) -> str:
         """Return an id for a user who registers with the address."""

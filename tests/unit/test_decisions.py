@@ -216,3 +216,12 @@ def test_evolve_gives_the_state_that_the_event_carries() -> None:
     event = partition.events[1]
     assert evolve(None, Created(created)) == created
     assert evolve(created, Updated(event["changes"])) == event["user"]
+
+
+def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    first, other = (update(user_id, age=age, command_id="u") for age in (35, 36))
+    partition.ask(first)
+    codes = [outcome["code"] for outcome in partition.batch(other, first, other)]
+    assert codes == ["command_id_reused", None, "command_id_reused"]
