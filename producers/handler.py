@@ -16,11 +16,14 @@ from producers.decisions import decide_command
 from producers.draft import Draft
 from producers.email_saga import RESERVED, grants_to_send_again, take_hop
 from producers.group import GROUP, refuse_twin
+from producers.housekeeping import COMPACTED, Housekeeping
 from producers.ownership import Ownership
+from producers.pace import Pace
 from producers.transaction import IndefiniteError, Transactions
 from runtime.process import Backoff, StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topic_admin import roll_after_ms
 from schemas.errors import Poisoned
 from schemas.records import DeadLetter, EmailHop
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
@@ -58,6 +61,8 @@ class CommandHandler:
         self._hops = registry.codec(HOPS.schema)
         self._letters = registry.codec(DEAD_LETTERS.schema)
         self._backoff = Backoff()
+        self._pace = Pace(settings.batch_commands, settings.batch_seconds)
+        self._housekeeping = Housekeeping(roll_after_ms(settings, COMPACTED))
         identity = settings.named(f"{GROUP}-{instance}")
         refuse_twin(settings, identity, stop)
         # Fence our own past before anything is read or subscribed.
@@ -88,23 +93,47 @@ class CommandHandler:
         """
         restoring = self._ownership.restore_step()
         messages = self._ownership.take(
-            self._settings.batch_commands, 0.0 if restoring else _IDLE_SECONDS
+            self._pace.most, self._settings.batch_bytes, 0.0 if restoring else _IDLE_SECONDS
         )
         consumer = self._ownership.consumer
         metadata = consumer.consumer_group_metadata()
         # Without a member id the group has dropped us: what was taken is another's to decide.
         if not consumer.memberid():
             return 0
+        began = time.monotonic()
         work = self._decide(messages)
         if not work.drafts:
+            self._keep_house()
             return 0
         try:
-            return len(messages) if self._commit(work, metadata) else 0
+            if not self._commit(work, metadata):
+                return 0
         except IndefiniteError:
             log.warning("whether a transaction was committed is not known: reading it from the log")
             self._transactions.begin_anew()
             self._ownership.begin_anew()
             return 0
+        self._pace.committed(len(messages), time.monotonic() - began)
+        return len(messages)
+
+    def _keep_house(self) -> None:
+        """Close the last segments of partitions that fell silent."""
+        last = {
+            number: owned.state.last_time
+            for number, owned in self._ownership.partitions.items()
+            if owned.state is not None
+        }
+        places = self._housekeeping.due(last, time.time_ns() // 1_000_000)
+        if not places:
+            return
+        try:
+            appended = self._transactions.append_aborted(places)
+        except IndefiniteError:
+            self._transactions.begin_anew()
+            return
+        if appended:
+            self._housekeeping.done(places, last)
+            log.info("closed the segments of %d silent partitions", len(places))
 
     def _decide(self, messages: list[Message]) -> _Work:
         work, now = _Work(), time.time_ns() // 1_000_000

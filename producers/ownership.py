@@ -5,7 +5,6 @@ its committed offset. When it goes to another process its state is forgotten at 
 """
 
 import logging
-from dataclasses import dataclass, field
 from itertools import count
 
 from confluent_kafka import (
@@ -17,6 +16,7 @@ from confluent_kafka import (
 )
 
 from producers.group import GROUP, client_id, refuse_twin
+from producers.owned import Owned, first_offsets
 from producers.restore import Restore
 from producers.state import PartitionState
 from runtime.kafka import arrived, consumer_config
@@ -30,32 +30,11 @@ log = logging.getLogger(__name__)
 
 _COMMITTED_SECONDS = 0.5
 _TRY_SECONDS = 5.0
+_CHUNK_MESSAGES = 1_000
 # The member is dead, however long it is asked.
 _DROPPED = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}  # noqa: SLF001 - a public name
 # No offset is as large: nothing more is taken of a partition that was sent back.
 _NEVER = 1 << 63
-
-
-@dataclass(slots=True)
-class Owned:
-    """One partition: restoring while `state` is None, then deciding from `next_offsets`.
-
-    `next_offsets` is by topic: the commands and the hops of one partition are one input.
-    `has_open_grants` until those that a predecessor left open have been sent again.
-    """
-
-    number: int
-    next_offsets: dict[str, int] = field(default_factory=dict)
-    restore: Restore | None = None
-    state: PartitionState | None = None
-    has_open_grants: bool = True
-    # A gap seen once may be a stale message after a seek; seen again it is the log's own.
-    gap: tuple[int, int] | None = None
-
-    def forget(self) -> None:
-        """Let go of what the restore holds."""
-        if self.restore:
-            self.restore.close()
 
 
 class Ownership:
@@ -187,27 +166,8 @@ class Ownership:
             place.topic: self.consumer.get_watermark_offsets(place, timeout=_TRY_SECONDS)[0]
             for place in self._places(owned.number)
         }
-        decided = state.window.last_offset
-        is_new = decided < 0 and not state.users and not state.claims
-        if is_new and max(owned.next_offsets.values()) < 0:
-            owned.next_offsets = dict(lows)
-        if min(owned.next_offsets.values()) < 0 or owned.next_offsets[self.topic] <= decided:
-            raise Misconfigured(
-                f"group {self._settings.named(GROUP)} has no right offset for partition "
-                f"{owned.number}: commands up to {decided} are decided",
-                code="lost_offsets",
-                next_step="set those of commands and hops with Kafka's kafka-consumer-groups tool",
-            )
-        for topic, low in lows.items():
-            if owned.next_offsets[topic] < low:
-                log.error(
-                    "%s partition %d: offsets %d to %d were deleted by retention, undecided",
-                    topic,
-                    owned.number,
-                    owned.next_offsets[topic],
-                    low - 1,
-                )
-                owned.next_offsets[topic] = low
+        group = self._settings.named(GROUP)
+        owned.next_offsets = first_offsets(owned, state, lows, self.topic, group)
         owned.forget()
         owned.restore, owned.state = None, state
         self.rewind(owned.number)
@@ -219,36 +179,56 @@ class Ownership:
         for topic, offset in self.partitions[number].next_offsets.items():
             self.consumer.seek(TopicPartition(topic, number, offset))
 
-    def take(self, most: int, wait_seconds: float) -> list[Message]:
-        """Return commands that have arrived and are ours to decide, in the log's order.
+    def take(self, most: int, most_bytes: int, wait_seconds: float) -> list[Message]:
+        """Return commands and hops that have arrived and are ours to decide, in the log's order.
 
-        A message that does not follow its predecessor is left: delivered twice after a seek
+        At most `most`, and no more once they are `most_bytes`; waits only for the first. A message
+        that does not follow its predecessor is left: delivered twice after a seek
         (confluent-kafka-python#1013, #1443), or ahead of one that must come first.
         """
-        taken: list[Message] = []
+        taken: list[tuple[Owned, Message]] = []
         wanted: dict[tuple[str, int], int] = {}
-        for message in arrived(self.consumer, most, wait_seconds):
-            owned = self.partitions.get(message.partition() or 0)
-            error = message.error()
-            if error is not None:
-                self._check(error, owned)
-                continue
-            if owned is None or owned.state is None:
-                continue
-            topic, offset = message.topic() or "", message.offset() or 0
-            place = (topic, owned.number)
-            next_offset = wanted.get(place, owned.next_offsets[topic])
-            if (
-                topic == self.topic
-                and next_offset < min(offset, _NEVER)
-                and not self._is_gap(owned, offset)
-            ):
-                wanted[place] = _NEVER
-                continue
-            if offset >= next_offset:
-                wanted[place] = offset + 1
-                taken.append(message)
-        return taken
+        room, room_bytes = most, most_bytes
+        while room > 0 and room_bytes > 0:
+            chunk = arrived(self.consumer, min(room, _CHUNK_MESSAGES), wait_seconds)
+            if not chunk:
+                break
+            room, wait_seconds = room - len(chunk), 0.0
+            room_bytes -= sum(map(len, chunk))
+            for message in chunk:
+                owned = self._follows(message, wanted)
+                if owned is not None:
+                    taken.append((owned, message))
+            if _NEVER in wanted.values():
+                break  # sent back: what comes now belongs to the next batch
+        # A later chunk may have brought word that a partition is another's now.
+        still_owned = self.partitions.get
+        return [message for owned, message in taken if still_owned(owned.number) is owned]
+
+    def _follows(self, message: Message, wanted: dict[tuple[str, int], int]) -> Owned | None:
+        """Return the partition of `message` if it is the next one there, and move `wanted` on."""
+        owned = self.partitions.get(message.partition() or 0)
+        error = message.error()
+        if error is not None:
+            self._check(error, owned)
+            return None
+        if owned is None or owned.state is None:
+            return None
+        topic, offset = message.topic() or "", message.offset() or 0
+        place = (topic, owned.number)
+        next_offset = wanted.get(place)
+        if next_offset is None:
+            next_offset = owned.next_offsets[topic]
+        if offset == next_offset:
+            wanted[place] = offset + 1
+            return owned
+        if offset < next_offset:
+            return None
+        if topic == self.topic and not self._is_gap(owned, offset):
+            wanted[place] = _NEVER
+            return None
+        wanted[place] = offset + 1
+        return owned
 
     def _is_gap(self, owned: Owned, offset: int) -> bool:
         """Return whether the log itself jumps to `offset`; at first sight go back and look again.

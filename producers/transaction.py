@@ -81,12 +81,7 @@ class Transactions:
         of the group. 4. Commit, which waits for every delivery. Raises KafkaException if surely
         nothing was committed, `IndefiniteError` if that is not known.
         """
-        self._producer.poll(0)  # hears of what broke
-        if self._connections.broke:
-            self._renew()
-        producer = self._producer
-        self._begun = time.monotonic()
-        producer.begin_transaction()
+        producer = self._begin()
         for name, partition, messages in records:
             if producer.produce_batch(name, messages, partition=partition) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
@@ -103,12 +98,35 @@ class Transactions:
                 raise
             raise IndefiniteError from error
 
+    def _begin(self) -> Producer:
+        self._producer.poll(0)  # hears of what broke
+        if self._connections.broke:
+            self._renew()
+        self._begun = time.monotonic()
+        self._producer.begin_transaction()
+        return self._producer
+
+    def append_aborted(self, places: Iterable[tuple[str, int]]) -> bool:
+        """Append a record to each topic and partition that no reader of committed ones ever sees.
+
+        False if one may not have reached the broker. Raises as `abort` does.
+        """
+        producer = self._begin()
+        for topic, partition in places:
+            producer.produce(topic, key=b"housekeeping", value=b"", partition=partition)
+        left = producer.flush(_TRY_SECONDS)
+        self._abort()
+        return left == 0
+
     def abort(self, error: KafkaException) -> None:
         """Abort after `error`. Raises `Fenced` if another process took over, or `IndefiniteError`.
 
         The producer may refuse the next transaction for a moment while it gets a new epoch.
         """
         self._raise_if_fenced(error)
+        self._abort()
+
+    def _abort(self) -> None:
         try:
             self._retrying(lambda: self._producer.abort_transaction(_TRY_SECONDS))
         except KafkaException as failed:

@@ -71,6 +71,10 @@ class Settings:
         20_000, "how many decided command ids a handler remembers, per partition"
     )
     batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
+    batch_bytes: int = _setting(16_777_216, "a transaction takes no more commands than these bytes")
+    batch_seconds: float = _setting(
+        0.5, "transactions are made as large as fit into this time, under load"
+    )
     dead_letters_in_a_row: int = _setting(
         100, "a projector stops after this many poisoned records with no good one between"
     )
@@ -96,6 +100,8 @@ class Settings:
             "outcomes_window_seconds",
             "outcomes_window_count",
             "batch_commands",
+            "batch_bytes",
+            "batch_seconds",
             "dead_letters_in_a_row",
         ):
             _require(getattr(self, name) > 0, name, "must be more than 0")

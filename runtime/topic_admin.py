@@ -1,6 +1,6 @@
 """Creates the topics that are missing and reports where one differs from its definition."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -133,13 +133,33 @@ def _create(
                 raise
 
 
-def _drift(client: AdminClient, name: str, wanted: dict[str, str]) -> dict[str, tuple[str, str]]:
+def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:
+    """Return topic name (with prefix) → the age in ms at which its segment is closed by an append.
+
+    As the broker has it, not as it is defined. A compacted topic's segment is also closed once it
+    is as old as its greatest compaction lag (KIP-354).
+    """
+    found = {}
+    with kafka_available(settings):
+        client = admin(settings)
+        for topic in topics:
+            config = _found_config(client, settings.named(topic.name))
+            found[settings.named(topic.name)] = min(
+                int(config["segment.ms"]), int(config["max.compaction.lag.ms"])
+            )
+    return found
+
+
+def _found_config(client: AdminClient, name: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, name)
-    found = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[
-        resource
-    ].result()
+    futures = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)
+    return {option: entry.value for option, entry in futures[resource].result().items()}
+
+
+def _drift(client: AdminClient, name: str, wanted: dict[str, str]) -> dict[str, tuple[str, str]]:
+    found = _found_config(client, name)
     return {
-        option: (value, found[option].value)
+        option: (value, found[option])
         for option, value in wanted.items()
-        if option in found and found[option].value != value
+        if option in found and found[option] != value
     }
