@@ -121,14 +121,18 @@ class OutcomeWindow:
         self.last_decided_at = 0
 
     def get(self, command_id: str) -> CommandOutcome | None:
-        """Return the first outcome of `command_id` within the window."""
+        """Return the first outcome of `command_id` within the window, or its latest repeat."""
         return self._by_id.get(command_id)
 
     def add(self, outcome: CommandOutcome) -> None:
-        """Remember `outcome` (the first of its id stays) and forget what is too old."""
+        """Remember `outcome` and forget what is too old.
+
+        A repeat says what the first said, and keeps it for as long: a restore may begin between
+        the two. A refusal of another body says nothing about the id's own command.
+        """
         self.last_offset = max(self.last_offset, outcome["command_offset"])
         self.last_decided_at = max(self.last_decided_at, outcome["decided_at"])
-        if outcome["command_id"] not in self._by_id:
+        if outcome["code"] != "command_id_reused":
             self._by_id[outcome["command_id"]] = outcome
             self._order.append(outcome)
         oldest_offset = self.last_offset - self._most_commands
@@ -137,7 +141,9 @@ class OutcomeWindow:
             self._order[0]["command_offset"] <= oldest_offset
             or self._order[0]["decided_at"] < oldest_ms
         ):
-            del self._by_id[self._order.popleft()["command_id"]]
+            old = self._order.popleft()
+            if self._by_id.get(old["command_id"]) is old:
+                del self._by_id[old["command_id"]]
 
     def __len__(self) -> int:
         return len(self._by_id)

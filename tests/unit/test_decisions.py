@@ -3,6 +3,7 @@
 import pytest
 
 from producers.aggregate import Created, Updated, evolve
+from producers.state import OutcomeWindow
 from schemas.errors import Poisoned
 from schemas.identity import user_shard
 from schemas.records import UserCommand
@@ -225,3 +226,21 @@ def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer()
     partition.ask(first)
     codes = [outcome["code"] for outcome in partition.batch(other, first, other)]
     assert codes == ["command_id_reused", None, "command_id_reused"]
+
+
+def test_a_restore_that_begins_after_the_first_answer_knows_the_same() -> None:
+    """A repeat keeps the answer, and a refusal of another body never becomes the answer."""
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    first, other = (update(user_id, age=age, command_id="u") for age in (35, 36))
+    partition.batch(first, update(user_id, age=40, command_id="v"), first, other)
+    for window in ((2, 3_600_000), (3, 3_600_000)):
+        live, restored = OutcomeWindow(*window), OutcomeWindow(*window)
+        for outcome in partition.outcomes:
+            live.add(outcome)
+        for outcome in partition.outcomes[-window[0] :]:
+            restored.add(outcome)
+        answers = [known.get("u") for known in (live, restored)]
+        assert [(a["status"], a["version"]) if a else None for a in answers] == [
+            ("accepted", 2)
+        ] * 2
