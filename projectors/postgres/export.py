@@ -1,8 +1,9 @@
 """Every user of one moment as lines of JSON, however many there are, in constant memory.
 
-A cursor on the server sees the users as they were when it was opened, whatever is written
-meanwhile. As long as it is open PostgreSQL keeps what that needs, and a reset of the read model
-waits: whoever reads slowly should write to a file first.
+A cursor of PostgreSQL has the users as they were when it was opened, whatever is written meanwhile.
+It is one WITH HOLD: the server puts the result aside (on its disk, about 150 bytes a user) and ends
+the transaction. An open one would hold its locks for as long as the slowest reader takes: a
+projector that starts would wait to replace its views, and behind it every query.
 """
 
 from collections.abc import Generator
@@ -58,8 +59,7 @@ class UserExport:
         """
         with (
             self._database.session() as connection,
-            connection.transaction(),
-            connection.cursor("export") as cursor,
+            connection.cursor("export", withhold=True) as cursor,
         ):
             cursor.execute(self._database.statement(_EXPORT), self._ages)
             while rows := cursor.fetchmany(_USERS_A_STEP):

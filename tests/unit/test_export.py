@@ -10,13 +10,16 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from producers.import_lines import UserLine, read_users
 from producers.import_source import Source
 from producers.import_users import clean_line
 from projectors.export_file import export_output
 from projectors.postgres.export import export_line
-from schemas.errors import RollbookError
+from schemas.errors import Rejected, RollbookError
+from schemas.rules import clean_email
 from scripts import cli
 from scripts.people import people
 
@@ -45,6 +48,17 @@ def test_what_was_stored_is_imported_as_it_was() -> None:
     lines = b"".join(export_line((USER_ID, *one, 1, MOMENT, MOMENT)) for one in stored)
     read = [one for one in read_users(Source(BytesIO(lines)), None) if isinstance(one, UserLine)]
     assert [clean_line(line) for line in read] == stored
+
+
+@settings(max_examples=300)
+@given(st.emails())
+def test_a_stored_address_is_stored_as_it_is(address: str) -> None:
+    """Normalising twice changes nothing, or an export would not come back the same."""
+    try:
+        stored = clean_email(address)
+    except Rejected:
+        return
+    assert clean_email(stored) == stored
 
 
 @pytest.fixture
@@ -152,3 +166,10 @@ def test_wrong_usage_is_told_before_a_server_is_asked(
     """Exit 2."""
     monkeypatch.chdir(target.parent)
     assert cli.run(["users", "export", *arguments]) == 2
+
+
+def test_without_postgres_there_is_no_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 5: a server is unavailable."""
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert cli.run(["users", "export", str(target), "--min-age", "1"]) == 5
+    assert list(target.parent.iterdir()) == []
