@@ -90,7 +90,7 @@ KAFKA_OPTIONS: dict[str, str | int] = {
     "log.cleaner.backoff.ms": 1000,
     # Deleted topics and old segments go at once-a-second pace as well; tests make many topics.
     "log.segment.delete.delay.ms": 1000,
-    "log.retention.check.interval.ms": 30_000,
+    "log.retention.check.interval.ms": 5_000,
 }
 
 
