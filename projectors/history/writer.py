@@ -112,7 +112,13 @@ class PostgresHistory:
 
 
 def unerased(events: Sequence[UserEvent]) -> tuple[Sequence[UserEvent], Mapping[str, int]]:
-    """Return the events that no other of them erases, and user id → version of each erasure."""
+    """Return the events that no other of them erases, and user id → version of each erasure.
+
+    Of several under one version the first is left.
+    """
+    first = {(event["user_id"], event["version"]): event for event in reversed(events)}
+    if len(first) < len(events):
+        events = list(first.values())[::-1]
     erased: dict[str, int] = {}
     for event in events:
         if event["type"] == USER_ERASED:

@@ -1,10 +1,13 @@
 """The command `rollbook verify`: reads, checks, prints a line per promise."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import click
 
+from projectors.read_model import Position
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
@@ -12,6 +15,7 @@ from runtime.topic_admin import check_topics
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks
 from scripts.verify.findings import Check
+from scripts.verify.history_store import check_history, history_positions
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import LogReader
 from scripts.verify.store_checks import check_current, check_users
@@ -34,10 +38,10 @@ _POLL_SECONDS = 0.2
 @json_option
 @pass_settings
 def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_json: bool) -> int:
-    """Check that every topic and both read models tell one story. Changes nothing.
+    """Check that every topic and all read models tell one story. Changes nothing.
 
-    Reads every topic from its beginning, then both stores whole. Prints a line per promise, with
-    coordinates and ids of what breaks it (never personal data); ends with 1 if one is broken.
+    Reads every topic from its beginning, then every read model whole. Prints a line per promise,
+    with coordinates and ids of what breaks it (never personal data); ends with 1 if one is broken.
 
     \b
     Examples:
@@ -84,9 +88,14 @@ def run_checks(
         log.finish()
         checks = [*log.checks(), *decisions.checks()]
         if not log_only:
+            deadline = time.monotonic() + timeout_seconds
+            ends = log.last_seqs()
             topic_id = topic_ids[EVENTS.name]
             checks += _check_models(
-                settings, reader, log, tails, topic_id=topic_id, timeout_seconds=timeout_seconds
+                settings, reader, log, tails, ends, topic_id=topic_id, deadline=deadline
+            )
+            checks += _check_history(
+                settings, reader, ends, topic_id=topic_ids[HISTORY.name], deadline=deadline
             )
     return checks
 
@@ -128,20 +137,15 @@ def _check_models(
     reader: LogReader,
     log: LogChecks,
     tails: dict[int, int],
+    ends: dict[int, int],
     *,
     topic_id: str,
-    timeout_seconds: float,
+    deadline: float,
 ) -> list[Check]:
     """Compare the read models with the log as it is after they were read."""
-    ends = log.last_seqs()
-    deadline = time.monotonic() + timeout_seconds
     checks, snapshots = [], {}
     for name, (positions, read) in MODELS.items():
-        current = check_current(name, positions(settings), ends, topic_id)
-        while not current.holds and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-            current = check_current(name, positions(settings), ends, topic_id)
-        checks.append(current)
+        checks.append(_wait_current(name, partial(positions, settings), ends, topic_id, deadline))
         # A model that was never run, or was just emptied, holds nothing to compare.
         if positions(settings):
             snapshots[name] = read(settings)
@@ -153,3 +157,33 @@ def _check_models(
         )
         checks += snapshot.checks
     return checks
+
+
+def _check_history(
+    settings: Settings,
+    reader: LogReader,
+    ends: dict[int, int],
+    *,
+    topic_id: str,
+    deadline: float,
+) -> list[Check]:
+    """Compare the read model of the history; an event has one seq in both topics."""
+    positions = partial(history_positions, settings)
+    checks = [_wait_current("history", positions, ends, topic_id, deadline)]
+    if positions():
+        checks += check_history(settings, reader)
+    return checks
+
+
+def _wait_current(
+    name: str,
+    positions: Callable[[], dict[int, Position]],
+    ends: dict[int, int],
+    topic_id: str,
+    deadline: float,
+) -> Check:
+    current = check_current(name, positions(), ends, topic_id)
+    while not current.holds and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        current = check_current(name, positions(), ends, topic_id)
+    return current

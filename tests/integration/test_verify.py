@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from projectors.postgres.database import Database
+from projectors.wiring import READ_MODELS
 from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -40,9 +41,9 @@ def people(tag: str, count: int = USERS) -> str:
 
 @pytest.fixture
 def system(rollbook: Rollbook, handler: RunningProcess) -> Rollbook:
-    """Handler and both projectors, with a history of every kind of answer."""
-    rollbook.start_projector("postgres")
-    rollbook.start_projector("elasticsearch")
+    """Handler and projectors, with a history of every kind of answer."""
+    for name in READ_MODELS:
+        rollbook.start_projector(name)
     jane = json.dumps({"email": "jane@example.com", "name": "Jane", "age": 34})
     created = rollbook.json("users", "create", "-", "--command-id", "c1", stdin=jane)
     rollbook.json("users", "create", "-", "--command-id", "c1", stdin=jane)
@@ -135,5 +136,6 @@ def test_a_projector_that_does_not_run_is_found(
     assert broken(checks) == [
         "postgres: has applied the log to its end",
         "elasticsearch: has applied the log to its end",
+        "history: has applied the log to its end",
     ]
     assert broken(verify(rollbook, "--log-only")) == []
