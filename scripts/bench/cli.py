@@ -7,7 +7,7 @@ import click
 
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_json, print_table, say
+from runtime.terminal import Seconds, json_option, print_json, print_table, say
 
 _GOALS = {
     "vs_passthrough": "≥ 0.3, then 0.5",
@@ -26,6 +26,7 @@ def bench(context: click.Context) -> None:
     Examples:
       rollbook bench                            the pipeline with 100,000 users, three times
       rollbook bench pipeline --users 20000 --repeats 1 --json
+      rollbook bench commands                   the command side, beside its limit and its peer
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if context.invoked_subcommand is None:
         context.invoke(pipeline)
@@ -88,23 +89,98 @@ def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> 
         print_table(["measured", "median (least to greatest)", "goal"], rows)
 
 
+@bench.command()
+@click.option(
+    "--users",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(100),
+    help="How many creations every measurement decides; the peer, the first of them.",
+)
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How often everything is measured, in turn.",
+)
+@click.option(
+    "--state-users",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    help="How many users are restored for the figures of memory and restore.",
+)
+@click.option("--without-peer", is_flag=True, help="Leave the library eventsourcing out.")
+@click.option(
+    "--peer-clients",
+    default=8,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Processes of the peer at once, beside its one client.",
+)
+@click.option(
+    "--peer-seconds",
+    default=5.0,
+    show_default=True,
+    type=Seconds(0.1),
+    help="How long each way of running the peer is measured.",
+)
+@json_option
+@pass_settings
+def commands(
+    settings: Settings,
+    *,
+    users: int,
+    repeats: int,
+    state_users: int,
+    without_peer: bool,
+    peer_clients: int,
+    peer_seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure the command side beside its limit and its peer, on the stack that runs.
+
+    The limit is a process that copies the handler's records without deciding anything. The peer is
+    the library eventsourcing on the same PostgreSQL: `uv sync --group benchmark` installs it.
+    Nothing else should run on the machine. Topics and tables are removed afterwards.
+
+    \b
+    Examples:
+      rollbook bench commands
+      rollbook bench commands --users 20000 --repeats 1 --state-users 100000 --without-peer
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from scripts.bench import command_side, peer
+
+    if not without_peer:
+        peer.check_peer_installed()
+    setups = () if without_peer else tuple(peer.peer_setups(peer_clients))
+    plan = command_side.Plan(users, repeats, state_users, setups, peer_seconds, as_json)
+    findings = command_side.measure(settings, plan)
+    if as_json:
+        print_json(command_side.as_json(findings))
+    else:
+        columns = ["measured", "median (least to greatest)", "goal", "survives"]
+        print_table(columns, command_side.as_rows(findings))
+
+
 def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:
     """Yield (name, value) of every measurement; lone commands' milliseconds go into `lone`."""
     from scripts.bench import read_side, write_side
-    from scripts.bench.registry_under_test import fresh_registry, send_creates
+    from scripts.bench.handlers import running_handlers
+    from scripts.bench.registry_under_test import fresh_registry
 
     with fresh_registry(settings) as own:
-        send_creates(own, count)
-        yield "handler_per_second", write_side.handler_creates_per_second(own, count)
+        with running_handlers(own) as alive:
+            rate = write_side.handler_creates_per_second(own, count, alive)
+            yield "handler_per_second", rate
+            lone += write_side.lone_command_ms(own)
+        with fresh_registry(settings) as limit:
+            yield "passthrough_per_second", write_side.passthrough_per_second(limit, count, own)
         for name in ("postgres", "elasticsearch"):
             rate = read_side.projector_events_per_second(own, name, count)
             yield f"{name}_per_second", rate
         yield "copy_limit_per_second", read_side.copy_rows_per_second(own, count)
         yield "bulk_limit_per_second", read_side.bulk_documents_per_second(own, count)
-    with fresh_registry(settings) as own:
-        send_creates(own, count)
-        yield "passthrough_per_second", write_side.passthrough_per_second(own, count)
-    with fresh_registry(settings) as own:
+    with fresh_registry(settings) as own, running_handlers(own):
         yield "import_per_second", write_side.import_users_per_second(own, count)
-    with fresh_registry(settings) as own:
-        lone += write_side.lone_command_ms(own)

@@ -45,8 +45,8 @@ def projector_events_per_second(settings: Settings, name: str, count: int) -> fl
             return sum(position.last_seq for position in watched.checkpoint().values())
 
         first, began = _when(applied, 1, thread)
-        _, ended = _when(applied, count, thread)
-        return (count - first) / (ended - began)
+        last, ended = _when(applied, count, thread)
+        return (last - first) / (ended - began)
     finally:
         stop.set()
         thread.join()
@@ -66,10 +66,11 @@ def _when(value: Callable[[], int], least: int, thread: threading.Thread) -> tup
 
 def events(count: int) -> list[UserEvent]:
     """Return `count` creations as they stand on the log."""
-    return [_event(number, *person) for number, person in enumerate(people(count))]
+    return [created_event(number, *person) for number, person in enumerate(people(count))]
 
 
-def _event(number: int, email: str, name: str, age: int) -> UserEvent:
+def created_event(number: int, email: str, name: str, age: int) -> UserEvent:
+    """Return one creation as it stands on the log; the same for the same arguments."""
     user_id = new_user_id(email_shard(email), _CREATED_AT, number)
     return {
         "event_id": event_id(user_id, 1),

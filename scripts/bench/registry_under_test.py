@@ -1,31 +1,28 @@
 """A registry of its own for one benchmark: a fresh prefix, filled, used and removed again."""
 
-import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import IO
+from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
-from runtime.kafka import admin, kafka_available, producer_config
+from runtime.kafka import admin, kafka_available, producer_config, transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
-from schemas.errors import CheckFailed
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
 from schemas.topics import COMMANDS, TOPICS
 from scripts.bench.people import people
 from scripts.bench.stores import remove_read_models
 
-ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
-_READY_SECONDS = 120.0
+# Begins the ids of the commands that a rate is taken of.
+MEASURED_TAG = "user"
+# Brokers allow 15 minutes unless told otherwise; a million commands take half of one.
+_SEND_SECONDS = 600
 
 
 @contextmanager
@@ -45,14 +42,27 @@ def fresh_registry(settings: Settings) -> Iterator[Settings]:
                 deletion.result()
 
 
-def send_creates(settings: Settings, count: int) -> None:
-    """Put `count` creations on the log."""
+def send_creates(
+    settings: Settings, count: int, tag: str = MEASURED_TAG, *, at_once: bool = False
+) -> dict[int, int]:
+    """Put `count` creations on the log; return partition → the offset after its last one.
+
+    Sent `at_once`, in one transaction, readers get all of them at the moment this returns: who is
+    measured does not share the machine with the sending.
+    """
     codec = Registry(settings).codec(COMMANDS.schema)
-    producer = Producer(producer_config(settings))
     topic = settings.named(COMMANDS.name)
-    for number, person in enumerate(people(count)):
+    ends: dict[int, int] = {}
+
+    def appended(error: Any, message: Any) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        ends[message.partition()] = message.offset() + 1
+
+    producer = _producer(settings, at_once=at_once)
+    for number, person in enumerate(people(count, tag)):
         command: UserCommand = {
-            "command_id": f"bench-{number:032d}",
+            "command_id": f"{tag}-{number:031d}",
             "issued_at": time.time_ns() // 1_000_000,
             "kind": CREATE_USER,
             "email": person.email,
@@ -60,28 +70,26 @@ def send_creates(settings: Settings, count: int) -> None:
             "age": person.age,
         }
         partition = partition_of(email_shard(email_key(person.email)), settings.partitions)
-        producer.produce(topic, codec.encode(command), command["command_id"], partition)
+        value = codec.encode(command)
+        while True:
+            try:
+                producer.produce(
+                    topic, value, command["command_id"], partition, on_delivery=appended
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
     producer.flush()
+    if at_once:
+        producer.commit_transaction()
+    return ends
 
 
-@contextmanager
-def running_handler(settings: Settings, log: IO[bytes]) -> Iterator[None]:
-    """Run a command handler in a process of its own, ready when this is entered."""
-    environment = os.environ | {"ROLLBOOK_PREFIX": settings.prefix}
-    process = subprocess.Popen(
-        [ROLLBOOK, "handler", "run", "--instance", "bench"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        deadline = time.monotonic() + _READY_SECONDS
-        while Path(log.name).read_bytes().count(b"restored partition") < settings.partitions:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise CheckFailed(f"the handler did not start; its log is {log.name}")
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def _producer(settings: Settings, *, at_once: bool) -> Producer:
+    if not at_once:
+        return Producer(producer_config(settings))
+    config = transactional_config(settings, settings.named("bench-sender"))
+    producer = Producer(config | {"transaction.timeout.ms": _SEND_SECONDS * 1000})
+    producer.init_transactions()
+    producer.begin_transaction()
+    return producer

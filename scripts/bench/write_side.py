@@ -1,130 +1,69 @@
 """Measures the command side: the handler, the limit it works under, the import, one command."""
 
 import json
-import os
+import multiprocessing
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
-
 from producers.client import CommandClient
-from producers.handler import CommandHandler
-from runtime.kafka import arrived, consumer_config, transactional_config
-from runtime.process import StopSignal
-from runtime.registry import Registry
+from producers.group import GROUP
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
-from schemas.records import ACCEPTED, CommandOutcome, UserEvent
-from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
+from scripts.bench import passthrough
+from scripts.bench.handlers import (
+    ROLLBOOK,
+    await_commits,
+    environment_of,
+    warm_up,
+)
 from scripts.bench.people import people
-from scripts.bench.read_side import events
-from scripts.bench.registry_under_test import ROLLBOOK, running_handler
+from scripts.bench.registry_under_test import send_creates
 
 _LONE_COMMANDS = 300
 _WARM_COMMANDS = 20
 
 
-def handler_creates_per_second(settings: Settings, count: int) -> float:
-    """Decide the `count` creations on the log in this process; return their rate.
+def handler_creates_per_second(settings: Settings, count: int, alive: Callable[[], bool]) -> float:
+    """Have the running handlers (see `running_handlers`) decide `count` creations; return the rate.
 
-    The clock runs from the end of the first batch, which also holds the start, to the last.
+    The clock runs from the moment all commands are on the log to the commit of the last: reading,
+    deciding, writing and committing.
     """
-    handler = CommandHandler(settings, Registry(settings), "bench", StopSignal())
+    return _creates_per_second(settings, settings.named(GROUP), count, alive)
+
+
+def passthrough_per_second(settings: Settings, count: int, copied: Settings) -> float:
+    """Have one process answer `count` creations with what the handler wrote in `copied`.
+
+    In transactions of the same size and by the same clock: the limit of one handler process.
+    """
+    group = settings.named(passthrough.GROUP)
+    process = multiprocessing.get_context("spawn").Process(
+        target=passthrough.pass_through, args=(settings, copied)
+    )
+    process.start()
     try:
-        first_batch = 0
-        while not first_batch:
-            first_batch = handler.run_once()
-        started, decided = time.perf_counter(), first_batch
-        while decided < count:
-            decided += handler.run_once()
-        return (count - first_batch) / (time.perf_counter() - started)
+        warm_up(settings, group, process.is_alive)
+        return _creates_per_second(settings, group, count, process.is_alive)
     finally:
-        handler.close()
+        process.terminate()
+        process.join()
 
 
-def passthrough_per_second(settings: Settings, count: int) -> float:
-    """Read the commands and write the handler's records for each: the limit of the handler.
-
-    The same client, partitions, batches, records and transactions; nothing is decoded or decided,
-    and the records were encoded before.
-    """
-    values = _encoded(settings, count)
-    consumer = Consumer(consumer_config(settings, settings.named("bench-passthrough")))
-    producer = Producer(transactional_config(settings, settings.named("bench-passthrough")))
-    producer.init_transactions()
-    topic = settings.named(COMMANDS.name)
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
-    metadata = consumer.consumer_group_metadata()
-    passed = first_batch = 0
-    unused = iter(values)
-    started = 0.0
-    while passed < count:
-        taken: dict[int, list[tuple[bytes, int]]] = {}
-        for message in arrived(consumer, settings.batch_commands, 1.0):
-            if not message.error():
-                key = (message.key() or b"", message.offset() or 0)
-                taken.setdefault(message.partition() or 0, []).append(key)
-        if not taken:
-            continue
-        _write(settings, producer, taken, unused)
-        producer.send_offsets_to_transaction(
-            [TopicPartition(topic, p, keys[-1][1] + 1) for p, keys in taken.items()], metadata
-        )
-        producer.commit_transaction()
-        batch = sum(len(keys) for keys in taken.values())
-        if not passed:
-            first_batch, started = batch, time.perf_counter()
-        passed += batch
-    rate = (count - first_batch) / (time.perf_counter() - started)
-    consumer.close()
-    return rate
-
-
-def _encoded(settings: Settings, count: int) -> list[tuple[bytes, bytes]]:
-    """Return event and outcome of `count` creations; constant bytes would compress to nothing."""
-    registry = Registry(settings)
-    encode_event = registry.codec(EVENTS.schema).encode
-    encode_outcome = registry.codec(OUTCOMES.schema).encode
-    return [(encode_event(event), encode_outcome(_outcome(event))) for event in events(count)]
-
-
-def _outcome(event: UserEvent) -> CommandOutcome:
-    return {
-        "command_id": event["command_id"],
-        "command_offset": event["seq"],
-        "decided_at": event["occurred_at"],
-        "digest": event["seq"].to_bytes(8),
-        "status": ACCEPTED,
-        "user_id": event["user_id"],
-        "version": 1,
-        "seq": event["seq"],
-        "code": None,
-        "message": None,
-        "repeated": False,
-    }
-
-
-def _write(
-    settings: Settings,
-    producer: Producer,
-    taken: dict[int, list[tuple[bytes, int]]],
-    values: Iterator[tuple[bytes, bytes]],
-) -> None:
-    producer.begin_transaction()
-    for number, keys in taken.items():
-        records = [(key, *next(values)) for key, _ in keys]
-        latest = [{"key": key, "value": event} for key, event, _ in records]
-        every = [{"key": key, "value": event} for key, event, _ in records]
-        answers = [{"key": key, "value": outcome} for key, _, outcome in records]
-        for topic, messages in ((EVENTS, latest), (HISTORY, every), (OUTCOMES, answers)):
-            producer.produce_batch(settings.named(topic.name), messages, partition=number)
+def _creates_per_second(
+    settings: Settings, group: str, count: int, alive: Callable[[], bool]
+) -> float:
+    ends = send_creates(settings, count, at_once=True)
+    started = time.perf_counter()
+    await_commits(settings, group, ends, alive)
+    return count / (time.perf_counter() - started)
 
 
 def import_users_per_second(settings: Settings, count: int) -> float:
-    """Import a CSV file with `rollbook users import` through a handler process; return its rate.
+    """Import a CSV file with `rollbook users import` through the running handler; return its rate.
 
     From the command's start to its end: reading, checking, sending, deciding and being answered.
     """
@@ -132,15 +71,14 @@ def import_users_per_second(settings: Settings, count: int) -> float:
         file = Path(directory, "users.csv")
         lines = (f'{p.email},"{p.name}",{p.age}\n' for p in people(count, "import"))
         file.write_text("email,name,age\n" + "".join(lines), encoding="utf-8")
-        with Path(directory, "handler.log").open("wb") as log, running_handler(settings, log):
-            started = time.perf_counter()
-            done = subprocess.run(
-                [ROLLBOOK, "users", "import", str(file), "--json"],
-                env=os.environ | {"ROLLBOOK_PREFIX": settings.prefix},
-                capture_output=True,
-                check=False,
-            )
-            seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        done = subprocess.run(
+            [ROLLBOOK, "users", "import", str(file), "--json"],
+            env=environment_of(settings),
+            capture_output=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - started
     created = json.loads(done.stdout or b"{}").get("created")
     if created != count:
         raise CheckFailed(f"the import created {created} of {count} users")
@@ -148,14 +86,11 @@ def import_users_per_second(settings: Settings, count: int) -> float:
 
 
 def lone_command_ms(settings: Settings) -> list[float]:
-    """Return the milliseconds of lone commands from a warm client to an idle handler process."""
-    with tempfile.TemporaryDirectory() as directory:
-        log_file = Path(directory, "handler.log")
-        with log_file.open("wb") as log, running_handler(settings, log):
-            taken = []
-            with CommandClient(settings) as client:
-                for person in people(_WARM_COMMANDS + _LONE_COMMANDS, "lone"):
-                    started = time.perf_counter()
-                    client.create_user(person.email, person.name, person.age)
-                    taken.append((time.perf_counter() - started) * 1000)
+    """Return the milliseconds of lone commands from a warm client to the running, idle handler."""
+    taken = []
+    with CommandClient(settings) as client:
+        for person in people(_WARM_COMMANDS + _LONE_COMMANDS, "lone"):
+            started = time.perf_counter()
+            client.create_user(person.email, person.name, person.age)
+            taken.append((time.perf_counter() - started) * 1000)
     return taken[_WARM_COMMANDS:]

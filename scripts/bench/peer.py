@@ -1,0 +1,184 @@
+"""Measures the peer: the `eventsourcing` library on the same PostgreSQL, one command a save.
+
+It is no dependency of rollbook: `uv sync --group benchmark` installs it, pinned.
+"""
+
+import multiprocessing
+import os
+import queue
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from projectors.postgres.database import Database
+from runtime.settings import Settings
+from schemas.errors import CheckFailed, Misconfigured
+from scripts.bench.people import people
+
+LIBRARY = "eventsourcing"
+
+_WARM_COMMANDS = 50
+_READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSetup:
+    """One way to run the peer.
+
+    `clients` are processes with a connection each. `synchronous_commit` is PostgreSQL's, on or off.
+    `functions`: an insert is one call of a function in the database, which the library's own
+    speed runs turn on; off, its default, takes a lock on the table for the sake of its readers.
+    """
+
+    clients: int
+    synchronous_commit: str
+    functions: bool
+
+    def __str__(self) -> str:
+        functions = ", functions" if self.functions else ""
+        return f"{self.clients} × {LIBRARY}, commit {self.synchronous_commit}{functions}"
+
+
+def check_peer_installed() -> None:
+    """Raise `Misconfigured` if the peer is not installed."""
+    if find_spec(LIBRARY) is None:
+        raise Misconfigured(
+            f"the peer that ours is measured beside, {LIBRARY}, is not installed",
+            code="peer_not_installed",
+            next_step="`uv sync --group benchmark` installs it; --without-peer leaves it out",
+        )
+
+
+def peer_version() -> str:
+    """Return which version of the peer is installed."""
+    return version(LIBRARY)
+
+
+def peer_setups(clients: int) -> list[PeerSetup]:
+    """Return the ways to run the peer: by one client first, as it comes and at its best."""
+    return [
+        PeerSetup(number, commit, functions)
+        for number in (1, clients)
+        for functions in (False, True)
+        for commit in ("on", "off")
+    ]
+
+
+def peer_creates_per_second(
+    settings: Settings, setup: PeerSetup, count: int, seconds: float
+) -> float:
+    """Register the first of `count` users for at most `seconds`; return how many a second.
+
+    Each client registers its share, one after the other. The tables are new and dropped afterwards.
+    """
+    from scripts.bench.peer_application import Users
+
+    spawn = multiprocessing.get_context("spawn")
+    start, rates = spawn.Barrier(setup.clients), spawn.Queue()
+    with _fresh_schema(settings) as schema:
+        environment = _environment(settings, setup, schema)
+        Users(env=environment).close()  # makes the tables
+        clients = []
+        for number in range(setup.clients):
+            share = _Share(number, setup.clients, count, seconds)
+            arguments = (environment, setup.synchronous_commit, share, start, rates)
+            clients.append(spawn.Process(target=_register, args=arguments))
+            clients[-1].start()
+        try:
+            found = [rates.get(timeout=_READY_SECONDS + seconds) for _ in clients]
+        except queue.Empty:
+            raise CheckFailed("a client of the peer ended early; see its error above") from None
+        finally:
+            for client in clients:
+                client.terminate()
+                client.join()
+    return float(sum(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one client registers: every n-th of `count` users, for at most `seconds`."""
+
+    number: int
+    clients: int
+    count: int
+    seconds: float
+
+
+def _register(
+    environment: dict[str, str], synchronous_commit: str, share: _Share, start: Any, rates: Any
+) -> None:
+    """Be one client: register a share of the users, from the moment all clients are warm."""
+    # Read by PostgreSQL's client library; the peer has no setting for it.
+    os.environ["PGOPTIONS"] = f"-c synchronous_commit={synchronous_commit}"
+    from scripts.bench.peer_application import Users
+
+    users = Users(env=environment | {"CREATE_TABLE": "no"})
+    persons = islice(people(share.count), share.number, None, share.clients)
+    for person in islice(persons, min(_WARM_COMMANDS, share.count // share.clients // 2)):
+        users.register(*person)
+    start.wait(_READY_SECONDS)
+    began, registered = time.perf_counter(), 0
+    for person in persons:
+        users.register(*person)
+        registered += 1
+        if time.perf_counter() - began >= share.seconds:
+            break
+    rates.put(registered / (time.perf_counter() - began))
+
+
+def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str, str]:
+    """Return the peer's own settings."""
+    address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_HOST": address.get("host", "localhost"),
+        "POSTGRES_PORT": address.get("port", "5432"),
+        "POSTGRES_DBNAME": address.get("dbname", ""),
+        "POSTGRES_USER": address.get("user", ""),
+        "POSTGRES_PASSWORD": settings.postgres_password or address.get("password", ""),
+        "POSTGRES_SCHEMA": schema,
+        "POSTGRES_POOL_SIZE": "1",
+        "POSTGRES_MAX_OVERFLOW": "0",
+        "POSTGRES_ENABLE_DB_FUNCTIONS": "yes" if setup.functions else "no",
+    }
+
+
+@contextmanager
+def _fresh_schema(settings: Settings) -> Iterator[str]:
+    """Give the name of an empty PostgreSQL schema, dropped at the end."""
+    name = f"bench_{secrets.token_hex(4)}"
+    with closing(Database(settings)) as database:
+        _execute(database, "CREATE SCHEMA {name}", name)
+        try:
+            yield name
+        finally:
+            _execute(database, "DROP SCHEMA {name} CASCADE", name)
+
+
+def _execute(database: Database, text: LiteralString, name: str) -> None:
+    with database.session() as connection:
+        connection.execute(database.statement(text, name=sql.Identifier(name)))
+
+
+def server_durability(settings: Settings) -> dict[str, str]:
+    """Return what survives which failure, by `synchronous_commit`, as this PostgreSQL is set."""
+    with closing(Database(settings)) as database, database.session() as connection:
+        row = connection.execute(
+            "SELECT current_setting('fsync') = 'on',"
+            " 3 * extract(epoch FROM current_setting('wal_writer_delay')::interval)"
+        ).fetchone()
+    fsync, window_seconds = row or (False, 0)
+    if not fsync:
+        return dict.fromkeys(("on", "off"), "client and server crash; no power cut (fsync off)")
+    late = f"but for the last {float(window_seconds):g} s: server crash, power cut"
+    return {"on": "client and server crash, power cut", "off": f"client crash; {late}"}

@@ -1,0 +1,103 @@
+"""Measures what a handler's state costs: bytes a user in memory, and how fast it is restored."""
+
+import ctypes
+import ctypes.util
+import gc
+import multiprocessing
+import os
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from producers.group import GROUP
+from producers.restore import Restore
+from producers.state import PartitionState
+from runtime.progress import told_progress
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.topics import EMAILS, EVENTS, OUTCOMES
+from scripts.bench.handlers import await_commits, running_handlers
+from scripts.bench.registry_under_test import send_creates
+
+_FILL_USERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One restore of all partitions in one process that did nothing before."""
+
+    users: int
+    outcomes: int
+    seconds: float
+    resident_bytes: int
+
+
+def fill(settings: Settings, users: int, *, as_json: bool) -> None:
+    """Create `users` users as they are created in life: by commands and a handler.
+
+    So the log is exactly what a handler writes, outcomes and transactions included. Tells how far
+    it has come, unless `as_json`.
+    """
+    group, created, unseen = settings.named(GROUP), 0, dict[int, int]()
+
+    def how_far(seconds: float) -> str:
+        return f"created {created:,} of {users:,} users to restore, {seconds:.0f} s"
+
+    with (
+        running_handlers(settings) as alive,
+        told_progress(how_far, lambda: created, users, as_json=as_json) as show,
+    ):
+        for start in range(0, users, _FILL_USERS):
+            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
+            # One lot behind: it is decided while the next one is sent.
+            await_commits(settings, group, unseen, alive)
+            unseen, created = ends, start
+            if show is not None:
+                show()
+        await_commits(settings, group, unseen, alive)
+
+
+def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
+    """Restore every partition in a new process; without `window` no decided commands are kept."""
+    if not window:
+        settings = replace(settings, outcomes_window_count=1)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(_restore, settings).result()
+
+
+def _restore(settings: Settings) -> Restored:
+    registry = Registry(settings)
+    codecs = [registry.codec(topic.schema) for topic in (EVENTS, OUTCOMES, EMAILS)]
+    states: list[PartitionState] = []
+    before, started = _resident_bytes(), time.perf_counter()
+    for number in range(settings.partitions):
+        with closing(Restore(settings, number, *codecs)) as restore:
+            state = None
+            while state is None:
+                state = restore.step()
+        states.append(state)
+    seconds = time.perf_counter() - started
+    return Restored(
+        users=sum(len(state.users) for state in states),
+        outcomes=sum(len(state.window) for state in states),
+        seconds=seconds,
+        resident_bytes=_resident_bytes() - before,
+    )
+
+
+def _resident_bytes() -> int:
+    """Return this process's resident memory, without what it could give back at once."""
+    gc.collect()
+    # What clients have freed stays with glibc, for whoever needs it next.
+    trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    asked = ["ps", "-o", "rss=", "-p", str(os.getpid())]
+    return int(subprocess.run(asked, capture_output=True, check=True).stdout) * 1024

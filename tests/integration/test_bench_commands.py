@@ -1,0 +1,41 @@
+"""`rollbook bench commands` on real servers measures all it promises; no time fails a test."""
+
+from importlib.util import find_spec
+
+from runtime.kafka import admin
+from runtime.settings import Settings
+from tests.processes import Rollbook
+
+SPREADS = {
+    "creates_per_second",
+    "passthrough_per_second",
+    "two_process_creates_per_second",
+    "vs_passthrough",
+    "two_process_speedup",
+    "bytes_per_user",
+    "window_bytes_per_command",
+    "restore_users_per_second",
+}
+
+
+def test_every_figure_is_there_and_nothing_is_left(rollbook: Rollbook, settings: Settings) -> None:
+    """One object with each figure's spread; the peer where its group is installed."""
+    with_peer = find_spec("eventsourcing") is not None
+    small = ["--users", "300", "--repeats", "1", "--state-users", "2000", "--peer-seconds", "0.1"]
+    # Other tests of this stack may bench at the same time.
+    before = benchmark_topics(settings)
+    result = rollbook.json("bench", "commands", *small, *([] if with_peer else ["--without-peer"]))
+    for name in SPREADS:
+        assert set(result[name]) == {"median", "least", "greatest", "repeats"}, name
+        assert result[name]["repeats"] == 1
+    assert result["single_command_ms"]["p50"]["median"] > 0
+    assert result["single_command_ms"]["p99"]["median"] > 0
+    assert ("vs_eventsourcing" in result) == with_peer
+    assert result["users"] == 300
+    assert benchmark_topics(settings) <= before
+
+
+def benchmark_topics(settings: Settings) -> set[str]:
+    """Return the topics of registries under measurement."""
+    topics = admin(settings).list_topics(timeout=10).topics
+    return {name for name in topics if name.startswith("bench-")}
