@@ -8,6 +8,7 @@ partition holds them all.
 """
 
 from collections import deque
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
@@ -95,8 +96,9 @@ def packed_version(packed: bytes) -> int:
     return int.from_bytes(packed[:8], "little")
 
 
+@lru_cache(maxsize=16)
 def id_bytes(user_id: str) -> bytes:
-    """Return a canonical user id as 16 bytes."""
+    """Return a canonical user id as 16 bytes; the last few are asked for several times each."""
     return bytes.fromhex(user_id.replace("-", ""))
 
 
