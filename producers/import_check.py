@@ -2,7 +2,7 @@
 
 What it cannot know is who is in the registry already. Addresses are compared within the file, each
 line with those before it; so that memory stays bounded only the first `MOST_REMEMBERED` different
-ones are remembered (about 110 MB), and the totals say how many lines came after that.
+ones are remembered (about 130 MB), and the totals say how many lines came after that.
 """
 
 from collections.abc import Callable, Iterable

@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,9 @@ def export_users(
     as_gzip = as_gzip or file.lower().endswith(".gz")
     if as_gzip and file == "-" and sys.stdout.isatty():
         raise click.UsageError("gzip is nothing for a terminal: name a file, or pipe it")
-    # A half-written file of personal data must not be left behind by a polite end either.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     begun_at = time.monotonic()
-    with closing(UserExport(settings, min_age=min_age, max_age=max_age)) as export:
+    export = UserExport(settings, min_age=min_age, max_age=max_age)
+    with closing(export), _ends_are_interrupts():
         _write(export, file, as_gzip=as_gzip, as_json=as_json)
     seconds = time.monotonic() - begun_at
     if file == "-":
@@ -73,6 +72,26 @@ def export_users(
         "users_per_second": round(export.exported / seconds) if seconds else 0,
     }
     (print_json if as_json else print_fields)(totals)
+
+
+@contextmanager
+def _ends_are_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP clean up as Ctrl-C does: no personal data is left half-written.
+
+    What is ignored, as under nohup, stays ignored.
+    """
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> None:
