@@ -93,15 +93,15 @@ def measure(settings: Settings, plan: Plan) -> Findings:
         findings.durability |= peer.server_durability(settings)
     for repeat in range(plan.repeats):
         findings.tell(f"repeat {repeat + 1} of {plan.repeats}")
-        _commands(settings, findings)
+        _one_process(settings, findings)
         for setup in plan.peers:
             rate = peer.peer_creates_per_second(settings, setup, plan.users, plan.peer_seconds)
             findings.add_peer(setup, rate)
-    _state(settings, findings)
+        _two_processes(settings, findings, is_last=repeat == plan.repeats - 1)
     return findings
 
 
-def _commands(settings: Settings, findings: Findings) -> None:
+def _one_process(settings: Settings, findings: Findings) -> None:
     users = findings.plan.users
     with fresh_registry(settings) as own:
         with running_handlers(own) as alive:
@@ -112,9 +112,19 @@ def _commands(settings: Settings, findings: Findings) -> None:
         with fresh_registry(settings) as limit:
             rate = write_side.passthrough_per_second(limit, users, copied=own)
             findings.add("passthrough_per_second", rate)
-    with fresh_registry(settings) as own, running_handlers(own, 2) as alive:
-        rate = write_side.handler_creates_per_second(own, users, alive)
-        findings.add("two_process_creates_per_second", rate)
+
+
+def _two_processes(settings: Settings, findings: Findings, *, is_last: bool) -> None:
+    """Measure two handler processes; the last time, have them make the users to restore as well."""
+    plan = findings.plan
+    with fresh_registry(settings) as own:
+        with running_handlers(own, 2) as alive:
+            rate = write_side.handler_creates_per_second(own, plan.users, alive)
+            findings.add("two_process_creates_per_second", rate)
+            if is_last:
+                state_size.fill(own, plan.state_users, alive, as_json=plan.as_json)
+        if is_last:
+            _restores(own, findings)
 
 
 def _single_command(settings: Settings) -> Iterator[tuple[str, float]]:
@@ -123,19 +133,16 @@ def _single_command(settings: Settings) -> Iterator[tuple[str, float]]:
     yield "single_command_ms p99", p99
 
 
-def _state(settings: Settings, findings: Findings) -> None:
-    users = findings.plan.state_users
-    with fresh_registry(settings) as own:
-        state_size.fill(own, users, as_json=findings.plan.as_json)
-        for repeat in range(findings.plan.repeats):
-            findings.tell(f"restore {repeat + 1} of {findings.plan.repeats}")
-            whole = state_size.restore_in_own_process(own, window=True)
-            findings.add("restore_users_per_second", whole.users / whole.seconds)
-            bare = state_size.restore_in_own_process(own, window=False)
-            findings.add("bytes_per_user", bare.resident_bytes / bare.users)
-            kept = max(1, whole.outcomes - bare.outcomes)
-            window = (whole.resident_bytes - bare.resident_bytes) / kept
-            findings.add("window_bytes_per_command", window)
+def _restores(settings: Settings, findings: Findings) -> None:
+    for repeat in range(findings.plan.repeats):
+        findings.tell(f"restore {repeat + 1} of {findings.plan.repeats}")
+        whole = state_size.restore_in_own_process(settings, window=True)
+        findings.add("restore_users_per_second", whole.users / whole.seconds)
+        bare = state_size.restore_in_own_process(settings, window=False)
+        findings.add("bytes_per_user", bare.resident_bytes / bare.users)
+        kept = max(1, whole.outcomes - bare.outcomes)
+        window = (whole.resident_bytes - bare.resident_bytes) / kept
+        findings.add("window_bytes_per_command", window)
 
 
 def as_json(findings: Findings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from runtime.progress import told_progress
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
-from scripts.bench.handlers import await_commits, running_handlers
+from scripts.bench.handlers import await_commits
 from scripts.bench.registry_under_test import send_creates
 
 _FILL_USERS = 50_000
@@ -35,8 +36,8 @@ class Restored:
     resident_bytes: int
 
 
-def fill(settings: Settings, users: int, *, as_json: bool) -> None:
-    """Create `users` users as they are created in life: by commands and a handler.
+def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: bool) -> None:
+    """Create `users` more users as they are created in life: by commands and the running handler.
 
     So the log is exactly what a handler writes, outcomes and transactions included. Tells how far
     it has come, unless `as_json`.
@@ -46,10 +47,7 @@ def fill(settings: Settings, users: int, *, as_json: bool) -> None:
     def how_far(seconds: float) -> str:
         return f"created {created:,} of {users:,} users to restore, {seconds:.0f} s"
 
-    with (
-        running_handlers(settings) as alive,
-        told_progress(how_far, lambda: created, users, as_json=as_json) as show,
-    ):
+    with told_progress(how_far, lambda: created, users, as_json=as_json) as show:
         for start in range(0, users, _FILL_USERS):
             ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
             # One lot behind: it is decided while the next one is sent.
