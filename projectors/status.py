@@ -1,12 +1,13 @@
 """How far each read model is behind the log, in events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from projectors.log_end import LogEnd, read_log_end
-from projectors.read_model import Position
+from projectors.read_model import Position, ReadModel
 from projectors.source import Source
 from projectors.wiring import READ_MODELS
 from runtime.registry import Registry
@@ -47,25 +48,29 @@ class ProjectorsStatus:
 def read_status(settings: Settings) -> ProjectorsStatus:
     """Return how far each read model is. Raises `Unavailable` if the log cannot be read."""
     # The read models first: what they then have applied is in the log that is read after.
-    checkpoints: dict[str, dict[int, Position]] = {}
-    sources: dict[str, Source] = {}
+    with ThreadPoolExecutor(len(READ_MODELS)) as askers:
+        answers = askers.map(partial(_ask, settings), READ_MODELS.values())
+        found = dict(zip(READ_MODELS, answers, strict=True))
+    ends = _log_ends(settings, [source for source, _ in found.values()])
+    partitions: list[PartitionStatus] = []
     unavailable = {}
-    for name, construct in READ_MODELS.items():
-        with closing(construct(settings)) as model:
-            sources[name] = model.source
-            try:
-                checkpoints[name] = model.checkpoint()
-            except Unavailable as error:
-                unavailable[name] = error
-    ends = _log_ends(settings, sources.values())
-    return ProjectorsStatus(
-        [
-            status
-            for name, checkpoint in checkpoints.items()
-            for status in compare(name, checkpoint, *ends[sources[name].topic.name])
-        ],
-        unavailable,
-    )
+    for name, (source, answer) in found.items():
+        if isinstance(answer, Unavailable):
+            unavailable[name] = answer
+        else:
+            partitions += compare(name, answer, *ends[source.topic.name])
+    return ProjectorsStatus(partitions, unavailable)
+
+
+def _ask(
+    settings: Settings, construct: Callable[[Settings], ReadModel]
+) -> tuple[Source, dict[int, Position] | Unavailable]:
+    """Return what a read model is made of, and its checkpoint or why it cannot be had."""
+    with closing(construct(settings)) as model:
+        try:
+            return model.source, model.checkpoint()
+        except Unavailable as error:
+            return model.source, error
 
 
 def _log_ends(

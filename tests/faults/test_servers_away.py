@@ -28,6 +28,7 @@ NEEDS = {
     ("users", "import", "people.csv"): {"kafka", "registry"},
     ("commands", "show", "c"): {"kafka", "registry"},
     ("users", "get", NOBODY): {"postgres"},
+    ("users", "history", NOBODY): {"postgres"},
     ("users", "list"): {"postgres"},
     ("users", "summary"): {"postgres"},
     ("users", "search", "jane"): {"elasticsearch"},

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from schemas.errors import Poisoned
 from schemas.identity import email_shard, event_id, new_user_id, partition_of
 from schemas.records import USER_UPDATED, User, UserEvent
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, TOPICS, Topic
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, HOPS, TOPICS, Topic
 from scripts.bench.stores import remove_read_models
 from tests.given import create
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -88,7 +88,12 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
     """Put bytes that are no record on every topic; return the letters that must be written."""
     codec = Registry(settings).codec(EVENTS.schema)
     both = ["projector:postgres", "projector:elasticsearch"]
-    readers = {COMMANDS.name: ["handler"], EVENTS.name: both}
+    readers = {
+        COMMANDS.name: ["handler"],
+        EVENTS.name: both,
+        HISTORY.name: ["projector:history"],
+        HOPS.name: ["handler"],
+    }
     expected: Counter[tuple[Any, ...]] = Counter()
     event, home = forged(settings, "foreign")
     real = codec.encode(event)
@@ -98,7 +103,8 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
             (b"foreign", b"\xff garbage", "wrong_magic"),
             (b"foreign", b"\x01" + real[1:], "wrong_magic"),
             (b"foreign", b"", "wrong_magic"),
-            (b"foreign", None, "no_value"),
+            # In the history that is a tombstone, of no event of ours.
+            (b"foreign", None, "wrong_key" if topic is HISTORY else "no_value"),
             (None, None, "no_value"),
             (None, b"\0\x7f\xff\xff\xff" + real[5:], "unknown_schema"),
             (b"foreign", real + b"x", "trailing_bytes" if events else "wrong_schema"),
@@ -149,7 +155,7 @@ def letters(settings: Settings) -> Counter[tuple[Any, ...]]:
 
 @pytest.fixture
 def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[list[RunningProcess]]:
-    """Both projectors, running; what they made goes with the test."""
+    """All projectors, running; what they made goes with the test."""
     yield [rollbook.start_projector(name) for name in READ_MODELS]
     rollbook.stop_all()
     remove_read_models(settings)
