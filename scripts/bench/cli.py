@@ -16,6 +16,14 @@ _GOALS = {
     "elasticsearch_vs_bulk_limit": "≥ 0.6",
 }
 
+_repeats_option = click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How often everything is measured, in turn.",
+)
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -41,13 +49,7 @@ def bench(context: click.Context) -> None:
     type=click.IntRange(20_000),
     help="How many users every measurement works on.",
 )
-@click.option(
-    "--repeats",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How often everything is measured, in turn.",
-)
+@_repeats_option
 @json_option
 @pass_settings
 def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> None:
@@ -97,13 +99,7 @@ def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> 
     type=click.IntRange(100),
     help="How many creations every measurement decides; the peer, the first of them.",
 )
-@click.option(
-    "--repeats",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How often everything is measured, in turn.",
-)
+@_repeats_option
 @click.option(
     "--state-users",
     default=1_000_000,
