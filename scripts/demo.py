@@ -8,11 +8,8 @@ they have applied all there is.
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +18,7 @@ import click
 
 from runtime.settings import Settings, load_settings, stack_directory
 from schemas.errors import CheckFailed, NotInTime
+from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
 from scripts.verify.store_checks import Summary, digest, recomputed
 
@@ -33,6 +31,7 @@ MINUTES_COLD = 3
 _CAUGHT_UP_SECONDS = 180.0
 _POLL_SECONDS = 0.25
 _REFUSED = 3
+_STARTED = datetime.now(UTC)
 
 
 class Held(NamedTuple):
@@ -42,72 +41,13 @@ class Held(NamedTuple):
     summary: Summary
 
 
-@dataclass(frozen=True, slots=True)
-class Narrator:
-    """Shows a command as people would type it, runs it, and checks how it ends.
-
-    `executable` is called, `shown_as` is what people would type here.
-    """
-
-    executable: str
-    shown_as: str
-
-    def tell(self, text: str) -> None:
-        """Print a paragraph."""
-        click.echo(f"\n{click.style(text, bold=True)}")
-
-    def run(self, *arguments: str, ends_with: int = 0) -> None:
-        """Run `rollbook …` on this terminal.
-
-        Raises `CheckFailed` if it ends with another exit code than expected.
-        """
-        line = self._show(arguments)
-        ended = subprocess.run([self.executable, *arguments], check=False).returncode
-        self._require(line, ended, ends_with)
-
-    def read(self, *arguments: str) -> str:
-        """Run `rollbook …`, show what it prints and return it."""
-        line = self._show(arguments)
-        done = subprocess.run(
-            [self.executable, *arguments],
-            check=False,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        click.echo(done.stdout, nl=False)
-        self._require(line, done.returncode, 0)
-        return done.stdout
-
-    def _show(self, arguments: tuple[str, ...]) -> str:
-        line = f"{self.shown_as} {shlex.join(arguments)}"
-        click.echo(click.style(f"$ {line}", fg="cyan"))
-        return line
-
-    def _require(self, line: str, ended: int, ends_with: int) -> None:
-        if ended != ends_with:
-            raise CheckFailed(
-                f"`{line}` ended with {ended}, not {ends_with}",
-                code="demo_failed",
-                next_step=f"`{self.shown_as} status` shows what runs and where the logs are",
-            )
-
-
-def call_as(program: Path) -> str:
-    """Return how a person here would call `program`: its name if on PATH, else its path."""
-    found = shutil.which(program.name)
-    if found and Path(found).resolve() == program.resolve():
-        return program.name
-    relative = os.path.relpath(program)
-    return str(program) if relative.startswith("..") else shlex.quote(relative)
-
-
 @click.command()
 def demo() -> None:
     """Show the whole of rollbook on real servers, and leave it running.
 
-    Starts everything, creates and updates a user, imports 20,000, finds some of them, empties both
-    read models and replays them from the log. Harmless to run again. Says beforehand what it takes.
+    Starts everything, takes a user through her life, imports 20,000, finds some of them, empties
+    both read models and replays them from the log. Harmless to run again. Says beforehand what it
+    takes.
 
     \b
     Example:
@@ -120,9 +60,10 @@ def demo() -> None:
     narrator.tell("Everything is started: servers, topics, command handler, projectors.")
     narrator.run("up")
     settings = load_settings().settings
-    user_id = _one_user(narrator, settings)
+    user_id = _one_user(narrator)
+    address = _one_life(narrator, settings, user_id)
     _many_users(narrator, settings)
-    _queries(narrator, user_id)
+    _queries(narrator, user_id, address)
     _replay(narrator, settings)
     narrator.tell("All of it runs, and goes on running.")
     narrator.run("status")
@@ -149,26 +90,49 @@ def _say_what_it_takes(narrator: Narrator) -> None:
     )
 
 
-def _one_user(narrator: Narrator, settings: Settings) -> str:
+def _one_user(narrator: Narrator) -> str:
     """Create a user, be refused her address, update her; return her id."""
-    address = f"jane.doe.{datetime.now(UTC):%Y%m%d-%H%M%S}@example.com"
     narrator.tell(
         "A user is created: a command on the log, decided by the one handler of its part."
     )
-    who = ("--email", address, "--name", "Jane Doe")
-    printed = narrator.read("users", "create", *who, "--age", "34")
-    found = re.search(r"^user_id\s+(\S+)$", printed, re.MULTILINE)
-    if found is None:
-        raise CheckFailed("the outcome names no user", code="demo_failed")
-    user_id = found[1]
+    who = ("--email", _address("jane.doe"), "--name", "Jane Doe")
+    user_id = _created(narrator, *who, "--age", "34")
     narrator.tell("The same address again is refused, exactly: no two users ever hold one.")
     narrator.run("users", "create", *who, "--age", "35", ends_with=_REFUSED)
     narrator.tell("She marries. Only version 1 may be changed, so that nobody overwrites another.")
     narrator.run("users", "update", user_id, "--name", "Jane Döring", "--expected-version", "1")
+    return user_id
+
+
+def _one_life(narrator: Narrator, settings: Settings, user_id: str) -> str:
+    """Change her address, give the old one to somebody new, erase him; return her address."""
+    narrator.tell("She takes another address. In whichever partition it belongs, it has one owner.")
+    address = _address("jane.doering")
+    narrator.run("users", "change-email", user_id, "--email", address)
     narrator.tell("Her events, as they stand on the log:")
     narrator.run("events", "tail", "--user", user_id, "--from", "beginning", "--no-follow")
+    narrator.tell("The address that she left is free: somebody new registers it.")
+    who = ("--email", _address("jane.doe"), "--name", "John Doe")
+    other_id = _created(narrator, *who, "--age", "41")
+    narrator.tell("He wants to be forgotten: gone from every query, and his history with him.")
+    narrator.run("users", "erase", other_id, "--yes")
     _wait_until_current(settings)
-    return user_id
+    narrator.run("users", "get", other_id, ends_with=_REFUSED)
+    return address
+
+
+def _address(name: str) -> str:
+    """Return an address that no earlier demo has used."""
+    return f"{name}.{_STARTED:%Y%m%d-%H%M%S}@example.com"
+
+
+def _created(narrator: Narrator, *arguments: str) -> str:
+    """Create a user; return its id."""
+    printed = narrator.read("users", "create", *arguments)
+    found = re.search(r"^user_id\s+(\S+)$", printed, re.MULTILINE)
+    if found is None:
+        raise CheckFailed("the outcome names no user", code="demo_failed")
+    return found[1]
 
 
 def _many_users(narrator: Narrator, settings: Settings) -> None:
@@ -180,12 +144,15 @@ def _many_users(narrator: Narrator, settings: Settings) -> None:
     click.echo(f"both read models have applied it {waited:.1f} s later")
 
 
-def _queries(narrator: Narrator, user_id: str) -> None:
+def _queries(narrator: Narrator, user_id: str, address: str) -> None:
     narrator.tell("PostgreSQL answers for one user, for an age, and for all.")
     narrator.run("users", "get", user_id)
     narrator.run("users", "list", "--min-age", "20", "--max-age", "21", "--limit", "5")
     narrator.run("users", "summary")
-    narrator.tell("Elasticsearch finds people with typos, without accents, in any script.")
+    narrator.tell("Elasticsearch finds her by her new address, as a whole or as it begins.")
+    narrator.run("users", "search", address, "--limit", "1")
+    narrator.run("users", "search", address.partition("@")[0], "--limit", "1")
+    narrator.tell("It finds people with typos, without accents, in any script.")
     narrator.run("users", "search", "jnae", "dorring", "--limit", "3")
     narrator.run("users", "search", "asta", "muler", "--limit", "3")
     narrator.run("users", "search", "佐藤", "--limit", "3")
