@@ -4,8 +4,9 @@ Confluent's own serializers are right but slow (76k records/s against 214k/s for
 measured on 2 cores), so the framing (magic byte 0, 4-byte schema id, big-endian) is done here and
 the registry is asked only once per schema id.
 
-Logical types are stripped from the schemas we read and write with: the bytes are the same, times
-stay integers, and decoding is 30 % faster.
+What is ordinary is coded by functions compiled from the schema (see `schemas.compiled`), the rest
+by fastavro. Logical types are stripped from the schemas it is given: the bytes are the same, and
+times stay integers.
 """
 
 import json
@@ -16,15 +17,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from schemas import hot
+from schemas import compiled
 from schemas.errors import Poisoned
 
 MAGIC = b"\x00"
 _HEADER_BYTES = 5
-_HOT: dict[str, Callable[[Any], bytes]] = {
-    "user_event": hot.event_body,
-    "command_outcome": hot.outcome_body,
-}
 
 R = TypeVar("R")
 
@@ -60,16 +57,20 @@ class RecordCodec(Generic[R]):
     def __init__(self, name: str, schema_id: int, writer_schema: Callable[[int], str]) -> None:
         self.name = name
         self.schema_id = schema_id
-        self._schema = parse(schema_text(name))
+        text = schema_text(name)
+        self._schema = parse(text)
         self._header = MAGIC + schema_id.to_bytes(4)
-        self._body: Callable[[Any], bytes] | None = _HOT.get(name)
+        self._encode_ordinary = compiled.encoder(text)
+        self._decode_ordinary = compiled.decoder(text, _HEADER_BYTES)
         self._writer_schema = writer_schema
         self._writers: dict[int, dict[str, Any]] = {}
 
     def encode(self, record: R) -> bytes:
         """Return `record` framed. Raises whatever fastavro does: our own records are valid."""
-        if self._body is not None:
-            return self._header + self._body(record)
+        try:
+            return self._header + self._encode_ordinary(record)
+        except compiled.NOT_ENCODED:
+            pass
         buffer = BytesIO()
         buffer.write(self._header)
         schemaless_writer(buffer, self._schema, record)
@@ -88,6 +89,11 @@ class RecordCodec(Generic[R]):
                 f"a {self.name} record is not in the Confluent wire format", code="wrong_magic"
             )
         ours = value[:_HEADER_BYTES] == self._header
+        if ours:
+            try:
+                return cast("R", self._decode_ordinary(value))
+            except compiled.NOT_DECODED:
+                pass
         writer = self._schema if ours else self._writer(int.from_bytes(value[1:_HEADER_BYTES]))
         buffer = BytesIO(value)
         buffer.seek(_HEADER_BYTES)

@@ -8,12 +8,15 @@ import re
 
 from schemas.errors import Poisoned
 from schemas.identity import history_key, partition_of, user_shard
-from schemas.records import UserEvent
+from schemas.records import User, UserEvent
+from schemas.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS, NAME_MAX_CHARACTERS
 
 # One less than the greatest 64-bit number: Elasticsearch takes no version above.
 MAX_VERSION = 2**63 - 2
 # Times a datetime can hold, up to the year 9999.
 MAX_TIME_MS = 253_402_300_799_999
+# A key may be longer than its address: casefolding makes "ß" two letters.
+_EMAIL_MAX_CHARACTERS = 3 * 254
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
 

@@ -1,0 +1,246 @@
+"""Compiles an Avro schema to Python functions: what one would write by hand for each record.
+
+Coding records is the greatest single cost of every hot loop, and fastavro walks the schema for each
+of them. Straight-line code for one schema takes a third of the time (Python 3.11, one core): 1.7
+instead of 6.7 µs to encode an event, 1.8 instead of 4.1 to decode one. It is for the ordinary: a
+text or a list of 64 and more to decode, a time before 2004 or after 2039, a missing field without a
+default of null, and whatever may be broken raise an error, and fastavro does it or says what is
+wrong. Property tests hold the two together, for broken bytes too.
+"""
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+_BITS = 0x7F
+_MORE = 0x80
+_TIME_BYTES = 6
+_LONG_BITS = 63
+_SMALL = 1 << 13
+
+
+class UnusualError(Exception):
+    """Not for compiled code: fastavro is to do it."""
+
+
+def long(number: int) -> bytes:
+    """Return an Avro int or long of 64 bits: zig-zag, seven bits a byte, lowest first."""
+    if not -(1 << _LONG_BITS) <= number < 1 << _LONG_BITS:
+        raise UnusualError
+    rest = (number << 1) ^ (number >> 63)
+    encoded = bytearray()
+    while rest > _BITS:
+        encoded.append(rest & _BITS | _MORE)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+def _more(value: bytes, first: int, at: int) -> tuple[int, int]:
+    """Return a number of several bytes, still zig-zag, and where it ends."""
+    number, shift = first & _BITS, 7
+    while True:
+        byte = value[at]
+        at += 1
+        number |= (byte & _BITS) << shift
+        if byte < _MORE:
+            return number, at
+        shift += 7
+        if shift >= _LONG_BITS:
+            raise UnusualError
+
+
+# The times of one batch are mostly the same.
+_written_time = lru_cache(maxsize=1 << 8)(long)
+
+
+@lru_cache(maxsize=1 << 8)
+def _read_time(value: bytes) -> int:
+    number, at = _more(value, value[0], 1) if value[0] & _MORE else (0, 0)
+    if at != _TIME_BYTES:
+        raise UnusualError
+    return (number >> 1) ^ -(number & 1)
+
+
+def _unusual() -> bytes:
+    raise UnusualError
+
+
+_NAMES: dict[str, Any] = {
+    "UnusualError": UnusualError,
+    "SMALL": tuple(long(number) for number in range(_SMALL)),
+    "long": long,
+    "more": _more,
+    "written_time": _written_time,
+    "read_time": _read_time,
+    "unusual": _unusual,
+}
+
+
+# What an encoder and a decoder raise for whatever fastavro is to do, or to refuse.
+NOT_ENCODED = (UnusualError, KeyError, TypeError, AttributeError, IndexError)
+NOT_DECODED = (UnusualError, IndexError, UnicodeDecodeError)
+
+
+def encoder(text: str) -> Callable[[Any], bytes]:
+    """Return a function from a record of the schema `text` to its Avro body.
+
+    It raises one of `NOT_ENCODED` for a record that lacks a field or has one of another type.
+    """
+    lines = _Lines()
+    expression = _written(json.loads(text), "record", lines)
+    return lines.function("record", f"return {expression}")
+
+
+def decoder(text: str, start: int) -> Callable[[bytes], Any]:
+    """Return a function from bytes to the record of the schema `text` that begins at `start`.
+
+    It raises one of `NOT_DECODED` for bytes that are unusual or broken.
+    """
+    lines = _Lines()
+    lines.add(f"at = {start}")
+    expression = _read(json.loads(text), lines)
+    lines.add("if at != len(value): raise UnusualError")
+    return lines.function("value", f"return {expression}")
+
+
+class _Lines:
+    """The body of one function under construction."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._indent = 1
+        self._names = (f"x{number}" for number in count())
+
+    def name(self) -> str:
+        return next(self._names)
+
+    def add(self, line: str) -> None:
+        self._lines.append("    " * self._indent + line)
+
+    def block(self, line: str) -> "_Lines":
+        """Begin an indented block; used as a context manager."""
+        self.add(line)
+        return self
+
+    def __enter__(self) -> None:
+        self._indent += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._indent -= 1
+
+    def function(self, argument: str, last: str) -> Callable[[Any], Any]:
+        self.add(last)
+        source = "\n".join([f"def compiled({argument}):", *self._lines])
+        names = dict(_NAMES)
+        exec(source, names)  # noqa: S102 - from our own schemas; as dataclasses and namedtuple do it
+        compiled: Callable[[Any], Any] = names["compiled"]
+        return compiled
+
+
+def _kind(schema: Any) -> str:
+    kind: str = schema["type"] if isinstance(schema, dict) else schema
+    if kind == "long" and isinstance(schema, dict) and "logicalType" in schema:
+        return str(schema["logicalType"])
+    return kind
+
+
+def _written(schema: Any, value: str, lines: _Lines) -> str:
+    """Add what must be done before; return the expression of the bytes of `value`."""
+    if isinstance(schema, list):
+        return _written_union(schema, value, lines)
+    kind, name = _kind(schema), lines.name()
+    if kind == "record":
+        parts = [_written(f["type"], _field_of(value, f), lines) for f in schema["fields"]]
+        return f"b''.join(({', '.join(parts)},))"
+    if kind == "array":
+        item = lines.name()
+        lines.add(f"{name} = [SMALL[len({value})]] if {value} else []")
+        with lines.block(f"for {item} in {value}:"):
+            lines.add(f"{name}.append({_written(schema['items'], item, lines)})")
+        return f"b''.join({name}) + b'\\0'"
+    return {
+        "string": f"SMALL[len({name} := {value}.encode())] + {name}",
+        "bytes": f"SMALL[len({name} := {value})] + {name}",
+        "boolean": f"(b'\\1' if {value} else b'\\0')",
+        "int": f"(SMALL[{name}] if 0 <= ({name} := {value}) < {_SMALL} else long({name}))",
+        "long": f"(SMALL[{name}] if 0 <= ({name} := {value}) < {_SMALL} else long({name}))",
+        "timestamp-millis": f"written_time({value})",
+    }[kind]
+
+
+def _field_of(record: str, field: Any) -> str:
+    """Return the expression of a field: one that may be null may be left out."""
+    name, may_lack = repr(field["name"]), "default" in field and field["default"] is None
+    return f"{record}.get({name})" if may_lack else f"{record}[{name}]"
+
+
+def _written_union(branches: list[Any], value: str, lines: _Lines) -> str:
+    name, expression = lines.name(), "unusual()"
+    lines.add(f"{name} = {value}")
+    for number, branch in reversed(list(enumerate(branches))):
+        types = {"null": "None", "string": "str", "long": "int", "int": "int", "bytes": "bytes"}
+        wanted = types.get(_kind(branch), "dict")
+        if wanted == "None":
+            expression = f"b'\\{2 * number:o}' if {name} is None else {expression}"
+        else:
+            body = _written(branch, name, lines)
+            expression = (
+                f"b'\\{2 * number:o}' + {body} if isinstance({name}, {wanted}) else {expression}"
+            )
+    return f"({expression})"
+
+
+def _read(schema: Any, lines: _Lines) -> str:
+    """Add what reads a value at `at` and moves on; return its expression."""
+    if isinstance(schema, list):
+        return _read_union(schema, lines)
+    kind = _kind(schema)
+    if kind == "record":
+        parts = [f"{f['name']!r}: {_read(f['type'], lines)}" for f in schema["fields"]]
+        return f"{{{', '.join(parts)}}}"
+    if kind == "array":
+        return _read_array(schema["items"], lines)
+    return "None" if kind == "null" else _read_plain(kind, lines)
+
+
+def _read_plain(kind: str, lines: _Lines) -> str:
+    name = lines.name()
+    if kind == "timestamp-millis":
+        lines.add(f"{name} = read_time(value[at:at + {_TIME_BYTES}]); at += {_TIME_BYTES}")
+        return name
+    lines.add(f"{name} = value[at]; at += 1")
+    if kind == "boolean":
+        lines.add(f"if {name} > 1: raise UnusualError")
+        return f"{name} == 1"
+    if kind in {"int", "long"}:
+        lines.add(f"if {name} & 0x80: {name}, at = more(value, {name}, at)")
+        return f"({name} >> 1) ^ -({name} & 1)"
+    # Its low bit makes a length negative, its high one 64 and more.
+    lines.add(f"if {name} & 0x81: raise UnusualError")
+    decode = {"string": ".decode()", "bytes": ""}[kind]
+    lines.add(f"end = at + ({name} >> 1); {name} = value[at:end]{decode}; at = end")
+    return name
+
+
+def _read_array(items: Any, lines: _Lines) -> str:
+    name, size = lines.name(), lines.name()
+    lines.add(f"{name} = []; {size} = value[at]; at += 1")
+    with lines.block(f"while {size}:"):
+        lines.add(f"if {size} & 0x81: raise UnusualError")
+        with lines.block(f"for _ in range({size} >> 1):"):
+            lines.add(f"{name}.append({_read(items, lines)})")
+        lines.add(f"{size} = value[at]; at += 1")
+    return name
+
+
+def _read_union(branches: list[Any], lines: _Lines) -> str:
+    name, branch = lines.name(), lines.name()
+    lines.add(f"{branch} = value[at]; at += 1")
+    for number, schema in enumerate(branches):
+        with lines.block(f"{'elif' if number else 'if'} {branch} == {2 * number}:"):
+            lines.add(f"{name} = {_read(schema, lines)}")
+    lines.add("else: raise UnusualError")
+    return name
