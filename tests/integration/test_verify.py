@@ -96,6 +96,8 @@ def test_a_tampered_read_model_is_found(system: Rollbook, settings: Settings) ->
         connection.execute(
             database.statement("DELETE FROM {schema}.users WHERE email = 'first8@example.com'")
         )
+        tamper = "UPDATE {schema}.user_history SET name = 'Mallory' WHERE name = 'First 9'"
+        connection.execute(database.statement(tamper))
     database.close()
     done = system.run("verify", "--json")
     assert done.returncode == 1
@@ -104,6 +106,7 @@ def test_a_tampered_read_model_is_found(system: Rollbook, settings: Settings) ->
     assert set(broken(checks)) == {
         "postgres: holds exactly the fold of user-events",
         "postgres: the summary equals a recomputation",
+        "history: holds exactly the fold of user-history",
     }
     examples = " ".join(checks["postgres: holds exactly the fold of user-events"]["examples"])
     assert "differs in name" in examples
