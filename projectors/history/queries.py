@@ -84,7 +84,7 @@ class EventStore:
         events = self._ask(_LAST, user_id)
         if not events:
             raise Rejected(
-                f"there is no user {user_id}, and never was",
+                f"the history knows no user {user_id}",
                 code="user_not_found",
                 next_step="just created? `rollbook projector status` shows how far the read "
                 "model is; `rollbook users search TEXT` finds a user's id",
@@ -113,7 +113,11 @@ def event_of(row: Mapping[str, Any]) -> UserEvent:
             **{name: row[name] for name in ("command_id", "seq", "user_id", "version")},
             "occurred_at": row["occurred_ms"],
             "type": row["type"],
-            "changes": row["changes"] or [],
+            # In the order of the log's record, which PostgreSQL does not keep.
+            "changes": [
+                {name: change[name] for name in ("field", "before", "after")}
+                for change in row["changes"] or []
+            ],
             "user": user,
         },
     )
