@@ -157,8 +157,10 @@ def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
 def _decide(draft: Draft, hop: EmailHop, asked: Asked, *, granted: bool) -> None:
     command = ChangeEmail(hop["user_id"], hop["email"] or "", hop["expected_version"])
     standing = draft.standing(hop["user_id"])
-    if hop["again"] and standing.version != hop["version"]:
-        # The window may have forgotten that this very command made the version what it is.
+    may_be_decided = asked.offset <= draft.state.window.forgotten_offset
+    if may_be_decided and standing.version != hop["version"]:
+        # That answer is forgotten: this very command may have made the version what it is, and
+        # the address may since have been left and freed, so that the grant is worth nothing.
         stale = f"the user is at version {standing.version}, no longer {hop['version']}"
         reject(draft, asked, Rejected(stale, code="version_conflict"))
         return

@@ -122,7 +122,8 @@ class OutcomeWindow:
     """The latest outcomes by command id, so that a repeated command gets the same answer.
 
     Bounded by the log alone (how far an outcome's command lies behind the latest one, in offsets
-    and in time), so that a restored window equals the live one.
+    and in time), so that a restored window equals the live one. No answer within it was ever given
+    to a command beyond `forgotten_offset` that it does not know.
     """
 
     def __init__(self, most_commands: int, most_ms: int) -> None:
@@ -132,6 +133,7 @@ class OutcomeWindow:
         self._order: deque[CommandOutcome] = deque()
         self.last_offset = -1
         self.last_decided_at = 0
+        self.forgotten_offset = -1
 
     def get(self, command_id: str) -> CommandOutcome | None:
         """Return the first outcome of `command_id` within the window, or its latest repeat."""
@@ -155,6 +157,7 @@ class OutcomeWindow:
             or self._order[0]["decided_at"] < oldest_ms
         ):
             old = self._order.popleft()
+            self.forgotten_offset = max(self.forgotten_offset, old["command_offset"])
             if self._by_id.get(old["command_id"]) is old:
                 del self._by_id[old["command_id"]]
 
@@ -219,3 +222,5 @@ class PartitionState:
                 self.emails[key] = user_id
         self.claims = {claim["email_key"]: claim for claim in self._claims_by_id.values()}
         self._claims_by_id = {}
+        # What was answered before the first outcome that was read is not known.
+        self.window.forgotten_offset = self.window.last_offset

@@ -77,10 +77,9 @@ class Registry:
         return found[0] if found else None
 
     def handed_over(self, number: int) -> None:
-        """A partition was restored: it sends its open grants again, marked as such."""
-        for waiting in self.waiting.values():
-            if home_of_address(waiting.key, self.partitions) == number:
-                waiting.may_be_stale = True
+        """A partition was restored: whether it has answered those who wait may be forgotten."""
+        for place, waiting in self.waiting.items():
+            waiting.may_be_stale |= place[0] == number
 
     def take(self, number: int, step: Step) -> None:
         """Hold one step against what is permitted, and make it part of the story."""

@@ -248,3 +248,23 @@ def test_a_restore_knows_claims_and_the_gone() -> None:
         assert restored.users == partition.state.users
         assert restored.emails == partition.state.emails
         assert restored.claims == partition.state.claims
+
+
+def test_a_second_grant_whose_answer_is_forgotten_never_takes_a_freed_address_again() -> None:
+    """Sent twice, taken once, left again: the address may be another's by now."""
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    for _ in range(2):
+        log.send(change_email(user_id, new, command_id="change"))
+    for _ in range(2):
+        log.deliver(HOME, AWAY)
+    log.deliver(AWAY, HOME)
+    log.send(change_email(user_id, JANE, command_id="back"))
+    while (HOME, AWAY) in log.under_way:
+        log.deliver(HOME, AWAY)
+    other_id = log.partitions[AWAY].ask(create(new, command_id="other"))["user_id"]
+    for n in range(1_100):
+        log.partitions[HOME].ask(update(user_id, age=n % 100, command_id=f"u{n}"))
+    log.settle()
+    assert log.email_of(user_id) == JANE
+    assert log.holder_of(new) == other_id
