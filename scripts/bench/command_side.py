@@ -85,9 +85,10 @@ def measure(settings: Settings, plan: Plan) -> Findings:
     """Measure everything in `plan` on the servers of `settings`."""
     findings = Findings(plan)
     copies = settings.replication_factor
+    brokers = f"all {copies} brokers at once" if copies > 1 else "the broker"
     findings.durability["creates_per_second"] = (
-        f"client, handler and broker crash; but for the last seconds: a power cut of all {copies}"
-        " brokers at once (acks=all, no fsync)"
+        f"client, handler and broker crash; but for the last seconds: power cut of {brokers}"
+        " (acks=all, no fsync)"
     )
     if plan.peers:
         findings.durability |= peer.server_durability(settings)
