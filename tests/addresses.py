@@ -61,11 +61,11 @@ def assert_log_is_right(settings: Settings) -> None:
     assert not broken, [(check.line(), check.examples) for check in broken]
 
 
-def created_in_time(client: CommandClient, email: str) -> str:
+def created_in_time(client: CommandClient, email: str, name: str = "Next") -> str:
     """Register an address that is about to come free; return the new user's id."""
 
     def created() -> str | None:
-        outcome = client.create_user(email, "Next", 20)
+        outcome = client.create_user(email, name, 20)
         assert outcome.accepted or outcome.code == "user_already_exists"
         return outcome.user_id if outcome.accepted else None
 

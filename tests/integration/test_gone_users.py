@@ -1,6 +1,5 @@
 """The life cycle by the command line, and what both read models say of users who are gone."""
 
-import json
 import os
 import pty
 import subprocess
@@ -9,12 +8,14 @@ from contextlib import closing
 
 import pytest
 
+from producers.client import CommandClient
+from producers.outcomes import find_outcome
 from projectors.elasticsearch.queries import search_users
 from projectors.postgres.queries import UserQueries
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from scripts.bench.stores import remove_read_models
-from tests.addresses import assert_log_is_right
+from tests.addresses import assert_log_is_right, created_in_time
 from tests.given import PARTITIONS, address_in, home_of
 from tests.integration.test_pipeline import digests, wait_current
 from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
@@ -35,9 +36,10 @@ def registry(rollbook: Rollbook, settings: Settings, handler: RunningProcess) ->
 
 
 def made(rollbook: Rollbook, email: str, name: str, age: int) -> str:
-    """Create a user from standard input; return its id."""
-    person = json.dumps({"email": email, "name": name, "age": age})
-    user_id: str = rollbook.json("users", "create", "-", stdin=person)["user_id"]
+    """Create a user; return its id."""
+    with CommandClient(rollbook.settings, timeout_seconds=60) as client:
+        user_id = client.create_user(email, name, age).user_id
+    assert user_id is not None
     return user_id
 
 
@@ -74,22 +76,17 @@ def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
     erased = registry.json("users", "erase", other, "--yes")
     assert_all_see(registry.settings, {}, {jane, other})
 
-    heir = eventually(lambda: _created(registry, FAR), 20, "the address comes free")
+    with CommandClient(registry.settings, timeout_seconds=60) as client:
+        heir = created_in_time(client, FAR, "New Registered")
     assert heir not in (jane, other)
     twice = registry.json("users", "erase", jane, "-", "--yes", stdin='{"expected_version": 3}')
     assert twice["version"] == 4
     assert_all_see(registry.settings, {heir: FAR}, {jane, other})
     for outcome in (moved, deleted, erased, twice):
-        assert registry.json("commands", "show", outcome["command_id"]) == outcome
+        found = find_outcome(registry.settings, outcome["command_id"])
+        assert found.as_fields() == outcome
     assert len(set(digests(registry.settings).values())) == 1
     assert_log_is_right(registry.settings)
-
-
-def _created(rollbook: Rollbook, email: str) -> str | None:
-    person = json.dumps({"email": email, "name": "New Registered", "age": 20})
-    done = rollbook.run("users", "create", "-", "--json", stdin=person)
-    outcome = json.loads(done.stdout)
-    return outcome["user_id"] if outcome["status"] == "accepted" else None
 
 
 def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: RunningProcess) -> None:
