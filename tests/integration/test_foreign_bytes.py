@@ -88,12 +88,8 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
     """Put bytes that are no record on every topic; return the letters that must be written."""
     codec = Registry(settings).codec(EVENTS.schema)
     both = ["projector:postgres", "projector:elasticsearch"]
-    readers = {
-        COMMANDS.name: ["handler"],
-        EVENTS.name: both,
-        HISTORY.name: ["projector:history"],
-        HOPS.name: ["handler"],
-    }
+    readers = dict.fromkeys((COMMANDS.name, HOPS.name), ["handler"])
+    readers |= {EVENTS.name: both, HISTORY.name: ["projector:history"]}
     expected: Counter[tuple[Any, ...]] = Counter()
     event, home = forged(settings, "foreign")
     real = codec.encode(event)
