@@ -88,7 +88,7 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
     """Put bytes that are no record on every topic; return the letters that must be written."""
     codec = Registry(settings).codec(EVENTS.schema)
     both = ["projector:postgres", "projector:elasticsearch"]
-    readers = dict.fromkeys((COMMANDS.name, HOPS.name), ["handler"])
+    readers = {topic.name: ["handler"] for topic in (COMMANDS, HOPS)}
     readers |= {EVENTS.name: both, HISTORY.name: ["projector:history"]}
     expected: Counter[tuple[Any, ...]] = Counter()
     event, home = forged(settings, "foreign")
