@@ -24,8 +24,8 @@ _HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0
 def check_event(event: UserEvent, key: bytes | None, partition: int, partitions: int) -> None:
     """Raise `Poisoned` if an event of `user-events` cannot be what our handler wrote there.
 
-    Its code is `no_key`, `wrong_key`, `bad_user_id`, `wrong_partition`, `bad_version`, `bad_seq` or
-    `bad_time`. An event of a type we do not know is trusted: its state says enough.
+    Its code is `no_key`, `wrong_key`, `bad_user_id`, `wrong_partition`, `bad_version`, `bad_seq`,
+    `bad_time` or `bad_user`. An event of a type we do not know is trusted: its state says enough.
     """
     if key is None:
         raise Poisoned("an event has no key", code="no_key")
@@ -80,6 +80,23 @@ def _check_content(event: UserEvent, partition: int, partitions: int) -> None:
         user is not None and not 0 <= user["created_at"] <= MAX_TIME_MS
     ):
         raise Poisoned("an event's time is out of range", code="bad_time")
+    if not _is_command_id(event["command_id"]) or not (user is None or _is_possible(user)):
+        raise Poisoned("an event's user is none that a rule let in", code="bad_user")
+
+
+def _is_possible(user: User) -> bool:
+    """Return whether the fields are within the widest bounds that the rules ever had."""
+    return (
+        0 <= user["age"] <= AGE_MAX_YEARS
+        and len(user["name"]) <= NAME_MAX_CHARACTERS
+        and len(user["email"]) <= _EMAIL_MAX_CHARACTERS
+        and len(user["email_key"]) <= _EMAIL_MAX_CHARACTERS
+        and _is_command_id(user["created_by"])
+    )
+
+
+def _is_command_id(text: str) -> bool:
+    return len(text) <= COMMAND_ID_MAX_CHARACTERS and text.isascii()
 
 
 def check_user_id(event: UserEvent) -> None:

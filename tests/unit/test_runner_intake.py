@@ -27,6 +27,14 @@ from schemas.trust import MAX_VERSION
 SHARD = 1025
 PARTITION = partition_of(SHARD, 4)
 USER_ID = new_user_id(SHARD, 1_700_000_000_000, 5)
+STATE = {
+    "email": "jane@example.com",
+    "email_key": "jane@example.com",
+    "name": "Jane Doe",
+    "age": 34,
+    "created_at": 1_700_000_000_000,
+    "created_by": "c",
+}
 
 
 def _no_other_schema(_schema_id: int) -> str:
@@ -71,14 +79,7 @@ def event(**fields: Any) -> UserEvent:
         "occurred_at": 1_700_000_000_000,
         "type": "UserCreated",
         "changes": [],
-        "user": {
-            "email": "jane@example.com",
-            "email_key": "jane@example.com",
-            "name": "Jane Doe",
-            "age": 34,
-            "created_at": 1_700_000_000_000,
-            "created_by": "c",
-        },
+        "user": STATE,
     }
     return made | fields  # type: ignore[return-value]
 
@@ -108,6 +109,11 @@ def test_an_event_of_an_unknown_type_is_applied_by_its_state() -> None:
         ({"seq": 0}, "bad_seq"),
         ({"occurred_at": -1}, "bad_time"),
         ({"occurred_at": 10**15}, "bad_time"),
+        ({"command_id": "c" * 65}, "bad_user"),
+        ({"command_id": "ж"}, "bad_user"),
+        ({"user": {**STATE, "age": 151}}, "bad_user"),
+        ({"user": {**STATE, "name": "n" * 201}}, "bad_user"),
+        ({"user": {**STATE, "email": "e" * 763}}, "bad_user"),
         ({"user_id": "jane"}, "bad_user_id"),
         ({"user_id": USER_ID.upper()}, "bad_user_id"),
         ({"user_id": new_user_id(1024 * 3, 0, 0)}, "wrong_partition"),
