@@ -122,8 +122,8 @@ def unerased(events: Sequence[UserEvent]) -> tuple[Sequence[UserEvent], Mapping[
 
     Of several under one version the first is left.
     """
-    first = {(event["user_id"], event["version"]): event for event in reversed(events)}
-    if len(first) < len(events):
+    if not _rise(events):  # a stranger's: ours have each version once
+        first = {(event["user_id"], event["version"]): event for event in reversed(events)}
         events = list(first.values())[::-1]
     erased: dict[str, int] = {}
     for event in events:
@@ -133,6 +133,17 @@ def unerased(events: Sequence[UserEvent]) -> tuple[Sequence[UserEvent], Mapping[
     if not erased:
         return events, erased
     return [e for e in events if e["version"] >= erased.get(e["user_id"], 0)], erased
+
+
+def _rise(events: Sequence[UserEvent]) -> bool:
+    """Say whether each user's versions only grow."""
+    last: dict[str, int] = {}
+    for event in events:
+        user_id, version = event["user_id"], event["version"]
+        if last.get(user_id, 0) >= version:
+            return False
+        last[user_id] = version
+    return True
 
 
 def _arrays(keys: Sequence[EventKey]) -> tuple[list[str], list[int]]:
