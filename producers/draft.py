@@ -220,6 +220,10 @@ class Draft:
                 state.claims.pop(key, None)
             else:
                 state.claims[key] = claim
+        for _partition, hop in self.hops:
+            if hop["kind"] == "reserve":
+                asked = hop["command_offset"] or 0
+                state.window.asked_offset = max(state.window.asked_offset, asked)
         for outcome in self.outcomes:
             state.window.add(outcome)
         state.last_seq = self.seq

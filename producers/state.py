@@ -122,8 +122,9 @@ class OutcomeWindow:
     """The latest outcomes by command id, so that a repeated command gets the same answer.
 
     Bounded by the log alone (how far an outcome's command lies behind the latest one, in offsets
-    and in time), so that a restored window equals the live one. No answer within it was ever given
-    to a command beyond `forgotten_offset` that it does not know.
+    and in time), so that a restored window equals the live one. What it does not know of a command
+    beyond `forgotten_offset` was never answered. `asked_offset` is the latest of the commands that
+    wait for another partition.
     """
 
     def __init__(self, most_commands: int, most_ms: int) -> None:
@@ -133,6 +134,7 @@ class OutcomeWindow:
         self._order: deque[CommandOutcome] = deque()
         self.last_offset = -1
         self.last_decided_at = 0
+        self.asked_offset = -1
         self.forgotten_offset = -1
 
     def get(self, command_id: str) -> CommandOutcome | None:
@@ -157,9 +159,14 @@ class OutcomeWindow:
             or self._order[0]["decided_at"] < oldest_ms
         ):
             old = self._order.popleft()
-            self.forgotten_offset = max(self.forgotten_offset, old["command_offset"])
+            # Not that of `old`: the same id may have been sent again and wait since.
+            self.forget_before(max(self.last_offset, self.asked_offset) + 1)
             if self._by_id.get(old["command_id"]) is old:
                 del self._by_id[old["command_id"]]
+
+    def forget_before(self, offset: int) -> None:
+        """Commands below `offset` may have been answered though their answer is not known."""
+        self.forgotten_offset = max(self.forgotten_offset, offset - 1)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -223,4 +230,4 @@ class PartitionState:
         self.claims = {claim["email_key"]: claim for claim in self._claims_by_id.values()}
         self._claims_by_id = {}
         # What was answered before the first outcome that was read is not known.
-        self.window.forgotten_offset = self.window.last_offset
+        self.window.forget_before(self.window.last_offset + 1)
