@@ -12,12 +12,16 @@ from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
 from runtime.topic_admin import check_topics
+from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
-from scripts.verify.decision_checks import Command, Decided, DecisionChecks
+from scripts.verify.decided import Command, Decided
+from scripts.verify.decision_checks import DecisionChecks
+from scripts.verify.facts import Entry
 from scripts.verify.findings import Check
 from scripts.verify.history_store import check_history, history_positions
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import LogReader
+from scripts.verify.sagas import look_at_sagas
 from scripts.verify.store_checks import check_current, check_users
 from scripts.verify.stores import MODELS
 
@@ -79,14 +83,24 @@ def run_checks(
         settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
     )
     with LogReader(settings) as reader:
-        tails = {
+        read_to = {
             partition: _check_partition(reader, partition, log, decisions)
             for partition in range(settings.partitions)
         }
         letters = [entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record]
-        decisions.finish(letters, settings.named(COMMANDS.name))
-        log.finish()
-        checks = [*log.checks(), *decisions.checks()]
+        suspects = log.shared_addresses()
+        tails = {partition: end for partition, (end, _outcomes) in read_to.items()}
+        claims, settled = look_at_sagas(
+            settings,
+            reader,
+            log,
+            decisions.waiting(),
+            tails=tails,
+            outcome_tails={partition: end for partition, (_events, end) in read_to.items()},
+        )
+        decisions.finish(letters, settings.named(COMMANDS.name), settled)
+        log.finish(suspects)
+        checks = [*log.checks(), *claims.checks(), *decisions.checks()]
         if not log_only:
             deadline = time.monotonic() + timeout_seconds
             ends = log.last_seqs()
@@ -102,34 +116,40 @@ def run_checks(
 
 def _check_partition(
     reader: LogReader, partition: int, log: LogChecks, decisions: DecisionChecks
-) -> int:
-    """Read and check one partition; return the offset up to which `user-events` was read."""
+) -> tuple[int, int]:
+    """Read and check one partition; return to where events and outcomes were read."""
     committed = reader.committed(partition)
     commands_at = reader.ends(COMMANDS, partition)
     facts = log.history(partition, reader.read(HISTORY, partition))
     tail = reader.ends(EVENTS, partition).end
     log.events(partition, reader.read(EVENTS, partition))
+    outcomes_at = reader.ends(OUTCOMES, partition)
     entries = reader.read(OUTCOMES, partition)
     outcomes = [o for entry in entries if (o := decisions.outcome_entry(entry)) is not None]
     decided = Decided(
         partition,
         facts,
         outcomes,
-        (
-            Command(entry.offset, entry.record["command_id"] if entry.record else None)
-            for entry in reader.read(COMMANDS, partition)
-        ),
+        (_command(entry) for entry in reader.read(COMMANDS, partition)),
         committed,
         commands_end=commands_at.end,
         commands_begin=commands_at.begin,
-        outcomes_begin=reader.ends(OUTCOMES, partition).begin,
+        outcomes_begin=outcomes_at.begin,
+        erased=log.erasures(),
     )
     if reader.committed(partition) != committed:
         before = [o["seq"] or 0 for o in outcomes if o["command_offset"] < committed]
         decided = replace(decided, cut=max(before, default=0))
     decisions.partition(decided)
     log.settle(partition, decided.cut)
-    return tail
+    return tail, outcomes_at.end
+
+
+def _command(entry: Entry) -> Command:
+    record = entry.record
+    if record is None:
+        return Command(entry.offset, None)
+    return Command(entry.offset, record["command_id"], record["kind"] == CHANGE_EMAIL)
 
 
 def _check_models(

@@ -1,38 +1,13 @@
 """Pure checks of what was decided: commands, outcomes and events must tell one story."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from schemas.records import ACCEPTED, REJECTED, CommandOutcome, DeadLetter
+from scripts.verify.decided import Command, Decided, Open
+from scripts.verify.facts import NO_CUT, Entry, Fact
 from scripts.verify.findings import Check
-from scripts.verify.log_checks import NO_CUT, Entry, Fact
-
-
-class Command(NamedTuple):
-    """A command's place and id; the id is None where it cannot be read."""
-
-    offset: int
-    command_id: str | None
-
-
-@dataclass(slots=True)
-class Decided:
-    """One partition as it was read: what was asked, answered and done.
-
-    `committed` is the handler's offset before the reading, -1 for none; `cut` the last seq decided
-    by then, if the handler went on meanwhile. `oldest_*` tell what retention has removed.
-    """
-
-    partition: int
-    facts: Sequence[Fact]
-    outcomes: Sequence[CommandOutcome]
-    commands: Iterable[Command]
-    committed: int
-    commands_end: int
-    commands_begin: int = 0
-    outcomes_begin: int = 0
-    cut: int = NO_CUT
 
 
 @dataclass(slots=True)
@@ -48,10 +23,14 @@ class DecisionChecks:
         default_factory=lambda: Check("outcomes: each is keyed by its command and complete")
     )
     order: Check = field(
-        default_factory=lambda: Check("outcomes: first answers follow the order of the commands")
+        default_factory=lambda: Check(
+            "outcomes: first answers follow the order of the commands, changes of address aside"
+        )
     )
     answered: Check = field(
-        default_factory=lambda: Check("every decided command has one outcome or a dead letter")
+        default_factory=lambda: Check(
+            "every decided command has one outcome, a dead letter or hops under way"
+        )
     )
     asked: Check = field(
         default_factory=lambda: Check("every outcome answers a command that was asked")
@@ -64,7 +43,7 @@ class DecisionChecks:
         default_factory=lambda: Check("no command id is accepted twice within the window")
     )
     letters: Check = field(default_factory=lambda: Check("dead letters", listing=True))
-    _open: list[tuple[int, int]] = field(default_factory=list)
+    _open: list[Open] = field(default_factory=list)
 
     def checks(self) -> list[Check]:
         """Return all of them in the order they are shown."""
@@ -93,8 +72,8 @@ class DecisionChecks:
     def partition(self, decided: Decided) -> None:
         """Check one partition."""
         self._check_offsets(decided)
-        self._check_order(decided)
-        self._check_answers(decided)
+        late = self._check_order(decided)
+        self._check_answers(decided, late)
         self._check_effects(decided)
 
     def _check_offsets(self, decided: Decided) -> None:
@@ -107,8 +86,9 @@ class DecisionChecks:
         if decided.committed < 0 and decided.outcomes:
             self.offsets.report(f"{where}: outcomes, but no offset")
 
-    def _check_order(self, decided: Decided) -> None:
-        last = -1
+    def _check_order(self, decided: Decided) -> dict[int, int]:
+        """Return the commands answered late, each with the one answered before it."""
+        last, late = -1, {}
         accepted: dict[str, CommandOutcome] = {}
         for outcome in decided.outcomes:
             if outcome["repeated"]:
@@ -117,7 +97,7 @@ class DecisionChecks:
             offset, command_id = outcome["command_offset"], outcome["command_id"]
             where = f"partition {decided.partition} command {offset}"
             if offset <= last:
-                self.order.report(f"{where} answered after {last}")
+                late[offset] = last
             last = max(last, offset)
             if outcome["status"] != ACCEPTED:
                 continue
@@ -126,6 +106,7 @@ class DecisionChecks:
             if first is not None and self._remembered(first, outcome):
                 self.once.report(f"{where} and {first['command_offset']}: id {command_id}")
             accepted[command_id] = outcome
+        return late
 
     def _remembered(self, first: CommandOutcome, second: CommandOutcome) -> bool:
         """Whether the handler still had to know of `first` when it decided `second`."""
@@ -134,23 +115,40 @@ class DecisionChecks:
             and second["decided_at"] - first["decided_at"] <= self.window_ms
         )
 
-    def _check_answers(self, decided: Decided) -> None:
+    def _check_answers(self, decided: Decided, late: dict[int, int]) -> None:
         """Pair commands and outcomes by their offset, as far as retention has left both."""
+        answers = self._first_answers(decided)
+        oldest = min(answers, default=decided.committed) if decided.outcomes_begin else 0
+        for command in decided.commands:
+            if command.may_wait:
+                late.pop(command.offset, None)
+            if command.offset < decided.committed:
+                self._check_command(decided.partition, command, answers, oldest)
+        for offset, before in late.items():
+            if offset >= decided.commands_begin:
+                self.order.report(
+                    f"partition {decided.partition} command {offset} answered after {before}"
+                )
+        for offset in answers:
+            self._check_unasked(decided, offset)
+
+    def _first_answers(self, decided: Decided) -> dict[int, str]:
+        """Return the command id answered at each offset; two answers there are one too many.
+
+        Unless the first is so old that the handler had forgotten it: a grant that is sent again
+        after a long outage is then refused.
+        """
         answers: dict[int, str] = {}
+        times: dict[int, int] = {}
         for outcome in decided.outcomes:
-            offset = outcome["command_offset"]
+            offset, time = outcome["command_offset"], outcome["decided_at"]
             self.answered.looked_at += 1
-            if offset in answers:
+            if offset in times and time - times[offset] <= self.window_ms:
                 self.answered.report(
                     f"partition {decided.partition} command {offset} was answered twice"
                 )
-            answers[offset] = outcome["command_id"]
-        oldest = min(answers, default=decided.committed) if decided.outcomes_begin else 0
-        for command in decided.commands:
-            if command.offset < decided.committed:
-                self._check_command(decided.partition, command, answers, oldest)
-        for offset in answers:
-            self._check_unasked(decided, offset)
+            answers[offset], times[offset] = outcome["command_id"], time
+        return answers
 
     def _check_command(
         self, partition: int, command: Command, answers: dict[int, str], oldest: int
@@ -159,7 +157,9 @@ class DecisionChecks:
         self.asked.looked_at += 1
         if answer is None:
             if command.offset >= oldest:
-                self._open.append((partition, command.offset))
+                self._open.append(
+                    Open(partition, command.offset, command.command_id, command.may_wait)
+                )
         elif answer != command.command_id:
             self.asked.report(
                 f"partition {partition} command {command.offset} has another's answer"
@@ -204,7 +204,7 @@ class DecisionChecks:
                 at += 1
             else:
                 right = versions.get(user_id) == version
-            if not right:
+            if not right and (version or 0) >= decided.erased.get(user_id, 0):
                 self.effect.report(
                     f"partition {decided.partition} command {outcome['command_offset']}: user "
                     f"{user_id} version {version}"
@@ -220,8 +220,20 @@ class DecisionChecks:
             f"version {fact.version}"
         )
 
-    def finish(self, letters: Iterable[DeadLetter], commands_topic: str) -> None:
-        """List the dead letters, and judge the commands that only these can explain."""
+    def waiting(self) -> list[Open]:
+        """Return the changes of address that were not answered when their outcomes were read."""
+        return [one for one in self._open if one.may_wait]
+
+    def finish(
+        self,
+        letters: Iterable[DeadLetter],
+        commands_topic: str,
+        settled: AbstractSet[Open] = frozenset(),
+    ) -> None:
+        """List the dead letters, and judge the commands that only these can explain.
+
+        `settled` are those that were answered since, or that hops are under way for.
+        """
         dead = set()
         for letter in letters:
             self.letters.looked_at += 1
@@ -229,10 +241,12 @@ class DecisionChecks:
             self.letters.report(f"{where}: {letter['error']} ({letter['reader']})")
             if letter["topic"] == commands_topic and letter["reader"] == "handler":
                 dead.add((letter["partition"], letter["offset"]))
-        for partition, offset in self._open:
+        for one in self._open:
             self.answered.looked_at += 1
-            if (partition, offset) not in dead:
-                self.answered.report(f"partition {partition} command {offset} was never answered")
+            if one not in settled and (one.partition, one.offset) not in dead:
+                self.answered.report(
+                    f"partition {one.partition} command {one.offset} was never answered"
+                )
 
 
 def _begin(decided: Decided, versions: dict[str, int]) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 from schemas.identity import history_key, partition_of, user_shard
 from schemas.records import USER_ERASED, UserEvent
+from scripts.verify.facts import Entry, text_hash
 from scripts.verify.findings import Check
-from scripts.verify.log_checks import Entry, text_hash
 
 _PERSONAL = ("changes", "email", "email_key", "name", "age", "created_at", "created_by")
 _STATE = ("email", "email_key", "name", "age", "created_at", "created_by")

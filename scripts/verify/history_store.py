@@ -12,9 +12,9 @@ from projectors.postgres.database import Database
 from projectors.read_model import Position
 from runtime.settings import Settings
 from schemas.topics import HISTORY
+from scripts.verify.facts import Entry
 from scripts.verify.findings import Check
 from scripts.verify.history_checks import HistoryChecks, fold
-from scripts.verify.log_checks import Entry
 from scripts.verify.reader import LogReader
 
 _PAGE = 5_000

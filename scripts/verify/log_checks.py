@@ -5,75 +5,12 @@ partition's events; texts are kept as hashes.
 """
 
 from collections.abc import Iterable
-from hashlib import blake2b
-from typing import Any, NamedTuple
 
 from schemas.identity import email_shard, event_id, history_key, partition_of, user_shard
-from schemas.records import USER_CREATED, USER_ERASED, UserEvent
+from schemas.records import USER_CREATED, UserEvent
+from scripts.verify.erasures import check_erasures
+from scripts.verify.facts import NO_CUT, Entry, Fact, Last, last_of, text_hash
 from scripts.verify.findings import Check
-
-NO_CUT = 1 << 62
-
-
-class Entry(NamedTuple):
-    """A record as it stands on the log; `record` is None for a tombstone or foreign bytes."""
-
-    partition: int
-    offset: int
-    key: str | None
-    record: Any
-    problem: str = ""
-
-    @property
-    def where(self) -> str:
-        """Name the record by its coordinates."""
-        return f"partition {self.partition} offset {self.offset}"
-
-
-class Fact(NamedTuple):
-    """What the decisions are checked against: one event, without its state."""
-
-    seq: int
-    command_id: str
-    user_id: str
-    version: int
-
-
-class Last(NamedTuple):
-    """A user's last event; texts are hashes, `age` is None once the user is gone."""
-
-    seq: int
-    version: int
-    digest: int
-    erased: bool
-    email_key: int
-    email: int
-    name: int
-    age: int | None
-
-
-def text_hash(text: str) -> int:
-    """Return 64 bits that stand for `text`, the same in every process."""
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
-
-
-def last_of(event: UserEvent) -> Last:
-    """Return what is kept of a user after `event`."""
-    user = event["user"]
-    erased = event["type"] == USER_ERASED
-    digest = text_hash(repr(event))
-    if user is None:
-        return Last(event["seq"], event["version"], digest, erased, 0, 0, 0, None)
-    return Last(
-        event["seq"],
-        event["version"],
-        digest,
-        erased,
-        text_hash(user["email_key"]),
-        text_hash(user["email"]),
-        text_hash(user["name"]),
-        user["age"],
-    )
 
 
 class LogChecks:
@@ -90,11 +27,15 @@ class LogChecks:
         self.everywhere = Check("one live user at most holds an address, over all partitions")
         self.same = Check("events: each user's last record equals the history's last")
         self.order = Check("events: seq only grows, and nothing is a bare tombstone")
-        self.erased = Check("history: records removed belong to erased users", listing=True)
+        self.erased = Check("history: of an erased user the marker alone is left, of others all")
+        self.removed = Check("history: records removed", listing=True)
         self.foreign = Check("records that are not ours", listing=True)
         self.users: dict[str, Last] = {}
         self._history: dict[str, Last] = {}
         self._events: dict[str, Last] = {}
+        self._facts: list[Fact] = []
+        self._tombstones: dict[str, int] = {}
+        self._taken: list[tuple[str, str, str]] = []
         self._missing_versions: dict[str, int] = {}
         self._missing_seqs: dict[int, list[tuple[int, int]]] = {}
 
@@ -102,20 +43,23 @@ class LogChecks:
         """Return all of them in the order they are shown."""
         return [
             *(self.seq, self.version, self.time, self.place, self.key, self.order, self.same),
-            *(self.moment, self.everywhere, self.erased, self.foreign),
+            *(self.moment, self.everywhere, self.erased, self.removed, self.foreign),
         ]
 
     def history(self, partition: int, entries: Iterable[Entry]) -> list[Fact]:
         """Fold the whole of one partition of `user-history`; return its events' ids."""
         self._history = {}
         facts: list[Fact] = []
+        self._facts = facts
+        self._tombstones, self._taken = {}, []
         holders: dict[int, str] = {}
         last_seq = last_time = 0
         for entry in entries:
             event = self._readable(entry)
             if event is None:
-                if entry.record is None and not entry.problem:
-                    self.erased.report(f"user-history {entry.where}")
+                if not entry.problem:
+                    self.removed.report(f"user-history {entry.where}")
+                    self._tombstones[entry.key or ""] = len(facts)
                 continue
             where = f"user-history {entry.where}"
             self._check_seq(partition, last_seq, event["seq"], where)
@@ -128,7 +72,9 @@ class LogChecks:
             self._check_holder(event, holders, where)
             last_seq = max(last_seq, event["seq"])
             last_time = max(last_time, event["occurred_at"])
-            self._history[event["user_id"]] = last_of(event)
+            before = self._history.get(event["user_id"])
+            if before is None or not before.erased:  # what comes after an erasure undoes nothing
+                self._history[event["user_id"]] = last_of(event)
             facts.append(
                 Fact(event["seq"], event["command_id"], event["user_id"], event["version"])
             )
@@ -136,7 +82,7 @@ class LogChecks:
 
     def _readable(self, entry: Entry) -> UserEvent | None:
         self.foreign.looked_at += 1
-        self.erased.looked_at += 1
+        self.removed.looked_at += 1
         if entry.problem:
             self.foreign.report(f"{entry.where}: {entry.problem}")
         event: UserEvent | None = entry.record
@@ -182,9 +128,11 @@ class LogChecks:
         if before and before.age is not None and holders.get(before.email_key) == user_id:
             del holders[before.email_key]
         if user is not None:
-            holder = holders.setdefault(text_hash(user["email_key"]), user_id)
+            key = text_hash(user["email_key"])
+            holder = holders.get(key, user_id)
+            holders[key] = user_id
             if holder != user_id:
-                self.moment.report(f"{where}: user {user_id} takes what user {holder} holds")
+                self._taken.append((where, user_id, holder))
 
     def events(self, partition: int, entries: Iterable[Entry]) -> None:
         """Fold one partition of `user-events`, which compaction may have thinned out."""
@@ -225,6 +173,14 @@ class LogChecks:
         With a handler at work the two are read at different moments; `cut` is what was decided
         before the reading began.
         """
+        erased = self.erasures()
+        for where, user_id, holder in self._taken:
+            # Of an erased user's past any part may be gone, also how it left the address.
+            if user_id not in erased and holder not in erased:
+                self.moment.report(f"{where}: user {user_id} takes what user {holder} holds")
+        check_erasures(
+            self.erased, partition, self._facts, self._history, self._tombstones, cut=cut
+        )
         for user_id in self._events.keys() | self._history.keys():
             event, history = self._events.get(user_id), self._history.get(user_id)
             if any(last is not None and last.seq > cut for last in (event, history)):
@@ -239,8 +195,27 @@ class LogChecks:
                     f"user-events, {history.version} in user-history"
                 )
 
-    def finish(self) -> None:
-        """Judge what needs the whole: gaps, which only erasure excuses, and shared addresses."""
+    def erasures(self) -> dict[str, int]:
+        """Return the erased users of the partition just read, with the version of each marker."""
+        return {user: last.version for user, last in self._history.items() if last.erased}
+
+    def shared_addresses(self) -> set[frozenset[str]]:
+        """Return the pairs of live users with one address as the last reading has them."""
+        holders: dict[int, str] = {}
+        pairs = set()
+        for user_id, last in self.users.items():
+            if last.age is not None:
+                holder = holders.setdefault(last.email_key, user_id)
+                if holder != user_id:
+                    pairs.add(frozenset((holder, user_id)))
+        return pairs
+
+    def finish(self, suspects: set[frozenset[str]] | None = None) -> None:
+        """Judge what needs the whole: gaps, which only erasure excuses, and shared addresses.
+
+        `suspects` are the pairs of a reading before: partitions are read one after the other, so
+        that one alone may show a user before it left an address and another who took it after.
+        """
         excused: dict[int, int] = {}
         for user_id, missing in self._missing_versions.items():
             last = self.users.get(user_id)
@@ -253,10 +228,7 @@ class LogChecks:
             if sum(last - first + 1 for first, last in gaps) > excused.get(partition, 0):
                 for first, last_missing in gaps:
                     self.seq.report(f"partition {partition}: no seq {first}–{last_missing}")
-        holders: dict[int, str] = {}
-        for user_id, last in self.users.items():
-            if last.age is not None:
-                self.everywhere.looked_at += 1
-                holder = holders.setdefault(last.email_key, user_id)
-                if holder != user_id:
-                    self.everywhere.report(f"users {holder} and {user_id}")
+        self.everywhere.looked_at += sum(last.age is not None for last in self.users.values())
+        pairs = self.shared_addresses()
+        for pair in pairs if suspects is None else pairs & suspects:
+            self.everywhere.report(f"users {' and '.join(sorted(pair))}")

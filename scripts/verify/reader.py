@@ -23,9 +23,9 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
-from schemas.topics import COMMANDS, EVENTS, TOPICS, Topic
-from schemas.trust import check_user_id
-from scripts.verify.log_checks import Entry
+from schemas.topics import COMMANDS, EVENTS, HISTORY, TOPICS, Topic
+from schemas.trust import check_event, check_history_event, removed_event
+from scripts.verify.facts import Entry
 
 HANDLER_GROUP = "rollbook-handler"
 _STEP_MESSAGES = 10_000
@@ -80,9 +80,9 @@ class LogReader:
             begin, end = self._asker.get_watermark_offsets(tp, timeout=REQUEST_TIMEOUT_SECONDS)
         return Ends(begin, end)
 
-    def committed(self, partition: int) -> int:
+    def committed(self, partition: int, topic: Topic = COMMANDS) -> int:
         """Return the handler's committed offset, -1 for none; waits for an open transaction."""
-        tp = TopicPartition(self._settings.named(COMMANDS.name), partition)
+        tp = TopicPartition(self._settings.named(topic.name), partition)
         group = self._settings.named(HANDLER_GROUP)
         with kafka_available(self._settings):
             request = ConsumerGroupTopicPartitions(group, [tp])
@@ -103,7 +103,6 @@ class LogReader:
         at = begin if start is None else max(begin, start)
         if at >= end:
             return
-        codec = self._codecs[topic.name]
         tp = TopicPartition(self._settings.named(topic.name), partition, at)
         deadline = time.monotonic() + self._patience_seconds
         with kafka_available(self._settings):
@@ -116,7 +115,7 @@ class LogReader:
                         at = max(at, offset)
                     elif offset < end:
                         at = offset + 1
-                        yield _entry(codec, message)
+                        yield self._entry(topic, message)
                     else:
                         at = end
                 if time.monotonic() > deadline:
@@ -126,6 +125,18 @@ class LogReader:
                     )
             self._consumer.unassign()
 
+    def _entry(self, topic: Topic, message: Any) -> Entry:
+        key, value = message.key(), message.value()
+        name = None if key is None else bytes(key).decode("utf-8", "backslashreplace")
+        entry = Entry(message.partition(), message.offset(), name, None)
+        try:
+            if value is not None:
+                entry = entry._replace(record=self._codecs[topic.name].decode(value))
+            _judge(topic, entry, key, self._settings.partitions)
+        except Poisoned as poisoned:
+            return entry._replace(record=None, problem=poisoned.code)
+        return entry
+
     def _is_end(self, error: KafkaError | None) -> bool:
         if error is None:
             return False
@@ -134,17 +145,12 @@ class LogReader:
         raise KafkaException(error)
 
 
-def _entry(codec: RecordCodec[Any], message: Any) -> Entry:
-    key = message.key()
-    place = (message.partition(), message.offset())
-    name = None if key is None else bytes(key).decode("utf-8", "backslashreplace")
-    value = message.value()
-    if value is None:
-        return Entry(*place, name, None)
-    try:
-        record = codec.decode(value)
-        if codec.name == EVENTS.schema:
-            check_user_id(record)
-        return Entry(*place, name, record)
-    except Poisoned as poisoned:
-        return Entry(*place, name, None, poisoned.code)
+def _judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
+    """Raise `Poisoned` for what restores and projectors pass over as well."""
+    partition, record = entry.partition, entry.record
+    if topic is EVENTS and record is not None:
+        check_event(record, key, partition, partitions)
+    elif topic is HISTORY and record is not None:
+        check_history_event(record, key, partition, partitions)
+    elif topic is HISTORY:
+        removed_event(key, partition, partitions)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from projectors.read_model import Position
 from schemas.identity import partition_of, user_shard
 from schemas.rules import age_group
+from scripts.verify.facts import Last, text_hash
 from scripts.verify.findings import Check
-from scripts.verify.log_checks import Last, text_hash
 
 
 class Stored(NamedTuple):

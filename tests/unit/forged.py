@@ -4,8 +4,9 @@ from typing import Any
 
 from schemas.identity import email_shard, new_user_id, partition_of
 from scripts.verify.decision_checks import DecisionChecks
+from scripts.verify.facts import Entry
 from scripts.verify.findings import Check
-from scripts.verify.log_checks import Entry, LogChecks
+from scripts.verify.log_checks import LogChecks
 
 PARTITIONS = 4
 JANE = "jane@example.com"
@@ -46,9 +47,16 @@ def gone(seq: int, version: int, kind: str = "UserDeleted") -> Any:
     return event(seq, version) | {"type": kind, "user": None}
 
 
+def erasure(seq: int, version: int) -> Any:
+    return gone(seq, version, "UserErased")
+
+
 def as_history(events: list[Any]) -> list[Entry]:
+    """Return records of `user-history`; a text stands for the tombstone of that key."""
     return [
-        Entry(HOME, at, f"{e['user_id']}:{e['version']}" if e else "x:1", e)
+        Entry(HOME, at, e, None)
+        if isinstance(e, str)
+        else Entry(HOME, at, f"{e['user_id']}:{e['version']}", e)
         for at, e in enumerate(events)
     ]
 

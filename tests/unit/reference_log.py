@@ -9,6 +9,7 @@ from producers.draft import Draft
 from producers.state import PartitionState
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
+from schemas.records import CommandOutcome
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
 from schemas.trust import check_event
 
@@ -94,21 +95,33 @@ class PartitionLog:
             value = record.value
             claim = None if value is None else CODECS[EMAILS.name].decode(value)
             state.restore_claim(record.key, claim)
-        for record in self._outcomes_of(window, random):
-            state.restore_outcome(record)
+        for outcome in self._outcomes_of(window, random):
+            state.restore_outcome(outcome)
         state.finish_restore()
 
-    def _outcomes_of(self, window: Window, random: Random) -> list[Any]:
+    def _outcomes_of(self, window: Window, random: Random) -> list[CommandOutcome]:
         """Return the outcomes from some place on at or before the first that counts."""
-        outcomes = [CODECS[OUTCOMES.name].decode(r.value) for r in self.topics[OUTCOMES.name]]
+        within = [place for place, _outcome in self._within(window)]
+        return self._outcomes()[random.randint(0, min(within, default=0)) :]
+
+    def remembered(self, window: Window) -> set[str]:
+        """Return the command ids whose answers a handler must know, whenever it began."""
+        answers = [outcome for _place, outcome in self._within(window)]
+        return {one["command_id"] for one in answers if one["code"] != "command_id_reused"}
+
+    def _within(self, window: Window) -> list[tuple[int, CommandOutcome]]:
+        outcomes = self._outcomes()
         offset = max((o["command_offset"] for o in outcomes), default=0) - window.commands
         time = max((o["decided_at"] for o in outcomes), default=0) - window.milliseconds
-        needed = (
-            n
-            for n, o in enumerate(outcomes)
-            if o["command_offset"] > offset and o["decided_at"] >= time
-        )
-        return outcomes[random.randint(0, next(needed, 0)) :]
+        return [
+            (place, one)
+            for place, one in enumerate(outcomes)
+            if one["command_offset"] > offset and one["decided_at"] >= time
+        ]
+
+    def _outcomes(self) -> list[CommandOutcome]:
+        decode = CODECS[OUTCOMES.name].decode
+        return [decode(record.value) for record in self.topics[OUTCOMES.name]]
 
 
 def contents(state: PartitionState, command_ids: Iterable[str]) -> dict[str, Any]:

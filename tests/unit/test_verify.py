@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from schemas.records import UserEvent
+from scripts.verify.facts import NO_CUT, Entry
 from scripts.verify.findings import EXAMPLES, Check
-from scripts.verify.log_checks import NO_CUT, Entry, LogChecks
+from scripts.verify.log_checks import LogChecks
 from tests.unit.forged import (
     HOME,
     ID,
@@ -16,6 +17,7 @@ from tests.unit.forged import (
     as_events,
     as_history,
     broken,
+    erasure,
     event,
     gone,
     only,
@@ -81,12 +83,36 @@ def test_a_repeated_version_is_found() -> None:
 
 def test_only_erasure_excuses_gaps() -> None:
     """An erased user's records may be gone, a deleted user's may not."""
-    erased = as_history([None, None, gone(3, 3, "UserErased")])
+    erased = as_history([erasure(3, 3), f"{ID}:1", f"{ID}:2"])
     checks = log_checks(erased)
     assert broken(checks.checks()) == []
-    assert checks.erased.found == 2
-    deleted = log_checks(as_history([None, None, gone(3, 3)]))
+    assert checks.removed.found == 2
+    deleted = log_checks(as_history([gone(3, 3)]))
     assert broken(deleted.checks()) == [deleted.seq.promise, deleted.version.promise]
+
+
+def test_an_erasure_that_leaves_something_is_found() -> None:
+    """An event without its tombstone, one written again after it, or a marker that tells."""
+    good = [*GOOD, erasure(4, 4), *(f"{ID}:{version}" for version in (1, 2, 3))]
+    assert broken(log_checks(as_history(good)).checks()) == []
+    for bad in (good[:-1], [*good, GOOD[0]]):
+        checks = log_checks(as_history(bad), as_events([*GOOD, erasure(4, 4)]))
+        assert checks.erased.promise in broken(checks.checks())
+        assert "is still there" in checks.erased.examples[0]
+    changes = [{"field": "age", "before": 33, "after": None}]
+    telling = [*GOOD, erasure(4, 4) | {"changes": changes}, *good[4:]]
+    checks = log_checks(as_history(telling))
+    assert "tells of it" in only(checks, checks.erased)
+    checks = log_checks(as_history(good[:-1]), as_events(good[:4]), cut=3)
+    assert broken(checks.checks()) == []
+
+
+def test_history_removed_of_one_who_was_not_erased_is_found() -> None:
+    """A tombstone for a deleted user's past, whether compaction has come by or not."""
+    for kept in ([GOOD[0]], []):
+        checks = log_checks(as_history([*kept, event(2, 2), gone(3, 3), f"{ID}:1"]))
+        assert checks.erased.promise in broken(checks.checks())
+        assert "was removed" in checks.erased.examples[0]
 
 
 def test_time_that_goes_back_is_found() -> None:
@@ -134,6 +160,17 @@ def test_two_live_users_with_one_address_are_found() -> None:
     assert broken(checks.checks()) == [checks.moment.promise, checks.everywhere.promise]
     assert user_id_of(JANE, 1) in checks.moment.examples[0]
     assert JANE not in str([check.as_json() for check in checks.checks()])
+
+
+def test_two_readings_decide_who_shares_an_address() -> None:
+    """One alone may show a user before it left an address and another who took it after."""
+    checks = LogChecks(PARTITIONS)
+    checks.events(HOME, as_events([event(1), event(2, number=1)]))
+    before = checks.shared_addresses()
+    assert before == {frozenset((ID, user_id_of(JANE, 1)))}
+    checks.later(as_events([gone(3, 2)]))
+    checks.finish(before)
+    assert broken(checks.checks()) == []
 
 
 def test_a_shared_address_that_ended_is_still_found() -> None:

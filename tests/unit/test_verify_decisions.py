@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from schemas.records import CommandOutcome, DeadLetter
-from scripts.verify.decision_checks import Command, Decided, DecisionChecks
-from scripts.verify.log_checks import Entry, LogChecks
+from scripts.verify.decided import Command, Decided, Open
+from scripts.verify.decision_checks import DecisionChecks
+from scripts.verify.facts import Entry
+from scripts.verify.log_checks import LogChecks
 from tests.unit.forged import HOME, ID, PARTITIONS, as_history, broken, event, only
 
 
@@ -51,6 +53,7 @@ def decided(
     events = FACTS if facts is None else facts
     commands = other.pop("commands", [Command(at, f"c{at + 1}") for at in range(5)])
     letters: list[DeadLetter] = other.pop("letters", [])
+    settled = frozenset(other.pop("settled", ()))
     place = {"committed": 5, "commands_end": 5} | other
     checks = DecisionChecks(window_commands=100, window_ms=1000)
     for at, answer in enumerate(outcomes):
@@ -58,7 +61,7 @@ def decided(
     checks.partition(
         Decided(HOME, log.history(HOME, as_history(events)), outcomes, commands, **place)
     )
-    checks.finish(letters, "user-commands")
+    checks.finish(letters, "user-commands", settled)
     return checks
 
 
@@ -197,3 +200,39 @@ def test_retention_is_no_fault() -> None:
     checks = decided(STORY[3:], commands=commands, commands_begin=1, outcomes_begin=3)
     assert broken(checks.checks()) == []
     assert broken(decided([], commands=commands, outcomes_begin=5).checks()) == []
+
+
+def test_a_change_of_address_may_be_answered_late() -> None:
+    """It asks in another partition first; any other command is answered in its turn."""
+    late = [STORY[0], STORY[1], STORY[3], STORY[2], STORY[4]]
+    commands = [Command(at, f"c{at + 1}", may_wait=at == 2) for at in range(5)]
+    assert broken(decided(late, commands=commands).checks()) == []
+
+
+def test_a_change_without_an_answer_needs_hops_under_way() -> None:
+    """Or an answer that came after the outcomes were read."""
+    commands = [Command(at, f"c{at + 1}", may_wait=at == 2) for at in range(5)]
+    unread = [*STORY[:2], *STORY[3:]]
+    checks = decided(unread, commands=commands)
+    assert checks.waiting() == [Open(HOME, 2, "c3", may_wait=True)]
+    only(checks, checks.answered)
+    settled = decided(unread, commands=commands, settled=checks.waiting())
+    assert broken(settled.checks()) == []
+
+
+def test_the_acceptances_of_an_erased_user_have_no_events_left() -> None:
+    """Only below its marker, and only of that user."""
+    outcomes = [*STORY, outcome(5, 4, 4)]
+    facts = [event(4, 4) | {"command_id": "c6"}]
+    commands = [Command(at, f"c{at + 1}") for at in range(6)]
+    place: dict[str, Any] = {"commands": commands, "committed": 6, "commands_end": 6}
+    assert broken(decided(outcomes, facts, erased={ID: 4}, **place).checks()) == []
+    for erased in ({}, {ID: 2}, {"another": 4}):
+        checks = decided(outcomes, facts, erased=erased, **place)
+        assert checks.effect.promise in broken(checks.checks())
+
+
+def test_two_answers_at_one_offset_are_found_unless_the_first_was_forgotten() -> None:
+    """A grant sent again after a long outage is refused once more."""
+    checks = decided([*STORY, outcome(4, 3, 3, command_id="c5", repeated=True, decided_at=9000)])
+    assert broken(checks.checks()) == []

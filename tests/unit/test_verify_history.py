@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.records import USER_ERASED, UserEvent
+from scripts.verify.facts import Entry
 from scripts.verify.history_checks import HistoryChecks, fold
-from scripts.verify.log_checks import Entry
 from tests.unit.forged import HOME, ID, PARTITIONS, as_history, broken, event, gone
 
 ERASED = gone(4, 4, USER_ERASED)

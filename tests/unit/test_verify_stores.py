@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from projectors.read_model import Position
-from scripts.verify.log_checks import Last, last_of
+from scripts.verify.facts import Last, last_of
 from scripts.verify.store_checks import (
     Stored,
     Summary,
