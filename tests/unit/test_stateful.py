@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from producers import email_saga
 from producers.aggregate import Change
 from producers.draft import Draft
-from producers.state import PartitionState
+from producers.state import OutcomeWindow, PartitionState
 from schemas.records import CommandOutcome, EmailClaim, EmailHop, User, UserEvent
 from tests.unit.reference_log import Window
 from tests.unit.reference_machine import RegistryMachine
@@ -197,3 +197,11 @@ def test_the_machine_finds_a_claim_granted_to_another(monkeypatch: pytest.Monkey
     monkeypatch.setattr(email_saga, "_is_of", by_id_alone)
     with pytest.raises(Wrong):
         run_state_machine_as_test(RacingMachine, settings=UNTIL_FOUND)
+
+
+@pytest.mark.skipif(not LONG, reason="takes seconds; one such story is told in test_life_cycle.py")
+def test_the_machine_finds_a_grant_taken_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grant is taken though its answer may be forgotten."""
+    monkeypatch.setattr(OutcomeWindow, "forget_before", lambda _window, _offset: None)
+    with pytest.raises(Wrong):
+        run_state_machine_as_test(ForgetfulMachine, settings=UNTIL_FOUND)
