@@ -119,7 +119,7 @@ def test_json_logs_are_one_object_a_line(
     assert lines[0]["message"] == "partition 3\nready"
     assert lines[0]["level"] == "info"
     assert lines[0]["logger"] == "handler"
-    assert set(lines[0]) == {"time", "level", "logger", "message"}
+    assert set(lines[0]) == {"time", "level", "process", "logger", "message"}
     assert "ValueError" in lines[1]["traceback"]
 
 
