@@ -132,7 +132,7 @@ class LogReader:
         try:
             if value is not None:
                 entry = entry._replace(record=self._codecs[topic.name].decode(value))
-            _judge(topic, entry, key, self._settings.partitions)
+            judge(topic, entry, key, self._settings.partitions)
         except Poisoned as poisoned:
             return entry._replace(record=None, problem=poisoned.code)
         return entry
@@ -145,7 +145,7 @@ class LogReader:
         raise KafkaException(error)
 
 
-def _judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
+def judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
     """Raise `Poisoned` for what restores and projectors pass over as well."""
     partition, record = entry.partition, entry.record
     if topic is EVENTS and record is not None:

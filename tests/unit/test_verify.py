@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import Poisoned
 from schemas.records import UserEvent
+from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
 from scripts.verify.facts import NO_CUT, Entry
 from scripts.verify.findings import EXAMPLES, Check
 from scripts.verify.log_checks import LogChecks
+from scripts.verify.reader import judge
 from tests.unit.forged import (
     HOME,
     ID,
@@ -237,3 +240,33 @@ def test_examples_are_bounded() -> None:
 def test_a_typed_event_passes_as_one() -> None:
     """The forged events have the shape of the contract."""
     assert set(event(1)) == set(UserEvent.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "forged", "code"),
+    [
+        (EVENTS, "other", {}, "wrong_key"),
+        (EVENTS, ID, {"version": 2**63 - 1}, "bad_version"),
+        (EVENTS, ID, {"occurred_at": -1}, "bad_time"),
+        (HISTORY, ID, {}, "wrong_key"),
+        (HISTORY, f"{ID}:1", {"seq": 0}, "bad_seq"),
+        (HISTORY, "x:1", None, "wrong_key"),
+    ],
+)
+def test_what_projectors_pass_over_is_passed_over(
+    topic: Topic, key: str, forged: dict[str, Any] | None, code: str
+) -> None:
+    """A readable event that goes to the dead letters is a stranger's, not a broken promise."""
+    record = None if forged is None else event(1) | forged
+    entry = Entry(HOME, 0, key, record)
+    with pytest.raises(Poisoned) as caught:
+        judge(topic, entry, key.encode(), PARTITIONS)
+    assert caught.value.code == code
+
+
+def test_what_projectors_trust_is_judged() -> None:
+    """So is what is no event: claims, hops, commands."""
+    for topic, key in ((EVENTS, ID), (HISTORY, f"{ID}:1"), (EMAILS, "anything")):
+        judge(topic, Entry(HOME, 0, key, event(1)), key.encode(), PARTITIONS)
+    judge(HISTORY, Entry(HOME, 0, f"{ID}:1", None), f"{ID}:1".encode(), PARTITIONS)
+    judge(EMAILS, Entry(HOME, 0, "k", None), b"k", PARTITIONS)
