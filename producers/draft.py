@@ -100,7 +100,7 @@ class Draft:
 
     def holder_id(self, key: str) -> str | None:
         """Return the live user, of whichever partition, who holds an address of this one."""
-        here = self._emails[key] if key in self._emails else self.state.emails.get(key)
+        here = self._emails[key] if key in self._emails else self.state.emails.get(key.encode())
         if here is not None:
             return id_text(here)
         claim = self.claim(key)
@@ -212,9 +212,9 @@ class Draft:
         state.users.update(self._users)
         for key, holder in self._emails.items():
             if holder is None:
-                state.emails.pop(key, None)
+                state.emails.pop(key.encode(), None)
             else:
-                state.emails[key] = holder
+                state.emails[key.encode()] = holder
         for key, claim in self._claims.items():
             if claim is None:
                 state.claims.pop(key, None)

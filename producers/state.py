@@ -11,7 +11,6 @@ from collections import deque
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
-from uuid import UUID
 
 from schemas.identity import email_shard, partition_of
 from schemas.records import (
@@ -24,7 +23,8 @@ from schemas.records import (
 
 # version, seq, created_at, age, flags, then the lengths in bytes of the texts that follow.
 _HEAD = Struct("<QQqBBHHHBB")
-_GONE, _ERASED, _SAME_KEY, _SAME_COMMAND = 1, 2, 4, 8
+_GONE, _ERASED, _SAME_KEY, _SAME_COMMAND, _UUID_COMMAND, _UUID_CREATED_BY = 1, 2, 4, 8, 16, 32
+_UUID_CHARACTERS = 36
 
 
 class Held(NamedTuple):
@@ -45,16 +45,17 @@ def held(event: UserEvent) -> Held:
 
 def pack(one: Held) -> bytes:
     """Return `one` as bytes: a head of numbers and the texts, equal ones once."""
-    user, command = one.user, one.command_id.encode()
+    user, command, flags = one.user, *_pack_id(one.command_id, _UUID_COMMAND)
     if user is None:
-        flags = _GONE | (_ERASED if one.erased else 0)
+        flags |= _GONE | (_ERASED if one.erased else 0)
         return _HEAD.pack(one.version, one.seq, 0, 0, flags, 0, 0, 0, len(command), 0) + command
     email, key, name = user["email"].encode(), b"", user["name"].encode()
-    created_by, flags = b"", _SAME_KEY | _SAME_COMMAND
+    created_by, flags = b"", flags | _SAME_KEY | _SAME_COMMAND
     if user["email_key"] != user["email"]:
         key, flags = user["email_key"].encode(), flags & ~_SAME_KEY
     if user["created_by"] != one.command_id:
-        created_by, flags = user["created_by"].encode(), flags & ~_SAME_COMMAND
+        created_by, is_uuid = _pack_id(user["created_by"], _UUID_CREATED_BY)
+        flags = (flags | is_uuid) & ~_SAME_COMMAND
     head = _HEAD.pack(
         one.version,
         one.seq,
@@ -73,13 +74,15 @@ def pack(one: Held) -> bytes:
 def unpack(packed: bytes) -> Held:
     """Return what `pack` was given."""
     version, seq, created_at, age, flags, *lengths = _HEAD.unpack_from(packed)
-    texts, start = [], _HEAD.size
+    parts, start = [], _HEAD.size
     for length in lengths:
-        texts.append(packed[start : start + length].decode())
+        parts.append(packed[start : start + length])
         start += length
-    email, key, name, command_id, created_by = texts
+    email, key, name = (part.decode() for part in parts[:3])
+    command_id = id_text(parts[3]) if flags & _UUID_COMMAND else parts[3].decode()
     if flags & _GONE:
         return Held(version, seq, command_id, None, bool(flags & _ERASED))
+    created_by = id_text(parts[4]) if flags & _UUID_CREATED_BY else parts[4].decode()
     user: User = {
         "email": email,
         "email_key": email if flags & _SAME_KEY else key,
@@ -91,7 +94,19 @@ def unpack(packed: bytes) -> Held:
     return Held(version, seq, command_id, user, erased=False)
 
 
-def packed_key(packed: bytes) -> str | None:
+def _pack_id(command_id: str, flag: int) -> tuple[bytes, int]:
+    """Return a command id as bytes, and `flag` if it is a UUID, which takes less than half."""
+    if len(command_id) == _UUID_CHARACTERS:
+        try:
+            packed = id_bytes(command_id)
+        except ValueError:
+            return command_id.encode(), 0
+        if id_text(packed) == command_id:
+            return packed, flag
+    return command_id.encode(), 0
+
+
+def packed_key(packed: bytes) -> bytes | None:
     """Return the key of the packed user's address, None if it is gone; a third of an `unpack`."""
     _, _, _, _, flags, email_bytes, key_bytes, *_ = _HEAD.unpack_from(packed)
     if flags & _GONE:
@@ -99,7 +114,7 @@ def packed_key(packed: bytes) -> str | None:
     start, length = _HEAD.size, email_bytes
     if not flags & _SAME_KEY:
         start, length = start + email_bytes, key_bytes
-    return packed[start : start + length].decode()
+    return packed[start : start + length]
 
 
 def packed_version(packed: bytes) -> int:
@@ -115,7 +130,8 @@ def id_bytes(user_id: str) -> bytes:
 
 def id_text(user_id: bytes) -> str:
     """Return what `id_bytes` was given."""
-    return str(UUID(bytes=user_id))
+    digits = user_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class OutcomeWindow:
@@ -175,17 +191,17 @@ class OutcomeWindow:
 class PartitionState:
     """The fold of one partition of the log.
 
-    `emails` maps the key of an address of this partition to the live user of this partition who
-    holds it. While restoring it is not kept: folding through a half-cleaned log could free an
-    address that a later state holds, so `index_emails` builds it from the final states. `claims`
-    maps the keys held by users who live elsewhere.
+    `emails` maps the key of an address of this partition, encoded (a `str` takes 16 bytes more), to
+    the live user of this partition who holds it. While restoring it is not kept: folding through a
+    half-cleaned log could free an address that a later state holds, so `finish_restore` builds it
+    from the final states. `claims` maps the keys held by users who live elsewhere.
     """
 
     def __init__(self, partition: int, partitions: int, window: OutcomeWindow) -> None:
         self.partition = partition
         self.partitions = partitions
         self.users: dict[bytes, bytes] = {}
-        self.emails: dict[str, bytes] = {}
+        self.emails: dict[bytes, bytes] = {}
         self.claims: dict[str, EmailClaim] = {}
         self.window = window
         self.last_seq = 0
@@ -225,7 +241,7 @@ class PartitionState:
         """Build the indexes of addresses from the final states."""
         for user_id, packed in self.users.items():
             key = packed_key(packed)
-            if key is not None and self.is_home_of(key):
+            if key is not None and self.is_home_of(key.decode()):
                 self.emails[key] = user_id
         self.claims = {claim["email_key"]: claim for claim in self._claims_by_id.values()}
         self._claims_by_id = {}

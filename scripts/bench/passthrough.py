@@ -22,7 +22,7 @@ from runtime.kafka import (
 )
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
-from scripts.bench.registry_under_test import MEASURED_TAG
+from scripts.bench.registry_under_test import MEASURED_TAG, command_id
 
 GROUP = "bench-passthrough"
 _WRITTEN = (EVENTS, HISTORY, OUTCOMES)
@@ -48,13 +48,13 @@ class Written:
         A transaction leaves a marker in every partition it wrote to. Counted is the partition with
         most of them, so that the size comes out rather too large, which flatters the limit.
         """
-        commands, transactions = 0, 1
+        commands, transactions, prefix = 0, 1, command_id(MEASURED_TAG, 0)[:8].encode()
         for (topic, number), records in self.records.items():
             if topic == OUTCOMES.name:
                 measured = [
                     offset
                     for record, offset in zip(records, self.offsets[topic, number], strict=True)
-                    if record["key"].startswith(MEASURED_TAG.encode())
+                    if record["key"].startswith(prefix)
                 ]
                 commands += len(measured)
                 markers = sum(after > before + 1 for before, after in pairwise(measured))

@@ -12,6 +12,7 @@ from scripts.bench.command_side import Findings, Plan, as_json, as_rows
 from scripts.bench.handlers import environment_of
 from scripts.bench.passthrough import Written
 from scripts.bench.peer import PeerSetup, peer_setups
+from scripts.bench.registry_under_test import MEASURED_TAG, command_id
 
 PEERS = tuple(peer_setups(4))
 SPREAD = {"median", "least", "greatest", "repeats"}
@@ -96,10 +97,11 @@ def test_the_limit_commits_as_much_at_once_as_the_handler() -> None:
     """Markers split the measured commands into transactions; warming up does not count."""
     written = Written()
     place = ("user-outcomes", 0)
-    ids = ["warm-1", "user-1", "user-2", "user-3", "user-4", "lone-1"]
+    tags = ["warm", *4 * [MEASURED_TAG], "lone"]
+    ids = [command_id(tag, number) for number, tag in enumerate(tags)]
     written.records[place] = [{"key": one.encode()} for one in ids]
     written.offsets[place] = [0, 2, 3, 5, 6, 8]
-    written.records["user-events", 0] = [{"key": b"user-1"}]
+    written.records["user-events", 0] = [{"key": ids[1].encode()}]
     written.offsets["user-events", 0] = [0]
     assert written.commands_per_transaction(10) == 2
     assert written.commands_per_transaction(1) == 1
