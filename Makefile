@@ -30,8 +30,10 @@ check: setup ## format, lint, types, import contract, pure tests: within a minut
 test: check ## everything, on real servers it starts itself
 	.venv/bin/pytest tests/integration tests/faults
 
-bench: setup ## measure ours, the peers and the bare limits side by side
-	.venv/bin/rollbook bench
+bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
+	@$(UV) sync --frozen --quiet --group benchmark
+	.venv/bin/rollbook bench pipeline
+	.venv/bin/rollbook bench commands
 
 clean: ## remove the virtual environment and caches of this folder
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
