@@ -53,7 +53,9 @@ class Ownership:
         self._outcomes = registry.codec(OUTCOMES.schema)
         self._claims = registry.codec(EMAILS.schema)
         self._turn = count()
-        self._backoff = Backoff()
+        # Short: the partitions that are ready wait along, and what is waited for is most often a
+        # predecessor's transaction, whose end must not be slept through.
+        self._backoff = Backoff(most_seconds=1.0)
         self.topic = settings.named(COMMANDS.name)
         self.hops_topic = settings.named(HOPS.name)
         self.partitions: dict[int, Owned] = {}

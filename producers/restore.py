@@ -29,6 +29,8 @@ _STEP_SECONDS = 0.1
 # A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
 _OFFSETS_PER_OUTCOME = 2
 _SPARE_OFFSETS = 1_000
+# Brokers look every ten seconds, by default, for transactions that are over their time.
+_ABORTED_SECONDS = 15.0
 
 
 class Restore:
@@ -61,7 +63,7 @@ class Restore:
             ),
         )
         self._started = time.monotonic()
-        self._told = self._started
+        self._told = self._heard = self._started
         self._read = 0
         self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
         self._ends = self._assign(self._consumer)
@@ -103,7 +105,10 @@ class Restore:
         address to two users), KafkaException if the broker fails.
         """
         if self._ends:
-            for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
+            messages = arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS)
+            if messages:
+                self._heard = time.monotonic()
+            for message in messages:
                 self._fold(message)
             self._tell()
         if self._ends:
@@ -176,6 +181,14 @@ class Restore:
             self._told = now
             rate = self._read / (now - self._started)
             log.info("restoring partition %d: %d records, %d/s", self._partition, self._read, rate)
+            if now - self._heard > self._settings.transaction_timeout_seconds + _ABORTED_SECONDS:
+                log.error(
+                    "restoring partition %d: nothing new of %s for %.0f s: Kafka is away, or left "
+                    "a transaction open that it should have ended (docs/decisions/0007)",
+                    self._partition,
+                    ", ".join(sorted(self._ends)),
+                    now - self._heard,
+                )
 
     def close(self) -> None:
         """Let go of the consumer."""

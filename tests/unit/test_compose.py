@@ -51,6 +51,17 @@ def test_every_server_is_pinned_and_says_when_it_is_healthy(compose: dict[str, A
         assert service["restart"] == "unless-stopped", name
 
 
+def test_kafka_is_the_same_natively_and_no_broker_that_skips_transaction_markers(
+    compose: dict[str, Any],
+) -> None:
+    """What the tests break is what Docker runs; KAFKA-20734 would double and lose commands."""
+    pom = resources.files("scripts.stack").joinpath("pom.xml").read_text(encoding="utf-8")
+    found = re.search(r"<kafka.version>(.+)</kafka.version>", pom)
+    assert found
+    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{found[1]}"
+    assert found[1] not in {"4.3.0", "4.3.1", "4.4.0"}
+
+
 def test_ports_are_those_that_the_settings_expect(compose: dict[str, Any]) -> None:
     """A command without any settings finds the servers, native or not, and only this machine."""
     expected = {**DEFAULT_PORTS, "kibana": KIBANA_PORT}
