@@ -184,7 +184,7 @@ class Restore:
             if now - self._heard > self._settings.transaction_timeout_seconds + _ABORTED_SECONDS:
                 log.error(
                     "restoring partition %d: nothing new of %s for %.0f s: Kafka is away, or left "
-                    "a transaction open that it should have ended (docs/decisions/0007)",
+                    "a transaction open that it should have ended (docs/decisions/0011)",
                     self._partition,
                     ", ".join(sorted(self._ends)),
                     now - self._heard,

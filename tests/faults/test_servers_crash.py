@@ -25,7 +25,7 @@ def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, server
     """Handler, projectors and an import wait for the broker and go on where they were.
 
     What is open times out while it is away: a broker must end it for good when it starts
-    (docs/decisions/0007).
+    (docs/decisions/0011).
     """
     rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
     processes = start_all(rollbook)
