@@ -149,7 +149,11 @@ def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
         draft.send(
             key,
             draft.hop(
-                "keep" if holds else "release", hop["claim_id"], hop["user_id"], email_key=key
+                "keep" if holds else "release",
+                hop["claim_id"],
+                hop["user_id"],
+                email_key=key,
+                command_offset=hop["command_offset"],
             ),
         )
 
@@ -193,7 +197,9 @@ def _free(draft: Draft, hop: EmailHop, key: str) -> None:
     claim = draft.claim(key)
     if claim is None:
         return
-    if hop["kind"] == "release" and claim["claim_id"] != hop["claim_id"]:
+    # By its sending, not its id alone: that may be used again when its answer is forgotten.
+    sending = (claim["claim_id"], claim["command_offset"])
+    if hop["kind"] == "release" and sending != (hop["claim_id"], hop["command_offset"]):
         return
     if claim["user_id"] == hop["user_id"]:
         draft.drop_claim(claim)
