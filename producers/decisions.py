@@ -121,7 +121,7 @@ def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
     if isinstance(command, ChangeEmail) and isinstance(change, EmailChanged):
         current = standing.user["email_key"] if standing.user else ""
         if change.email_key != current and not draft.state.is_home_of(change.email_key):
-            _ask_elsewhere(draft, asked, command, standing.version)
+            _ask_elsewhere(draft, asked, command)
             return
     version = standing.version
     if change is not None:
@@ -129,7 +129,7 @@ def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
     accept(draft, asked, version)
 
 
-def _ask_elsewhere(draft: Draft, asked: Asked, command: ChangeEmail, version: int) -> None:
+def _ask_elsewhere(draft: Draft, asked: Asked, command: ChangeEmail) -> None:
     """Ask the partition of the new address to reserve it; nothing is kept here meanwhile."""
     key = email_key(command.email)
     hop = draft.hop(
@@ -141,7 +141,6 @@ def _ask_elsewhere(draft: Draft, asked: Asked, command: ChangeEmail, version: in
         command_offset=asked.offset,
         digest=asked.digest,
         expected_version=command.expected_version,
-        version=version,
     )
     draft.send(key, hop)
 

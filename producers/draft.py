@@ -18,7 +18,7 @@ from producers.aggregate import (
     Updated,
     evolve,
 )
-from producers.state import Held, PartitionState, held, id_bytes, id_text, pack, unpack
+from producers.state import Held, PartitionState, claim_key, held, id_bytes, id_text, pack, unpack
 from schemas.identity import email_shard, event_id, history_key, new_user_id, partition_of
 from schemas.records import (
     USER_CREATED,
@@ -80,7 +80,7 @@ class Draft:
         self._random_bits = random_bits
         self._users: dict[bytes, bytes] = {}
         self._emails: dict[str, bytes | None] = {}
-        self._claims: dict[str, EmailClaim | None] = {}
+        self._claims: dict[str, tuple[EmailClaim, ...]] = {}
         self._answers: dict[str, CommandOutcome] = {}
 
     def held(self, user_id: str) -> Held | None:
@@ -94,17 +94,17 @@ class Draft:
         known = self.held(user_id)
         return Standing(known.user, known.version, known.erased) if known else _NOBODY
 
-    def claim(self, key: str) -> EmailClaim | None:
-        """Return who of another partition holds or reserved the address."""
-        return self._claims[key] if key in self._claims else self.state.claims.get(key)
+    def claims_of(self, key: str) -> tuple[EmailClaim, ...]:
+        """Return the claims on the address by one user of another partition, in their order."""
+        return self._claims[key] if key in self._claims else self.state.claims.get(key, ())
 
     def holder_id(self, key: str) -> str | None:
         """Return the live user, of whichever partition, who holds an address of this one."""
         here = self._emails[key] if key in self._emails else self.state.emails.get(key.encode())
         if here is not None:
             return id_text(here)
-        claim = self.claim(key)
-        return claim["user_id"] if claim else None
+        claims = self.claims_of(key)
+        return claims[0]["user_id"] if claims else None
 
     def answer(self, command_id: str) -> CommandOutcome | None:
         """Return the first answer to a command, within the window."""
@@ -168,7 +168,6 @@ class Draft:
         command_offset: int | None = None,
         digest: bytes | None = None,
         expected_version: int | None = None,
-        version: int | None = None,
         again: bool = False,
     ) -> EmailHop:
         """Return a message of the saga, sent now."""
@@ -183,7 +182,6 @@ class Draft:
             "command_offset": command_offset,
             "digest": digest,
             "expected_version": expected_version,
-            "version": version,
             "again": again,
         }
 
@@ -192,14 +190,19 @@ class Draft:
         self.hops.append((partition_of(email_shard(key), self.state.partitions), hop))
 
     def put_claim(self, claim: EmailClaim) -> None:
-        """Hold an address of this partition for a user of another."""
-        self._claims[claim["email_key"]] = claim
-        self.claims.append((_claim_key(claim), claim))
+        """Hold an address of this partition for a user of another, in place of the same claim."""
+        others = self._others(claim)
+        self._claims[claim["email_key"]] = tuple(sorted([*others, claim], key=claim_key))
+        self.claims.append((claim_key(claim), claim))
 
     def drop_claim(self, claim: EmailClaim) -> None:
-        """Free an address that was held for a user of another partition."""
-        self._claims[claim["email_key"]] = None
-        self.claims.append((_claim_key(claim), None))
+        """Hold the address by this claim no longer."""
+        self._claims[claim["email_key"]] = tuple(self._others(claim))
+        self.claims.append((claim_key(claim), None))
+
+    def _others(self, claim: EmailClaim) -> list[EmailClaim]:
+        claims = self.claims_of(claim["email_key"])
+        return [one for one in claims if claim_key(one) != claim_key(claim)]
 
     def append_outcome(self, outcome: CommandOutcome) -> None:
         """Append an answer; the first of its id is the one that repeats get."""
@@ -215,25 +218,12 @@ class Draft:
                 state.emails.pop(key.encode(), None)
             else:
                 state.emails[key.encode()] = holder
-        for key, claim in self._claims.items():
-            if claim is None:
-                state.claims.pop(key, None)
+        for key, claims in self._claims.items():
+            if claims:
+                state.claims[key] = claims
             else:
-                state.claims[key] = claim
-        for _partition, hop in self.hops:
-            if hop["kind"] == "reserve":
-                asked = hop["command_offset"] or 0
-                state.window.asked_offset = max(state.window.asked_offset, asked)
+                state.claims.pop(key, None)
         for outcome in self.outcomes:
             state.window.add(outcome)
         state.last_seq = self.seq
         state.last_time = self.now
-
-
-def _claim_key(claim: EmailClaim) -> str:
-    """Return the key of a claim on the log: one for each command that asked.
-
-    Not the command id: two users, or two tries with different addresses, may use the same one, and
-    compaction, which keeps one record of a key, would then free an address that is held.
-    """
-    return f"{claim['user_id']}:{claim['command_offset']}"

@@ -5,15 +5,23 @@
  home ── keep | release ─► new address's partition,  home ── free ─► old address's partition
 ```
 
-Home keeps no pending state: a grant carries what the command asked, and is checked anew when it
-comes. Every grant is answered, with `keep` if the user holds the address after it and `release` if
-not, so that no address stays reserved for ever; a partition sends the grants that are still open
-again after a restore. Hops between two partitions arrive in the order they were sent.
+Home keeps no pending state: a grant carries what the command asked, and is decided when it comes.
+Every grant is answered, with `keep` if the user holds the address after it and `release` if not, so
+that no address stays reserved for ever. Hops between two partitions arrive once and in the order
+they were sent.
+
+Each sending of a command has a claim of its own, and an address is taken as long as there is any:
+a grant is worth something until it is answered, whatever becomes of the others. A partition sends
+the grants that are still open again after a restore, should they have outlived `user-hops`. Their
+first ones stand before them in the same log, so they are answered but never decide anything.
 """
+
+from itertools import chain
 
 from producers.aggregate import ChangeEmail, decide
 from producers.decisions import Asked, accept, reject, repeat
 from producers.draft import Draft
+from producers.state import PartitionState
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.records import EmailClaim, EmailHop
@@ -40,6 +48,8 @@ def take_hop(draft: Draft, hop: EmailHop) -> None:
         _reserve(draft, hop, key)
     elif hop["kind"] == "keep":
         _keep(draft, hop, key)
+    elif hop["kind"] == "release":
+        _release(draft, hop, key)
     else:
         _free(draft, hop, key)
 
@@ -59,7 +69,7 @@ def _checked_key(draft: Draft, hop: EmailHop) -> str:
         is_canonical = False
     if not is_canonical or key is None or not 0 <= hop["sent_at"] <= MAX_TIME_MS:
         raise Poisoned("an email hop names no claim, user, address or time", code="bad_hop")
-    carried = [hop["email"], hop["command_offset"], hop["digest"], hop["version"]]
+    carried = [hop["email"], hop["command_offset"], hop["digest"]]
     if kind == "refused":
         carried.append(hop["holder_id"])
     if kind in _WITH_COMMAND and None in carried:
@@ -76,12 +86,8 @@ def _checked_key(draft: Draft, hop: EmailHop) -> str:
 
 def _reserve(draft: Draft, hop: EmailHop, key: str) -> None:
     """At the new address: reserve it, or say who has it."""
-    claim = draft.claim(key)
     holder_id = draft.holder_id(key)
-    if claim is not None and _is_of(claim, hop):
-        _send_home(draft, {**hop, "kind": "granted"})
-        return
-    if holder_id is not None:
+    if not _may_reserve(holder_id, hop):
         _send_home(draft, {**hop, "kind": "refused", "holder_id": holder_id})
         return
     draft.put_claim(
@@ -95,15 +101,14 @@ def _reserve(draft: Draft, hop: EmailHop, key: str) -> None:
             "command_offset": hop["command_offset"],
             "digest": hop["digest"],
             "expected_version": hop["expected_version"],
-            "version": hop["version"],
         }
     )
     _send_home(draft, {**hop, "kind": "granted"})
 
 
-def _is_of(claim: EmailClaim, hop: EmailHop) -> bool:
-    """Return whether the claim is this change's; another user's may have the same command id."""
-    return claim["claim_id"] == hop["claim_id"] and claim["user_id"] == hop["user_id"]
+def _may_reserve(holder_id: str | None, hop: EmailHop) -> bool:
+    """Return whether the address is free, or the user's own by another of its changes."""
+    return holder_id in {None, hop["user_id"]}
 
 
 def _send_home(draft: Draft, hop: EmailHop) -> None:
@@ -111,9 +116,15 @@ def _send_home(draft: Draft, hop: EmailHop) -> None:
     draft.hops.append((home, {**hop, "sent_at": draft.now}))
 
 
+def has_open_grants(state: PartitionState) -> bool:
+    """Return whether an address of the partition is reserved."""
+    claims = chain.from_iterable(state.claims.values())
+    return any(claim["status"] == RESERVED for claim in claims)
+
+
 def grants_to_send_again(draft: Draft) -> None:
     """After a restore: send every grant again that was not answered yet."""
-    for claim in draft.state.claims.values():
+    for claim in chain.from_iterable(draft.state.claims.values()):
         if claim["status"] == RESERVED:
             hop = draft.hop(
                 "granted",
@@ -124,26 +135,16 @@ def grants_to_send_again(draft: Draft) -> None:
                 command_offset=claim["command_offset"],
                 digest=claim["digest"],
                 expected_version=claim["expected_version"],
-                version=claim["version"],
                 again=True,
             )
             _send_home(draft, hop)
 
 
 def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
-    """At home: decide the command now, unless it is decided, and answer the grant."""
-    granted = hop["kind"] == "granted"
-    asked = Asked(hop["claim_id"], hop["command_offset"] or 0, hop["digest"] or b"", hop["user_id"])
-    first, known = draft.answer(hop["claim_id"]), draft.held(hop["user_id"])
-    if first is not None:
-        # Sent twice before the first was decided: its sender waits for an answer as well.
-        if first["command_offset"] != asked.offset and not hop["again"]:
-            repeat(draft, first, asked)
-    elif known is None or known.command_id != hop["claim_id"]:
-        _decide(draft, hop, asked, granted=granted)
-    elif not hop["again"]:
-        accept(draft, asked, known.version, seq=known.seq, repeated=True)
-    if granted:
+    """At home: decide the command now, and answer the grant."""
+    if not hop["again"]:
+        _decide(draft, hop)
+    if hop["kind"] == "granted":
         known = draft.held(hop["user_id"])
         holds = known is not None and known.user is not None and known.user["email_key"] == key
         draft.send(
@@ -158,18 +159,21 @@ def _answer(draft: Draft, hop: EmailHop, key: str) -> None:
         )
 
 
-def _decide(draft: Draft, hop: EmailHop, asked: Asked, *, granted: bool) -> None:
+def _decide(draft: Draft, hop: EmailHop) -> None:
+    asked = Asked(hop["claim_id"], hop["command_offset"] or 0, hop["digest"] or b"", hop["user_id"])
+    first, known = draft.answer(hop["claim_id"]), draft.held(hop["user_id"])
+    if first is not None:
+        # Sent twice before the first was decided: its sender waits for an answer as well.
+        if first["command_offset"] != asked.offset:
+            repeat(draft, first, asked)
+        return
+    if known is not None and known.command_id == hop["claim_id"]:
+        accept(draft, asked, known.version, seq=known.seq, repeated=True)
+        return
     command = ChangeEmail(hop["user_id"], hop["email"] or "", hop["expected_version"])
     standing = draft.standing(hop["user_id"])
-    may_be_decided = asked.offset <= draft.state.window.forgotten_offset
-    if may_be_decided and standing.version != hop["version"]:
-        # That answer is forgotten: this very command may have made the version what it is, and
-        # the address may since have been left and freed, so that the grant is worth nothing.
-        stale = f"the user is at version {standing.version}, no longer {hop['version']}"
-        reject(draft, asked, Rejected(stale, code="version_conflict"))
-        return
     try:
-        holder_id = None if granted else hop["holder_id"]
+        holder_id = None if hop["kind"] == "granted" else hop["holder_id"]
         change = decide(standing, command, holder_id=holder_id, now=draft.now)
     except Rejected as error:
         reject(draft, asked, error)
@@ -181,25 +185,38 @@ def _decide(draft: Draft, hop: EmailHop, asked: Asked, *, granted: bool) -> None
 
 
 def _keep(draft: Draft, hop: EmailHop, key: str) -> None:
-    """At the new address: the user holds it now."""
-    claim = draft.claim(key)
-    if claim is not None and _is_of(claim, hop) and claim["status"] == RESERVED:
-        kept: EmailClaim = {**claim, "status": HELD, "email": None, "digest": None}
-        draft.put_claim(kept)
+    """At the new address: the user holds it now, by one claim."""
+    claim = _open_claim(draft, hop, key)
+    if claim is None:
+        return
+    if any(one["status"] == HELD for one in draft.claims_of(key)):
+        draft.drop_claim(claim)
+        return
+    kept: EmailClaim = {**claim, "status": HELD, "email": None, "digest": None}
+    draft.put_claim(kept)
+
+
+def _release(draft: Draft, hop: EmailHop, key: str) -> None:
+    """At the new address: this grant was not taken."""
+    claim = _open_claim(draft, hop, key)
+    if claim is not None:
+        draft.drop_claim(claim)
+
+
+def _open_claim(draft: Draft, hop: EmailHop, key: str) -> EmailClaim | None:
+    """Return the claim that `hop` answers; None if it is answered already."""
+    sending = (hop["user_id"], hop["command_offset"], RESERVED)
+    for claim in draft.claims_of(key):
+        if (claim["user_id"], claim["command_offset"], claim["status"]) == sending:
+            return claim
+    return None
 
 
 def _free(draft: Draft, hop: EmailHop, key: str) -> None:
-    """Free the address: by claim for a grant that is not taken, by user for one that was held.
+    """At the old address: the user who held it has left it, or is gone.
 
-    A `free` comes after the `reserve`, `keep` and `free` that its user sent before, and before any
-    later one, so the user's claim is the one that is meant.
+    It comes after the `keep` by which the user came to hold it, and before any later one.
     """
-    claim = draft.claim(key)
-    if claim is None:
-        return
-    # By its sending, not its id alone: that may be used again when its answer is forgotten.
-    sending = (claim["claim_id"], claim["command_offset"])
-    if hop["kind"] == "release" and sending != (hop["claim_id"], hop["command_offset"]):
-        return
-    if claim["user_id"] == hop["user_id"]:
-        draft.drop_claim(claim)
+    for claim in draft.claims_of(key):
+        if claim["user_id"] == hop["user_id"] and claim["status"] == HELD:
+            draft.drop_claim(claim)

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 
 from producers.decisions import decide_command
 from producers.draft import Draft
-from producers.email_saga import RESERVED, grants_to_send_again, take_hop
+from producers.email_saga import grants_to_send_again, has_open_grants, take_hop
 from producers.group import GROUP, refuse_twin
 from producers.housekeeping import COMPACTED, Housekeeping
 from producers.ownership import Ownership
@@ -166,7 +166,7 @@ class CommandHandler:
         for number, owned in self._ownership.partitions.items():
             if owned.state is None or not owned.has_open_grants:
                 continue
-            if any(claim["status"] == RESERVED for claim in owned.state.claims.values()):
+            if has_open_grants(owned.state):
                 grants_to_send_again(self._draft(work, number, now))
             else:
                 owned.has_open_grants = False

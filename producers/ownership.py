@@ -170,7 +170,6 @@ class Ownership:
         }
         group = self._settings.named(GROUP)
         owned.next_offsets = first_offsets(owned, state, lows, self.topic, group)
-        state.window.forget_before(owned.next_offsets[self.topic])
         owned.forget()
         owned.restore, owned.state = None, state
         self.rewind(owned.number)

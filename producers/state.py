@@ -138,9 +138,7 @@ class OutcomeWindow:
     """The latest outcomes by command id, so that a repeated command gets the same answer.
 
     Bounded by the log alone (how far an outcome's command lies behind the latest one, in offsets
-    and in time), so that a restored window equals the live one. What it does not know of a command
-    beyond `forgotten_offset` was never answered. `asked_offset` is the latest of the commands that
-    wait for another partition.
+    and in time), so that a restored window equals the live one.
     """
 
     def __init__(self, most_commands: int, most_ms: int) -> None:
@@ -150,8 +148,6 @@ class OutcomeWindow:
         self._order: deque[CommandOutcome] = deque()
         self.last_offset = -1
         self.last_decided_at = 0
-        self.asked_offset = -1
-        self.forgotten_offset = -1
 
     def get(self, command_id: str) -> CommandOutcome | None:
         """Return the first outcome of `command_id` within the window, or its latest repeat."""
@@ -175,14 +171,8 @@ class OutcomeWindow:
             or self._order[0]["decided_at"] < oldest_ms
         ):
             old = self._order.popleft()
-            # Not that of `old`: the same id may have been sent again and wait since.
-            self.forget_before(max(self.last_offset, self.asked_offset) + 1)
             if self._by_id.get(old["command_id"]) is old:
                 del self._by_id[old["command_id"]]
-
-    def forget_before(self, offset: int) -> None:
-        """Commands below `offset` may have been answered though their answer is not known."""
-        self.forgotten_offset = max(self.forgotten_offset, offset - 1)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -194,7 +184,8 @@ class PartitionState:
     `emails` maps the key of an address of this partition, encoded (a `str` takes 16 bytes more), to
     the live user of this partition who holds it. While restoring it is not kept: folding through a
     half-cleaned log could free an address that a later state holds, so `finish_restore` builds it
-    from the final states. `claims` maps the keys held by users who live elsewhere.
+    from the final states. `claims` maps the keys held or reserved by a user who lives elsewhere to
+    that user's claims.
     """
 
     def __init__(self, partition: int, partitions: int, window: OutcomeWindow) -> None:
@@ -202,7 +193,7 @@ class PartitionState:
         self.partitions = partitions
         self.users: dict[bytes, bytes] = {}
         self.emails: dict[bytes, bytes] = {}
-        self.claims: dict[str, EmailClaim] = {}
+        self.claims: dict[str, tuple[EmailClaim, ...]] = {}
         self.window = window
         self.last_seq = 0
         self.last_time = 0
@@ -243,7 +234,16 @@ class PartitionState:
             key = packed_key(packed)
             if key is not None and self.is_home_of(key.decode()):
                 self.emails[key] = user_id
-        self.claims = {claim["email_key"]: claim for claim in self._claims_by_id.values()}
+        for claim in sorted(self._claims_by_id.values(), key=claim_key):
+            others = self.claims.get(claim["email_key"], ())
+            self.claims[claim["email_key"]] = (*others, claim)
         self._claims_by_id = {}
-        # What was answered before the first outcome that was read is not known.
-        self.window.forget_before(self.window.last_offset + 1)
+
+
+def claim_key(claim: EmailClaim) -> str:
+    """Return the key of a claim on the log: one for each command that asked.
+
+    Not the command id: two users, or two tries with different addresses, may use the same one, and
+    compaction, which keeps one record of a key, would then free an address that is held.
+    """
+    return f"{claim['user_id']}:{claim['command_offset']}"

@@ -110,7 +110,6 @@ class EmailClaim(TypedDict):
     command_offset: int | None
     digest: bytes | None
     expected_version: int | None
-    version: int | None
 
 
 class EmailHop(TypedDict):
@@ -126,7 +125,6 @@ class EmailHop(TypedDict):
     command_offset: int | None
     digest: bytes | None
     expected_version: int | None
-    version: int | None
     again: bool
 
 

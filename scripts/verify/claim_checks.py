@@ -95,7 +95,12 @@ class ClaimChecks:
             fits = last is not None and last.age is not None and last.email_key == claim.address
             place = (claim.partition, claim.address)
             other = holders.setdefault(place, claim)
-            if other is not claim:
+            if not other.is_held:
+                holders[place] = claim
+            # One user may have reserved it by several changes, and hold it by one of them.
+            if other is not claim and (
+                other.user_id != claim.user_id or (other.is_held and claim.is_held)
+            ):
                 found.add(Suspect(self.held.promise, f"{where}: as {other.key}"))
             if claim.user_id in moving:
                 continue

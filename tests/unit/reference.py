@@ -33,9 +33,7 @@ class Waiting:
     """A change of address that was sent elsewhere; `rivals` are all whom a refusal may name."""
 
     command: UserCommand
-    version: int
     rivals: set[str]
-    may_be_stale: bool = False
 
     @property
     def key(self) -> str:
@@ -76,11 +74,6 @@ class Registry:
         require(len(found) < 2, "two live users with one address", found)
         return found[0] if found else None
 
-    def handed_over(self, number: int) -> None:
-        """A partition was restored: whether it has answered those who wait may be forgotten."""
-        for place, waiting in self.waiting.items():
-            waiting.may_be_stale |= place[0] == number
-
     def take(self, number: int, step: Step) -> None:
         """Hold one step against what is permitted, and make it part of the story."""
         for hop in step.sent:
@@ -108,7 +101,7 @@ class Registry:
         self._interest(key, person.user_id)
         rivals |= self.rumours.get(key, set())
         self.rumours.setdefault(key, set()).add(person.user_id)
-        self.waiting[number, step.offset] = Waiting(command, person.version, rivals)
+        self.waiting[number, step.offset] = Waiting(command, rivals)
 
     def _repeated(
         self, step: Step, command: UserCommand, asked: UserCommand, first: CommandOutcome
@@ -192,8 +185,6 @@ class Registry:
             if waiting.rivals:
                 holders = frozenset(waiting.rivals)
                 permitted.append(Verdict(code="user_already_exists", holders=holders))
-        if waiting.may_be_stale and person.version != waiting.version:
-            permitted = [*permitted, Verdict(code="version_conflict")]
         return permitted
 
     def _answered(

@@ -213,9 +213,7 @@ class RegistryMachine(RuleBasedStateMachine):
         )
         # Not equal: a batch of hops alone leaves its time nowhere, and nothing rests on it.
         require(self.model.times[number] <= after.last_time, "time goes back after a restore")
-        after.window.forget_before(self.next[number][COMMANDS.name])
         self.states[number], self.has_open_grants[number] = after, True
-        self.model.handed_over(number)
 
     @rule(order=st.integers(0, 1 << 16))
     def settle(self, order: int) -> None:
@@ -236,7 +234,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _check_addresses(self, number: int, state: PartitionState) -> None:
         """No address is stuck: each belongs to its live user or to whoever asks next."""
-        claimed = {(key, c["user_id"], c["status"]) for key, c in state.claims.items()}
+        claimed = {
+            (key, c["user_id"], c["status"]) for key, claims in state.claims.items() for c in claims
+        }
         away = {
             (person.email.lower(), person.user_id, "held")
             for person in self.model.people.values()

@@ -86,7 +86,6 @@ def test_another_address_under_the_same_id_is_refused_while_the_first_moves(seco
         {"email": None},
         {"command_offset": None},
         {"digest": None},
-        {"version": None},
         {"kind": "granted"},
         {"kind": "refused"},
         {"email_key": JANE},

@@ -74,6 +74,14 @@ def test_two_claims_on_one_address_are_found() -> None:
     assert "as k" in "".join(checks.held.examples)
 
 
+def test_a_user_may_reserve_what_it_holds_while_hops_are_under_way() -> None:
+    """By another of its changes to the same address."""
+    both = [claim("early", status="reserved"), claim(), claim("late", status="reserved")]
+    assert not found(both, MOVED, frozenset({ID}))[1]
+    checks, broken = found([claim(), claim("twice")], MOVED, frozenset({ID}))
+    assert broken == [checks.held]
+
+
 def test_a_reservation_is_right_only_while_hops_are_under_way() -> None:
     at_home = {ID: last_of(event(1))}
     checks, broken = found([claim(status="reserved")], at_home)
