@@ -30,6 +30,7 @@ from scripts.verify.facts import Entry
 HANDLER_GROUP = "rollbook-handler"
 _STEP_MESSAGES = 10_000
 _STEP_SECONDS = 1.0
+_RETRY_SECONDS = 0.05
 # A transaction of a handler that died ends by itself after its timeout; then some for the broker.
 _SPARE_SECONDS = 30.0
 
@@ -83,16 +84,28 @@ class LogReader:
     def committed(self, partition: int, topic: Topic = COMMANDS) -> int:
         """Return the handler's committed offset, -1 for none; waits for an open transaction."""
         tp = TopicPartition(self._settings.named(topic.name), partition)
+        deadline = time.monotonic() + self._patience_seconds
+        while True:
+            found = self._committed(tp)
+            if found.error is None:
+                return max(-1, int(found.offset))
+            # Refused while a transaction is open; a busy handler nearly always has one open.
+            is_open = found.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
+            if not is_open or time.monotonic() > deadline:
+                with kafka_available(self._settings):
+                    raise KafkaException(found.error)
+            time.sleep(_RETRY_SECONDS)
+
+    def _committed(self, tp: TopicPartition) -> TopicPartition:
         group = self._settings.named(HANDLER_GROUP)
         with kafka_available(self._settings):
             request = ConsumerGroupTopicPartitions(group, [tp])
             answer = self._admin.list_consumer_group_offsets(
                 [request], require_stable=True, request_timeout=self._patience_seconds
             )[group].result()
+        found: TopicPartition
         [found] = answer.topic_partitions
-        if found.error:
-            raise KafkaException(found.error)
-        return max(-1, int(found.offset))
+        return found
 
     def read(self, topic: Topic, partition: int, start: int | None = None) -> Iterator[Entry]:
         """Yield the committed records from `start` (default: the first) to the end as of now.
