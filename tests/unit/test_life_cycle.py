@@ -1,9 +1,13 @@
 """Changing an address, deleting and erasing: every rule, and the saga between partitions."""
 
+from typing import Any
+
 import pytest
 
+from producers.draft import Draft
 from producers.email_saga import HELD, RESERVED
-from schemas.records import UserCommand
+from schemas.records import EmailHop, UserCommand
+from tests import given
 from tests.given import (
     PARTITIONS,
     Log,
@@ -160,8 +164,8 @@ def test_a_grant_that_was_not_answered_is_sent_again_after_a_restore() -> None:
     assert log.partitions[AWAY].state.claims[new][0]["status"] == HELD
 
 
-def test_a_grant_sent_again_late_never_takes_an_address_back() -> None:
-    """The user has moved on; the window has forgotten the change; the old grant comes once more."""
+def late_grant() -> tuple[Log, str, str]:
+    """Tell how a user moved on, the window forgot the change, and its old grant came once more."""
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     log.send(change_email(user_id, new, command_id="change"))
@@ -172,7 +176,28 @@ def test_a_grant_sent_again_late_never_takes_an_address_back() -> None:
     for n in range(1_100):
         log.send(update(user_id, age=n % 100, command_id=f"u{n}"))
     log.settle()
+    return log, user_id, new
+
+
+def test_a_grant_sent_again_late_never_takes_an_address_back() -> None:
+    log, user_id, new = late_grant()
     assert log.email_of(user_id) == JANE
+    assert log.holder_of(new) is None
+
+
+class DecidesAgain(Draft):
+    """Does not say of a grant that it was sent before."""
+
+    def hop(self, *args: Any, **kwargs: Any) -> EmailHop:
+        """Leave the word out."""
+        return super().hop(*args, **{**kwargs, "again": False})
+
+
+def test_a_grant_that_was_decided_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The story above can fail: the user has an address that anybody may register."""
+    monkeypatch.setattr(given, "Draft", DecidesAgain)
+    log, user_id, new = late_grant()
+    assert log.email_of(user_id) == new
     assert log.holder_of(new) is None
 
 

@@ -7,7 +7,6 @@ that the same machine finds each.
 """
 
 import os
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -198,19 +197,3 @@ def test_the_machine_finds_a_claim_granted_to_another(monkeypatch: pytest.Monkey
     monkeypatch.setattr(email_saga, "_may_reserve", to_anybody)
     with pytest.raises(Wrong):
         run_state_machine_as_test(RacingMachine, settings=UNTIL_FOUND)
-
-
-class DecidesAgain(Draft):
-    """A grant that is sent again after a restore is decided again, its answer forgotten."""
-
-    def hop(self, *args: Any, **kwargs: Any) -> EmailHop:
-        """Do not say that it was sent before."""
-        return super().hop(*args, **{**kwargs, "again": False})
-
-
-@pytest.mark.skipif(not LONG, reason="takes minutes; one such story is told in test_life_cycle.py")
-def test_the_machine_finds_a_grant_taken_twice() -> None:
-    """The address may have been left, freed and given to another since."""
-    machine = type("BrokenMachine", (ForgetfulMachine,), {"draft_class": DecidesAgain})
-    with pytest.raises(Wrong):
-        run_state_machine_as_test(machine, settings=UNTIL_FOUND)
