@@ -111,10 +111,14 @@ class Transactions:
 
         False if one may not have reached the broker. Raises as `abort` does.
         """
-        producer = self._begin()
-        for topic, partition in places:
-            producer.produce(topic, key=b"housekeeping", value=b"", partition=partition)
-        left = producer.flush(_TRY_SECONDS)
+        left = 1
+        try:
+            producer = self._begin()
+            for topic, partition in places:
+                producer.produce(topic, key=b"housekeeping", value=b"", partition=partition)
+            left = producer.flush(_TRY_SECONDS)
+        except KafkaException as error:
+            self._raise_if_fenced(error)
         self._abort()
         return left == 0
 
