@@ -13,6 +13,8 @@ from projectors.wiring import READ_MODELS
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Unavailable
+from schemas.records import UserEvent
+from schemas.topics import EVENTS
 
 NEVER_RUN = "never run"
 CAUGHT_UP = "caught up"
@@ -47,11 +49,13 @@ class ProjectorsStatus:
 
 def read_status(settings: Settings) -> ProjectorsStatus:
     """Return how far each read model is. Raises `Unavailable` if the log cannot be read."""
-    # The read models first: what they then have applied is in the log that is read after.
+    # Asked first, since nothing can be told without it; both topics hold the same records.
+    decode = Registry(settings).codec(EVENTS.schema).decode
+    # The read models before the log: what they then have applied is in what is read of it.
     with ThreadPoolExecutor(len(READ_MODELS)) as askers:
         answers = askers.map(partial(_ask, settings), READ_MODELS.values())
         found = dict(zip(READ_MODELS, answers, strict=True))
-    ends = _log_ends(settings, [source for source, _ in found.values()])
+    ends = _log_ends(settings, [source for source, _ in found.values()], decode)
     partitions: list[PartitionStatus] = []
     unavailable = {}
     for name, (source, answer) in found.items():
@@ -74,18 +78,15 @@ def _ask(
 
 
 def _log_ends(
-    settings: Settings, sources: Iterable[Source]
+    settings: Settings,
+    sources: Iterable[Source],
+    decode: Callable[[bytes | None], UserEvent],
 ) -> dict[str, tuple[str, dict[int, LogEnd]]]:
     """Return topic name → its id and its ends, asked for side by side."""
     by_topic = {source.topic.name: source for source in sources}
-    registry = Registry(settings)
-    decoders = {
-        schema: registry.codec(schema).decode
-        for schema in {source.topic.schema for source in by_topic.values()}
-    }
     with ThreadPoolExecutor(len(by_topic)) as readers:
         found = {
-            name: readers.submit(read_log_end, settings, source, decoders[source.topic.schema])
+            name: readers.submit(read_log_end, settings, source, decode)
             for name, source in by_topic.items()
         }
         return {name: end.result() for name, end in found.items()}

@@ -14,6 +14,10 @@ from typing import Any
 
 from runtime.settings import Settings
 
+# A shell that puts the tests into the background has them ignore SIGINT, and so their processes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
 
 
