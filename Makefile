@@ -27,8 +27,9 @@ check: setup ## format, lint, types, import contract, pure tests: within a minut
 	.venv/bin/lint-imports
 	.venv/bin/pytest tests/unit
 
+# Two workers, each with servers of its own: most of the time is waiting for sessions to end.
 test: check ## everything, on real servers it starts itself
-	.venv/bin/pytest tests/integration tests/faults
+	.venv/bin/pytest -n 2 --dist loadfile tests/integration tests/faults
 
 bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
 	@$(UV) sync --frozen --quiet --group benchmark
