@@ -13,7 +13,7 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from projectors.elasticsearch.client import elasticsearch_available, unavailable
-from projectors.elasticsearch.mapping import CHECKPOINTS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.indexes import CHECKPOINTS_ALIAS, USERS_INDEX
 from projectors.read_model import Advance, Position
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError

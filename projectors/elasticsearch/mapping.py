@@ -1,4 +1,4 @@
-"""What the indexes look like, and what a user becomes as a document.
+"""The fields of a user in the index, and what a user becomes as a document.
 
 Only what every Elasticsearch has is used: no analyzer beyond `standard`, no script. Accents are
 folded by `projectors.folding` into fields of their own, which are what a search asks; `name` and
@@ -10,14 +10,8 @@ from typing import Any, Final
 import orjson
 
 from projectors.folding import fold
-from runtime.settings import Settings
 from schemas.records import UserEvent
 from schemas.rules import age_group
-
-USERS_ALIAS: Final = "rollbook-users"
-USERS_INDEX: Final = "rollbook-users-1"
-CHECKPOINTS_ALIAS: Final = "rollbook-checkpoints"
-CHECKPOINTS_INDEX: Final = "rollbook-checkpoints-1"
 
 # A search for the beginning of a word finds one term instead of expanding into hundreds.
 _FOLDED_TEXT: Final = {
@@ -28,9 +22,9 @@ _FOLDED_TEXT: Final = {
     "similarity": "boolean",
     "norms": False,
 }
-_DATE: Final = {"type": "date", "format": "epoch_millis||strict_date_optional_time"}
+DATE: Final = {"type": "date", "format": "epoch_millis||strict_date_optional_time"}
 
-_USER_FIELDS: Final[dict[str, Any]] = {
+USER_FIELDS: Final[dict[str, Any]] = {
     "user_id": {"type": "keyword"},
     "email": {"type": "keyword"},
     "email_key": {"type": "keyword", "doc_values": False},
@@ -39,58 +33,11 @@ _USER_FIELDS: Final[dict[str, Any]] = {
     "name_folded": _FOLDED_TEXT,
     "age": {"type": "integer"},
     "age_group": {"type": "keyword"},
-    "created_at": _DATE,
-    "updated_at": _DATE,
+    "created_at": DATE,
+    "updated_at": DATE,
     "version": {"type": "long"},
     "gone": {"type": "boolean"},
 }
-
-_CHECKPOINT_FIELDS: Final[dict[str, Any]] = {
-    "index": {"type": "keyword"},
-    # Data and checkpoint stay together: a checkpoint of an index that was deleted counts for
-    # nothing in the one that took its name.
-    "index_uuid": {"type": "keyword"},
-    "partition": {"type": "integer"},
-    "topic_id": {"type": "keyword"},
-    "next_offset": {"type": "long"},
-    "last_seq": {"type": "long"},
-    "applied_at": _DATE,
-}
-
-
-def users_index(settings: Settings) -> dict[str, Any]:
-    """Return the body that creates the index of users, with its two aliases.
-
-    People query the filtered one, which hides the markers of users who are gone. The writer uses
-    the other, because a bulk request can insist that an alias exists: without that, writing to an
-    index that was deleted would create it again, without this mapping.
-    """
-    return {
-        "settings": _index_settings(settings) | {"refresh_interval": "1s"},
-        "mappings": {"dynamic": "strict", "properties": _USER_FIELDS},
-        "aliases": {
-            settings.named(USERS_ALIAS): {"filter": {"term": {"gone": False}}},
-            write_alias(settings): {"is_hidden": True},
-        },
-    }
-
-
-def checkpoints_index(settings: Settings) -> dict[str, Any]:
-    """Return the body that creates the index of checkpoints."""
-    return {
-        "settings": _index_settings(settings) | {"hidden": True},
-        "mappings": {"dynamic": "strict", "properties": _CHECKPOINT_FIELDS},
-        "aliases": {settings.named(CHECKPOINTS_ALIAS): {"is_hidden": True}},
-    }
-
-
-def write_alias(settings: Settings) -> str:
-    """Return the alias that only the writer uses."""
-    return f"{settings.named(USERS_INDEX)}-write"
-
-
-def _index_settings(settings: Settings) -> dict[str, Any]:
-    return {"number_of_shards": 1, "number_of_replicas": settings.elasticsearch_replicas}
 
 
 def bulk_lines(event: UserEvent) -> bytes:
@@ -108,7 +55,7 @@ def bulk_lines(event: UserEvent) -> bytes:
 
 
 def document(event: UserEvent) -> dict[str, Any]:
-    """Return the document of the user after `event`: all of `_USER_FIELDS`, or a marker."""
+    """Return the document of the user after `event`: all of `USER_FIELDS`, or a marker."""
     user = event["user"]
     common = {
         "user_id": event["user_id"],

@@ -17,7 +17,7 @@ from projectors.elasticsearch.client import (
     connect,
     elasticsearch_available,
 )
-from projectors.elasticsearch.mapping import USERS_ALIAS
+from projectors.elasticsearch.indexes import USERS_ALIAS
 from projectors.folding import fold
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable

@@ -15,14 +15,14 @@ from projectors.elasticsearch.client import (
     is_busy,
     unavailable,
 )
-from projectors.elasticsearch.mapping import (
+from projectors.elasticsearch.indexes import (
     CHECKPOINTS_INDEX,
     USERS_INDEX,
-    bulk_lines,
     checkpoints_index,
     users_index,
     write_alias,
 )
+from projectors.elasticsearch.mapping import bulk_lines
 from projectors.read_model import Batch, Position
 from projectors.source import LATEST_STATE
 from runtime.process import Backoff

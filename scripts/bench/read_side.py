@@ -10,7 +10,8 @@ from psycopg import sql
 
 from projectors.elasticsearch.checkpoints import NDJSON_HEADERS
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.mapping import bulk_lines, users_index
+from projectors.elasticsearch.indexes import users_index
+from projectors.elasticsearch.mapping import bulk_lines
 from projectors.elasticsearch.writer import BULK_DOCUMENTS, IN_FLIGHT
 from projectors.runner import Runner
 from projectors.wiring import READ_MODELS

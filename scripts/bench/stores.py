@@ -3,7 +3,7 @@
 from contextlib import closing
 
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.mapping import CHECKPOINTS_INDEX, USERS_INDEX
+from projectors.elasticsearch.indexes import CHECKPOINTS_INDEX, USERS_INDEX
 from projectors.postgres.database import Database
 from runtime.settings import Settings
 

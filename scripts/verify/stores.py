@@ -8,7 +8,7 @@ from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
 from projectors.elasticsearch.client import connect, elasticsearch_available
-from projectors.elasticsearch.mapping import USERS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.indexes import USERS_ALIAS, USERS_INDEX
 from projectors.elasticsearch.writer import ElasticsearchUsers
 from projectors.postgres.database import Database
 from projectors.postgres.writer import PostgresUsers

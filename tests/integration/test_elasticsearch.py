@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.mapping import USERS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.indexes import USERS_ALIAS, USERS_INDEX
 from projectors.elasticsearch.queries import search_users
 from projectors.elasticsearch.writer import ElasticsearchUsers
 from projectors.read_model import Advance, Batch, Position, ReadModel
