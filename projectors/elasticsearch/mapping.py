@@ -13,29 +13,31 @@ from projectors.folding import fold
 from schemas.records import UserEvent
 from schemas.rules import age_group
 
-# A search for the beginning of a word finds one term instead of expanding into hundreds.
-_FOLDED_TEXT: Final = {
+_WORDS: Final = {
     "type": "text",
-    "index_prefixes": {"min_chars": 1, "max_chars": 5},
     # A word matches or does not: the query says what exact, prefix and typo are worth, and the
     # rarity of a misspelt word must not outweigh them.
     "similarity": "boolean",
     "norms": False,
 }
+# A search for the beginning of a word finds one term instead of expanding into thousands. Costs
+# a sixth of the rate of writing.
+_PREFIXES: Final = {"index_prefixes": {"min_chars": 1, "max_chars": 5}}
+_KEYWORD: Final = {"type": "keyword"}
 DATE: Final = {"type": "date", "format": "epoch_millis||strict_date_optional_time"}
 
 USER_FIELDS: Final[dict[str, Any]] = {
-    "user_id": {"type": "keyword"},
-    "email": {"type": "keyword"},
-    "email_key": {"type": "keyword", "doc_values": False},
-    "email_folded": _FOLDED_TEXT,
-    "name": {"type": "text", "fields": {"keyword": {"type": "keyword"}}},
-    "name_folded": _FOLDED_TEXT,
+    "user_id": _KEYWORD,
+    "email": {"type": "keyword", "normalizer": "lowercase"},
+    "email_domain": _KEYWORD,
+    "email_folded": {**_WORDS, **_PREFIXES, "index_options": "docs"},
+    "name": _WORDS,
+    "name_folded": {**_WORDS, **_PREFIXES, "fields": {"keyword": _KEYWORD}},
     "age": {"type": "integer"},
-    "age_group": {"type": "keyword"},
+    "age_group": _KEYWORD,
     "created_at": DATE,
     "updated_at": DATE,
-    "version": {"type": "long"},
+    "version": {"type": "long", "index": False},
     "gone": {"type": "boolean"},
 }
 
@@ -65,14 +67,16 @@ def document(event: UserEvent) -> dict[str, Any]:
     if user is None:
         return {**common, "gone": True}
     email, name, age = user["email"], user["name"], user["age"]
+    name_folded = fold(name)
+    in_name = name_folded.split()  # the usual address repeats the name: it is indexed once
     return {
         **common,
         "gone": False,
         "email": email,
-        "email_key": user["email_key"],
-        "email_folded": fold(email),
+        "email_domain": email.rpartition("@")[2],
+        "email_folded": " ".join([word for word in fold(email).split() if word not in in_name]),
         "name": name,
-        "name_folded": fold(name),
+        "name_folded": name_folded,
         "age": age,
         "age_group": age_group(age),
         "created_at": user["created_at"],

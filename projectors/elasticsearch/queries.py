@@ -21,7 +21,6 @@ from projectors.elasticsearch.indexes import USERS_ALIAS
 from projectors.folding import fold
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
-from schemas.identity import email_key
 from schemas.rules import to_datetime
 
 TEXT_MAX_CHARACTERS: Final = 300
@@ -131,7 +130,7 @@ def search_query(text: str, *, typos: bool = False) -> dict[str, Any]:
     rank = [{"match": {"name": {"query": typed, "boost": _AS_WRITTEN}}}]
     ways = [{"bool": {"must": each, "should": rank}}]
     if "@" in typed:
-        ways.append({"constant_score": _boosted({"filter": _term(email_key(typed))}, _WHOLE_EMAIL)})
+        ways.append({"constant_score": _boosted({"filter": {"term": {"email": typed}}}, _WHOLE_EMAIL)})
     return {"dis_max": {"queries": ways}}
 
 
@@ -146,7 +145,7 @@ def _word(word: str, *, last: bool, typos: bool) -> dict[str, Any]:
         same = {"query": word, "operator": "and"}
         ways.append({"match": {field: _boosted(same, _EXACT * worth)}})
         if last:
-            prefix = {"match_phrase_prefix": {field: {"query": word}}}
+            prefix = {"match_bool_prefix": {field: {"query": word, "operator": "and"}}}
             ways.append({"constant_score": _boosted({"filter": prefix}, _PREFIX * worth)})
         if typos:
             # Nearly every address is a word of its own: among so many the first letter must be
@@ -154,10 +153,6 @@ def _word(word: str, *, last: bool, typos: bool) -> dict[str, Any]:
             typo = {**same, "fuzziness": "AUTO", "prefix_length": sure}
             ways.append({"match": {field: _boosted(typo, _TYPO * worth)}})
     return {"dis_max": {"queries": ways}}
-
-
-def _term(key: str) -> dict[str, Any]:
-    return {"term": {"email_key": key}}
 
 
 def _boosted(query: dict[str, Any], boost: float) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def test_a_document_keeps_what_was_written_and_folds_what_is_searched() -> None:
     """The answer shows accents; the search does not need them."""
     found = document(JANE)
     assert (found["name"], found["name_folded"]) == ("Jané Dœ", "jane doe")
-    assert found["email_folded"] == "jane doe example com"
+    assert found["email_folded"] == "example com"
+    assert found["email_domain"] == "example.com"
     assert found["age_group"] == "senior"
 
 
