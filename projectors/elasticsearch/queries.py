@@ -130,7 +130,9 @@ def search_query(text: str, *, typos: bool = False) -> dict[str, Any]:
     rank = [{"match": {"name": {"query": typed, "boost": _AS_WRITTEN}}}]
     ways = [{"bool": {"must": each, "should": rank}}]
     if "@" in typed:
-        ways.append({"constant_score": _boosted({"filter": {"term": {"email": typed}}}, _WHOLE_EMAIL)})
+        ways.append(
+            {"constant_score": _boosted({"filter": {"term": {"email": typed}}}, _WHOLE_EMAIL)}
+        )
     return {"dis_max": {"queries": ways}}
 
 

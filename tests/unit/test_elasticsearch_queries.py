@@ -23,7 +23,9 @@ def test_accents_and_case_make_the_same_query_but_for_the_order_of_equals() -> N
 
 def test_only_an_address_is_looked_up_as_one() -> None:
     """The whole address comes first, compared as uniqueness compares."""
-    assert '{"term": {"email": "Jane@Example.com"}}' in json.dumps(search_query(" Jane@Example.com "))
+    assert '{"term": {"email": "Jane@Example.com"}}' in json.dumps(
+        search_query(" Jane@Example.com ")
+    )
     assert '"email":' not in json.dumps(search_query("jane"))
 
 
