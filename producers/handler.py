@@ -25,6 +25,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import roll_after_ms
 from schemas.errors import Poisoned
+from schemas.letters import HANDLER, letter_key, letter_of
 from schemas.records import DeadLetter, EmailHop
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
@@ -208,10 +209,7 @@ class CommandHandler:
             records = [{"key": hop["claim_id"], "value": self._hops.encode(hop)} for hop in hops]
             yield self._settings.named(HOPS.name), number, records
         letters = [
-            {
-                "key": f"{letter['topic']}:{letter['partition']}:{letter['offset']}",
-                "value": self._letters.encode(letter),
-            }
+            {"key": letter_key(letter), "value": self._letters.encode(letter)}
             for letter in work.dead_letters
         ]
         if letters:
@@ -251,12 +249,4 @@ def _by_partition(work: _Work) -> Iterator[tuple[int, list[EmailHop]]]:
 
 def _letter(topic: str, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
     log.warning("dead letter: %s partition %d offset %d: %s", topic, number, offset, poisoned)
-    return {
-        "topic": topic,
-        "partition": number,
-        "offset": offset,
-        "reader": "handler",
-        "error": poisoned.code,
-        "message": str(poisoned),
-        "occurred_at": now,
-    }
+    return letter_of(topic, number, offset, reader=HANDLER, poison=poisoned, now=now)

@@ -1,9 +1,9 @@
-"""Reads `user-history` as it stands: every record of the partitions asked for, readable or not."""
+"""Reads a topic as it stands: every record of the partitions asked for, readable or not."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -27,36 +27,37 @@ from runtime.settings import Settings
 from runtime.terminal import say
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
-from schemas.records import UserEvent
 from schemas.topics import Topic
 
 Start = Literal["beginning", "end"] | datetime
 _BATCH_RECORDS: Final = 1000
 _WAIT_SECONDS: Final = 0.2  # also how long Ctrl-C may take
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One record and where it stands; either its event or the code of why it cannot be read."""
+class LogRecord(Generic[R]):
+    """One record and where it stands; either its content or the code of why it cannot be read."""
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
-    event: UserEvent | None
+    event: R | None
     error: str | None
 
 
 def read_log(
     settings: Settings,
-    codec: RecordCodec[UserEvent],
+    codec: RecordCodec[R],
     topic: Topic,
     partitions: Collection[int],
     start: Start,
     *,
     follow: bool,
-) -> Iterator[list[LogRecord]]:
+) -> Iterator[list[LogRecord[R]]]:
     """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
 
     In order within a partition; between partitions as they arrive. Without `follow` it ends when
@@ -129,7 +130,7 @@ def _take(consumer: Consumer, unread: set[int]) -> list[Message]:
     return records
 
 
-def _log_record(message: Message, codec: RecordCodec[UserEvent]) -> LogRecord:
+def _log_record(message: Message, codec: RecordCodec[R]) -> LogRecord[R]:
     event, problem = None, None
     try:
         event = codec.decode(message.value())

@@ -18,7 +18,7 @@ from runtime.settings import Settings
 from runtime.terminal import json_option, printable, say
 from schemas.errors import Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
-from schemas.records import FieldChange, changes_of
+from schemas.records import FieldChange, UserEvent, changes_of
 from schemas.rules import to_datetime
 from schemas.topics import HISTORY
 
@@ -79,7 +79,7 @@ def tail(
 
 def _records(
     settings: Settings, user_id: str | None, start: Start, *, follow: bool
-) -> Iterator[list[LogRecord]]:
+) -> Iterator[list[LogRecord[UserEvent]]]:
     from runtime.registry import Registry
     from runtime.topic_admin import check_topics
 
@@ -98,7 +98,9 @@ def _records(
     )
 
 
-def _show(batches: Iterable[list[LogRecord]], limit: int | None, *, as_json: bool) -> int:
+def _show(
+    batches: Iterable[list[LogRecord[UserEvent]]], limit: int | None, *, as_json: bool
+) -> int:
     """Print the records as they come; return how many. A reader that goes away ends it."""
     line = json_line if as_json else text_line
     shown = 0
@@ -152,7 +154,7 @@ def parse_start(text: str, now: datetime) -> Start:
         raise ValueError(f"{text!r} is not beginning, end, {EXAMPLES}") from None
 
 
-def json_line(record: LogRecord) -> str:
+def json_line(record: LogRecord[UserEvent]) -> str:
     """Return `record` as one line of JSON: coordinates, then the event or `error`."""
     content: dict[str, Any] = {
         "topic": record.topic,
@@ -172,7 +174,7 @@ def json_line(record: LogRecord) -> str:
     return orjson.dumps(content).decode()
 
 
-def text_line(record: LogRecord) -> str:
+def text_line(record: LogRecord[UserEvent]) -> str:
     """Return `record` as one line for people, control characters escaped."""
     event = record.event
     where = f"{record.partition}:{record.offset}"
@@ -208,7 +210,7 @@ def _when(unix_ms: int) -> datetime | int:
         return unix_ms
 
 
-def _key(record: LogRecord) -> str | None:
+def _key(record: LogRecord[UserEvent]) -> str | None:
     if record.key is None:
         return None
     return printable(record.key.decode(errors="backslashreplace"))[:_KEY_MAX_CHARACTERS]

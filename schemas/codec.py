@@ -21,7 +21,7 @@ from schemas import compiled
 from schemas.errors import Poisoned
 
 MAGIC = b"\x00"
-_HEADER_BYTES = 5
+HEADER_BYTES = 5
 
 R = TypeVar("R")
 
@@ -61,7 +61,7 @@ class RecordCodec(Generic[R]):
         self._schema = parse(text)
         self._header = MAGIC + schema_id.to_bytes(4)
         self._encode_ordinary = compiled.encoder(text)
-        self._decode_ordinary = compiled.decoder(text, _HEADER_BYTES)
+        self._decode_ordinary = compiled.decoder(text, HEADER_BYTES)
         self._writer_schema = writer_schema
         self._writers: dict[int, dict[str, Any]] = {}
 
@@ -84,19 +84,19 @@ class RecordCodec(Generic[R]):
         """
         if value is None:
             raise Poisoned(f"a {self.name} record has no value", code="no_value")
-        if len(value) < _HEADER_BYTES or value[:1] != MAGIC:
+        if len(value) < HEADER_BYTES or value[:1] != MAGIC:
             raise Poisoned(
                 f"a {self.name} record is not in the Confluent wire format", code="wrong_magic"
             )
-        ours = value[:_HEADER_BYTES] == self._header
+        ours = value[:HEADER_BYTES] == self._header
         if ours:
             try:
                 return cast("R", self._decode_ordinary(value))
             except compiled.NOT_DECODED:
                 pass
-        writer = self._schema if ours else self._writer(int.from_bytes(value[1:_HEADER_BYTES]))
+        writer = self._schema if ours else self._writer(int.from_bytes(value[1:HEADER_BYTES]))
         buffer = BytesIO(value)
-        buffer.seek(_HEADER_BYTES)
+        buffer.seek(HEADER_BYTES)
         try:
             record = schemaless_reader(buffer, writer, None if ours else self._schema)
         except Exception:  # noqa: BLE001 - a dozen kinds for bytes that are not Avro; no I/O here

@@ -87,7 +87,10 @@ class CommandOutcome(TypedDict):
 
 
 class DeadLetter(TypedDict):
-    """Where a record stands that could not be read or applied; never its payload."""
+    """Where a record stands that could not be read or applied; never its payload.
+
+    With `settled` it ends the letter of the same place and reader (see `schemas.letters`).
+    """
 
     topic: str
     partition: int
@@ -96,6 +99,7 @@ class DeadLetter(TypedDict):
     error: str
     message: str
     occurred_at: int
+    settled: NotRequired[str | None]
 
 
 class EmailClaim(TypedDict):

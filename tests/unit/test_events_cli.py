@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 USER_ID = "018bcfe5-6800-7209-878b-fae2414c343c"
 
 
-def record(event: UserEvent | None, error: str | None = None) -> LogRecord:
+def record(event: UserEvent | None, error: str | None = None) -> LogRecord[UserEvent]:
     return LogRecord("user-history", 3, 42, 1_700_000_000_123, b"k\x1b", event, error)
 
 
