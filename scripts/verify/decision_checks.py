@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from schemas.letters import HANDLER, Letters
 from schemas.records import ACCEPTED, REJECTED, CommandOutcome, DeadLetter
 from scripts.verify.decided import Command, Decided, Open
 from scripts.verify.facts import NO_CUT, Entry, Fact
@@ -230,17 +231,22 @@ class DecisionChecks:
         commands_topic: str,
         settled: AbstractSet[Open] = frozenset(),
     ) -> None:
-        """List the dead letters, and judge the commands that only these can explain.
+        """List the open dead letters, and judge the commands that only letters can explain.
 
         `settled` are those that were answered since, or that hops are under way for.
         """
+        folded = Letters()
+        for record in letters:
+            folded.add(record)
         dead = set()
-        for letter in letters:
+        for letter in folded:
             self.letters.looked_at += 1
-            where = f"{letter['topic']} partition {letter['partition']} offset {letter['offset']}"
-            self.letters.report(f"{where}: {letter['error']} ({letter['reader']})")
-            if letter["topic"] == commands_topic and letter["reader"] == "handler":
-                dead.add((letter["partition"], letter["offset"]))
+            if letter.is_open:
+                where = f"{letter.topic} partition {letter.partition} offset {letter.offset}"
+                self.letters.report(f"{where}: {letter.error} ({letter.reader})")
+            # Settled or not, this command was passed over: a retry appends it again, further on.
+            if (letter.topic, letter.reader) == (commands_topic, HANDLER):
+                dead.add((letter.partition, letter.offset))
         for one in self._open:
             self.answered.looked_at += 1
             if one not in settled and (one.partition, one.offset) not in dead:

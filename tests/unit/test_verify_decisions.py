@@ -95,6 +95,10 @@ def test_a_dead_letter_is_an_answer_only_from_the_handler() -> None:
     checks = decided(unread, commands=commands, letters=[letter])
     assert broken(checks.checks()) == []
     assert checks.letters.found == 1
+    settled: Any = letter | {"settled": "sent"}
+    checks = decided(unread, commands=commands, letters=[letter, settled])
+    assert broken(checks.checks()) == []
+    assert (checks.letters.found, checks.letters.looked_at) == (0, 1)
     other: Any = letter | {"reader": "projector:postgres"}
     checks = decided(unread, commands=commands, letters=[other])
     only(checks, checks.answered)
