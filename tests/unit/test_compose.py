@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,21 @@ def test_everything_referred_to_is_declared(compose: dict[str, Any]) -> None:
         volumes = {volume.split(":")[0] for volume in service.get("volumes", [])}
         assert volumes <= set(compose["volumes"])
         assert set(service.get("secrets", [])) <= set(compose["secrets"])
+        assert {each["source"] for each in service.get("configs", [])} <= set(compose["configs"])
+    for config in compose["configs"].values():
+        assert (ROOT / config["file"]).is_file()
+
+
+def test_kibana_gets_its_objects_from_the_same_release(compose: dict[str, Any]) -> None:
+    """What imports them is the image that is there anyway, and fails loudly."""
+    services = compose["services"]
+    importing = services["kibana-objects"]
+    assert importing["image"] == services["kibana"]["image"]
+    assert importing["depends_on"] == {"kibana": {"condition": "service_healthy"}}
+    (script,) = importing["command"]
+    assert f"--form file=@{importing['configs'][0]['target']}" in script
+    checked = subprocess.run(["bash", "-n", "-c", script], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_no_password_stands_in_the_file_or_on_a_command_line(compose: dict[str, Any]) -> None:
