@@ -15,6 +15,8 @@ class CatchUp:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._targets: dict[int, int] = {}
+        self._offsets_to_go: dict[int, int] = {}
+        self._offsets = 0
         self._events = 0
         self._started = self._said = clock()
 
@@ -23,18 +25,31 @@ class CatchUp:
         """Whether every partition was read to where the log ended when it began."""
         return not self._targets
 
+    @property
+    def events(self) -> int:
+        """How many events were applied since it last began."""
+        return self._events
+
+    @property
+    def fraction(self) -> float:
+        """How much of the way is done, by offsets: from 0 to 1."""
+        return 1 - sum(self._offsets_to_go.values()) / self._offsets if self._offsets else 0.0
+
     def begin(self, partition: int, start: int, end: int) -> None:
         """Note that `partition` is read from offset `start`, and that the log ends before `end`."""
         if not self._targets:
-            self._events, self._started = 0, self._clock()
+            self._events, self._offsets, self._started = 0, 0, self._clock()
             self._said = self._started
         if start < end:
             log.info("replay: partition %d from %d to %d", partition, start, end)
             self._targets[partition] = end
+            self._offsets_to_go[partition] = end - start
+            self._offsets += end - start
 
     def forget(self) -> None:
         """Note that every partition begins again, or is no longer ours."""
         self._targets.clear()
+        self._offsets_to_go.clear()
 
     def applied(self, events: int, reached: Mapping[int, int]) -> None:
         """Note that `events` were applied, and the offset each partition has `reached`."""
@@ -42,6 +57,8 @@ class CatchUp:
             return
         self._events += events
         for partition, offset in reached.items():
+            if partition in self._targets:
+                self._offsets_to_go[partition] = max(0, self._targets[partition] - offset)
             if offset >= self._targets.get(partition, offset + 1):
                 del self._targets[partition]
         now = self._clock()

@@ -1,14 +1,30 @@
-"""What a read model is to the runner: a place that keeps data and its own position together."""
+"""What a read model is to the projectors: versions, each a place with its data and its position.
 
-from collections.abc import Mapping, Sequence
+A version is a complete read model of its own. One of them is live: queries see that one. A new
+column or mapping is a new version, built from the log while the live one serves.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from projectors.source import Source
+from schemas.errors import Fenced
 from schemas.records import UserEvent
 
 # A user's id and the version that an event brought it to.
 EventKey: TypeAlias = tuple[str, int]
+# What a read model holds because of one event, the user's id first.
+Row: TypeAlias = tuple[str, *tuple[Hashable, ...]]
+
+BUILDING: Final = "building"
+READY: Final = "ready"
+
+
+class Dropped(Fenced):
+    """The version of the read model is no longer there: its projector has nothing left to do."""
+
+    default_code = "version_dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,8 @@ class Batch:
 
     `events` are, by the model's source, all of them in order or the last of each user. `removed`
     are events to remove, before those of the batch are added. There may be nothing of either: the
-    step past a record that was dead-lettered.
+    step past a record that was dead-lettered. There may be no step: events of a dead letter that
+    is tried again, which stand before the checkpoint.
     """
 
     events: Sequence[UserEvent]
@@ -49,37 +66,107 @@ class Batch:
     removed: Sequence[EventKey] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a read model; times are in milliseconds since the epoch.
+
+    `building` until it was compared with the log, then `ready`: from then on projectors keep it up
+    to date until it is dropped. `live_since` is None if it never was live.
+    """
+
+    number: int
+    state: Literal["building", "ready"]
+    live: bool
+    created_at: int
+    live_since: int | None
+
+
 class ReadModel(Protocol):
-    """A read model that a projector can keep up to date."""
+    """One version of a read model, which a projector keeps up to date. Not for several threads."""
 
     @property
     def name(self) -> str:
         """What people call it: `projector run NAME`."""
 
     @property
+    def version(self) -> int:
+        """Its number."""
+
+    @property
     def source(self) -> Source:
         """What it is made of."""
 
-    def prepare(self) -> None:
-        """Create what is missing: tables or an index. Idempotent; safe from several processes."""
-
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written; none before `prepare`."""
+        """Return the position of each partition that was ever written. Raises `Dropped`."""
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint, so that they can never disagree.
 
         Idempotent: an event that was applied before changes nothing. Raises `Fenced` if a
-        checkpoint is not where `before` says (another process advanced it), `Unavailable` if the
-        store is away (nothing is lost by trying again), `Poisoned` if an event cannot be stored.
+        checkpoint is not where `before` says (another process advanced it), `Dropped`,
+        `Unavailable` if the store is away (nothing is lost by trying again), `Poisoned` if an event
+        cannot be stored.
         """
 
-    def reset(self) -> None:
-        """Remove all data and the checkpoint, as before the first event.
+    def make_visible(self) -> None:
+        """Return once queries that begin now see all that the checkpoint covers."""
 
-        Safe while a projector runs: its next step is `Fenced`, it sees that it is behind where it
-        was, and begins again.
+    def row_of(self, event: UserEvent) -> Row:
+        """Return what the read model should hold because of `event`; pure."""
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield what the read model does hold, each row as `row_of` makes it, in any order."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class ReadModelVersions(Protocol):
+    """All versions of one read model in its store. Not for several threads.
+
+    Every method raises `Unavailable` if the store is away.
+    """
+
+    @property
+    def name(self) -> str:
+        """What people call the read model."""
+
+    @property
+    def source(self) -> Source:
+        """What it is made of."""
+
+    def versions(self) -> list[Version]:
+        """Return every version, by number; empty before `begin`."""
+
+    def begin(self) -> None:
+        """Create the first version, ready and live, if there is none. Safe side by side."""
+
+    def create(self) -> int:
+        """Create an empty version that is `building`, and return its number."""
+
+    def open(self, number: int) -> ReadModel:
+        """Return a version. Raises `Misconfigured` if this rollbook cannot write what it needs."""
+
+    def finish(self, number: int) -> None:
+        """Do what was put off to build faster, such as indexes. Blocks; idempotent.
+
+        A `ReadModel` of the version that was opened before is `Fenced` afterwards.
         """
+
+    def accept(self, number: int) -> None:
+        """Make a version that was built and compared `ready`. Idempotent."""
+
+    def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
+        """Make a ready version live, for all queries in one step; idempotent.
+
+        1. Writes to the live version are held. 2. `await_caught_up()` returns once version
+        `number` has applied all that the log had when it was called; what it raises goes out, and
+        nothing has changed. 3. Queries see the new version. 4. Writes to the old one go on. Killed
+        in between, at most step 1 stays, and that not for long.
+        """
+
+    def drop(self, number: int) -> None:
+        """Remove a version that is not live, and its data. Idempotent."""
 
     def close(self) -> None:
         """Let go of connections."""

@@ -1,4 +1,4 @@
-"""Runs one read model: takes events from the log and has them applied. The same for all models.
+"""Runs one version of a read model: takes events from the log and has them applied.
 
 Several processes of one group share the partitions. The checkpoint is with the data and moves by
 compare-and-set, so a process that lost a partition without noticing changes nothing.
@@ -17,7 +17,7 @@ from projectors.catch_up import CatchUp
 from projectors.dead_letters import DeadLetterWriter
 from projectors.intake import Record, read_record
 from projectors.log_end import LogRange, log_ranges
-from projectors.read_model import Position, ReadModel
+from projectors.read_model import Dropped, Position, ReadModel
 from projectors.subscription import Subscription
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
@@ -32,8 +32,14 @@ T = TypeVar("T")
 
 MOST_EVENTS = 10_000  # in one batch: past this neither store gets faster
 WAIT_SECONDS = 0.5
-# An idle projector looks this often whether its read model was reset.
+# An idle projector looks this often whether its version was dropped or its server went back.
 IDLE_CHECKS = 4
+OTHER_TOPIC = "other_topic"
+
+
+def group_of(read_model: str, version: int) -> str:
+    """Return the consumer group of a version, the prefix not put before it."""
+    return f"rollbook-projector-{read_model}-{version}"
 
 
 class _InterruptedError(Exception):
@@ -53,7 +59,10 @@ class Runner:
     """The loop around one read model; see `run`."""
 
     def __init__(self, settings: Settings, model: ReadModel, stopping: StopSignal) -> None:
-        """Connect to nothing that could be away but the registry: raises `Unavailable`."""
+        """Connect to nothing that could be away but the registry: raises `Unavailable`.
+
+        `catch_up` tells how far it has come.
+        """
         registry = Registry(settings)
         self._settings = settings
         self._model = model
@@ -73,28 +82,46 @@ class Runner:
             most_poisoned_in_a_row=settings.dead_letters_in_a_row,
             insist=self._insist,
         )
-        self._log = Subscription(settings, self._topic, f"rollbook-projector-{model.name}")
+        self._log = Subscription(settings, self._topic, group_of(model.name, model.version))
         self._losses = self._log.losses
-        self._catch_up = CatchUp()
+        self.catch_up = CatchUp()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._in_hand: _Decoding | None = None
         self._idle = 0
 
     def run(self) -> None:
-        """Apply events until asked to stop.
+        """Apply events until asked to stop, or until the version is dropped.
 
         Raises `Misconfigured` if the log is not the one that was read so far, `Fenced` if another
         process is ahead in our partitions, `TooManyPoisoned`. What is away is waited for.
         """
+        self._run_until(lambda: False)
+
+    def run_until_caught_up(self, on_step: Callable[[], None]) -> None:
+        """Apply all events that the log has now, alone in the group; or until asked to stop.
+
+        `on_step` is called after every step. Raises as `run`.
+        """
+
+        def done() -> bool:
+            on_step()
+            return len(self._log.next) == self._settings.partitions and self.catch_up.caught_up
+
+        self._run_until(done)
+
+    def _run_until(self, done: Callable[[], bool]) -> None:
+        name = f"{self._model.name} version {self._model.version}"
         try:
             until_available(self._stopping, lambda: check_topics(self._settings))
-            until_available(self._stopping, self._model.prepare)
             self._log.open()
-            log.info("projector %s started", self._model.name)
-            while not self._stopping:
+            log.info("projector %s started", name)
+            while not self._stopping and not done():
                 self._run_once()
+        except Dropped as dropped:
+            log.info("%s", dropped)
         finally:
             self._close()
+            log.info("projector %s stopped", name)
 
     def _run_once(self) -> None:
         try:
@@ -112,6 +139,8 @@ class Runner:
                 self._on_idle()
         except _InterruptedError:
             self._begin_again()
+        except Dropped:
+            raise
         except Fenced as fenced:
             self._look_again(fenced)
 
@@ -134,12 +163,12 @@ class Runner:
             records = self._insist(lambda: self._read(batch.messages))
         self._idle = 0
         self._applier.apply(records)
-        self._catch_up.applied(len(records), batch.reached)
+        self.catch_up.applied(len(records), batch.reached)
         self._log.commit(batch.reached)
 
     def _on_idle(self) -> None:
         self._applier.settle()
-        self._catch_up.applied(0, self._log.next)
+        self.catch_up.applied(0, self._log.next)
         self._log.commit(self._log.next)
         self._idle += 1
         if self._idle % IDLE_CHECKS == 0 and self._log.next:
@@ -150,7 +179,7 @@ class Runner:
     def _begin_again(self) -> None:
         """Drop what is in hand and begin where the read model is: a partition may have gone."""
         self._in_hand = None
-        self._catch_up.forget()
+        self.catch_up.forget()
         self._applier.drop(self._applier.positions)
         self._log.restart()
         self._losses = self._log.losses
@@ -166,7 +195,7 @@ class Runner:
             position, there = found.get(partition), ranges[partition]
             self._refuse_other_log(partition, position, topic_id, there)
             starts[partition] = position.next_offset if position else there.low
-            self._catch_up.begin(partition, starts[partition], there.end)
+            self.catch_up.begin(partition, starts[partition], there.end)
         self._applier.begin(topic_id, {partition: found.get(partition) for partition in waiting})
         self._log.start(starts)
 
@@ -176,11 +205,11 @@ class Runner:
         if position is None:
             return
         topic = self._settings.named(self._topic.name)
-        next_step = f"`rollbook projector reset {self._model.name}` replays the log that is there"
+        next_step = f"`rollbook projector rebuild {self._model.name}` reads the log that is there"
         if position.topic_id != topic_id:
             raise Misconfigured(
                 f"topic {topic} was created anew since {self._model.name} read it",
-                code="other_topic",
+                code=OTHER_TOPIC,
                 next_step=next_step,
             )
         if not there.low <= position.next_offset <= there.end:
@@ -192,9 +221,11 @@ class Runner:
             )
 
     def _look_again(self, fenced: Fenced) -> None:
-        """Begin again if the read model was reset; stop if another process is ahead of us."""
+        """Begin again if the read model went back; stop if another process is ahead of us.
+
+        A store that crashed goes back, data and checkpoint together.
+        """
         held = dict(self._applier.positions)
-        self._insist(self._model.prepare)
         found = self._insist(self._model.checkpoint)
         if any(p in found and _ahead(found[p], position) for p, position in held.items()):
             raise fenced
@@ -221,7 +252,6 @@ class Runner:
         self._decoder.shutdown(cancel_futures=True)
         self._log.close()
         self._model.close()
-        log.info("projector %s stopped", self._model.name)
 
 
 def _ahead(found: Position, held: Position | None) -> bool:

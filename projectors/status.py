@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from projectors.log_end import LogEnd, read_log_end
-from projectors.read_model import Position, ReadModel
+from projectors.read_model import Position, ReadModelVersions, Version
 from projectors.source import Source
-from projectors.wiring import READ_MODELS
+from projectors.wiring import Opener, read_models
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Unavailable
@@ -24,13 +24,15 @@ OTHER_TOPIC = "other topic"
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One read model in one partition.
+    """One version of a read model in one partition; queries see the version that is `live`.
 
     `position` and `end` are offsets; an idle log has transaction markers between the two. `lag` is
     in events, None where it cannot be told. `applied_at` is in milliseconds since the epoch.
     """
 
     read_model: str
+    version: int | None
+    live: bool
     partition: int
     state: str
     position: int | None
@@ -48,33 +50,46 @@ class ProjectorsStatus:
 
 
 def read_status(settings: Settings) -> ProjectorsStatus:
-    """Return how far each read model is. Raises `Unavailable` if the log cannot be read."""
+    """Return how far each version of each read model is. Raises `Unavailable` without the log."""
     # Asked first, since nothing can be told without it; both topics hold the same records.
     decode = Registry(settings).codec(EVENTS.schema).decode
+    models = read_models(settings)
     # The read models before the log: what they then have applied is in what is read of it.
-    with ThreadPoolExecutor(len(READ_MODELS)) as askers:
-        answers = askers.map(partial(_ask, settings), READ_MODELS.values())
-        found = dict(zip(READ_MODELS, answers, strict=True))
+    with ThreadPoolExecutor(len(models)) as askers:
+        answers = askers.map(partial(_ask, settings), models.values())
+        found = dict(zip(models, answers, strict=True))
     ends = _log_ends(settings, [source for source, _ in found.values()], decode)
     partitions: list[PartitionStatus] = []
     unavailable = {}
     for name, (source, answer) in found.items():
         if isinstance(answer, Unavailable):
             unavailable[name] = answer
-        else:
-            partitions += compare(name, answer, *ends[source.topic.name])
+            continue
+        for version, checkpoint in answer:
+            partitions += compare(name, version, checkpoint, *ends[source.topic.name])
     return ProjectorsStatus(partitions, unavailable)
 
 
 def _ask(
-    settings: Settings, construct: Callable[[Settings], ReadModel]
-) -> tuple[Source, dict[int, Position] | Unavailable]:
-    """Return what a read model is made of, and its checkpoint or why it cannot be had."""
-    with closing(construct(settings)) as model:
+    settings: Settings, construct: Opener
+) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable]:
+    """Return what a read model is made of, and its versions' checkpoints or why they are away.
+
+    One that never ran has no version.
+    """
+    with closing(construct(settings)) as versions:
         try:
-            return model.source, model.checkpoint()
+            found: list[tuple[Version | None, dict[int, Position]]] = [
+                (version, _checkpoint(versions, version.number)) for version in versions.versions()
+            ]
         except Unavailable as error:
-            return model.source, error
+            return versions.source, error
+        return versions.source, found or [(None, {})]
+
+
+def _checkpoint(versions: ReadModelVersions, number: int) -> dict[int, Position]:
+    with closing(versions.open(number)) as model:
+        return model.checkpoint()
 
 
 def _log_ends(
@@ -93,9 +108,13 @@ def _log_ends(
 
 
 def compare(
-    name: str, checkpoint: Mapping[int, Position], topic_id: str, ends: Mapping[int, LogEnd]
+    name: str,
+    version: Version | None,
+    checkpoint: Mapping[int, Position],
+    topic_id: str,
+    ends: Mapping[int, LogEnd],
 ) -> list[PartitionStatus]:
-    """Return the status of one read model from its checkpoint and the ends of the log."""
+    """Return the status of one version from its checkpoint and the ends of the log."""
     statuses = []
     for partition, end in sorted(ends.items()):
         position = checkpoint.get(partition)
@@ -112,6 +131,8 @@ def compare(
         statuses.append(
             PartitionStatus(
                 name,
+                version.number if version else None,
+                version is not None and version.live,
                 partition,
                 state,
                 position.next_offset if position else None,

@@ -78,6 +78,9 @@ class Settings:
     dead_letters_in_a_row: int = _setting(
         100, "a projector stops after this many poisoned records with no good one between"
     )
+    read_models: str = _setting(
+        "", "read models of your own: NAME=package.module:Class,… (docs/your-own-read-model.md)"
+    )
     log_format: str = _setting("text", "text or json")
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -45,9 +46,9 @@ class Held(NamedTuple):
 def demo() -> None:
     """Show the whole of rollbook on real servers, and leave it running.
 
-    Starts everything, takes a user through her life, imports 20,000, finds some of them, empties
-    both read models and replays them from the log. Harmless to run again. Says beforehand what it
-    takes.
+    Starts everything, takes a user through her life, imports 20,000, finds some of them, and
+    rebuilds both read models from the log while they serve. Harmless to run again. Says beforehand
+    what it takes.
 
     \b
     Example:
@@ -64,7 +65,7 @@ def demo() -> None:
     address = _one_life(narrator, settings, user_id)
     _many_users(narrator, settings)
     _queries(narrator, user_id, address)
-    _replay(narrator, settings)
+    _rebuild(narrator, settings)
     narrator.tell("All of it runs, and goes on running.")
     narrator.run("status")
     _say_goodbye(narrator, user_id, time.monotonic() - started)
@@ -158,37 +159,60 @@ def _queries(narrator: Narrator, user_id: str, address: str) -> None:
     narrator.run("users", "search", "佐藤", "--limit", "3")
 
 
-def _replay(narrator: Narrator, settings: Settings) -> None:
-    """Empty both read models; require that the log brings back exactly what was there."""
-    narrator.tell("The read models can be thrown away: the log has it all. What they hold now:")
+def _rebuild(narrator: Narrator, settings: Settings) -> None:
+    """Rebuild both read models; require that the log gives exactly what was there."""
+    narrator.tell("The read models can be rebuilt at any time: the log has it all. What they hold:")
     before = _held(settings)
     _show(before)
-    narrator.tell("Both are emptied, and their projectors replay the log from its beginning.")
-    began = time.monotonic()
+    narrator.tell(
+        "A new version of each is built from the log's beginning, compared with it, and made live "
+        "in one step. Queries are answered throughout."
+    )
     for name in before:
-        narrator.run("projector", "reset", name, "--yes")
-    _wait_until_current(settings)
-    click.echo(f"replayed within {time.monotonic() - began:.1f} s")
-    narrator.tell("What they hold after the replay:")
+        narrator.run("projector", "rebuild", name)
+        built = _newest(settings, name)
+        narrator.run("projector", "swap", name, str(built))
+    narrator.run("projector", "versions", "postgres")
+    narrator.tell("What the new versions hold:")
     after = _held(settings)
     _show(after)
     if after != before:
         raise CheckFailed(
-            "the replayed read models differ from what was there",
-            code="replay_differs",
+            "the rebuilt read models differ from what was there",
+            code="rebuild_differs",
             next_step=f"`{narrator.shown_as} verify` names the users",
         )
     click.echo(click.style("the same, user by user, in both", fg="green"))
+    narrator.tell("The old ones could be swapped back; here they go.")
+    for name in before:
+        for number in _kept(settings, name):
+            narrator.run("projector", "drop", name, str(number), "--yes")
 
 
 def _held(settings: Settings) -> dict[str, Held]:
-    from scripts.verify.stores import MODELS
+    """Return what the live versions hold."""
+    from scripts.verify.stores import MODELS, read_users, stored_models
 
     found = {}
-    for name, (_, read) in MODELS.items():
-        users = read(settings).held
-        found[name] = Held(digest(users), recomputed(users.values()))
+    for one in stored_models(settings, MODELS):
+        if one.live:
+            users = read_users(settings, one).held
+            found[one.name] = Held(digest(users), recomputed(users.values()))
     return found
+
+
+def _newest(settings: Settings, name: str) -> int:
+    from projectors.wiring import open_versions
+
+    with closing(open_versions(settings, name)) as versions:
+        return versions.versions()[-1].number
+
+
+def _kept(settings: Settings, name: str) -> list[int]:
+    from projectors.wiring import open_versions
+
+    with closing(open_versions(settings, name)) as versions:
+        return [version.number for version in versions.versions() if not version.live]
 
 
 def _show(models: dict[str, Held]) -> None:

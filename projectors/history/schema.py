@@ -1,4 +1,4 @@
-"""The table of every event, as statements that may be run again and again.
+"""The table of every event, as one version has it.
 
 A row is an event: what changed, and the user as it was after. Of an erased user one row is left,
 the `UserErased` event without anything personal; it stays for ever, and so does what it refuses.
@@ -6,10 +6,11 @@ the `UserErased` event without anything personal; it stays for ever, and so does
 
 from typing import Final
 
+from projectors.postgres.shape import Shape
 from schemas.records import USER_ERASED
 
 _USER_HISTORY: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.user_history (
+CREATE TABLE {schema}.user_history (
     user_id uuid NOT NULL,
     version bigint NOT NULL,
     seq bigint NOT NULL,
@@ -28,9 +29,17 @@ CREATE TABLE IF NOT EXISTS {schema}.user_history (
 
 # Small, because few are erased: asked for every row that arrives.
 _ERASED: Final = f"""
-CREATE INDEX IF NOT EXISTS user_history_erased ON {{schema}}.user_history (user_id)
+CREATE INDEX user_history_erased ON {{schema}}.user_history (user_id)
 INCLUDE (version) WHERE type = '{USER_ERASED}'"""
 
-CHECKPOINTS: Final = "history_checkpoints"
-CREATE: Final = (_USER_HISTORY, _ERASED)
-DROP: Final = ("DROP TABLE IF EXISTS {schema}.user_history CASCADE",)
+SHAPE: Final = Shape(
+    table="user_history",
+    columns=(
+        *("user_id", "version", "seq", "occurred_at", "type", "command_id", "changes"),
+        *("email", "email_key", "name", "age", "created_at", "created_by"),
+    ),
+    # Every row that arrives is asked for in the index: nothing of it can be put off.
+    tables=(_USER_HISTORY, _ERASED),
+    put_off=("ANALYZE {schema}.user_history",),
+    published=("user_history",),
+)

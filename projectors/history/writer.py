@@ -1,17 +1,19 @@
 """Keeps the table of every event up to date, and removes from it what is erased."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 import psycopg
 from psycopg import sql
 
-from projectors.history.schema import CHECKPOINTS, CREATE, DROP
+from projectors.history.schema import SHAPE
 from projectors.postgres.database import Database
+from projectors.postgres.shape import StoredVersion
 from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
-from projectors.read_model import Batch, EventKey, Position
+from projectors.postgres.versions import PostgresVersions
+from projectors.read_model import Batch, EventKey, Position, Row
 from projectors.source import WHOLE_HISTORY
 from runtime.settings import Settings
 from schemas.errors import Poisoned
@@ -29,8 +31,8 @@ _COPY: Final = "COPY pg_temp.incoming_history FROM STDIN (FORMAT binary)"
 # A row is never overwritten: what happened, happened. Whatever stands below an erasure is refused,
 # however late it comes and wherever from.
 _ADD: Final = """
-INSERT INTO {schema}.user_history
-SELECT * FROM pg_temp.incoming_history AS arrived
+INSERT INTO {schema}.user_history ({columns})
+SELECT {columns} FROM pg_temp.incoming_history AS arrived
 WHERE NOT EXISTS (
     SELECT FROM {schema}.user_history AS erased
     WHERE erased.type = {erased}  -- a literal: the partial index is found by it
@@ -45,6 +47,12 @@ _REMOVE: Final = """
 DELETE FROM {schema}.user_history AS held
 USING unnest(%s::uuid[], %s::bigint[]) AS removed (user_id, version)
 WHERE held.user_id = removed.user_id AND held.version = removed.version"""
+
+_ROWS: Final = """
+SELECT user_id::text, version, seq, (extract(epoch FROM occurred_at) * 1000)::bigint,
+       type, command_id, changes, email, email_key, name, age,
+       (extract(epoch FROM created_at) * 1000)::bigint, created_by
+FROM {schema}.user_history"""
 
 # Data and checkpoint are in one commit, as with the model of users: nothing is won by waiting for
 # the disk. And every row is looked up by its key: without statistics of the rows that arrive, or
@@ -66,37 +74,38 @@ _EPOCH_MS: Final = 946_684_800_000
 
 
 class PostgresHistory:
-    """The read model `history`: a `ReadModel`. Not for several threads at once."""
+    """One version of the read model `history`: a `ReadModel`. Not for several threads at once."""
 
-    name = "history"
-    source = WHOLE_HISTORY
+    name: Final = "history"
+    source: Final = WHOLE_HISTORY
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, there: StoredVersion) -> None:
+        self.version = there.number
         self._database = Database(
             settings,
             read_model=self.name,
+            version=there.number,
             options=_OPTIONS,
             set_up=lambda connection: connection.execute(_INCOMING),
         )
-        self._tables = Tables(self._database, create=CREATE, drop=DROP, checkpoints=CHECKPOINTS)
-        self._add = self._database.statement(_ADD, erased=sql.Literal(USER_ERASED))
+        self._tables = Tables(self._database, self.name, there)
+        names = [sql.Identifier(name) for name in SHAPE.columns if name in set(there.columns)]
+        self._add = self._database.statement(
+            _ADD, erased=sql.Literal(USER_ERASED), columns=sql.SQL(", ").join(names)
+        )
         self._erase = self._database.statement(_ERASE)
         self._remove = self._database.statement(_REMOVE)
 
-    def prepare(self) -> None:
-        """Create the schema and the tables that are missing. Idempotent; safe side by side."""
-        self._tables.prepare()
-
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written; none before `prepare`."""
+        """Return the position of each partition that was ever written. Raises `Dropped`."""
         return self._tables.checkpoint()
 
     def write(self, batch: Batch) -> None:
         """Remove and add events and advance the checkpoint in one transaction.
 
         An erasure removes every event of its user below it, those of the batch and those held, and
-        keeps out whatever comes later with a lower version. Raises `Fenced`, `Unavailable` or
-        `Poisoned` as `ReadModel.write` promises.
+        keeps out whatever comes later with a lower version. Raises `Fenced`, `Dropped`,
+        `Unavailable` or `Poisoned` as `ReadModel.write` promises.
         """
         events, erased = unerased(batch.events)
         with self._tables.step(batch.advances) as cursor:
@@ -108,13 +117,40 @@ class PostgresHistory:
                 _copy(cursor, events)
                 cursor.execute(self._add)
 
-    def reset(self) -> None:
-        """Empty everything in one transaction: nobody sees the table missing."""
-        self._tables.reset()
+    def make_visible(self) -> None:
+        """Do nothing: what is committed is seen."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the row of `event`: all of it but its id, which follows from the rest."""
+        kind, changes, user = event["type"], event["changes"], event["user"]
+        if kind == USER_ERASED:
+            changes, user = [], None
+        what = (event["user_id"], event["version"], event["seq"], event["occurred_at"])
+        texts = orjson.dumps(changes, option=orjson.OPT_SORT_KEYS).decode() if changes else None
+        if user is None:
+            return (*what, kind, event["command_id"], texts, None, None, None, None, None, None)
+        held = (user["email"], user["email_key"], user["name"], user["age"])
+        created = (user["created_at"], user["created_by"])
+        return (*what, kind, event["command_id"], texts, *held, *created)
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield every event that is held, as `row_of` makes it."""
+        for rows in self._tables.rows(_ROWS):
+            yield [(*row[:6], _sorted(row[6]), *row[7:]) for row in rows]
 
     def close(self) -> None:
         """Let go of the connection."""
         self._database.close()
+
+
+def history_versions(settings: Settings) -> PostgresVersions:
+    """Return the versions of this read model."""
+    return PostgresVersions(settings, PostgresHistory.name, WHOLE_HISTORY, SHAPE, PostgresHistory)
+
+
+def _sorted(changes: object) -> str | None:
+    # PostgreSQL keeps the keys of an object in an order of its own.
+    return orjson.dumps(changes, option=orjson.OPT_SORT_KEYS).decode() if changes else None
 
 
 def unerased(events: Sequence[UserEvent]) -> tuple[Sequence[UserEvent], Mapping[str, int]]:

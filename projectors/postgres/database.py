@@ -18,16 +18,22 @@ MISSING = "read_model_missing"
 _SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
 
 
-def schema_name(settings: Settings) -> str:
-    """Return the PostgreSQL schema that the read models live in: one a prefix."""
+def home_schema(settings: Settings) -> str:
+    """Return the PostgreSQL schema of the views that people query: one a prefix."""
     return settings.named("rollbook").replace("-", "_")
+
+
+def version_schema(settings: Settings, read_model: str, number: int) -> str:
+    """Return the PostgreSQL schema that holds the tables of one version of a read model."""
+    return f"{home_schema(settings)}_{read_model}_{number}"
 
 
 class Database:
     """One connection in autocommit mode; after a failure the next use opens another.
 
     `set_up` runs on every new connection, `options` are session settings of PostgreSQL
-    (`-c name=value`). `read_model` is the one whose tables are used, as people call it.
+    (`-c name=value`). `read_model` is the one whose tables are used, as people call it, and
+    `version` which of its versions: None for the views that show the one that is live.
     """
 
     def __init__(
@@ -35,10 +41,14 @@ class Database:
         settings: Settings,
         *,
         read_model: str = "postgres",
+        version: int | None = None,
         options: str = "",
         set_up: Callable[[psycopg.Connection[Any]], object] | None = None,
     ) -> None:
-        self.schema = schema_name(settings)
+        self.home = home_schema(settings)
+        self.schema = (
+            self.home if version is None else version_schema(settings, read_model, version)
+        )
         self._settings = settings
         self._read_model = read_model
         self._options = f"{_SESSION_OPTIONS} {options}".strip()
@@ -46,8 +56,9 @@ class Database:
         self._connection: psycopg.Connection[Any] | None = None
 
     def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
-        """Return `text` with `{schema}` and the other parts filled in, quoted."""
-        return sql.SQL(text).format(schema=sql.Identifier(self.schema), **parts)
+        """Return `text` with `{schema}`, `{home}` and the other parts filled in, quoted."""
+        names = {"schema": sql.Identifier(self.schema), "home": sql.Identifier(self.home)}
+        return sql.SQL(text).format(**names, **parts)
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection[Any]]:

@@ -1,4 +1,4 @@
-"""The tables and views, as one list of statements that may be run again and again.
+"""The tables and views of one version.
 
 A user that is gone stays as a marker row (nulls and its version), so that an event that arrives
 late cannot bring it back; the view hides it. The summary is a view over counters that the writer
@@ -11,10 +11,11 @@ handler has already decided who holds an address.
 
 from typing import Final
 
+from projectors.postgres.shape import PARTITION, Shape
 from schemas.rules import SENIOR_FROM_YEARS, TEEN_BELOW_YEARS
 
 _USERS: Final = f"""
-CREATE TABLE IF NOT EXISTS {{schema}}.users (
+CREATE TABLE {{schema}}.users (
     user_id uuid PRIMARY KEY,
     version bigint NOT NULL,
     email text,
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS {{schema}}.users (
 )"""
 
 _COUNTERS: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.counters (
+CREATE TABLE {schema}.counters (
     partition integer PRIMARY KEY,
     total_users bigint NOT NULL,
     age_years bigint NOT NULL,
@@ -44,13 +45,13 @@ CREATE TABLE IF NOT EXISTS {schema}.counters (
 )"""
 
 _USER_VIEWS: Final = """
-CREATE OR REPLACE VIEW {schema}.user_views AS
+CREATE VIEW {schema}.user_views AS
 SELECT user_id AS id, email, name, age, age_group, created_at, updated_at, version, search_tokens
 FROM {schema}.users
 WHERE age IS NOT NULL"""
 
 _USER_SUMMARY: Final = """
-CREATE OR REPLACE VIEW {schema}.user_summary AS
+CREATE VIEW {schema}.user_summary AS
 SELECT coalesce(sum(total_users), 0)::bigint AS total_users,
        sum(age_years) / nullif(sum(total_users), 0) AS average_age,
        json_build_object(
@@ -61,21 +62,29 @@ SELECT coalesce(sum(total_users), 0)::bigint AS total_users,
        max(last_updated) AS last_updated
 FROM {schema}.counters"""
 
-CREATE: Final = (
-    _USERS,
-    # Lists are paged by (age, id).
-    "CREATE INDEX IF NOT EXISTS users_age ON {schema}.users (age, user_id)",
-    "CREATE INDEX IF NOT EXISTS users_age_group ON {schema}.users (age_group)",
-    "CREATE INDEX IF NOT EXISTS users_search_tokens ON {schema}.users USING gin (search_tokens)",
-    _COUNTERS,
-    _USER_VIEWS,
-    _USER_SUMMARY,
-)
+# What the writer adds to the counters step by step, at once: a rebuild puts it off to its end.
+_COUNT: Final = f"""
+INSERT INTO {{schema}}.counters
+    (partition, total_users, age_years, teens, adults, seniors, last_updated)
+SELECT {PARTITION} AS partition,
+       count(age), coalesce(sum(age), 0),
+       count(*) FILTER (WHERE age_group = 'teen'),
+       count(*) FILTER (WHERE age_group = 'adult'),
+       count(*) FILTER (WHERE age_group = 'senior'),
+       max(updated_at)
+FROM {{schema}}.users GROUP BY 1"""  # noqa: S608 - of constants of ours
 
-CHECKPOINTS: Final = "checkpoints"
-
-DROP: Final = (
-    # In the order a writer takes its locks, so that the two cannot wait for each other.
-    "DROP TABLE IF EXISTS {schema}.users CASCADE",
-    "DROP TABLE IF EXISTS {schema}.counters CASCADE",
+SHAPE: Final = Shape(
+    table="users",
+    columns=("user_id", "version", "email", "name", "age", "created_at", "updated_at"),
+    tables=(_USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY),
+    put_off=(
+        # Lists are paged by (age, id).
+        "CREATE INDEX users_age ON {schema}.users (age, user_id)",
+        "CREATE INDEX users_age_group ON {schema}.users (age_group)",
+        "CREATE INDEX users_search_tokens ON {schema}.users USING gin (search_tokens)",
+        _COUNT,
+        "ANALYZE {schema}.users",
+    ),
+    published=("user_views", "user_summary"),
 )

@@ -1,101 +1,68 @@
-"""The tables of one read model in PostgreSQL, and its checkpoint beside them.
+"""The tables of one version of a read model in PostgreSQL: rows that move with their checkpoint.
 
-What every read model there needs and none should write again: tables made once by whoever comes
-first, and data that moves in the same transaction as the checkpoint, by compare-and-set.
+What every read model there needs and none should write again: data that moves in the same
+transaction as the checkpoint, by compare-and-set, and stops when the version is no longer ours to
+write.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
 import psycopg
-from psycopg import sql
 
 from projectors.postgres.database import MISSING, Database
-from projectors.read_model import Advance, Position
+from projectors.postgres.shape import StoredVersion
+from projectors.read_model import Advance, Dropped, Position
 from schemas.errors import Fenced, Unavailable
 
 # Rows of PostgreSQL's binary COPY, made by hand: twice as fast as one adapted value at a time. Each
 # value follows its length; a length of -1 is NULL.
 COPY_BEGIN: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_END: Final = b"\xff\xff"
+_ROWS_A_STEP: Final = 5_000
 
-_CREATE_CHECKPOINTS: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.{checkpoints} (
+CREATE_CHECKPOINTS: Final = """
+CREATE TABLE {schema}.checkpoints (
     partition integer PRIMARY KEY,
     topic_id text NOT NULL,
     next_offset bigint NOT NULL,
     last_seq bigint NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
-_DROP_CHECKPOINTS: Final = "DROP TABLE IF EXISTS {schema}.{checkpoints} CASCADE"
 _CHECKPOINT: Final = """
 SELECT partition, topic_id, next_offset, last_seq,
        (extract(epoch FROM applied_at) * 1000)::bigint
-FROM {schema}.{checkpoints}"""
+FROM {schema}.checkpoints"""
 _FIRST_STEP: Final = """
-INSERT INTO {schema}.{checkpoints} (partition, topic_id, next_offset, last_seq)
+INSERT INTO {schema}.checkpoints (partition, topic_id, next_offset, last_seq)
 VALUES (%s, %s, %s, %s) ON CONFLICT (partition) DO NOTHING"""
 _NEXT_STEP: Final = """
-UPDATE {schema}.{checkpoints}
+UPDATE {schema}.checkpoints
 SET topic_id = %s, next_offset = %s, last_seq = %s, applied_at = clock_timestamp()
 WHERE partition = %s AND topic_id = %s AND next_offset = %s AND last_seq = %s"""
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-_CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS {schema}"
+# Shared, so that writers of several partitions do not wait for each other, only for `finish`.
+_STILL_UNFINISHED: Final = """
+SELECT FROM {home}.model_versions
+WHERE model = %s AND number = %s AND NOT finished FOR SHARE"""
 
 
 class Tables:
-    """The tables that the statements `create` make and `drop` remove, and the table `checkpoints`.
+    """The tables of one version. Not for several threads."""
 
-    The statements may be run again and again. Not for several threads.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        *,
-        create: Sequence[LiteralString],
-        drop: Sequence[LiteralString],
-        checkpoints: LiteralString,
-    ) -> None:
+    def __init__(self, database: Database, read_model: str, there: StoredVersion) -> None:
         self._database = database
-
-        def statement(text: LiteralString) -> sql.Composed:
-            return database.statement(text, checkpoints=sql.Identifier(checkpoints))
-
-        self._create = [statement(t) for t in (_CREATE_SCHEMA, *create, _CREATE_CHECKPOINTS)]
-        # The checkpoint first: the order a writer takes its locks in, so that none waits for the
-        # other for ever.
-        self._drop = [statement(text) for text in (_DROP_CHECKPOINTS, *drop)]
-        self._checkpoint = statement(_CHECKPOINT)
-        self._first_step = statement(_FIRST_STEP)
-        self._next_step = statement(_NEXT_STEP)
-
-    def prepare(self) -> None:
-        """Create what is missing. Idempotent; safe side by side."""
-        with self._database.session() as connection, connection.transaction():
-            self._lock(connection)
-            self._run(connection, self._create)
-
-    def reset(self) -> None:
-        """Empty everything in one transaction: nobody sees the tables missing."""
-        with self._database.session() as connection, connection.transaction():
-            self._lock(connection)
-            self._run(connection, [*self._drop, *self._create])
+        self._key = (read_model, there.number)
+        self._unfinished = there.unfinished
+        self._checkpoint = database.statement(_CHECKPOINT)
+        self._first_step = database.statement(_FIRST_STEP)
+        self._next_step = database.statement(_NEXT_STEP)
+        self._still_unfinished = database.statement(_STILL_UNFINISHED)
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written; none before `prepare`."""
-        try:
-            with self._database.session() as connection:
-                return self.checkpoint_seen_by(connection)
-        except Unavailable as error:
-            if error.code == MISSING:
-                return {}
-            raise
-
-    def checkpoint_seen_by(self, connection: psycopg.Connection[Any]) -> dict[int, Position]:
-        """Return the checkpoint as the transaction of `connection` sees it."""
-        rows = connection.execute(self._checkpoint).fetchall()
+        """Return the position of each partition that was ever written. Raises `Dropped`."""
+        with self._there(), self._database.session() as connection:
+            rows = connection.execute(self._checkpoint).fetchall()
         return {partition: Position(*position) for partition, *position in rows}
 
     @contextmanager
@@ -103,17 +70,26 @@ class Tables:
         """Advance the checkpoint and lend a cursor for the data, in one transaction.
 
         The checkpoint moves first, from exactly where it was: a zombie stops there, having changed
-        nothing. Raises `Fenced` for one, or if the tables were removed, else as `Database.session`.
+        nothing. Raises `Fenced` for one, `Dropped`, else as `Database.session`.
         """
-        try:
-            with self._database.session() as connection, connection.transaction():
-                cursor = connection.cursor()
-                self._advance(cursor, advances)
-                yield cursor
-        except Unavailable as error:
-            if error.code == MISSING:
-                raise Fenced("the read model was removed while it was written") from None
-            raise
+        with self._there(), self._database.session() as connection, connection.transaction():
+            cursor = connection.cursor()
+            if self._unfinished and not cursor.execute(self._still_unfinished, self._key).rowcount:
+                raise Fenced(f"another process finished {self._database.schema}")
+            self._advance(cursor, advances)
+            yield cursor
+
+    def rows(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield what a query of one moment finds, some thousand rows at a time."""
+        with (
+            self._there(),
+            self._database.session() as connection,
+            connection.transaction(),
+            connection.cursor("rows") as cursor,
+        ):
+            cursor.execute(self._database.statement(text))
+            while rows := cursor.fetchmany(_ROWS_A_STEP):
+                yield rows
 
     def _advance(self, cursor: psycopg.Cursor[Any], advances: Mapping[int, Advance]) -> None:
         first, following = [], []
@@ -130,13 +106,16 @@ class Tables:
             if cursor.rowcount != len(steps):
                 raise Fenced(f"another process moved the checkpoint of {self._database.schema}")
 
-    def _lock(self, connection: psycopg.Connection[Any]) -> None:
-        # Even CREATE … IF NOT EXISTS fails when two sessions run it at the same moment.
-        connection.execute(_LOCK, (self._database.schema,))
-
-    def _run(self, connection: psycopg.Connection[Any], statements: Sequence[sql.Composed]) -> None:
-        for statement in statements:
-            connection.execute(statement)
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Turn the error of missing tables into `Dropped`."""
+        try:
+            yield
+        except Unavailable as error:
+            if error.code == MISSING:
+                model, number = self._key
+                raise Dropped(f"version {number} of {model} was dropped") from None
+            raise
 
 
 def _columns(position: Position) -> tuple[str, int, int]:

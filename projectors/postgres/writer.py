@@ -1,15 +1,18 @@
 """Keeps the PostgreSQL read model up to date: data, summary and checkpoint in one transaction."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 
 from projectors.postgres.database import Database
-from projectors.postgres.schema import CHECKPOINTS, CREATE, DROP
+from projectors.postgres.schema import SHAPE
+from projectors.postgres.shape import PARTITION, StoredVersion, filled
 from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
-from projectors.read_model import Batch, Position
+from projectors.postgres.versions import PostgresVersions
+from projectors.read_model import Batch, Position, Row
 from projectors.source import LATEST_STATE
 from runtime.settings import Settings
 from schemas.errors import Poisoned
@@ -28,74 +31,84 @@ _LENGTH: Final = struct.Struct(">i")
 _ROW_END: Final = struct.Struct(">iiiqiq")  # age, created_ms, updated_ms
 _GONE: Final = struct.Struct(">hi16siqiiiiiq")
 
-# Users in key order, counters in partition order: two writers then never deadlock. `updated_at`
-# never goes back, so that the greatest of a partition can be kept without a scan.
-_APPLY: Final = """
+# What fills each column, from `incoming`. `updated_at` never goes back, so that the greatest of a
+# partition can be kept without a scan.
+_VALUES: Final = {
+    "user_id": "user_id",
+    "version": "version",
+    "email": "email",
+    "name": "name",
+    "age": "age",
+    "created_at": "'epoch'::timestamptz + created_ms * interval '1 ms'",
+    "updated_at": "'epoch'::timestamptz + updated_ms * interval '1 ms'",
+}
+_UPDATED: Final = {"updated_at": "greatest(held.updated_at, excluded.updated_at)"}
+
+# Users in key order, counters in partition order: two writers then never deadlock.
+_UPSERT: Final = """
+    INSERT INTO {schema}.users AS held ({columns})
+    SELECT {values} FROM pg_temp.incoming ORDER BY user_id
+    ON CONFLICT (user_id) DO UPDATE SET {changes}
+    WHERE held.version < excluded.version"""
+_APPLY: Final = f"""
 WITH applied AS (
-    INSERT INTO {schema}.users AS held
-        (user_id, version, email, name, age, created_at, updated_at)
-    SELECT user_id, version, email, name, age,
-           'epoch'::timestamptz + created_ms * interval '1 ms',
-           'epoch'::timestamptz + updated_ms * interval '1 ms'
-    FROM pg_temp.incoming
-    ORDER BY user_id
-    ON CONFLICT (user_id) DO UPDATE SET
-        version = excluded.version, email = excluded.email, name = excluded.name,
-        age = excluded.age, created_at = excluded.created_at,
-        updated_at = greatest(held.updated_at, excluded.updated_at)
-    WHERE held.version < excluded.version
+{_UPSERT}
     RETURNING new.user_id, new.updated_at, old.age AS old_age, new.age AS new_age,
               old.age_group AS old_group, new.age_group AS new_group
-),
-located AS (
-    SELECT *,
-           -- the shard: the 12 bits after the version digit of the id
-           ((get_byte(id, 6) & 15) * 256 + get_byte(id, 7)) * %s >> 12 AS partition
-    FROM (SELECT *, uuid_send(user_id) AS id FROM applied) AS rows
 )
-INSERT INTO {schema}.counters AS held
+INSERT INTO {{schema}}.counters AS held
     (partition, total_users, age_years, teens, adults, seniors, last_updated)
-SELECT partition,
+SELECT {PARTITION} AS partition,
        count(new_age) - count(old_age),
        coalesce(sum(new_age), 0) - coalesce(sum(old_age), 0),
        count(*) FILTER (WHERE new_group = 'teen') - count(*) FILTER (WHERE old_group = 'teen'),
        count(*) FILTER (WHERE new_group = 'adult') - count(*) FILTER (WHERE old_group = 'adult'),
        count(*) FILTER (WHERE new_group = 'senior') - count(*) FILTER (WHERE old_group = 'senior'),
        max(updated_at)
-FROM located GROUP BY partition ORDER BY partition
+FROM applied GROUP BY 1 ORDER BY 1
 ON CONFLICT (partition) DO UPDATE SET
     total_users = held.total_users + excluded.total_users,
     age_years = held.age_years + excluded.age_years,
     teens = held.teens + excluded.teens,
     adults = held.adults + excluded.adults,
     seniors = held.seniors + excluded.seniors,
-    last_updated = greatest(held.last_updated, excluded.last_updated)"""
+    last_updated = greatest(held.last_updated, excluded.last_updated)"""  # noqa: S608 - of constants of ours
+_ROWS: Final = """
+SELECT user_id::text, version, email, name, age,
+       (extract(epoch FROM created_at) * 1000)::bigint,
+       (extract(epoch FROM updated_at) * 1000)::bigint
+FROM {schema}.users"""
 
 
 class PostgresUsers:
-    """The read model `postgres`: a `ReadModel`. Not for several threads at once."""
+    """One version of the read model `postgres`: a `ReadModel`. Not for several threads at once.
 
-    name = "postgres"
-    source = LATEST_STATE
+    While it is unfinished its counters are not kept: they come with its indexes, at the end.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        self._partitions = settings.partitions
+    name: Final = "postgres"
+    source: Final = LATEST_STATE
+
+    def __init__(self, settings: Settings, there: StoredVersion) -> None:
+        self.version = there.number
         self._database = Database(
             settings,
+            version=there.number,
             # Data and checkpoint are in one commit: a crash of the server takes both back together,
             # and the log has what is missing. Waiting for the disk would win nothing.
             options="-c synchronous_commit=off",
             set_up=lambda connection: connection.execute(_INCOMING),
         )
-        self._tables = Tables(self._database, create=CREATE, drop=DROP, checkpoints=CHECKPOINTS)
-        self._apply = self._database.statement(_APPLY)
-
-    def prepare(self) -> None:
-        """Create the schema, tables and views that are missing. Idempotent; safe side by side."""
-        self._tables.prepare()
+        self._tables = Tables(self._database, self.name, there)
+        text = _UPSERT if there.unfinished else _APPLY
+        self._apply = self._database.statement(
+            text,
+            partitions=sql.Literal(settings.partitions),
+            **filled(there.columns, _VALUES, _UPDATED),
+        )
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written; none before `prepare`."""
+        """Return the position of each partition that was ever written. Raises `Dropped`."""
         return self._tables.checkpoint()
 
     def write(self, batch: Batch) -> None:
@@ -105,20 +118,36 @@ class PostgresUsers:
            nothing. 2. The events are copied aside. 3. One statement applies those that are newer
            than what is held and moves the counters by what that changed.
 
-        Raises `Fenced`, `Unavailable` or `Poisoned` as `ReadModel.write` promises.
+        Raises `Fenced`, `Dropped`, `Unavailable` or `Poisoned` as `ReadModel.write` promises.
         """
         with self._tables.step(batch.advances) as cursor:
             if batch.events:
                 _copy(cursor, batch.events)
-                cursor.execute(self._apply, (self._partitions,))
+                cursor.execute(self._apply)
 
-    def reset(self) -> None:
-        """Empty everything in one transaction: nobody sees the tables missing."""
-        self._tables.reset()
+    def make_visible(self) -> None:
+        """Do nothing: what is committed is seen."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the user after `event`: id, version, e-mail, name, age, created and updated ms."""
+        user, key = event["user"], (event["user_id"], event["version"])
+        if user is None:
+            return (*key, None, None, None, None, event["occurred_at"])
+        shown = (user["email"], user["name"], user["age"], user["created_at"])
+        return (*key, *shown, event["occurred_at"])
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield every user and every marker of one that is gone, as `row_of` makes them."""
+        yield from self._tables.rows(_ROWS)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._database.close()
+
+
+def postgres_versions(settings: Settings) -> PostgresVersions:
+    """Return the versions of this read model."""
+    return PostgresVersions(settings, PostgresUsers.name, LATEST_STATE, SHAPE, PostgresUsers)
 
 
 def _copy(cursor: psycopg.Cursor[Any], events: Sequence[UserEvent]) -> None:

@@ -1,13 +1,10 @@
 """The command `rollbook verify`: reads, checks, prints a line per promise."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import click
 
-from projectors.read_model import Position
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
@@ -18,12 +15,18 @@ from scripts.verify.decided import Command, Decided
 from scripts.verify.decision_checks import DecisionChecks
 from scripts.verify.facts import Entry
 from scripts.verify.findings import Check
-from scripts.verify.history_store import check_history, history_positions
+from scripts.verify.history_store import check_history
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import LogReader
 from scripts.verify.sagas import look_at_sagas
 from scripts.verify.store_checks import check_current, check_users
-from scripts.verify.stores import MODELS
+from scripts.verify.stores import (
+    MODELS,
+    StoredModel,
+    positions_of,
+    read_users,
+    stored_models,
+)
 
 _POLL_SECONDS = 0.2
 
@@ -164,16 +167,16 @@ def _check_models(
 ) -> list[Check]:
     """Compare the read models with the log as it is after they were read."""
     checks, snapshots = [], {}
-    for name, (positions, read) in MODELS.items():
-        checks.append(_wait_current(name, partial(positions, settings), ends, topic_id, deadline))
-        # A model that was never run, or was just emptied, holds nothing to compare.
-        if positions(settings):
-            snapshots[name] = read(settings)
+    for one in stored_models(settings, MODELS):
+        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        # One that was never run holds nothing to compare.
+        if positions_of(settings, one):
+            snapshots[one.label] = read_users(settings, one)
     for partition, tail in tails.items():
         log.later(reader.read(EVENTS, partition, tail))
-    for name, snapshot in snapshots.items():
+    for label, snapshot in snapshots.items():
         checks.append(
-            check_users(name, snapshot.held, snapshot.positions, log.users, settings.partitions)
+            check_users(label, snapshot.held, snapshot.positions, log.users, settings.partitions)
         )
         checks += snapshot.checks
     return checks
@@ -188,22 +191,19 @@ def _check_history(
     deadline: float,
 ) -> list[Check]:
     """Compare the read model of the history; an event has one seq in both topics."""
-    positions = partial(history_positions, settings)
-    checks = [_wait_current("history", positions, ends, topic_id, deadline)]
-    if positions():
-        checks += check_history(settings, reader)
+    checks = []
+    for one in stored_models(settings, ["history"]):
+        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        if one.version is not None and positions_of(settings, one):
+            checks += check_history(settings, reader, one.version)
     return checks
 
 
 def _wait_current(
-    name: str,
-    positions: Callable[[], dict[int, Position]],
-    ends: dict[int, int],
-    topic_id: str,
-    deadline: float,
+    settings: Settings, one: StoredModel, ends: dict[int, int], topic_id: str, deadline: float
 ) -> Check:
-    current = check_current(name, positions(), ends, topic_id)
+    current = check_current(one.label, positions_of(settings, one), ends, topic_id)
     while not current.holds and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-        current = check_current(name, positions(), ends, topic_id)
+        current = check_current(one.label, positions_of(settings, one), ends, topic_id)
     return current

@@ -7,9 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from projectors.history.writer import PostgresHistory
 from projectors.postgres.database import Database
-from projectors.read_model import Position
 from runtime.settings import Settings
 from schemas.topics import HISTORY
 from scripts.verify.facts import Entry
@@ -18,7 +16,7 @@ from scripts.verify.history_checks import HistoryChecks, fold
 from scripts.verify.reader import LogReader
 
 _PAGE = 5_000
-_OFFSETS = "SELECT partition, next_offset FROM {schema}.history_checkpoints"
+_OFFSETS = "SELECT partition, next_offset FROM {schema}.checkpoints"
 # The shard is in the 12 bits after the version digit of the id.
 _ROWS = """
 SELECT user_id::text AS user_id, version, seq, type, command_id, changes,
@@ -30,17 +28,11 @@ WHERE ((get_byte(uuid_send(user_id), 6) & 15) * 256 + get_byte(uuid_send(user_id
       * %s >> 12 = %s"""
 
 
-def history_positions(settings: Settings) -> dict[int, Position]:
-    """Return the checkpoint of the read model; empty if there is none."""
-    with closing(PostgresHistory(settings)) as model:
-        return model.checkpoint()
-
-
-def check_history(settings: Settings, reader: LogReader) -> list[Check]:
+def check_history(settings: Settings, reader: LogReader, version: int) -> list[Check]:
     """Check the rows of one moment against the log up to the checkpoint of that moment."""
     checks = HistoryChecks()
     with (
-        closing(Database(settings, read_model="history")) as database,
+        closing(Database(settings, read_model="history", version=version)) as database,
         database.session() as connection,
         connection.transaction(),
     ):

@@ -1,6 +1,7 @@
 """Reads the read models: the checkpoint first, so that the data is never older than it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,15 +9,15 @@ from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
 from projectors.elasticsearch.client import connect, elasticsearch_available
-from projectors.elasticsearch.indexes import USERS_ALIAS, USERS_INDEX
-from projectors.elasticsearch.writer import ElasticsearchUsers
+from projectors.elasticsearch.indexes import NOT_GONE, USERS_ALIAS, users_index
 from projectors.postgres.database import Database
-from projectors.postgres.writer import PostgresUsers
-from projectors.read_model import Position
+from projectors.read_model import READY, Position
+from projectors.wiring import open_versions
 from runtime.settings import Settings
 from scripts.verify.findings import Check
 from scripts.verify.store_checks import Stored, Summary, check_summary, check_visible, stored
 
+MODELS = ("postgres", "elasticsearch")
 _PAGE = 5_000
 _KEEP_ALIVE = "5m"
 _FIELDS = ["user_id", "email", "name", "age", "age_group", "version", "gone"]
@@ -37,61 +38,86 @@ class Snapshot:
     checks: list[Check] = field(default_factory=list)
 
 
-def postgres_positions(settings: Settings) -> dict[int, Position]:
-    """Return the checkpoint of the PostgreSQL read model; empty if there is none."""
-    model = PostgresUsers(settings)
-    try:
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A version of a read model that projectors keep; `version` is None if it never ran.
+
+    `label` is the read model's name, with the version's number if it is not the live one.
+    """
+
+    name: str
+    version: int | None
+    live: bool
+
+    @property
+    def label(self) -> str:
+        """What a check of it is called."""
+        return self.name if self.live or self.version is None else f"{self.name} {self.version}"
+
+
+def stored_models(settings: Settings, names: Collection[str]) -> list[StoredModel]:
+    """Return the versions of these read models that are ready, the live ones and the kept."""
+    found: list[StoredModel] = []
+    for name in names:
+        with closing(open_versions(settings, name)) as versions:
+            ready = [v for v in versions.versions() if v.state == READY]
+        found += [StoredModel(name, v.number, v.live) for v in ready]
+        if not ready:
+            found.append(StoredModel(name, None, live=False))
+    return found
+
+
+def positions_of(settings: Settings, stored_model: StoredModel) -> dict[int, Position]:
+    """Return the checkpoint of a version; empty if there is none."""
+    if stored_model.version is None:
+        return {}
+    with (
+        closing(open_versions(settings, stored_model.name)) as versions,
+        closing(versions.open(stored_model.version)) as model,
+    ):
         return model.checkpoint()
-    finally:
-        model.close()
 
 
-def elasticsearch_positions(settings: Settings) -> dict[int, Position]:
-    """Return the checkpoint of the Elasticsearch read model; empty if there is none."""
-    model = ElasticsearchUsers(settings)
-    try:
-        return model.checkpoint()
-    finally:
-        model.close()
+def read_users(settings: Settings, stored_model: StoredModel) -> Snapshot:
+    """Return every user that a version of `postgres` or `elasticsearch` holds."""
+    read = {"postgres": _read_postgres, "elasticsearch": _read_elasticsearch}[stored_model.name]
+    return read(settings, stored_model)
 
 
-def read_postgres(settings: Settings) -> Snapshot:
+def _read_postgres(settings: Settings, stored_model: StoredModel) -> Snapshot:
     """Return every user, with the summary of the same moment checked."""
-    positions = postgres_positions(settings)
-    database = Database(settings)
-    try:
-        with database.session() as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            with connection.cursor("verify", row_factory=dict_row) as cursor:
-                cursor.itersize = _PAGE
-                cursor.execute(database.statement(_ROWS))
-                held = {row["user_id"]: stored(row) for row in cursor}
-            [shown] = connection.execute(database.statement(_SUMMARY)).fetchall()
-            [[visible]] = connection.execute(database.statement(_VISIBLE)).fetchall()
-    finally:
-        database.close()
+    positions = positions_of(settings, stored_model)
+    with (
+        closing(Database(settings, version=stored_model.version)) as database,
+        database.session() as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        with connection.cursor("verify", row_factory=dict_row) as cursor:
+            cursor.itersize = _PAGE
+            cursor.execute(database.statement(_ROWS))
+            held = {row["user_id"]: stored(row) for row in cursor}
+        [shown] = connection.execute(database.statement(_SUMMARY)).fetchall()
+        [[visible]] = connection.execute(database.statement(_VISIBLE)).fetchall()
     total, average, groups = shown
     summary = Summary(total, None if average is None else float(average), groups)
-    return Snapshot(
-        positions,
-        held,
-        [check_summary(summary, held.values()), check_visible("postgres", visible, held.values())],
-    )
+    label = stored_model.label
+    checks = [check_summary(summary, held.values()), check_visible(label, visible, held.values())]
+    return Snapshot(positions, held, checks)
 
 
-def read_elasticsearch(settings: Settings) -> Snapshot:
+def _read_elasticsearch(settings: Settings, stored_model: StoredModel) -> Snapshot:
     """Return every document of one point in time, markers included."""
-    positions = elasticsearch_positions(settings)
-    client = connect(settings)
-    try:
-        with elasticsearch_available(settings):
-            client.indices.refresh(index=settings.named(USERS_INDEX))
-            documents = _documents(client, settings.named(USERS_INDEX))
-            held = {user_id: stored(document) for user_id, document in documents}
-            visible = client.count(index=settings.named(USERS_ALIAS))["count"]
-    finally:
-        client.close()
-    return Snapshot(positions, held, [check_visible("elasticsearch", visible, held.values())])
+    positions = positions_of(settings, stored_model)
+    index = users_index(settings, stored_model.version or 1)
+    # Through the alias, so that its filter is checked too; only of the live one can it be.
+    shown = settings.named(USERS_ALIAS) if stored_model.live else index
+    with closing(connect(settings)) as client, elasticsearch_available(settings):
+        client.indices.refresh(index=index)
+        held = {user_id: stored(document) for user_id, document in _documents(client, index)}
+        query = None if stored_model.live else NOT_GONE
+        visible = client.count(index=shown, query=query)["count"]
+    return Snapshot(positions, held, [check_visible(stored_model.label, visible, held.values())])
 
 
 def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,11 +140,3 @@ def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, dict[st
             yield hit["_id"], hit["_source"]
         after = hits[-1]["sort"]
     client.close_point_in_time(id=point)
-
-
-MODELS: dict[
-    str, tuple[Callable[[Settings], dict[int, Position]], Callable[[Settings], Snapshot]]
-] = {
-    "postgres": (postgres_positions, read_postgres),
-    "elasticsearch": (elasticsearch_positions, read_elasticsearch),
-}

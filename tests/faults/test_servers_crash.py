@@ -61,11 +61,11 @@ def test_a_store_crashes_while_its_projector_catches_up(
 ) -> None:
     """Its projectors stay in the group for longer than a session; others are unaffected."""
     processes = start_all(rollbook)
-    RunningImport(rollbook, 4_000, tag="before", pace=4_000).wait()
-    wait_caught_up(settings, *MODELS)
     stores = {"postgres": ("postgres", "history"), "elasticsearch": ("elasticsearch",)}
     for name, models in stores.items():
-        assert rollbook.run("projector", "reset", name, "--yes").returncode == 0
+        assert processes[name].stop() == 0
+        RunningImport(rollbook, 2_000, tag=f"before-{name}", pace=2_000).wait()
+        processes[name] = rollbook.start_projector(name)
         processes[name].wait_for("replay: partition")
         servers.crash(name)
         RunningImport(rollbook, 2_000, tag=f"without-{name}").wait()

@@ -76,7 +76,8 @@ def test_one_users_whole_life(
 
         held = [store.get_events(one) for one in (user_id, other)]
         late_copies(settings, user_id)
-        assert rollbook.run("projector", "reset", "history", "--yes").returncode == 0
+        assert rollbook.run("projector", "rebuild", "history").returncode == 0
+        assert rollbook.run("projector", "swap", "history", "2").returncode == 0
         wait_current(settings)
         assert [store.get_events(one) for one in (user_id, other)] == held
     only_the_late_copies_are_wrong(rollbook)

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 
 from projectors.postgres.database import Database
-from projectors.wiring import READ_MODELS
+from projectors.wiring import OURS
 from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -42,7 +42,7 @@ def people(tag: str, count: int = USERS) -> str:
 @pytest.fixture
 def system(rollbook: Rollbook, handler: RunningProcess) -> Rollbook:
     """Handler and projectors, with a history of every kind of answer."""
-    for name in READ_MODELS:
+    for name in OURS:
         rollbook.start_projector(name)
     jane = json.dumps({"email": "jane@example.com", "name": "Jane", "age": 34})
     created = rollbook.json("users", "create", "-", "--command-id", "c1", stdin=jane)

@@ -1,12 +1,12 @@
 """The failure rules: what becomes of good records, broken ones, and those a store refuses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from projectors.applier import Applier, TooManyPoisoned
 from projectors.intake import Record
-from projectors.read_model import Batch, Position
+from projectors.read_model import Batch, Position, Row
 from projectors.source import LATEST_STATE
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.records import UserEvent
@@ -47,6 +47,7 @@ class Memory:
     """A read model in memory that refuses every batch with a user called Poison."""
 
     name = "memory"
+    version = 1
     source = LATEST_STATE
 
     def __init__(self) -> None:
@@ -55,9 +56,6 @@ class Memory:
         self.writes: list[Batch] = []
         self.before_write: Callable[[], None] = lambda: None
         self.after_write: Callable[[], None] = lambda: None
-
-    def prepare(self) -> None:
-        """Nothing to create."""
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the positions."""
@@ -79,10 +77,16 @@ class Memory:
         self.writes.append(batch)
         self.after_write()
 
-    def reset(self) -> None:
-        """Forget everything."""
-        self.users.clear()
-        self.positions.clear()
+    def make_visible(self) -> None:
+        """Everything is."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the user's id and version."""
+        return event["user_id"], event["version"]
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield every user."""
+        yield list(self.users.items())
 
     def close(self) -> None:
         """Nothing to let go of."""

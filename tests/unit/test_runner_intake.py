@@ -14,7 +14,7 @@ from projectors.catch_up import CatchUp
 from projectors.intake import Record, first_long_run, last_per_user, read_record
 from projectors.log_end import LogEnd
 from projectors.postgres.queries import UserView, parse_cursor
-from projectors.read_model import Position
+from projectors.read_model import Position, Version
 from projectors.source import LATEST_STATE
 from projectors.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, compare
 from projectors.times import iso_time
@@ -197,14 +197,16 @@ def test_lag_is_counted_in_events_not_in_offsets() -> None:
         1: Position("t", 8, 7),
         2: Position("other", 11, 10),
     }
-    found = compare("m", checkpoint, "t", ends)
+    version = Version(2, "ready", live=True, created_at=1, live_since=1)
+    found = compare("m", version, checkpoint, "t", ends)
+    assert {(s.read_model, s.version, s.live) for s in found} == {("m", 2, True)}
     assert [(s.state, s.lag) for s in found] == [
         (CAUGHT_UP, 0),
         (BEHIND, 3),
         (OTHER_TOPIC, None),
         (BEHIND, 10),
     ]
-    assert {s.state for s in compare("m", {}, "t", ends)} == {NEVER_RUN}
+    assert {s.state for s in compare("m", None, {}, "t", ends)} == {NEVER_RUN}
 
 
 def _view(age: int, user_id: str = USER_ID) -> UserView:

@@ -1,0 +1,114 @@
+"""What a read model should hold: the log folded from its beginning up to a checkpoint."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from projectors.intake import Record, read_record
+from projectors.log_end import log_ranges
+from projectors.read_model import Row
+from projectors.source import Source
+from runtime.kafka import arrived, kafka_available, lone_consumer
+from runtime.settings import Settings
+from schemas.errors import Unavailable
+from schemas.records import USER_ERASED, UserEvent
+
+_RECORDS_A_STEP = 10_000
+_WAIT_SECONDS = 1.0
+_SILENT_WAITS = 30
+
+
+def read_partition(
+    settings: Settings,
+    source: Source,
+    decode: Callable[[bytes | None], UserEvent],
+    partition: int,
+    end: int,
+) -> Iterator[list[Record]]:
+    """Yield the committed records of a partition below offset `end`, in order.
+
+    Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
+    """
+    low = log_ranges(settings, source.topic, [partition])[partition].low
+    if low >= end:
+        return
+    topic = settings.named(source.topic.name)
+    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+    silent = 0
+    try:
+        with kafka_available(settings):
+            consumer.assign([TopicPartition(topic, partition, low)])
+        while True:
+            with kafka_available(settings):
+                messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
+            silent = 0 if messages else silent + 1
+            if silent >= _SILENT_WAITS:
+                raise Unavailable(
+                    f"Kafka does not send {topic} partition {partition}", code="kafka_unavailable"
+                )
+            read = [message for message in messages if _is_record(message, end)]
+            yield [read_record(message, source, decode, settings.partitions) for message in read]
+            if len(read) < len(messages):
+                return
+    finally:
+        consumer.close()
+
+
+def _is_record(message: Message, end: int) -> bool:
+    """Say whether it is a record below `end`, rather than one behind it, or the end of the log."""
+    error, offset = message.error(), message.offset()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        raise KafkaException(error)
+    return error is None and offset is not None and offset < end
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is left of one user: its rows by version, and the version it was erased at."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    erased_at: int = 0
+
+
+class LogFold:
+    """The rows of one partition, as `row_of` makes them of the events that count.
+
+    Users with a record at one of the offsets `left_out` are not folded: they are in `unknown`.
+    """
+
+    def __init__(self, source: Source, row_of: Callable[[UserEvent], Row]) -> None:
+        self.unknown: set[str] = set()
+        self._every_event = source.every_event
+        self._row_of = row_of
+        self._users: dict[str, _Held] = {}
+
+    def add(self, record: Record, *, left_out: bool = False) -> None:
+        """Fold the next record in."""
+        if record.removes is not None:
+            user_id, version = record.removes
+            if user_id in self._users:
+                self._users[user_id].rows.pop(version, None)
+        elif record.event is not None and left_out:
+            self.unknown.add(record.event["user_id"])
+        elif record.event is not None:
+            self._add_event(record.event)
+
+    def _add_event(self, event: UserEvent) -> None:
+        held = self._users.setdefault(event["user_id"], _Held())
+        version = event["version"]
+        if not self._every_event:
+            if not held.rows or version > next(iter(held.rows)):
+                held.rows = {version: self._row_of(event)}
+            return
+        if event["type"] == USER_ERASED:
+            held.erased_at = max(held.erased_at, version)
+            held.rows = {v: row for v, row in held.rows.items() if v >= version}
+        if version >= held.erased_at:
+            held.rows.setdefault(version, self._row_of(event))
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row that should be held of the users that are known."""
+        for user_id, held in self._users.items():
+            if user_id not in self.unknown:
+                yield from held.rows.values()
