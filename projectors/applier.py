@@ -157,7 +157,8 @@ class Applier:
         return TooManyPoisoned(
             f"more than {self._most} records in a row cannot be applied, the first is "
             f"{_place(first)} ({_code(first)}: {first.poison}); the checkpoint stays before it",
-            next_step="mend the cause, or raise dead_letters_in_a_row to dead-letter them all",
+            next_step="mend the cause and start it again; or raise dead_letters_in_a_row to pass "
+            "them, and later `rollbook dead-letters list` shows and `retry` applies them",
         )
 
 

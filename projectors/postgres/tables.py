@@ -77,6 +77,9 @@ class Tables:
             if self._unfinished and not cursor.execute(self._still_unfinished, self._key).rowcount:
                 raise Fenced(f"another process finished {self._database.schema}")
             self._advance(cursor, advances)
+            if not advances:
+                # A dead letter that is tried again: nobody would read it anew after a crash.
+                cursor.execute("SET LOCAL synchronous_commit = on")
             yield cursor
 
     def rows(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
