@@ -7,18 +7,17 @@ position, one write lands and the other is told of a conflict.
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from elasticsearch import Elasticsearch
 
-from projectors.elasticsearch.client import elasticsearch_available, unavailable
-from projectors.elasticsearch.indexes import CHECKPOINTS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.client import NDJSON_HEADERS, elasticsearch_available, unavailable
+from projectors.elasticsearch.indexes import CHECKPOINTS_ALIAS
 from projectors.read_model import Advance, Position
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
 
-NDJSON_HEADERS: Final = {"content-type": "application/x-ndjson", "accept": "application/json"}
 _CONFLICT = 409
 _NOT_FOUND = 404
 _OK = {200, 201}
@@ -34,36 +33,38 @@ class _Held:
 
 
 class Checkpoints:
-    """The checkpoints of one index of users, known by its uuid."""
+    """The checkpoints of one index of users, known by its uuid; None stands for an index unseen."""
 
-    def __init__(self, settings: Settings, client: Elasticsearch) -> None:
+    def __init__(
+        self, settings: Settings, client: Elasticsearch, index: str, index_uuid: str | None
+    ) -> None:
         self._settings = settings
         self._client = client
         self._alias = settings.named(CHECKPOINTS_ALIAS)
-        self._index = settings.named(USERS_INDEX)
+        self._index = index
+        self._index_uuid = index_uuid
         self._held: dict[int, _Held] = {}
 
-    def read(self, index_uuid: str | None) -> dict[int, Position]:
+    def read(self) -> dict[int, Position]:
         """Return the positions of every partition, as they are now and not as a search sees them.
 
         Those of an index with another uuid are left out: its data is gone.
         """
-        self._look(range(self._settings.partitions), index_uuid)
+        self._look(range(self._settings.partitions))
         return {p: held.position for p, held in self._held.items() if held.position is not None}
 
-    def check(self, advances: Mapping[int, Advance], index_uuid: str | None) -> None:
+    def check(self, advances: Mapping[int, Advance]) -> None:
         """Raise `Fenced` if a partition is not where its step begins."""
         known = self._held
         # What we remember may be old: a partition can go to another process and come back.
         self._look(
-            [p for p, a in advances.items() if p not in known or known[p].position != a.before],
-            index_uuid,
+            [p for p, a in advances.items() if p not in known or known[p].position != a.before]
         )
         for partition, advance in advances.items():
             if known[partition].position != advance.before:
                 raise self._fenced(partition)
 
-    def advance(self, advances: Mapping[int, Advance], index_uuid: str | None) -> None:
+    def advance(self, advances: Mapping[int, Advance]) -> None:
         """Take the steps that `check` approved of.
 
         Raises `Fenced` if another process was first. After `Unavailable` a step may have been
@@ -71,7 +72,7 @@ class Checkpoints:
         """
         if not advances:
             return
-        body = b"".join(self._lines(p, a.after, index_uuid) for p, a in advances.items())
+        body = b"".join(self._lines(p, a.after) for p, a in advances.items())
         for partition in advances:
             del self._held[partition]
         for (partition, advance), item in zip(
@@ -94,14 +95,14 @@ class Checkpoints:
             raise unavailable(self._settings, f"removing checkpoints, status {failed.pop()}")
         self._held.clear()
 
-    def _look(self, partitions: Iterable[int], index_uuid: str | None) -> None:
+    def _look(self, partitions: Iterable[int]) -> None:
         by_id = {self._id(partition): partition for partition in partitions}
         if not by_id:
             return
         with elasticsearch_available(self._settings):
             answer = self._client.mget(index=self._alias, ids=list(by_id), realtime=True)
         for found in answer["docs"]:
-            self._held[by_id[found["_id"]]] = _held(found, index_uuid)
+            self._held[by_id[found["_id"]]] = self._as_held(found)
 
     def _bulk(self, body: bytes) -> Any:
         with elasticsearch_available(self._settings):
@@ -120,7 +121,7 @@ class Checkpoints:
             return Fenced(f"the checkpoints of {self._index} were removed")
         return unavailable(self._settings, f"a checkpoint was not written, status {status}")
 
-    def _lines(self, partition: int, position: Position, index_uuid: str | None) -> bytes:
+    def _lines(self, partition: int, position: Position) -> bytes:
         held = self._held[partition]
         if held.seq_no is None:
             action: dict[str, Any] = {"create": {"_id": self._id(partition)}}
@@ -134,7 +135,7 @@ class Checkpoints:
             }
         content = {
             "index": self._index,
-            "index_uuid": index_uuid,
+            "index_uuid": self._index_uuid,
             "partition": partition,
             "topic_id": position.topic_id,
             "next_offset": position.next_offset,
@@ -152,12 +153,16 @@ class Checkpoints:
             next_step="let that one go on; two projectors of one read model share a group",
         )
 
-
-def _held(found: Mapping[str, Any], index_uuid: str | None) -> _Held:
-    if not found.get("found"):
-        return _Held(None, None, None)
-    content = found["_source"]
-    position = None
-    if content["index_uuid"] == index_uuid:
-        position = Position(content["topic_id"], content["next_offset"], content["last_seq"])
-    return _Held(position, found["_seq_no"], found["_primary_term"])
+    def _as_held(self, found: Mapping[str, Any]) -> _Held:
+        if not found.get("found"):
+            return _Held(None, None, None)
+        content = found["_source"]
+        position = None
+        if content["index_uuid"] == self._index_uuid:
+            position = Position(
+                content["topic_id"],
+                content["next_offset"],
+                content["last_seq"],
+                content["applied_at"],
+            )
+        return _Held(position, found["_seq_no"], found["_primary_term"])

@@ -21,6 +21,8 @@ from schemas.errors import Misconfigured, RollbookError, Unavailable
 REQUEST_TIMEOUT_SECONDS = 30.0
 # Who asks a question waits for less than who writes thousands of documents.
 QUERY_TIMEOUT_SECONDS = 10.0
+NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
+
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 _NOT_ALLOWED = {401, 403}

@@ -7,8 +7,6 @@ folded by `projectors.folding` into fields of their own, which are what a search
 
 from typing import Any, Final
 
-import orjson
-
 from projectors.folding import fold
 from schemas.records import UserEvent
 from schemas.rules import age_group
@@ -40,20 +38,6 @@ USER_FIELDS: Final[dict[str, Any]] = {
     "version": {"type": "long", "index": False},
     "gone": {"type": "boolean"},
 }
-
-
-def bulk_lines(event: UserEvent) -> bytes:
-    """Return the two lines of a bulk body that store the state after `event`.
-
-    The user's version is the document's, so that an older event never replaces a newer one. A user
-    who is gone becomes a marker without personal data: Elasticsearch forgets the version of a
-    deleted document after a minute, and a late event would bring the user back.
-    """
-    action = b'{"index":{"_id":"%b","version":%d,"version_type":"external"}}\n' % (
-        event["user_id"].encode(),
-        event["version"],
-    )
-    return action + orjson.dumps(document(event), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def document(event: UserEvent) -> dict[str, Any]:

@@ -1,19 +1,23 @@
+import copy
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.indexes import USERS_ALIAS, USERS_INDEX
+from projectors.elasticsearch.indexes import USERS_ALIAS, users_index
 from projectors.elasticsearch.queries import search_users
+from projectors.elasticsearch.versions import ElasticsearchVersions
 from projectors.elasticsearch.writer import ElasticsearchUsers
-from projectors.read_model import Advance, Batch, Position, ReadModel
+from projectors.read_model import Advance, Batch, Dropped, Position
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.identity import email_key, email_shard, new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, UserEvent
+from tests.integration.elasticsearch_versions import begun
+from tests.read_models import user_event
 
 FIRST = Position("topic-1", 10, 5)
 SECOND = Position("topic-1", 20, 9)
@@ -51,17 +55,23 @@ def step(*events: UserEvent) -> Batch:
 
 
 @pytest.fixture
-def model(settings: Settings) -> Iterator[ElasticsearchUsers]:
-    found = ElasticsearchUsers(settings)
-    found.prepare()
+def versions(settings: Settings) -> Iterator[ElasticsearchVersions]:
+    """The read model with its first version, removed with the test."""
+    with begun(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def model(versions: ElasticsearchVersions) -> Iterator[ElasticsearchUsers]:
+    """The version that is live."""
+    found = versions.open(1)
     yield found
-    found.reset()
     found.close()
 
 
 def raw(model: ElasticsearchUsers, user_id: str) -> Mapping[str, Any]:
     """Return the stored document as a writer sees it: at once, and markers too."""
-    index = model._settings.named(USERS_INDEX)
+    index = users_index(model._settings, model.version)
     source: Mapping[str, Any] = model._client.get(index=index, id=user_id)["_source"]
     return source
 
@@ -70,17 +80,6 @@ def search(settings: Settings, model: ElasticsearchUsers, text: str) -> list[str
     """Return the names that a search finds once everything written is visible."""
     model._client.indices.refresh(index=settings.named(USERS_ALIAS))
     return [user["name"] for user in search_users(settings, text)]
-
-
-def test_it_is_a_read_model_that_several_processes_may_prepare(settings: Settings) -> None:
-    """Projectors start at the same moment and none of them minds."""
-    models: list[ReadModel] = [ElasticsearchUsers(settings) for _ in range(4)]
-    with ThreadPoolExecutor(4) as together:
-        list(together.map(lambda each: each.prepare(), models))
-    assert models[0].checkpoint() == {}
-    models[0].reset()
-    for each in models:
-        each.close()
 
 
 def test_people_are_found_despite_typos_accents_and_half_words(
@@ -147,11 +146,10 @@ def test_a_user_who_is_gone_is_a_marker_nobody_finds(
 
 
 def test_the_checkpoint_moves_only_from_where_it_is(
-    settings: Settings, model: ElasticsearchUsers
+    versions: ElasticsearchVersions, model: ElasticsearchUsers
 ) -> None:
     """A zombie that comes back is fenced, and what it writes is old."""
-    zombie = ElasticsearchUsers(settings)
-    zombie.prepare()
+    zombie = versions.open(1)
     model.write(Batch([], {0: Advance(None, FIRST), 3: Advance(None, FIRST)}))
     assert zombie.checkpoint() == {0: FIRST, 3: FIRST}
     model.write(Batch([], {0: Advance(FIRST, SECOND)}))
@@ -163,34 +161,45 @@ def test_the_checkpoint_moves_only_from_where_it_is(
     zombie.close()
 
 
-def test_reset_removes_everything_and_fences_who_still_writes(
-    settings: Settings, model: ElasticsearchUsers
-) -> None:
-    """A writer that goes on does not make an index without a mapping."""
-    running = ElasticsearchUsers(settings)
-    running.prepare()
-    running.write(Batch([event("Jane", "jane@example.com")], {0: Advance(None, FIRST)}))
-    model.reset()
-    with pytest.raises(Fenced):
-        running.write(Batch([event("Joe", "joe@example.com")], {0: Advance(FIRST, SECOND)}))
-    assert model.checkpoint() == {}
-    with pytest.raises(Unavailable):
-        search_users(settings, "jane")
-    model.prepare()
-    assert search(settings, model, "jane") == []
-    running.close()
-
-
 def test_a_checkpoint_of_an_index_that_was_deleted_counts_for_nothing(
-    settings: Settings, model: ElasticsearchUsers
+    settings: Settings, versions: ElasticsearchVersions, model: ElasticsearchUsers
 ) -> None:
     """Somebody deletes the index by hand: the log is replayed, nothing is missing."""
     model.write(Batch([], {0: Advance(None, FIRST)}))
-    model._client.indices.delete(index=settings.named(USERS_INDEX))
-    model.prepare()
-    assert model.checkpoint() == {}
-    model.write(Batch([], {0: Advance(None, SECOND)}))
-    assert model.checkpoint() == {0: SECOND}
+    model._client.indices.delete(index=users_index(settings, 1))
+    with pytest.raises(Dropped):
+        model.checkpoint()
+    with pytest.raises(Unavailable):
+        search_users(settings, "jane")
+    versions.begin()
+    with pytest.raises(Dropped):
+        model.checkpoint()
+    with closing(versions.open(1)) as anew:
+        assert anew.checkpoint() == {}
+        anew.write(Batch([], {0: Advance(None, SECOND)}))
+        assert anew.checkpoint() == {0: SECOND}
+
+
+def test_a_checkpoint_says_when_it_came_there(model: ElasticsearchUsers) -> None:
+    before = time.time_ns() // 1_000_000
+    model.write(Batch([], {0: Advance(None, FIRST)}))
+    applied_at = model.checkpoint()[0].applied_at
+    assert applied_at is not None
+    assert before <= applied_at <= time.time_ns() // 1_000_000
+
+
+def test_its_rows_are_what_the_events_say(model: ElasticsearchUsers) -> None:
+    """Users and markers, more than a page of them; any field that differs makes another row."""
+    events = [user_event(number, name=f"Jané {number}") for number in range(5_001)]
+    events[0] = gone(events[0])
+    model.write(step(*events))
+    model.make_visible()
+    rows = [row for page in model.rows() for row in page]
+    assert sorted(rows) == sorted(map(model.row_of, events))
+    other = copy.deepcopy(events[1])
+    assert other["user"] is not None
+    other["user"]["age"] += 1
+    assert model.row_of(other) not in rows
 
 
 def test_a_document_that_is_refused_is_named_by_its_user_only(
@@ -215,6 +224,6 @@ def test_a_server_that_is_away_is_said_at_once(settings: Settings) -> None:
     with pytest.raises(Unavailable) as unavailable:
         search_users(away, "jane")
     assert unavailable.value.code == "elasticsearch_unavailable"
-    with pytest.raises(Unavailable):
-        ElasticsearchUsers(away).write(step(event("Jane", "jane@example.com")))
+    with closing(ElasticsearchVersions(away)) as versions, pytest.raises(Unavailable):
+        versions.versions()
     assert time.monotonic() - started < 5

@@ -1,6 +1,7 @@
 import json
 
-from projectors.elasticsearch.mapping import USER_FIELDS, bulk_lines, document
+from projectors.elasticsearch.bulk import bulk_lines
+from projectors.elasticsearch.mapping import USER_FIELDS, document
 from schemas.records import USER_CREATED, USER_DELETED, UserEvent
 
 JANE = UserEvent(
@@ -50,7 +51,7 @@ def test_a_user_who_is_gone_leaves_a_marker_without_personal_data() -> None:
 
 def test_the_users_version_is_the_documents() -> None:
     """An older event never replaces a newer one."""
-    action, content = bulk_lines(JANE).splitlines()
+    action, content = bulk_lines(JANE, document).splitlines()
     assert json.loads(action) == {
         "index": {"_id": JANE["user_id"], "version": 3, "version_type": "external"}
     }
