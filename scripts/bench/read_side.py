@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 from psycopg import sql
 
-from projectors.elasticsearch.checkpoints import NDJSON_HEADERS
-from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.indexes import users_index
-from projectors.elasticsearch.mapping import bulk_lines
-from projectors.elasticsearch.writer import BULK_DOCUMENTS, IN_FLIGHT
+from projectors.elasticsearch.bulk import BULK_DOCUMENTS, IN_FLIGHT, bulk_lines
+from projectors.elasticsearch.client import NDJSON_HEADERS, connect
+from projectors.elasticsearch.indexes import users_body
+from projectors.elasticsearch.mapping import document
 from projectors.runner import Runner
 from projectors.wiring import READ_MODELS
 from runtime.process import StopSignal
@@ -119,13 +118,12 @@ def copy_rows_per_second(settings: Settings, count: int) -> float:
 def bulk_documents_per_second(settings: Settings, count: int) -> float:
     """Send the same documents, serialised before, into the same mapping: the limit of the index."""
     index = settings.named("rollbook-limit")
-    lines = [bulk_lines(event) for event in events(count)]
+    lines = [bulk_lines(event, document) for event in events(count)]
     bodies = [
         b"".join(lines[start : start + BULK_DOCUMENTS]) for start in range(0, count, BULK_DOCUMENTS)
     ]
     client = connect(settings)
-    body = {key: value for key, value in users_index(settings).items() if key != "aliases"}
-    client.indices.create(index=index, **body)
+    client.indices.create(index=index, **users_body(settings))
 
     def send(part: bytes) -> None:
         client.perform_request(
