@@ -15,33 +15,30 @@ import pytest
 
 from projectors.postgres.database import Database
 from projectors.postgres.export import UserExport
-from projectors.postgres.writer import PostgresUsers
-from projectors.read_model import Advance, Batch, Position
+from projectors.postgres.writer import postgres_versions
 from runtime.settings import Settings
 from schemas.identity import email_key
 from schemas.records import UserEvent
 from schemas.rules import clean_email
-from scripts.bench.read_side import events
+from scripts.bench.event_log import events
 from scripts.bench.stores import remove_read_models
 from scripts.people import people
 from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
+from tests.read_models import Held
 
 USERS = 2_500  # more than one step of the cursor
 
 
-def write(settings: Settings, *applied: UserEvent, after: int = 0) -> None:
-    """Apply events to the read model, which has applied so many before."""
-    before = Position("topic", after, after) if after else None
-    step = Advance(before, Position("topic", after + len(applied), after + len(applied)))
-    with closing(PostgresUsers(settings)) as model:
-        model.prepare()
-        model.write(Batch(applied, {0: step}))
+def write(settings: Settings, *applied: UserEvent) -> None:
+    """Apply events to the read model, made if there is none."""
+    with Held(postgres_versions(settings)) as held:
+        held.write(*applied)
 
 
 @pytest.fixture
 def read_model(settings: Settings) -> Iterator[Settings]:
     """A read model of people of many scripts, without a log; it goes with the test."""
-    made = events(USERS)
+    made = list(events(USERS))
     for event, (email, name, age) in zip(made, people(1_000), strict=False):
         assert event["user"] is not None
         stored = clean_email(email)
@@ -92,7 +89,7 @@ def test_an_export_is_of_one_moment(read_model: Settings) -> None:
         changed = [event | {"version": 2} for event in events(USERS)]
         for event in changed[::2]:
             event["user"] = None
-        write(read_model, *changed, *events(USERS + 10)[USERS:], after=USERS)
+        write(read_model, *changed, *list(events(USERS + 10))[USERS:])
         seen = users(b"".join(chain([first], chunks)))
     assert len(seen) == export.exported == USERS
     assert {user["version"] for user in seen} == {1}
@@ -119,7 +116,7 @@ def test_an_export_that_is_ended_leaves_nothing(
     """Exit 130, and personal data lies nowhere half-written."""
     folder = tmp_path / "exports"
     folder.mkdir()
-    database = Database(read_model)
+    database = Database(read_model, version=1)
     with closing(database), database.session() as connection, connection.transaction():
         connection.execute(database.statement("LOCK TABLE {schema}.users"))
         exporting = rollbook.start("users", "export", "--gzip", str(folder / "people"))

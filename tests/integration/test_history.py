@@ -18,8 +18,9 @@ from schemas.identity import event_id, partition_of, user_shard
 from schemas.records import USER_ERASED
 from schemas.topics import HISTORY
 from scripts.bench.stores import remove_read_models
-from tests.integration.test_history_model import NOW, SECRET, event
+from tests.integration.test_history_model import SECRET, event
 from tests.processes import Rollbook, RunningProcess, eventually
+from tests.read_models import NOW
 
 
 @pytest.fixture

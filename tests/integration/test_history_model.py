@@ -7,21 +7,16 @@ from typing import Any
 import pytest
 
 from projectors.history.queries import EventStore
-from projectors.history.writer import PostgresHistory
-from projectors.read_model import Advance, Batch, EventKey, Position
+from projectors.history.writer import history_versions
+from projectors.read_model import Advance, Batch, Dropped, Position
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
-from schemas.identity import email_shard, event_id, new_user_id
+from schemas.identity import event_id
 from schemas.records import USER_ERASED, UserEvent
 from scripts.bench.stores import remove_read_models
+from tests.read_models import NOW, Held, id_of
 
-NOW = 1_700_000_000_000
 SECRET = "qsecretq"
-
-
-def id_of(number: int) -> str:
-    """Return the id of user `number`."""
-    return new_user_id(email_shard(f"user{number}@example.com"), NOW + number, number)
 
 
 def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
@@ -56,41 +51,35 @@ def erasure(number: int, version: int) -> UserEvent:
     return event(number, version, type=USER_ERASED, user=None, changes=[])
 
 
-class Held:
-    """The read model of one test and its next checkpoint."""
+class HeldHistory(Held):
+    """The read model of one test, and what is asked of it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.model = PostgresHistory(settings)
+        super().__init__(history_versions(settings))
         self.store = EventStore(settings)
-        self.position: Position | None = None
-        self.model.prepare()
 
-    def write(self, *events: UserEvent, removed: tuple[EventKey, ...] = ()) -> None:
-        """Apply one batch of partition 0."""
-        offset = self.position.next_offset if self.position else 0
-        after = Position("topic", offset + 1, 0)
-        self.model.write(Batch(events, {0: Advance(self.position, after)}, removed))
-        self.position = after
-
-    def versions(self, number: int) -> list[int]:
+    def of(self, number: int) -> list[int]:
         """Return the versions there are of a user."""
         try:
             return [one["version"] for one in self.store.get_events(id_of(number))]
         except Rejected:
             return []
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self.store.close()
+        super().close()
+
 
 @pytest.fixture
-def held(settings: Settings) -> Iterator[Held]:
+def held(settings: Settings) -> Iterator[HeldHistory]:
     """An empty read model, dropped with the test."""
-    held = Held(settings)
-    yield held
-    held.model.close()
-    held.store.close()
+    with HeldHistory(settings) as held:
+        yield held
     remove_read_models(settings)
 
 
-def test_every_event_is_kept_as_it_stood_on_the_log(held: Held) -> None:
+def test_every_event_is_kept_as_it_stood_on_the_log(held: HeldHistory) -> None:
     """Also a deletion, other types, and what is applied twice; from any version on."""
     first = [event(1, 1, changes=[]), event(1, 2), event(1, 3, user=None, type="UserDeleted")]
     held.write(*first, event(2))
@@ -104,14 +93,16 @@ def test_every_event_is_kept_as_it_stood_on_the_log(held: Held) -> None:
     assert held.model.checkpoint() == {0: held.position}
 
 
-def test_what_happened_is_never_overwritten(held: Held) -> None:
+def test_what_happened_is_never_overwritten(held: HeldHistory) -> None:
     """Another event under a version that is there, in the same batch or later, changes nothing."""
     held.write(event(1), event(1, command_id="forged"))
     held.write(event(1, command_id="forged"))
     assert held.store.get_events(id_of(1)) == [event(1)]
 
 
-def test_an_erasure_leaves_the_marker_and_refuses_what_comes_late_for_ever(held: Held) -> None:
+def test_an_erasure_leaves_the_marker_and_refuses_what_comes_late_for_ever(
+    held: HeldHistory,
+) -> None:
     """Whether the past came before, with or after it; nothing personal, whatever it carries."""
     held.write(event(1), event(1, 2), event(2))
     held.write(event(1, 3), erasure(1, 4))
@@ -119,39 +110,50 @@ def test_an_erasure_leaves_the_marker_and_refuses_what_comes_late_for_ever(held:
     talkative = event(3, 3, type=USER_ERASED)
     held.write(talkative, event(3, 1), removed=((id_of(1), 2), (id_of(3), 1)))
     held.write(event(3, 1), event(3, 2), event(1, 2))
-    assert [held.versions(number) for number in (1, 2, 3, 4)] == [[4], [1], [3], [1]]
+    assert [held.of(number) for number in (1, 2, 3, 4)] == [[4], [1], [3], [1]]
     assert held.store.get_events(id_of(1)) == [erasure(1, 4)]
     assert held.store.get_events(id_of(3)) == [erasure(3, 3)]
 
 
-def test_a_tombstone_deletes_its_row(held: Held) -> None:
+def test_a_tombstone_deletes_its_row(held: HeldHistory) -> None:
     """That row alone, and an event of the same batch that comes after it stays."""
     held.write(event(1), event(1, 2), event(1, 3))
     held.write(removed=((id_of(1), 2), (id_of(9), 1)))
-    assert held.versions(1) == [1, 3]
+    assert held.of(1) == [1, 3]
     held.write(event(1, 2), removed=((id_of(1), 2), (id_of(1), 3)))
-    assert held.versions(1) == [1, 2]
+    assert held.of(1) == [1, 2]
 
 
-def test_a_zombie_and_a_reset_change_nothing_behind_the_checkpoint(
-    held: Held, settings: Settings
-) -> None:
-    """Who is not where the checkpoint is, is fenced; so is whoever was writing at a reset."""
+def test_a_zombie_changes_nothing_behind_the_checkpoint(held: HeldHistory) -> None:
+    """Who is not where the checkpoint is, is fenced; who writes to a dropped version, is told."""
     held.write(event(1))
-    with closing(PostgresHistory(settings)) as zombie, pytest.raises(Fenced):
-        zombie.write(Batch([event(2)], {0: Advance(None, Position("topic", 9, 9))}))
-    assert held.versions(2) == []
-    held.model.reset()
-    assert (held.versions(1), held.model.checkpoint()) == ([], {})
-    with pytest.raises(Fenced):
-        held.write(event(2))
+    number = held.versions.create()
+    dropped = held.versions.open(number)
+    held.versions.drop(number)
+    with closing(held.versions.open(1)) as zombie, closing(dropped):
+        step = {0: Advance(None, Position("topic", 9, 9))}
+        with pytest.raises(Fenced):
+            zombie.write(Batch([event(2)], step))
+        with pytest.raises(Dropped):
+            dropped.write(Batch([event(2)], step))
+    assert held.of(2) == []
 
 
-def test_what_arrives_is_looked_up_by_its_key_however_long_the_history(held: Held) -> None:
+def test_what_is_held_is_compared_row_by_row(held: HeldHistory) -> None:
+    """A row as it is held equals the row that its event makes, also of an erased or gone user."""
+    events = [event(1, changes=[]), event(1, 2), event(2, 2, user=None, type="UserDeleted")]
+    events.append(event(3, 7, type=USER_ERASED))
+    held.write(*events)
+    rows = [row for some in held.model.rows() for row in some]
+    assert sorted(rows, key=repr) == sorted(map(held.model.row_of, events), key=repr)
+
+
+def test_what_arrives_is_looked_up_by_its_key_however_long_the_history(held: HeldHistory) -> None:
     """A plan that reads the whole of it would make every batch slower than the one before."""
     held.write(*[event(number) for number in range(3000)], erasure(1, 2))
-    with held.model._database.session() as connection:
-        plan = connection.execute(b"EXPLAIN " + held.model._add.as_bytes(connection)).fetchall()
+    model: Any = held.model
+    with model._database.session() as connection:
+        plan = connection.execute(b"EXPLAIN " + model._add.as_bytes(connection)).fetchall()
     shown = "\n".join(line for (line,) in plan)
     assert "user_history_erased" in shown
     assert "Seq Scan on user_history" not in shown
@@ -169,13 +171,13 @@ def test_what_arrives_is_looked_up_by_its_key_however_long_the_history(held: Hel
     ids=["type", "command id", "changes", "age", "name"],
 )
 def test_what_cannot_be_stored_is_poisoned_without_a_word_of_it(
-    held: Held, forged: dict[str, Any]
+    held: HeldHistory, forged: dict[str, Any]
 ) -> None:
     with pytest.raises(Poisoned) as poisoned:
         held.write(event(2), event(3, **forged))
     assert SECRET not in str(poisoned.value)
     held.write(event(2))
-    assert held.versions(2) == [1]
+    assert held.of(2) == [1]
 
 
 def test_a_read_model_that_was_never_built_says_so(settings: Settings) -> None:

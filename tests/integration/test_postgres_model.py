@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 
-from projectors.postgres.database import Database
 from projectors.postgres.queries import UserQueries
-from projectors.postgres.writer import PostgresUsers
-from projectors.read_model import Advance, Batch, Position
+from projectors.postgres.writer import postgres_versions
+from projectors.read_model import Advance, Batch, Dropped, Position
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
-from schemas.identity import email_shard, new_user_id
-from schemas.records import UserEvent
+from scripts.bench.stores import remove_read_models
+from tests.read_models import NOW, Held, user_event
 
-NOW = 1_700_000_000_000
 RECOMPUTED = """
 SELECT s.total_users = r.total AND s.average_age IS NOT DISTINCT FROM r.average
    AND (s.users_by_age_group->>'teen')::bigint = r.teens
@@ -32,67 +30,17 @@ FROM {schema}.user_summary s, (
 ) r"""
 
 
-def event(number: int, version: int = 1, **state: Any) -> UserEvent:
-    """Return an event of user `number`; `gone=True` for one that takes it away."""
-    email = f"user{number}@example.com"
-    user_id = new_user_id(email_shard(email), NOW + number, number)
-    at = NOW + number + 1000 * version
-    fields = {
-        "email": email,
-        "email_key": email,
-        "name": "Jane Doe",
-        "age": 34,
-        "created_at": NOW + number,
-        "created_by": "c",
-    }
-    return {
-        "event_id": f"{user_id}:{version}",
-        "command_id": "c",
-        "seq": 1,
-        "user_id": user_id,
-        "version": version,
-        "occurred_at": at,
-        "type": "UserUpdated",
-        "changes": [],
-        "user": None if state.pop("gone", False) else fields | state,  # type: ignore[typeddict-item]
-    }
-
-
-class Filled:
-    """The read model of one test and its next checkpoint."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.model = PostgresUsers(settings)
-        self.model.prepare()
-        self.position: Position | None = None
-        self.database = Database(settings)
-
-    def write(self, *events: UserEvent) -> None:
-        """Apply the events as one batch of partition 0."""
-        offset = self.position.next_offset if self.position else 0
-        after = Position("topic", offset + len(events), 0)
-        self.model.write(Batch(events, {0: Advance(self.position, after)}))
-        self.position = after
-
-    def rows(self, text: Any) -> list[tuple[Any, ...]]:
-        """Return what a statement finds."""
-        with self.database.session() as connection:
-            return connection.execute(self.database.statement(text)).fetchall()
-
-    def summary_is_exact(self) -> bool:
-        """Say whether the summary equals a full recomputation, seen by one statement."""
-        return bool(self.rows(RECOMPUTED)[0][0])
+def summary_is_exact(held: Held) -> bool:
+    """Say whether the summary equals a full recomputation, seen by one statement."""
+    return bool(held.rows(RECOMPUTED)[0][0])
 
 
 @pytest.fixture
-def filled(settings: Settings) -> Iterator[Filled]:
+def held(settings: Settings) -> Iterator[Held]:
     """An empty read model, dropped with the test."""
-    filled = Filled(settings)
-    yield filled
-    with filled.database.session() as connection:
-        connection.execute(filled.database.statement("DROP SCHEMA {schema} CASCADE"))
-    filled.model.close()
-    filled.database.close()
+    with Held(postgres_versions(settings)) as held:
+        yield held
+    remove_read_models(settings)
 
 
 @pytest.fixture
@@ -101,79 +49,88 @@ def queries(settings: Settings) -> Iterator[UserQueries]:
         yield queries
 
 
-def test_a_user_is_shown_as_its_last_event_says(filled: Filled, queries: UserQueries) -> None:
-    first = event(1, name="Zoë Ωmega", age=19)
-    filled.write(first)
+def test_a_user_is_shown_as_its_last_event_says(held: Held, queries: UserQueries) -> None:
+    first = user_event(1, name="Zoë Ωmega", age=19)
+    held.write(first)
     shown = queries.get_user(first["user_id"].upper())
     assert (shown.name, shown.age, shown.age_group, shown.version) == ("Zoë Ωmega", 19, "teen", 1)
     assert shown.created_at.timestamp() * 1000 == NOW + 1
     assert shown.updated_at.timestamp() * 1000 == first["occurred_at"]
-    filled.write(event(1, 2, age=65))
+    held.write(user_event(1, 2, age=65))
     assert queries.get_user(first["user_id"]).age_group == "senior"
 
 
 def test_an_event_at_or_below_the_version_held_changes_nothing(
-    filled: Filled, queries: UserQueries
+    held: Held, queries: UserQueries
 ) -> None:
-    filled.write(event(1, 5, name="New"))
+    held.write(user_event(1, 5, name="New"))
     before = queries.get_user_summary()
     for version in (5, 4, 1):
-        filled.write(event(1, version, name="Old", age=1))
-    assert queries.get_user(event(1)["user_id"]).name == "New"
+        held.write(user_event(1, version, name="Old", age=1))
+    assert queries.get_user(user_event(1)["user_id"]).name == "New"
     assert queries.get_user_summary() == before
 
 
 def test_a_user_that_is_gone_stays_gone_whatever_comes_late(
-    filled: Filled, queries: UserQueries
+    held: Held, queries: UserQueries
 ) -> None:
-    filled.write(event(1), event(2))
-    filled.write(event(1, 3, gone=True))
-    filled.write(event(1, 2, name="Late"))
+    held.write(user_event(1), user_event(2))
+    held.write(user_event(1, 3, gone=True))
+    held.write(user_event(1, 2, name="Late"))
     with pytest.raises(Rejected) as missing:
-        queries.get_user(event(1)["user_id"])
+        queries.get_user(user_event(1)["user_id"])
     assert missing.value.code == "user_not_found"
     assert queries.get_user_summary().total_users == 1
-    assert filled.rows("SELECT email, name, age, search_tokens FROM {schema}.users ORDER BY age")[
+    assert held.rows("SELECT email, name, age, search_tokens FROM {schema}.users ORDER BY age")[
         1
     ] == (None, None, None, None)
-    assert filled.summary_is_exact()
+    assert summary_is_exact(held)
 
 
-def test_the_summary_equals_a_recomputation_after_every_batch(filled: Filled) -> None:
+def test_the_summary_equals_a_recomputation_after_every_batch(held: Held) -> None:
     chance = random.Random(7)
-    assert filled.summary_is_exact()
+    assert summary_is_exact(held)
     for _ in range(40):
         batch = {}
         for _ in range(chance.randint(1, 50)):
             number = chance.randint(1, 60)
             gone = chance.random() < 0.2
-            batch[number] = event(
+            batch[number] = user_event(
                 number, chance.randint(1, 30), age=chance.randint(0, 150), gone=gone
             )
-        filled.write(*batch.values())
-        assert filled.summary_is_exact()
+        held.write(*batch.values())
+        assert summary_is_exact(held)
 
 
-def test_a_zombie_changes_nothing(filled: Filled, settings: Settings) -> None:
-    filled.write(event(1))
-    stale = filled.position
-    filled.write(event(2))
-    with closing(PostgresUsers(settings)) as zombie:
+def test_a_zombie_changes_nothing(held: Held) -> None:
+    held.write(user_event(1))
+    stale = held.position
+    held.write(user_event(2))
+    with closing(held.versions.open(1)) as zombie:
         for before in (None, stale, Position("other", 2, 0), Position("topic", 2, 9)):
             step = Advance(before, Position("topic", 9, 9))
             with pytest.raises(Fenced):
-                zombie.write(Batch([event(3)], {0: step}))
-    assert filled.model.checkpoint() == {0: filled.position}
-    assert filled.rows("SELECT count(*) FROM {schema}.users") == [(2,)]
+                zombie.write(Batch([user_event(3)], {0: step}))
+    assert held.model.checkpoint() == {0: held.position}
+    assert held.rows("SELECT count(*) FROM {schema}.users") == [(2,)]
 
 
-def test_a_reset_fences_whoever_was_writing_and_leaves_it_empty(filled: Filled) -> None:
-    filled.write(event(1))
-    filled.model.reset()
-    with pytest.raises(Fenced):
-        filled.write(event(2))
-    assert filled.model.checkpoint() == {}
-    assert filled.rows("SELECT total_users, last_updated FROM {schema}.user_summary") == [(0, None)]
+def test_a_zombie_of_a_version_that_was_dropped_stays_dropped(
+    held: Held, settings: Settings
+) -> None:
+    """Another one is made later, which begins like the one it writes to: still it is not that."""
+    number = held.versions.create()
+    with Held(postgres_versions(settings), number) as zombie:
+        zombie.write(user_event(1))
+        held.versions.drop(number)
+        for _ in range(2):
+            with pytest.raises(Dropped):
+                zombie.model.checkpoint()
+            with pytest.raises(Dropped):
+                zombie.write(user_event(2))
+            with pytest.raises(Dropped):
+                list(zombie.model.rows())
+            assert held.versions.create() > number
 
 
 @pytest.mark.parametrize(
@@ -187,20 +144,20 @@ def test_a_reset_fences_whoever_was_writing_and_leaves_it_empty(filled: Filled) 
     ids=["zero byte in a name", "in an e-mail", "age out of range", "a name too long to index"],
 )
 def test_what_cannot_be_stored_is_poisoned_without_a_word_of_it(
-    filled: Filled, state: dict[str, Any]
+    held: Held, state: dict[str, Any]
 ) -> None:
-    filled.write(event(1))
+    held.write(user_event(1))
     with pytest.raises(Poisoned) as poisoned:
-        filled.write(event(2), event(3, **state))
+        held.write(user_event(2), user_event(3, **state))
     assert "example" not in str(poisoned.value)
     assert "word" not in str(poisoned.value)
-    assert filled.model.checkpoint() == {0: filled.position}
-    filled.write(event(2))
-    assert filled.rows("SELECT count(*) FROM {schema}.users") == [(2,)]
+    assert held.model.checkpoint() == {0: held.position}
+    held.write(user_event(2))
+    assert held.rows("SELECT count(*) FROM {schema}.users") == [(2,)]
 
 
-def test_pages_by_age_show_everybody_once_in_order(filled: Filled, queries: UserQueries) -> None:
-    filled.write(*[event(n, age=n % 7) for n in range(1, 101)])
+def test_pages_by_age_show_everybody_once_in_order(held: Held, queries: UserQueries) -> None:
+    held.write(*[user_event(n, age=n % 7) for n in range(1, 101)])
     seen, after = [], None
     while True:
         page = queries.get_users_by_age_range(2, 5, limit=9, after=after)
@@ -211,10 +168,10 @@ def test_pages_by_age_show_everybody_once_in_order(filled: Filled, queries: User
     assert len(set(seen)) == len(seen) == sum(2 <= n % 7 <= 5 for n in range(1, 101))
 
 
-def test_lists_and_searches_use_their_indexes(filled: Filled) -> None:
-    filled.write(*[event(n, age=n % 100) for n in range(1, 3001)])
-    with filled.database.session() as connection:
-        connection.execute(filled.database.statement("ANALYZE {schema}.users"))
+def test_lists_and_searches_use_their_indexes(held: Held) -> None:
+    held.write(*[user_event(n, age=n % 100) for n in range(1, 3001)])
+    with held.database.session() as connection:
+        connection.execute(held.database.statement("ANALYZE {schema}.users"))
         connection.execute("SET enable_seqscan = off")  # so few rows would be scanned
     plans = {
         "users_age": "SELECT id FROM {schema}.user_views WHERE age BETWEEN 20 AND 21 "
@@ -223,7 +180,7 @@ def test_lists_and_searches_use_their_indexes(filled: Filled) -> None:
         "WHERE search_tokens @@ to_tsquery('simple', 'user7@example.com')",
     }
     for index, statement in plans.items():
-        plan = "\n".join(row[0] for row in filled.rows(f"EXPLAIN {statement}"))
+        plan = "\n".join(row[0] for row in held.rows(f"EXPLAIN {statement}"))
         assert index in plan
 
 

@@ -1,5 +1,6 @@
 """The projector as people run it, on events forged onto the log: nothing lost, nothing stuck."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -8,7 +9,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from projectors.postgres.queries import UserQueries
-from projectors.postgres.writer import PostgresUsers
 from projectors.status import CAUGHT_UP, PartitionStatus, read_status
 from runtime.kafka import client_config, lone_consumer
 from runtime.registry import Registry
@@ -16,17 +16,18 @@ from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
 from schemas.records import DeadLetter
 from schemas.topics import DEAD_LETTERS, EVENTS
+from scripts.bench.stores import remove_read_models
 from tests.door import Door
 from tests.integration.forged_log import ForgedLog, id_of
 from tests.processes import Rollbook, eventually
 
 
 @pytest.fixture
-def forged(settings: Settings) -> Iterator[ForgedLog]:
-    """A log to forge on; the schema that a projector makes for it goes with the test."""
+def forged(settings: Settings, rollbook: Rollbook) -> Iterator[ForgedLog]:
+    """A log to forge on; what a projector makes of it goes with the test."""
     yield ForgedLog(settings)
-    with closing(PostgresUsers(settings)) as model, model._database.session() as connection:
-        connection.execute(model._database.statement("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    rollbook.stop_all()
+    remove_read_models(settings)
 
 
 def held(settings: Settings) -> dict[str, int]:
@@ -49,6 +50,13 @@ def held(settings: Settings) -> dict[str, int]:
 def status(settings: Settings) -> list[PartitionStatus]:
     """Return how far the PostgreSQL projector is."""
     return [one for one in read_status(settings).partitions if one.read_model == "postgres"]
+
+
+def live_version(rollbook: Rollbook) -> int:
+    """Return the number of the version that queries see."""
+    listed = rollbook.run("projector", "versions", "postgres", "--json").stdout.splitlines()
+    [live] = [version["number"] for version in map(json.loads, listed) if version["live"]]
+    return int(live)
 
 
 def wait_caught_up(settings: Settings, timeout_seconds: float = 60) -> None:
@@ -88,18 +96,29 @@ def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_
     assert all(one.position is not None and one.position < one.end for one in found)
 
 
-def test_a_replay_equals_what_was_there_and_happens_while_it_runs(
+def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
+    """It is seen once it is live; what was live goes on, until it is dropped for ever."""
     forged.users(0, 2000)
     forged.users(0, 300, version=2)
     process = rollbook.start_projector("postgres")
     wait_caught_up(settings)
-    assert rollbook.run("projector", "reset", "postgres").returncode == 2
-    for _ in range(2):
-        assert rollbook.run("projector", "reset", "postgres", "--yes").returncode == 0
+    for number in (2, 3):
+        built = rollbook.json("projector", "rebuild", "postgres")
+        assert (built["version"], built["events"]) == (number, 2100 + 100 * number)
+        assert (built["rows_compared"], built["users_left_out"]) == (2000, 0)
+        assert rollbook.run("projector", "swap", "postgres", str(number)).returncode == 0
+        forged.users(0, 100, version=number + 1)
         wait_caught_up(settings)
         assert held(settings) == forged.versions
+    assert rollbook.run("projector", "rollback", "postgres").returncode == 0
+    assert live_version(rollbook) == 2
+    assert rollbook.run("projector", "drop", "postgres", "3", "--yes").returncode == 0
+    process.wait_for("version 3 of postgres was dropped")
+    assert rollbook.run("projector", "swap", "postgres", "3").returncode == 3
+    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 4
+    assert held(settings) == forged.versions
     assert process.stop() == 0
 
 
@@ -197,7 +216,7 @@ def test_while_postgres_is_away_it_waits_in_the_group_and_loses_nothing(
         assert process.stop() == 0
 
 
-def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_reset(
+def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     forged.users(0, 10)
@@ -212,11 +231,16 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_reset(
     refused = rollbook.start_projector("postgres")
     assert refused.wait() == 2
     assert "created anew" in refused.text()
-    assert rollbook.run("projector", "reset", "postgres", "--yes").returncode == 0
-    rollbook.start_projector("postgres").wait_for("assigned")
-    ForgedLog(settings).users(5, 1)
+    anew = ForgedLog(settings)
+    anew.users(5, 1)
+    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
+    rollbook.start_projector("postgres").wait_for("assigned", times=2)
+    anew.users(6, 1)
+    assert len(held(settings)) == 10  # until it is swapped, what there was is shown
+    assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
+    assert rollbook.run("projector", "drop", "postgres", "1", "--yes").returncode == 0
     wait_caught_up(settings)
-    assert len(held(settings)) == 1
+    assert held(settings) == anew.versions
 
 
 def test_questions_end_as_the_contract_says(
@@ -233,7 +257,7 @@ def test_questions_end_as_the_contract_says(
     assert rollbook.json("users", "get", id_of(99), code=3)["error"]["code"] == "user_not_found"
     assert rollbook.run("users", "get", "jane").returncode == 2
     assert rollbook.run("users", "list", "--min-age", "9", "--max-age", "8").returncode == 2
-    assert rollbook.run("users", "list", "--after", "x").returncode == 2
+    assert rollbook.run("users", "list", "--cursor", "x").returncode == 2
     listed = rollbook.run("users", "list", "--all", "--json")
     assert len(listed.stdout.splitlines()) == 30
     rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = "postgresql://rollbook@127.0.0.1:1/rollbook"

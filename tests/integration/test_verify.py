@@ -1,6 +1,7 @@
 """`rollbook verify` on real servers: silent about what is right, under load too; else loud."""
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -89,16 +90,19 @@ def test_foreign_bytes_are_listed_and_break_nothing(system: Rollbook, settings: 
 def test_a_tampered_read_model_is_found(system: Rollbook, settings: Settings) -> None:
     """A row changed or removed behind our back, and the summary with it; no name is printed."""
     assert broken(verify(system)) == []
-    database = Database(settings)
-    with database.session() as connection:
-        tamper = "UPDATE {schema}.users SET name = 'Mallory' WHERE email = 'first7@example.com'"
-        connection.execute(database.statement(tamper))
-        connection.execute(
-            database.statement("DELETE FROM {schema}.users WHERE email = 'first8@example.com'")
-        )
-        tamper = "UPDATE {schema}.user_history SET name = 'Mallory' WHERE name = 'First 9'"
-        connection.execute(database.statement(tamper))
-    database.close()
+    users = Database(settings, version=1)
+    history = Database(settings, read_model="history", version=1)
+    with closing(users), closing(history), users.session() as connection:
+        for statement in (
+            users.statement(
+                "UPDATE {schema}.users SET name = 'Mallory' WHERE email = 'first7@example.com'"
+            ),
+            users.statement("DELETE FROM {schema}.users WHERE email = 'first8@example.com'"),
+            history.statement(
+                "UPDATE {schema}.user_history SET name = 'Mallory' WHERE name = 'First 9'"
+            ),
+        ):
+            connection.execute(statement)
     done = system.run("verify", "--json")
     assert done.returncode == 1
     assert "Mallory" not in done.stdout
