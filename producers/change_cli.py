@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import click
 
 from producers.sending import (
+    Sending,
     expected_version_option,
     given_fields,
     send,
@@ -47,8 +48,7 @@ def change_email(
     email: str | None,
     expected_version: int | None,
     command_id: str | None,
-    timeout_seconds: float,
-    as_json: bool,
+    how: Sending,
 ) -> None:
     """Give a user another e-mail address and wait for the answer.
 
@@ -68,8 +68,7 @@ def change_email(
         raise click.UsageError("give --email, or - to read JSON")
     from producers.new_commands import change_email_command
 
-    command = change_email_command(user_id, **fields)
-    send(settings, command, timeout_seconds=timeout_seconds, as_json=as_json)
+    send(settings, change_email_command(user_id, **fields), how)
 
 
 @click.command()
@@ -85,8 +84,7 @@ def delete(
     stdin: str | None,
     expected_version: int | None,
     command_id: str | None,
-    timeout_seconds: float,
-    as_json: bool,
+    how: Sending,
 ) -> None:
     """Delete a user and wait for the answer.
 
@@ -103,8 +101,7 @@ def delete(
     fields = given_fields(stdin, {"expected_version": expected_version}, command_id)
     from producers.new_commands import delete_command
 
-    command = delete_command(user_id, **fields)
-    send(settings, command, timeout_seconds=timeout_seconds, as_json=as_json)
+    send(settings, delete_command(user_id, **fields), how)
 
 
 @click.command()
@@ -122,8 +119,7 @@ def erase(
     yes: bool,
     expected_version: int | None,
     command_id: str | None,
-    timeout_seconds: float,
-    as_json: bool,
+    how: Sending,
 ) -> None:
     """Erase a user, live or deleted, with all of its history, and wait for the answer.
 
@@ -147,7 +143,7 @@ def erase(
     command = erase_command(user_id, **fields)
     if not yes:
         _confirm(user_id)
-    send(settings, command, timeout_seconds=timeout_seconds, as_json=as_json)
+    send(settings, command, how)
 
 
 def _confirm(user_id: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from producers.import_rejects import Rejects, rejects_path
+from producers.sending import await_visible, visible_in, wait_option
 from runtime.context import pass_settings
 from runtime.progress import told_progress
 from runtime.settings import Settings
@@ -75,6 +76,7 @@ _AGAIN = "run the same import again: it creates nobody twice"
     is_flag=True,
     help="Only check: each line by the rules, and against the first million addresses of the file.",
 )
+@wait_option
 @json_option
 @pass_settings
 def import_users(
@@ -86,6 +88,7 @@ def import_users(
     in_flight: int,
     timeout_seconds: float,
     dry_run: bool,
+    wait_for: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Create users from CSV (with a header) or NDJSON, plain or gzip: email, name, age.
@@ -100,22 +103,29 @@ def import_users(
     Examples:
       rollbook users import people.csv
       rollbook users import people.ndjson.gz --dry-run
+      rollbook users import people.csv --wait postgres,elasticsearch
       ssh elsewhere cat people.csv.gz | rollbook users import - --rejects refused.ndjson
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    with ExitStack() as stack:
-        source, lines = _read(stack, file, file_format)
-        rejects = Rejects(rejects_path(file, rejects_to))
-        if dry_run:
-            running = _check(rejects)
-        else:
-            running = _import(settings, rejects, in_flight, timeout_seconds)
-        stack.callback(running.close)
-        # Only now: an import that cannot begin leaves the list of the last one as it is.
-        stack.enter_context(rejects)
-        begun_at = time.monotonic()
-        stopped = _run(running, lines, source, _size(file), timeout_seconds, as_json=as_json)
-        seconds = time.monotonic() - begun_at
-    _print_totals(running.totals, seconds, rejects, as_json=as_json)
+    if dry_run and wait_for:
+        raise click.UsageError("--dry-run sends nothing: there is nothing to wait for")
+    with visible_in(settings, wait_for) as visibility:
+        with ExitStack() as stack:
+            source, lines = _read(stack, file, file_format)
+            rejects = Rejects(rejects_path(file, rejects_to))
+            if dry_run:
+                running = _check(rejects)
+            else:
+                running = _import(settings, rejects, in_flight, timeout_seconds)
+            stack.callback(running.close)
+            # Only now: an import that cannot begin leaves the list of the last one as it is.
+            stack.enter_context(rejects)
+            begun_at = time.monotonic()
+            stopped = _run(running, lines, source, _size(file), timeout_seconds, as_json=as_json)
+            seconds = time.monotonic() - begun_at
+        _print_totals(running.totals, seconds, rejects, as_json=as_json)
+        if stopped is None:
+            token = running.totals.as_fields().get("token")
+            await_visible(visibility, token, timeout_seconds, while_it_moves=True)
     return _end(stopped, running.totals, rejects, as_json=as_json)
 
 

@@ -22,7 +22,7 @@ repeated run leave alone, for as long as outcomes are remembered, who has change
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
 from typing import Any, cast
@@ -39,6 +39,7 @@ from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import ACCEPTED, CREATE_USER, CommandOutcome, UserCommand
 from schemas.rules import clean_age, clean_email, clean_name
+from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES
 
 DEFAULT_IN_FLIGHT = 20_000
@@ -52,12 +53,21 @@ _ID_HEX_DIGITS = 48
 
 @dataclass(slots=True)
 class ImportTotals:
-    """What became of the lines so far. Blank lines do not count."""
+    """What became of the lines so far. Blank lines do not count.
+
+    `seqs` maps a partition to the greatest seq of what was accepted there.
+    """
 
     lines: int = 0
     created: int = 0
     already_there: int = 0
     rejected: int = 0
+    seqs: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str | None:
+        """The token of all that was accepted, None if nothing was."""
+        return str(Token(self.seqs)) if self.seqs else None
 
     @property
     def decided(self) -> int:
@@ -72,9 +82,11 @@ class ImportTotals:
     def __str__(self) -> str:
         return f"{self.lines:,} lines read, {self.decided:,} decided"
 
-    def as_fields(self) -> dict[str, int]:
+    def as_fields(self) -> dict[str, Any]:
         """Return the totals as they are printed."""
-        return asdict(self) | {"undecided": self.undecided}
+        fields = asdict(self) | {"undecided": self.undecided, "token": self.token}
+        del fields["seqs"]
+        return fields
 
 
 def content_id(email: str, name: str, age: int) -> str:
@@ -243,9 +255,11 @@ class UserImport:
             number = waiting.get(key)
             if number is not None:
                 try:
-                    self._settle(key, number, self._outcomes.decode(message.value()))
+                    outcome = self._outcomes.decode(message.value())
                 except Poisoned:
                     continue  # foreign bytes under our key are no answer
+                self._settle(key, number, outcome)
+                self._note_seq(message.partition() or 0, outcome["seq"])
             elif (error := message.error()) is not None:
                 self._check(error)
 
@@ -272,6 +286,10 @@ class UserImport:
         else:
             for rejected in numbers:
                 self._reject(rejected, outcome["code"] or "rejected", outcome["message"] or "")
+
+    def _note_seq(self, partition: int, seq: int | None) -> None:
+        if seq is not None and seq > self.totals.seqs.get(partition, 0):
+            self.totals.seqs[partition] = seq
 
     def _reject(self, number: int, code: str, message: str) -> None:
         self.totals.rejected += 1

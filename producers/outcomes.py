@@ -20,6 +20,7 @@ from schemas.codec import RecordCodec
 from schemas.errors import Misconfigured, NotInTime, Poisoned, Rejected
 from schemas.records import ACCEPTED, CommandOutcome
 from schemas.rules import clean_command_id
+from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -87,7 +88,7 @@ def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
         version=record["version"],
         code=record["code"],
         message=record["message"],
-        token=None if seq is None else f"{partition}:{seq}",
+        token=None if seq is None else str(Token({partition: seq})),
         repeated=record["repeated"],
     )
 

@@ -1,15 +1,20 @@
 """What every `rollbook users …` that sends one command shares: options, standard input, answer."""
 
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
+from runtime.context import Visibility, root
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_fields, print_json, say
-from schemas.errors import Rejected
+from schemas.errors import NotInTime, Rejected, Unavailable
 from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id
 
@@ -44,40 +49,115 @@ expected_version_option = click.option(
 )
 
 
+class _Names(click.ParamType[tuple[str, ...]]):
+    name = "names"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):  # the default
+            return value
+        names = tuple(name.strip() for name in value.split(","))
+        if not all(names):
+            raise click.BadParameter("names are joined by commas: postgres,elasticsearch")
+        return names
+
+
+wait_option = click.option(
+    "--wait",
+    "wait_for",
+    metavar="NAMES",
+    type=_Names(),
+    default=(),
+    help="Wait as well until these read models show it, such as postgres,elasticsearch.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How a command is sent: the read models to wait for, how long in all, and what is printed."""
+
+    wait_for: tuple[str, ...]
+    timeout_seconds: float
+    as_json: bool
+
+
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--command-id`, `--timeout` (as `timeout_seconds`) and `--json` (as `as_json`)."""
-    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        click.option(
-            "--command-id",
-            metavar="ID",
-            callback=clean_argument(clean_command_id),
-            help="Send again under the id of an earlier try: it is decided once and answered the "
-            "same (`rollbook commands show --help` says how long).",
-        ),
-        click.option(
-            "--timeout",
-            "timeout_seconds",
-            metavar="SECONDS",
-            type=Seconds(min=0, min_open=True, max=86_400),
-            default=10.0,
-            show_default=True,
-            help="How long to wait for the answer.",
-        ),
-        json_option,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    """Add `--command-id`, and `--wait`, `--timeout` and `--json`, passed together as `how`."""
+
+    @click.option(
+        "--command-id",
+        metavar="ID",
+        callback=clean_argument(clean_command_id),
+        help="Send again under the id of an earlier try: it is decided once and answered the "
+        "same (`rollbook commands show --help` says how long).",
+    )
+    @wait_option
+    @click.option(
+        "--timeout",
+        "timeout_seconds",
+        metavar="SECONDS",
+        type=Seconds(min=0, min_open=True, max=86_400),
+        default=10.0,
+        show_default=True,
+        help="How long to wait for the answer, and for --wait.",
+    )
+    @json_option
+    @wraps(command)
+    def sending(
+        *args: Any, wait_for: tuple[str, ...], timeout_seconds: float, as_json: bool, **given: Any
+    ) -> Any:
+        return command(*args, how=Sending(wait_for, timeout_seconds, as_json), **given)
+
+    return sending
 
 
-def send(
-    settings: Settings, command: "UserCommand", *, timeout_seconds: float, as_json: bool
-) -> None:
-    """Send `command`, wait for its answer and print it. Raises a rejection, as `finish` does."""
+def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
+    """Send `command`, wait for its answer and print it; if it was accepted, wait until it shows.
+
+    Raises a rejection, as `finish` does, and `NotInTime` if the time is up, be it after the answer.
+    """
     from producers.client import CommandClient
 
-    with CommandClient(settings, timeout_seconds=timeout_seconds) as client:
-        finish(client.send(command), as_json=as_json)
+    with (
+        visible_in(settings, how.wait_for) as visibility,
+        CommandClient(settings, timeout_seconds=how.timeout_seconds) as client,
+    ):
+        deadline = time.monotonic() + how.timeout_seconds
+        outcome = client.send(command)
+        finish(outcome, as_json=how.as_json)
+        await_visible(visibility, outcome.token, deadline - time.monotonic())
+
+
+def visible_in(
+    settings: Settings, names: Sequence[str]
+) -> AbstractContextManager[Visibility | None]:
+    """Return what waits for these read models, or for nothing; to be opened before sending.
+
+    Raises `Misconfigured` if there is none of a name.
+    """
+    return root().visible_in(settings, names) if names else nullcontext()
+
+
+def await_visible(
+    visibility: Visibility | None,
+    token: str | None,
+    timeout_seconds: float,
+    *,
+    while_it_moves: bool = False,
+) -> None:
+    """Wait until `visibility`, if there is one, shows what was accepted, if anything was.
+
+    Raises `NotInTime` also if a store is away: that something was sent is known by now.
+    """
+    if visibility is None or token is None:
+        return
+    try:
+        visibility.wait(token, timeout_seconds, while_it_moves=while_it_moves)
+    except (NotInTime, Unavailable) as error:
+        raise NotInTime(
+            f"accepted, but not seen: {error}",
+            code=error.code,
+            next_step=f"{error.next_step}; a query with --after and the answer's token waits again",
+        ) from error
 
 
 def finish(outcome: "Outcome", *, as_json: bool) -> None:

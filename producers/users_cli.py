@@ -8,6 +8,7 @@ import sys
 import click
 
 from producers.sending import (
+    Sending,
     clean_argument,
     expected_version_option,
     finish,
@@ -40,8 +41,7 @@ def create(
     name: str | None,
     age: int | None,
     command_id: str | None,
-    timeout_seconds: float,
-    as_json: bool,
+    how: Sending,
 ) -> None:
     """Create a user and wait for the answer.
 
@@ -59,7 +59,7 @@ def create(
         raise click.UsageError("give --email, --name and --age, or - to read JSON")
     from producers.new_commands import create_command
 
-    send(settings, create_command(**fields), timeout_seconds=timeout_seconds, as_json=as_json)
+    send(settings, create_command(**fields), how)
 
 
 @click.command()
@@ -79,8 +79,7 @@ def update(
     age: int | None,
     expected_version: int | None,
     command_id: str | None,
-    timeout_seconds: float,
-    as_json: bool,
+    how: Sending,
 ) -> None:
     """Change a user's name, age or both and wait for the answer.
 
@@ -98,8 +97,7 @@ def update(
         raise click.UsageError("there is nothing to update: give a name, an age or both")
     from producers.new_commands import update_command
 
-    command = update_command(user_id, **fields)
-    send(settings, command, timeout_seconds=timeout_seconds, as_json=as_json)
+    send(settings, update_command(user_id, **fields), how)
 
 
 @click.group()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from projectors.after_option import answers_after
 from projectors.history.queries import EventStore
 from projectors.times import iso_time
 from projectors.users_cli import UserId
@@ -30,6 +31,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 )
 @json_option
 @pass_settings
+@answers_after("history")
 def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
     """Show everything that happened to a user, oldest first: each field before and after.
 

@@ -1,6 +1,6 @@
 """`rollbook users get | list | summary`: questions to the PostgreSQL read model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from projectors.after_option import answers_after
 from projectors.history.queries import EventStore
 from projectors.postgres.queries import (
     MOST_PER_PAGE,
@@ -62,6 +63,11 @@ class _Time(click.ParamType[datetime]):
             raise click.BadParameter(str(error)) from None
 
 
+def _model_of_get(options: Mapping[str, Any]) -> str:
+    as_of_then = (options["at_version"], options["at_time"]) != (None, None)
+    return "history" if as_of_then else "postgres"
+
+
 @click.command()
 @click.argument("user_id", metavar="ID", type=UserId())
 @click.option(
@@ -76,6 +82,7 @@ class _Time(click.ParamType[datetime]):
 )
 @json_option
 @pass_settings
+@answers_after(_model_of_get)
 def get(
     settings: Settings,
     user_id: str,
@@ -116,23 +123,24 @@ def get(
     show_default=True,
     help="At most.",
 )
-@click.option("--after", type=_Cursor(), help="Go on after this cursor of an earlier list.")
+@click.option("--cursor", type=_Cursor(), help="Go on after this cursor of an earlier list.")
 @click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
 @json_option
 @pass_settings
+@answers_after("postgres")
 def list_users(
     settings: Settings,
     *,
     min_age: int,
     max_age: int,
     limit: int,
-    after: str | None,
+    cursor: str | None,
     show_all: bool,
     as_json: bool,
 ) -> None:
     """List users by age, then id.
 
-    With --json every user has a `cursor`: `--after` takes that of the last one.
+    With --json every user has a `cursor`: `--cursor` takes that of the last one.
 
     \b
     Examples:
@@ -143,12 +151,12 @@ def list_users(
         raise click.UsageError("--min-age is more than --max-age")
     with closing(UserQueries(settings)) as queries:
         page = queries.get_users_by_age_range(
-            min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=after
+            min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=cursor
         )
         users = _from(page, queries, max_age) if show_all else page.users
         _print_users(users, as_json=as_json)
     if page.next is not None and not show_all:
-        say(f"there are more: --after {page.next}, or --all")
+        say(f"there are more: --cursor {page.next}, or --all")
 
 
 def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserView]:
@@ -177,6 +185,7 @@ def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
 @click.command()
 @json_option
 @pass_settings
+@answers_after("postgres")
 def summary(settings: Settings, *, as_json: bool) -> None:
     """Show how many users there are, their average age and age groups.
 

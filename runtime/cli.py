@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import click
 
-from runtime.context import pass_settings
+from runtime.context import pass_settings, root
 from runtime.settings import Settings, load_settings
 from runtime.terminal import json_option, print_json, print_table, say
 
@@ -58,8 +58,7 @@ def config() -> None:
 
 @config.command()
 @json_option
-@click.pass_context
-def show(context: click.Context, *, as_json: bool) -> None:
+def show(*, as_json: bool) -> None:
     """Show each setting, its value and its origin: flag, environment, file or default.
 
     Set one with ROLLBOOK_NAME in the environment or `name = value` in the TOML file.
@@ -68,7 +67,7 @@ def show(context: click.Context, *, as_json: bool) -> None:
     Example:
       rollbook config show
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    loaded = load_settings(config=context.find_root().obj)
+    loaded = load_settings(config=root().config)
     rows = []
     for spec in fields(Settings):
         value = getattr(loaded.settings, spec.name)
