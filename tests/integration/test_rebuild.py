@@ -152,9 +152,7 @@ class Lying(PostgresUsers):
 
     def row_of(self, event: UserEvent) -> Row:
         """Return a row that is not there."""
-        row = super().row_of(event)
-        user_id, *rest = row
-        return (user_id, "lie", *rest)
+        return (event["user_id"], "never", *super().row_of(event))
 
 
 def test_a_version_that_differs_from_the_log_is_not_made_ready(
