@@ -162,9 +162,11 @@ def commands(
 
 def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:
     """Yield (name, value) of every measurement; lone commands' milliseconds go into `lone`."""
-    from scripts.bench import read_side, write_side
+    from scripts.bench import our_projectors, store_limits, write_side
     from scripts.bench.handlers import running_handlers
     from scripts.bench.registry_under_test import fresh_registry
+    from scripts.bench.user_index import empty_user_index
+    from scripts.bench.user_table import empty_user_table
 
     with fresh_registry(settings) as own:
         with running_handlers(own) as alive:
@@ -174,9 +176,12 @@ def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[t
         with fresh_registry(settings) as limit:
             yield "passthrough_per_second", write_side.passthrough_per_second(limit, count, own)
         for name in ("postgres", "elasticsearch"):
-            rate = read_side.projector_events_per_second(own, name, count)
-            yield f"{name}_per_second", rate
-        yield "copy_limit_per_second", read_side.copy_rows_per_second(own, count)
-        yield "bulk_limit_per_second", read_side.bulk_documents_per_second(own, count)
+            yield f"{name}_per_second", our_projectors.project(own, name, count).per_second
+        with empty_user_table(own) as table:
+            rate = store_limits.copied_rows_per_second(table, count)
+            yield "copy_limit_per_second", rate
+        with empty_user_index(own) as index:
+            rate = store_limits.bulk_documents_per_second(index, count)
+            yield "bulk_limit_per_second", rate
     with fresh_registry(settings) as own, running_handlers(own):
         yield "import_per_second", write_side.import_users_per_second(own, count)

@@ -7,12 +7,12 @@ from click.testing import CliRunner
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.bench.cli import bench
 from scripts.bench.command_side import Findings, Plan, as_json, as_rows
 from scripts.bench.handlers import environment_of
 from scripts.bench.passthrough import Written
 from scripts.bench.peer import PeerSetup, peer_setups
 from scripts.bench.registry_under_test import MEASURED_TAG, command_id
+from scripts.cli import rollbook
 
 PEERS = tuple(peer_setups(4))
 SPREAD = {"median", "least", "greatest", "repeats"}
@@ -87,7 +87,7 @@ def test_a_missing_peer_is_said_before_anything_is_measured(
 ) -> None:
     """It says how to install it, or how to do without."""
     monkeypatch.setitem(sys.modules, "eventsourcing", None)
-    result = CliRunner().invoke(bench, ["commands"])
+    result = CliRunner().invoke(rollbook, ["bench", "commands"])
     assert isinstance(result.exception, Misconfigured)
     assert result.exception.code == "peer_not_installed"
     assert "uv sync --group benchmark" in result.exception.next_step

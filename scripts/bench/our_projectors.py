@@ -1,0 +1,144 @@
+"""Measures our projectors: live, as `rollbook projector run` runs them, and rebuilding."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from projectors.elasticsearch.client import connect
+from projectors.elasticsearch.indexes import USERS_ALIAS
+from projectors.postgres.database import Database
+from projectors.rebuild import Rebuild
+from projectors.wiring import open_versions
+from runtime.process import StopSignal
+from runtime.settings import Settings
+from schemas.errors import CheckFailed
+from scripts.bench.handlers import ROLLBOOK, environment_of
+from scripts.bench.rate import Seen, filling_rate, rate_between
+from scripts.bench.stores import remove_read_models
+from scripts.bench.user_index import UserIndex
+from scripts.bench.user_table import UserTable
+from scripts.stack.fetch import last_lines
+
+GUARANTEES: Final = {
+    "postgres": (
+        "exactly once: users, summary and position in one transaction; an older event never "
+        "overwrites a newer one; what cannot be applied is named in dead letters"
+    ),
+    "elasticsearch": (
+        "as if once: an older event never overwrites a newer one, users who are gone stay gone; "
+        "the position follows the documents"
+    ),
+}
+_MEGABYTE: Final = 1e6
+# Reading what came meanwhile is part of it; comparing, which no other here does, is told apart.
+_COMPARING: Final = "comparing with the log"
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """How fast a projector filled its read model, and its memory at the end."""
+
+    per_second: float
+    resident_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildSeconds:
+    """How long a rebuild took from its first events on: until it could serve, and until proved."""
+
+    serving: float
+    compared: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProjector:
+    """A `rollbook projector run` process."""
+
+    process: subprocess.Popen[bytes]
+
+    def alive(self) -> bool:
+        """Say whether it still runs."""
+        return self.process.poll() is None
+
+    def resident_mb(self) -> float:
+        """Return its resident memory."""
+        statm = Path(f"/proc/{self.process.pid}/statm")
+        if statm.exists():
+            pages = int(statm.read_text(encoding="ascii").split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE") / _MEGABYTE
+        asked = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
+        return int(subprocess.run(asked, capture_output=True, check=True).stdout) / 1000
+
+
+@contextmanager
+def running_projector(settings: Settings, name: str) -> Iterator[RunningProjector]:
+    """Run the projector of a read model while within."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "projector.log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [ROLLBOOK, "projector", "run", name],
+                env=environment_of(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield RunningProjector(process)
+        except CheckFailed as failed:
+            raise CheckFailed(f"{failed}; its log:\n{last_lines(log, 3)}") from failed
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def project(settings: Settings, name: str, count: int) -> Projected:
+    """Have a new, empty read model filled with the `count` users on the log, fully indexed."""
+    remove_read_models(settings)
+    with closing(open_versions(settings, name)) as versions:
+        versions.begin()
+    with running_projector(settings, name) as projector, _counted(settings, name) as counted:
+        rate = filling_rate(counted, count, projector.alive)
+        return Projected(rate, projector.resident_mb())
+
+
+@contextmanager
+def _counted(settings: Settings, name: str) -> Iterator[Callable[[], int]]:
+    """Give what counts the users in the first version of a read model."""
+    if name == "postgres":
+        with closing(Database(settings, version=1)) as database:
+            yield UserTable(database.schema, database).count
+    else:
+        with closing(connect(settings)) as client:
+            yield UserIndex(f"{settings.named(USERS_ALIAS)}-1", client).count
+
+
+def rebuild(settings: Settings, name: str) -> RebuildSeconds:
+    """Build a new version of a read model from the log as it is, and drop it.
+
+    The clock runs from the first events that were applied: joining the group is not measured.
+    """
+    with closing(open_versions(settings, name)) as versions:
+        running = Rebuild(settings, versions, StopSignal())
+        steps: list[Seen] = []
+
+        def on_progress() -> None:
+            progress, now = running.progress, time.perf_counter()
+            is_next = len(steps) == 1 and progress.step == _COMPARING
+            if is_next or (not steps and progress.events):
+                steps.append(Seen(progress.events, now))
+
+        running.on_progress = on_progress
+        rebuilt = running.run()
+        ended = time.perf_counter()
+        assert rebuilt is not None  # noqa: S101 - nobody asked it to stop
+        versions.drop(rebuilt.version)
+    first, last = steps
+    serving = last.count / rate_between(first, last)
+    return RebuildSeconds(serving, serving + (ended - last.at))

@@ -1,0 +1,127 @@
+"""Measures a peer: Quix Streams with its sinks to PostgreSQL and Elasticsearch, one process each.
+
+It is no dependency of rollbook: `uv sync --group benchmark` installs it, pinned.
+"""
+
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg.conninfo import conninfo_to_dict
+
+from runtime.settings import Settings
+from schemas.errors import CheckFailed, Misconfigured
+from scripts.bench.rate import filling_rate
+from scripts.bench.user_index import UserIndex
+from scripts.bench.user_table import UserTable
+from scripts.stack.fetch import last_lines
+
+LIBRARY: Final = "quixstreams"
+GUARANTEE: Final = (
+    "at least once; upsert by key without versions: an older record that is replayed overwrites a "
+    "newer one; no summary; offsets apart from the data"
+)
+_BATCH_RECORDS: Final = 10_000
+# Requests of its default 500 documents are slower.
+_BULK_DOCUMENTS: Final = 2_500
+_APPLICATION: Final = Path(__file__).with_name("peer_quix_application.py")
+
+
+def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count: int) -> float:
+    """Have its sink write the `count` records of `topic` into the empty `table`; return its rate.
+
+    Raises `Misconfigured` if it is not installed or cannot run here, `CheckFailed` if it fails.
+    """
+    address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
+    options = {
+        "host": address.get("host", "localhost"),
+        "port": int(address.get("port", "5432")),
+        "dbname": address.get("dbname", ""),
+        "user": address.get("user", ""),
+        "password": settings.postgres_password or address.get("password", ""),
+        "schema_name": table.schema,
+        "table_name": table.name,
+    }
+    with _running(settings, topic, "postgres", options) as alive:
+        return filling_rate(table.count, count, alive)
+
+
+def quix_documents_per_second(
+    settings: Settings, topic: str, index: UserIndex, count: int
+) -> float:
+    """Have its sink write the `count` documents of `topic` into the empty `index`; as above."""
+    options: dict[str, Any] = {
+        "url": settings.elasticsearch_url,
+        "index": index.name,
+        "batch_size": _BULK_DOCUMENTS,
+    }
+    if settings.elasticsearch_username:
+        login = (settings.elasticsearch_username, settings.elasticsearch_password)
+        options["basic_auth"] = login
+    with _running(settings, topic, "elasticsearch", options) as alive:
+        return filling_rate(index.count, count, alive)
+
+
+def quix_name() -> str:
+    """Return what it is called, with its version. Raises `Misconfigured` if it is not installed."""
+    if find_spec(LIBRARY) is None:
+        raise Misconfigured(
+            f"{LIBRARY} is not installed",
+            code="peer_not_installed",
+            next_step="`uv sync --group benchmark` installs it",
+        )
+    return f"Quix Streams {version(LIBRARY)}"
+
+
+@contextmanager
+def _running(
+    settings: Settings, topic: str, sink: str, options: Mapping[str, Any]
+) -> Iterator[Callable[[], bool]]:
+    """Run the application; gives a function that says whether it still runs."""
+    quix_name()
+    if settings.kafka_security_protocol.lower() != "plaintext":
+        raise Misconfigured("Quix Streams is run on a broker without security only")
+    with tempfile.TemporaryDirectory() as folder:
+        asked = {
+            "broker": settings.kafka_bootstrap_servers,
+            "registry": settings.registry_url,
+            "topic": topic,
+            # A group that was there before has offsets.
+            "group": f"{topic}-{secrets.token_hex(4)}",
+            "batch": _BATCH_RECORDS,
+            "folder": folder,
+            "sink": sink,
+            "options": options,
+        }
+        log = Path(folder, "quix.log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, _APPLICATION],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
+
+        def alive() -> bool:
+            return process.poll() is None
+
+        try:
+            # A password has no place among the arguments, which everybody can read.
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            with process.stdin as stdin:
+                json.dump(asked, stdin)
+            yield alive
+        except CheckFailed as failed:
+            raise CheckFailed(f"{failed}; its log:\n{last_lines(log, 5)}") from failed
+        finally:
+            process.terminate()
+            process.wait()

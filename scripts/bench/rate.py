@@ -1,0 +1,59 @@
+"""The rate of whoever fills a store, seen from outside and taken of all alike.
+
+Starting up, joining a group and finding the first records is not what is measured: the clock runs
+from a tenth of the records to all of them.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.errors import CheckFailed
+
+_FROM_SHARE = 0.1
+_LEAST_PAUSE_SECONDS = 0.02
+_MOST_PAUSE_SECONDS = 2.0
+# Counting costs whoever is measured: it is done when so much of the remaining time is over.
+_PAUSE_SHARE = 0.25
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How many records were there at a time, in seconds."""
+
+    count: int
+    at: float
+
+
+def rate_between(first: Seen, last: Seen) -> float:
+    """Return records a second. Raises `CheckFailed` where there was nothing left to measure."""
+    if last.count <= first.count:
+        raise CheckFailed("all was there at the first look: measure more users")
+    return (last.count - first.count) / (last.at - first.at)
+
+
+def filling_rate(count: Callable[[], int], total: int, alive: Callable[[], bool]) -> float:
+    """Return the records a second at which a store comes from a tenth of `total` to all.
+
+    Raises `CheckFailed` if who fills it ends before, or adds nothing for a minute.
+    """
+    first: Seen | None = None
+    moved = Seen(0, time.perf_counter())
+    while True:
+        seen = Seen(count(), time.perf_counter())
+        moved = seen if seen.count != moved.count else moved
+        if first is None and seen.count >= total * _FROM_SHARE:
+            first = seen
+        if first is not None and seen.count >= total:
+            return rate_between(first, seen)
+        if seen.at - moved.at > _PATIENCE_SECONDS or not alive():
+            raise CheckFailed(f"{seen.count:,} of {total:,} users arrived, then no more")
+        time.sleep(_pause_seconds(first, seen, total))
+
+
+def _pause_seconds(first: Seen | None, seen: Seen, total: int) -> float:
+    if first is None or seen.count == first.count:
+        return _LEAST_PAUSE_SECONDS
+    left_seconds = (total - seen.count) / rate_between(first, seen)
+    return min(_MOST_PAUSE_SECONDS, max(_LEAST_PAUSE_SECONDS, left_seconds * _PAUSE_SHARE))
