@@ -8,7 +8,9 @@ Everything else goes to stderr. Colours and progress bars appear on a terminal o
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
 import click
@@ -29,6 +31,9 @@ EXIT_REFUSED = 3
 EXIT_NOT_IN_TIME = 4
 EXIT_UNAVAILABLE = 5
 EXIT_INTERRUPTED = 130
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _EXITS: list[tuple[type[RollbookError], int]] = [
     (Misconfigured, EXIT_USAGE),
@@ -81,6 +86,16 @@ def print_fields(record: Mapping[str, Any]) -> None:
         click.echo(f"{label}  {printable(str(value))}")
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Text in pieces, of which every second one stands out on a terminal."""
+
+    pieces: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+
 def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print many things for people: an aligned table, or tab-separated lines when piped."""
     if not sys.stdout.isatty():
@@ -90,11 +105,10 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(printable(_cell(value))) for value in row))
+        table.add_row(*(_styled(value) for value in row))
     Console().print(table)
 
 
@@ -112,6 +126,17 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def _styled(value: Any) -> "Text":
+    from rich.text import Text
+
+    if not isinstance(value, Marked):
+        return Text(printable(_cell(value)))
+    styles = cycle(("", "bold yellow"))
+    return Text.assemble(
+        *((printable(p), style) for p, style in zip(value.pieces, styles, strict=False))
+    )
 
 
 def _cell(value: Any) -> str:

@@ -21,6 +21,10 @@ users = LazyGroup(
         "history": ("projectors.history_cli:history", "Show everything that happened to a user."),
         "list": ("projectors.users_cli:list_users", "List users by age."),
         "summary": ("projectors.users_cli:summary", "Show totals, average age and age groups."),
-        "search": ("projectors.search_cli:search", "Find users by name or e-mail."),
+        "search": ("projectors.search_cli:search", "Find users by name, e-mail or age."),
+        "suggest": (
+            "projectors.search_cli:suggest",
+            "Say whom a beginning may mean, as one types.",
+        ),
     },
 )

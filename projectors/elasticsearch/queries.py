@@ -1,92 +1,193 @@
 """Finds people by what they are called, however it is typed.
 
-Every word that is typed must be found, in the name or in the parts of the e-mail address: as it is,
-with a typo, or, for the last word, as the beginning of one. A whole e-mail address comes first.
+Every word that is typed must be found, in the name or in the e-mail address. A whole address comes
+first, then words as they are, then beginnings. Slips of the finger are looked for only when there
+is too little without them: that costs several times the rest, and what it adds comes last anyway.
 
-People who are gone are hidden by the alias; a GET by id would not respect its filter, so there is
-none here.
+People who are gone are hidden by the alias; a GET by id and suggesters would not respect its
+filter, so there are none here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
-from elasticsearch import NotFoundError
+import orjson
+from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
 
 from projectors.elasticsearch.client import (
     QUERY_TIMEOUT_SECONDS,
     connect,
     elasticsearch_available,
 )
+from projectors.elasticsearch.facets import Facets, read_facets
+from projectors.elasticsearch.highlights import highlights
 from projectors.elasticsearch.indexes import USERS_ALIAS
-from projectors.folding import fold
+from projectors.elasticsearch.search_cursor import (
+    KEEP_ALIVE,
+    Place,
+    expired,
+    not_ours,
+    read_cursor,
+    write_cursor,
+)
+from projectors.elasticsearch.search_request import Search
+from projectors.elasticsearch.search_text import WHOLE_EMAIL, Slips, words_of
 from runtime.settings import Settings
-from schemas.errors import Rejected, Unavailable
+from schemas.errors import Unavailable
 from schemas.rules import to_datetime
 
-TEXT_MAX_CHARACTERS: Final = 300
-WORDS_MAX: Final = 20  # each one costs a handful of look-ups
 LIMIT_MAX: Final = 1000
+_JSON: Final = {"content-type": "application/json", "accept": "application/json"}
+_SUGGESTED: Final = ("user_id", "name", "email")
+_SHOWN: Final = (*_SUGGESTED, "age", "age_group", "created_at", "updated_at", "version")
 
-# What a way of matching a word is worth. Steps of two, so that a better way of one word outweighs
-# where it was found; a typo is worth less the more of the word it changes.
-_EXACT, _PREFIX, _TYPO = 8.0, 4.0, 2.0
-_NAME, _EMAIL = 1.0, 0.7
-_WHOLE_EMAIL = 1000.0
-# Rarity of words and shortness of names: only decides between equals.
-_AS_WRITTEN = 0.05
 
-_SHOWN: Final = (
-    "user_id",
-    "name",
-    "email",
-    "age",
-    "age_group",
-    "created_at",
-    "updated_at",
-    "version",
-)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the users that a search finds.
+
+    Each user has user_id, name, email, age, age_group, created_at, updated_at (UTC), version; by
+    relevance of a text also score; if asked for, highlights (field → text with <em> around what was
+    found). `next` is the cursor of the page after; None after the last. `facets` is None unless
+    asked for.
+    """
+
+    users: list[dict[str, Any]]
+    next: str | None = None
+    facets: Facets | None = None
 
 
 class UserSearch:
-    """A connection for searches; safe to share between threads."""
+    """A connection for searches; safe to share between threads.
+
+    Every method takes a text, or a `Search` with limits and an order. Every one raises `Rejected`
+    (`invalid_query`) for a text without a word or too long, `Unavailable` also if there is no index
+    yet.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
-    def search_users(self, text: str, *, limit: int = 10) -> list[dict[str, Any]]:
-        """Return the users that `text` finds, best first, at most `limit` (1–1000).
+    def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
+        """Return the users that are found, best first, at most `limit` (1–1000); see `Page`.
 
-        Each has user_id, name, email, age, age_group, created_at, updated_at (UTC), version and
-        score. Equals come in order of user id. Raises `Rejected` (`invalid_query`) if `text` has no
-        word or is too long, `Unavailable` also if there is no index yet.
+        Equals come in order of name, then of user id.
         """
-        found = self._ask(search_query(text), limit)
-        known_address = bool(found) and found[0]["score"] >= _WHOLE_EMAIL
-        if len(found) < limit and not known_address:
-            # Looking for typos costs several times the rest; what it adds comes last anyway.
-            found = self._ask(search_query(text, typos=True), limit)
-        return found
+        return self._find(_search(search), Place(), limit)[0].users
 
-    def _ask(self, query: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    def page(self, search: str | Search, *, limit: int = 10, cursor: str | None = None) -> Page:
+        """Return the first page of a search, or the one at the cursor that another page gave.
+
+        All pages show the index as it was at the first, which is kept for five minutes after each.
+        Raises `Rejected` with code `invalid_cursor` or `cursor_expired`.
+        """
+        search = _search(search)
+        place = read_cursor(cursor, search) if cursor is not None else self._open()
+        page, onward = self._find(search, place, limit)
+        if onward is None:
+            self._leave(place)
+            return page
+        return replace(page, next=write_cursor(onward, search))
+
+    def every_user(self, search: str | Search) -> Iterator[dict[str, Any]]:
+        """Yield every user that is found, of one moment, a page in memory at a time."""
+        search = _search(search)
+        first = self._open()
+        try:
+            onward: Place | None = first
+            while onward is not None:
+                page, onward = self._find(search, onward, LIMIT_MAX)
+                yield from page.users
+        finally:
+            self._leave(first)
+
+    def suggest_users(self, prefix: str, *, limit: int = 10) -> list[dict[str, Any]]:
+        """Return whom a beginning may mean, as one types: user_id, name and email of each.
+
+        The words may begin anything in the name or the address. Slips are forgiven only where
+        nobody is found without: for every key that is pressed there is little time.
+        """
+        words_of(prefix)
+        search = Search(prefix)
+        for slips in Slips.NONE, Slips.ONE:
+            hits = self._ask(search, Place(slips=slips), limit, _SUGGESTED)["hits"]["hits"]
+            if hits:
+                break
+        return [hit["_source"] for hit in hits]
+
+    def _find(self, search: Search, place: Place, limit: int) -> tuple[Page, Place | None]:
+        """Return the page at `place`, and the place after it; None after the last."""
+        answer = self._ask(search, place, limit + 1, _SHOWN)
+        if place.after is None:
+            while (slips := _to_forgive(search, place.slips, answer, limit)) is not None:
+                place = replace(place, slips=slips)
+                answer = self._ask(search, place, limit + 1, _SHOWN)
+        hits = answer["hits"]["hits"]
+        facets = read_facets(answer) if search.facets else None
+        page = Page([_user(hit, search) for hit in hits[:limit]], facets=facets)
+        if len(hits) <= limit:
+            return page, None
+        moment = answer.get("pit_id", place.moment)
+        return page, replace(place, moment=moment, after=hits[limit - 1]["sort"])
+
+    def _ask(
+        self, search: Search, place: Place, size: int, fields: tuple[str, ...]
+    ) -> dict[str, Any]:
+        body = search.body(place.slips) | {"size": size, "_source": fields}
+        if place.moment is None:
+            with self._there_is_an_index():
+                return self._post(f"/{self._index}/_search", body)
+        body["pit"] = {"id": place.moment, "keep_alive": KEEP_ALIVE}
+        if place.after is None:
+            return self._post("/_search", body)
+        body["search_after"] = place.after
         with elasticsearch_available(self._settings):
             try:
-                answer = self._client.search(
-                    index=self._settings.named(USERS_ALIAS),
-                    query=query,
-                    size=limit,
-                    sort=[{"_score": "desc"}, {"user_id": "asc"}],
-                    source={"includes": list(_SHOWN)},
-                    track_total_hits=False,
-                    allow_partial_search_results=False,
-                )
+                return self._post("/_search", body)
+            except NotFoundError:
+                raise expired() from None
+            except BadRequestError:
+                raise not_ours() from None
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._client.perform_request(
+            "POST",
+            path,
+            params={"allow_partial_search_results": "false"},
+            headers=_JSON,
+            body=orjson.dumps(body),
+        ).body
+        return answer
+
+    @property
+    def _index(self) -> str:
+        return self._settings.named(USERS_ALIAS)
+
+    @contextmanager
+    def _there_is_an_index(self) -> Iterator[None]:
+        with elasticsearch_available(self._settings):
+            try:
+                yield
             except NotFoundError:
                 raise Unavailable(
                     "there is no index of users yet",
                     code="read_model_missing",
                     next_step="`rollbook projector run elasticsearch` makes and fills it",
                 ) from None
-        return [_user(hit) for hit in answer["hits"]["hits"]]
+
+    def _open(self) -> Place:
+        with self._there_is_an_index():
+            answer = self._client.open_point_in_time(index=self._index, keep_alive=KEEP_ALIVE)
+        return Place(answer["id"])
+
+    def _leave(self, place: Place) -> None:
+        """Let the index forget a moment at once; it would by itself, in minutes."""
+        with suppress(ApiError, TransportError):
+            self._client.close_point_in_time(id=place.moment)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -104,70 +205,38 @@ class UserSearch:
         self.close()
 
 
-def search_users(settings: Settings, text: str, *, limit: int = 10) -> list[dict[str, Any]]:
+def search_users(
+    settings: Settings, search: str | Search, *, limit: int = 10
+) -> list[dict[str, Any]]:
     """Search once; see `UserSearch.search_users`. For many searches keep a `UserSearch`."""
-    with UserSearch(settings) as search:
-        return search.search_users(text, limit=limit)
+    with UserSearch(settings) as connection:
+        return connection.search_users(search, limit=limit)
 
 
-def search_query(text: str, *, typos: bool = False) -> dict[str, Any]:
-    """Return the query for `text`; raise `Rejected` (`invalid_query`) if there is nothing to find.
-
-    With `typos` it finds the same, in the same order, and then what is spelt nearly so. The text is
-    folded by the same function as what is stored, so neither accents nor case matter.
-    """
-    if len(text) > TEXT_MAX_CHARACTERS:
-        raise _invalid(f"the text is longer than {TEXT_MAX_CHARACTERS} characters")
-    words = fold(text).split()
-    if not words:
-        raise _invalid("the text has no letter and no digit")
-    if len(words) > WORDS_MAX:
-        raise _invalid(f"the text has more than {WORDS_MAX} words")
-    each = [
-        _word(word, last=number == len(words), typos=typos) for number, word in enumerate(words, 1)
-    ]
-    typed = text.strip().encode(errors="ignore").decode()
-    rank = [{"match": {"name": {"query": typed, "boost": _AS_WRITTEN}}}]
-    ways = [{"bool": {"must": each, "should": rank}}]
-    if "@" in typed:
-        ways.append(
-            {"constant_score": _boosted({"filter": {"term": {"email": typed}}}, _WHOLE_EMAIL)}
-        )
-    return {"dis_max": {"queries": ways}}
+def _search(search: str | Search) -> Search:
+    if isinstance(search, Search):
+        return search
+    words_of(search)  # a text is given to be found: an empty one is no search for all
+    return Search(search)
 
 
-def _word(word: str, *, last: bool, typos: bool) -> dict[str, Any]:
-    """Return the ways to find one word, of which the best counts.
-
-    `match` is used even for one word, because Elasticsearch cuts text without spaces, such as
-    Chinese, into smaller ones.
-    """
-    ways: list[dict[str, Any]] = []
-    for field, worth, sure in (("name_folded", _NAME, 0), ("email_folded", _EMAIL, 1)):
-        same = {"query": word, "operator": "and"}
-        ways.append({"match": {field: _boosted(same, _EXACT * worth)}})
-        if last:
-            prefix = {"match_bool_prefix": {field: {"query": word, "operator": "and"}}}
-            ways.append({"constant_score": _boosted({"filter": prefix}, _PREFIX * worth)})
-        if typos:
-            # Nearly every address is a word of its own: among so many the first letter must be
-            # right, which spares looking at most of them.
-            typo = {**same, "fuzziness": "AUTO", "prefix_length": sure}
-            ways.append({"match": {field: _boosted(typo, _TYPO * worth)}})
-    return {"dis_max": {"queries": ways}}
+def _to_forgive(search: Search, slips: Slips, answer: dict[str, Any], limit: int) -> Slips | None:
+    """Return what to forgive next, None if enough was found or there is nothing more to try."""
+    hits = answer["hits"]["hits"]
+    whole_address = bool(hits) and (hits[0]["_score"] or 0) >= WHOLE_EMAIL
+    if not search.has_text or whole_address:
+        return None
+    if slips == Slips.NONE and len(hits) < limit:
+        return Slips.ONE
+    return Slips.TWO if slips == Slips.ONE and not hits else None
 
 
-def _boosted(query: dict[str, Any], boost: float) -> dict[str, Any]:
-    return {**query, "boost": boost}
-
-
-def _user(hit: dict[str, Any]) -> dict[str, Any]:
-    source = hit["_source"]
-    user = {name: source[name] for name in _SHOWN}
+def _user(hit: dict[str, Any], search: Search) -> dict[str, Any]:
+    user: dict[str, Any] = hit["_source"]
     for name in ("created_at", "updated_at"):
         user[name] = to_datetime(user[name])
-    return {**user, "score": round(hit["sort"][0], 2)}
-
-
-def _invalid(message: str) -> Rejected:
-    return Rejected(message, code="invalid_query", next_step="give a name or an e-mail address")
+    if hit["_score"] is not None and search.has_text:
+        user["score"] = round(hit["_score"], 2)
+    if search.highlight:
+        user["highlights"] = highlights(search.text, name=user["name"], email=user["email"])
+    return user

@@ -1,0 +1,95 @@
+"""The users that searching is measured on: people of many scripts with addresses as people have.
+
+Everything is fixed by a seed and by Faker's locked version, so that the table of queries beside
+this file has the same right answers everywhere.
+"""
+
+import random
+from collections.abc import Iterator
+
+from schemas.identity import email_key, email_shard, event_id, new_user_id
+from schemas.records import USER_CREATED, UserEvent
+from scripts.bench.people import Person
+from scripts.people import SEED, people
+
+PEOPLE: int = 50_000
+_CREATED_AT = 1_790_000_000_000
+_MINUTE_MS = 60_000
+
+# Two of three have their address at a provider, the others at work.
+_PROVIDERS = ("mail.example.com", "post.example.org", "example.com", "example.org", "example.net")
+_EMPLOYERS = (
+    *("northwind", "globex", "initech", "umbrella", "tyrell", "cyberdyne", "wonka", "stark"),
+    *("aperture", "hooli", "vandelay", "duff", "oceanic", "soylent", "gringotts", "monarch"),
+    *("zorg", "nakatomi", "bluth", "dunder", "sterling", "wayne", "oscorp", "virtucon"),
+)
+_COUNTRIES = ("example.com", "example.org", "example.net")
+# For a nickname, or because a name has no letter that fits the left of an @.
+_COLOURS = ("amber", "azure", "black", "coral", "crimson", "golden", "indigo", "silver", "violet")
+_ANIMALS = ("badger", "falcon", "heron", "lynx", "marten", "otter", "raven", "salmon", "wolf")
+
+
+def registered(count: int = PEOPLE) -> Iterator[Person]:
+    """Yield `count` people with different addresses; the first n are the same for every count."""
+    chance = random.Random(SEED)  # noqa: S311 - reproducible, nothing is protected by it
+    taken: set[str] = set()
+    for number, (address, name, age) in enumerate(people(count)):
+        local = _local_part(address.partition("@")[0], number, chance)
+        domain = _domain(chance)
+        if email_key(f"{local}@{domain}") in taken:
+            local = f"{local}{number}"
+        email = f"{local}@{domain}"
+        taken.add(email_key(email))
+        yield Person(email, name, age)
+
+
+def _local_part(plain: str, number: int, chance: random.Random) -> str:
+    """Return the left of an address for who is called `plain`, which ends in its number."""
+    words = plain.split(".")[:-1]
+    if not plain.isascii():
+        return ".".join(words)
+    if words == ["user"] or chance.random() < 1 / 8:
+        return f"{chance.choice(_COLOURS)}.{chance.choice(_ANIMALS)}{chance.randrange(1000)}"
+    first, last = words[0], words[-1]
+    ways = (
+        f"{first}.{last}",
+        f"{first}.{last}",
+        f"{last}.{first}",
+        f"{first[0]}{last}",
+        f"{first}{last}",
+        f"{first}_{last}",
+        f"{first}{1920 + number % 90}",
+    )
+    return chance.choice(ways)
+
+
+def _domain(chance: random.Random) -> str:
+    if chance.random() < 2 / 3:
+        return chance.choice(_PROVIDERS)
+    return f"{chance.choice(_EMPLOYERS)}.{chance.choice(_COUNTRIES)}"
+
+
+def registrations(count: int = PEOPLE) -> Iterator[UserEvent]:
+    """Yield the creations of `registered(count)` as they stand on the log, a minute apart."""
+    for number, person in enumerate(registered(count)):
+        key = email_key(person.email)
+        at = _CREATED_AT + number * _MINUTE_MS
+        user_id = new_user_id(email_shard(key), at, number)
+        yield {
+            "event_id": event_id(user_id, 1),
+            "command_id": f"search-{number}",
+            "seq": number + 1,
+            "user_id": user_id,
+            "version": 1,
+            "occurred_at": at,
+            "type": USER_CREATED,
+            "changes": [],
+            "user": {
+                "email": person.email,
+                "email_key": key,
+                "name": person.name,
+                "age": person.age,
+                "created_at": at,
+                "created_by": f"search-{number}",
+            },
+        }
