@@ -28,7 +28,8 @@ class ForgedLog:
         self._producer = Producer(transactional_config(settings, settings.named("forged")))
         self._producer.init_transactions(20)
         self._seqs = [0] * settings.partitions
-        self.versions: dict[str, int] = {}
+        self.versions: dict[str, int] = {}  # of those who live
+        self._last: dict[str, int] = {}
 
     def users(self, first: int, count: int, version: int = 1, **state: Any) -> None:
         """Write one event for each of these users, in one transaction."""
@@ -37,15 +38,22 @@ class ForgedLog:
             self._event(number, version, state)
         self._producer.commit_transaction()
 
+    def gone(self, first: int, count: int, version: int, kind: str) -> None:
+        """Write that these users are gone, by an event of this kind, in one transaction."""
+        self._producer.begin_transaction()
+        for number in range(first, first + count):
+            self._event(number, version, None, kind)
+        self._producer.commit_transaction()
+
     def aborted(self, count: int) -> None:
         """Write users that nobody may see."""
-        seqs, versions = list(self._seqs), dict(self.versions)
+        seqs, versions, last = list(self._seqs), dict(self.versions), dict(self._last)
         self._producer.begin_transaction()
         for number in range(count):
             self._event(900_000 + number, 1, {})
         self._producer.flush()
         self._producer.abort_transaction()
-        self._seqs, self.versions = seqs, versions
+        self._seqs, self.versions, self._last = seqs, versions, last
 
     def raw(self, key: bytes | None, value: bytes | None, partition: int = 0) -> None:
         """Write bytes."""
@@ -53,7 +61,9 @@ class ForgedLog:
         self._producer.produce(self._topic, value, key, partition)
         self._producer.commit_transaction()
 
-    def _event(self, number: int, version: int, state: dict[str, Any]) -> None:
+    def _event(
+        self, number: int, version: int, state: dict[str, Any] | None, kind: str = "UserUpdated"
+    ) -> None:
         email = f"user{number}@example.com"
         user_id = id_of(number)
         partition = partition_of(user_shard(user_id), self.settings.partitions)
@@ -73,9 +83,13 @@ class ForgedLog:
             "user_id": user_id,
             "version": version,
             "occurred_at": NOW + version,
-            "type": "UserUpdated",
+            "type": kind,
             "changes": [],
-            "user": user | state,
+            "user": None if state is None else user | state,
         }
         self._producer.produce(self._topic, self._codec.encode(event), user_id, partition)
-        self.versions[user_id] = version
+        if version > self._last.get(user_id, 0):  # older ones change nothing
+            self._last[user_id] = version
+            self.versions.pop(user_id, None)
+            if state is not None:
+                self.versions[user_id] = version
