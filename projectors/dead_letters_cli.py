@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
 from runtime.context import pass_settings
 from runtime.progress import told_progress
@@ -29,6 +30,7 @@ _READER = click.option(
     help="Only letters of this reader: handler, or projector: and the name of a read model.",
 )
 _LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
+_MANY = 50  # take long enough to tell how far it is
 _LIST = "`rollbook dead-letters list --all` shows those there are"
 
 
@@ -100,6 +102,8 @@ def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> Non
     if as_json:
         print_json(there | {"letters": letters})
         return
+    if "record" in there:
+        there["record"] = orjson.dumps(there["record"], default=str).decode()
     print_fields(there)
     for letter in letters:
         click.echo()
@@ -211,7 +215,7 @@ def _retry(
             lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
             lambda: count,
             len(letters),
-            as_json=as_json,
+            as_json=as_json or len(letters) < _MANY,
         ) as tell,
     ):
         for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):

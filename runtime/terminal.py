@@ -104,9 +104,11 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
             click.echo("\t".join(printable(_cell(value)) for value in row))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    # Folded where it is too wide, never cut: people copy ids from it.
+    headers = (Column(name, overflow="fold") for name in columns)
+    table = Table(*headers, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(_styled(value) for value in row))
     Console().print(table)
