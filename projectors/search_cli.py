@@ -114,7 +114,7 @@ def search(
     if show_all and (cursor is not None or asked["facets"]):
         raise click.UsageError("--all goes with neither --cursor nor --facets")
     with _usage(), UserSearch(settings) as connection:
-        wanted = Search(" ".join(text), **asked)
+        wanted = Search(" ".join(text).strip(), **asked)
         if wanted == Search():
             raise click.UsageError(
                 "give a TEXT to find, or an option that says whom or in which order"

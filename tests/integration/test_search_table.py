@@ -1,0 +1,36 @@
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.settings import Settings, load_settings
+from scripts.bench.search_people import PEOPLE, registered
+from scripts.bench.search_table import QUERIES, misses, search_people_index
+from scripts.stack.local import LocalStack
+
+# What was reached, less one query: whoever changes the search may trade one for another.
+HIT_AT_1_LEAST = 1 - 1 / len(QUERIES)
+
+
+@pytest.fixture(scope="module")
+def people(stack: LocalStack) -> Iterator[Settings]:
+    """The settings of an index of all the people of the table."""
+    settings = load_settings({}, config=str(stack.config_file)).settings
+    with search_people_index(settings) as own:
+        yield own
+
+
+def test_the_first_hit_is_who_is_meant(people: Settings) -> None:
+    """Typos, spellings, initials, beginnings, parts of addresses, other scripts, among 50,000."""
+    missed = misses(people)
+    for miss in missed:
+        print(f"{miss.query} found {miss.first} first, at {miss.found_at}")  # noqa: T201 - pytest shows it
+    assert 1 - len(missed) / len(QUERIES) >= HIT_AT_1_LEAST
+
+
+def test_the_table_has_one_right_answer_for_every_query() -> None:
+    """Who is meant is among the people: one address, or everybody who is so called."""
+    made = list(registered())
+    assert len(made) == len({person.email.casefold() for person in made}) == PEOPLE
+    known = {person.email for person in made} | {person.name for person in made}
+    assert [query for query in QUERIES if query.means not in known] == []
+    assert len({query.text for query in QUERIES}) == len(QUERIES)
