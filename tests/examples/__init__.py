@@ -1,0 +1,1 @@
+"""Programs of somebody who uses rollbook, as its documentation shows them."""

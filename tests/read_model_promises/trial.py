@@ -1,0 +1,149 @@
+"""A read model under trial: its versions, written to by hand, and the log folded beside them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+
+from projectors.intake import Record, to_apply
+from projectors.log_fold import LogFold
+from projectors.read_model import (
+    Advance,
+    Batch,
+    Position,
+    ReadModel,
+    ReadModelVersions,
+    Version,
+)
+from schemas.errors import Unavailable
+from schemas.records import UserEvent
+
+
+class Copy:
+    """One version, written to as its projector would."""
+
+    def __init__(self, model: ReadModel) -> None:
+        self.model = model
+        self.positions: dict[int, Position] = {}
+        self.fold = LogFold(model.source, model.row_of)
+
+    def step(self, partition: int = 0, records: int = 1) -> Mapping[int, Advance]:
+        """Return the next step of a partition's checkpoint."""
+        before = self.positions.get(partition)
+        offset = before.next_offset if before else 0
+        seq = before.last_seq if before else 0
+        return {partition: Advance(before, Position("topic", offset + records, seq + records))}
+
+    def write(self, *events: UserEvent, partition: int = 0, steps: bool = True) -> Batch:
+        """Apply events as one batch and fold them; return the batch.
+
+        Without `steps` the checkpoint stays where it is.
+        """
+        return self._take([Record(partition, 0, event) for event in events], partition, steps=steps)
+
+    def remove(self, event: UserEvent) -> None:
+        """Apply the tombstone of an event."""
+        self._take(
+            [Record(0, 0, None, removes=(event["user_id"], event["version"]))], 0, steps=True
+        )
+
+    def _take(self, records: Sequence[Record], partition: int, *, steps: bool) -> Batch:
+        events, removed = to_apply(records, self.model.source)
+        advances = self.step(partition, len(records) or 1) if steps else {}
+        batch = Batch(events, advances, removed)
+        self.model.write(batch)
+        self.positions |= {p: step.after for p, step in advances.items()}
+        for record in records:
+            self.fold.add(record)
+        return batch
+
+    def check(self) -> None:
+        """Fail unless rows and checkpoint are what was written."""
+        self.model.make_visible()
+        held = Counter(row for rows in self.model.rows() for row in rows)
+        assert held == Counter(self.fold.rows())
+        assert self.model.checkpoint() == self.positions
+
+
+class Trial:
+    """The versions of a read model in an empty store; `open_versions` opens them once more."""
+
+    def __init__(self, open_versions: Callable[[], ReadModelVersions]) -> None:
+        self._open = open_versions
+        self._opened: list[ReadModelVersions] = []
+        self._models: list[ReadModel] = []
+        self.versions = self.another()
+
+    def another(self) -> ReadModelVersions:
+        """Open the versions as another process would."""
+        self._opened.append(self._open())
+        return self._opened[-1]
+
+    def live(self) -> Copy:
+        """Begin; return the live version."""
+        self.versions.begin()
+        return self.open(self.live_number())
+
+    def open(self, number: int) -> Copy:
+        """Open a version, which nobody wrote to."""
+        return Copy(self._open_model(self.versions, number))
+
+    def again(self, copy: Copy) -> ReadModel:
+        """Open a version as another process would."""
+        return self._open_model(self.another(), copy.model.version)
+
+    def ready(self) -> Copy:
+        """Return a second version, built and accepted."""
+        number = self.versions.create()
+        self.versions.finish(number)
+        self.versions.accept(number)
+        return self.open(number)
+
+    def found(self) -> dict[int, Version]:
+        """Return the versions by number, as another process sees them."""
+        return {version.number: version for version in self.another().versions()}
+
+    def live_number(self) -> int:
+        """Return which version is live: always exactly one."""
+        [number] = [version.number for version in self.versions.versions() if version.live]
+        return number
+
+    def close(self) -> None:
+        """Let go of connections; the store stays."""
+        for model in self._models:
+            model.close()
+        for versions in self._opened:
+            versions.close()
+
+    def _open_model(self, versions: ReadModelVersions, number: int) -> ReadModel:
+        self._models.append(versions.open(number))
+        return self._models[-1]
+
+
+Promise: TypeAlias = Callable[[Trial], None]
+
+
+def name_of(check: Promise) -> str:
+    """Return the name of a promise, for people."""
+    return check.__name__.replace("_", " ")
+
+
+def insist(step: Callable[..., Any], *given: Any, **options: Any) -> None:
+    """Take a step, again while the store is busy, as projectors do."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            step(*given, **options)
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def outcome(tried: Future[None]) -> str:
+    """Return the name of the error that a step raised; an empty text if none."""
+    error = tried.exception()
+    return type(error).__name__ if error else ""
