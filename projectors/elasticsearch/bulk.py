@@ -106,13 +106,17 @@ def bulk_lines(event: UserEvent, document: Callable[[UserEvent], dict[str, Any]]
 
     The user's version is the document's, so that an older event never replaces a newer one. It
     must be stored for a user who is gone as well, as a marker: Elasticsearch forgets the version of
-    a deleted document after a minute, and a late event would bring the user back.
+    a deleted document after a minute, and a late event would bring the user back. Raises `Poisoned`
+    if JSON has no place for it.
     """
     action = b'{"index":{"_id":"%b","version":%d,"version_type":"external"}}\n' % (
         event["user_id"].encode(),
         event["version"],
     )
-    return action + orjson.dumps(document(event), option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        return action + orjson.dumps(document(event), option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate
+        raise Poisoned("a text is no UTF-8", code="elasticsearch_refused_document") from None
 
 
 def unsent(

@@ -115,10 +115,11 @@ class PostgresVersions:
     def open(self, number: int) -> ReadModel:
         """Return a version, which a newer rollbook can still write though it has less columns.
 
-        Raises `Misconfigured` (`other_shape`) if it has columns that this rollbook cannot fill.
+        Raises `Misconfigured` (`other_shape`) if it has columns that this rollbook cannot fill. One
+        that is not there is `Dropped` as soon as it is used.
         """
         rows = self._run(_IS_FINISHED, (self.name, number)).fetchall()
-        columns = self._columns(number)
+        columns = self._columns(number) or self._shape.columns  # of one that was dropped: none
         unknown = set(columns) - set(self._shape.columns)
         if unknown:
             raise Misconfigured(
