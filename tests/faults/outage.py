@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import psutil
 from confluent_kafka import TopicPartition
 
 from projectors.status import CAUGHT_UP, read_status
@@ -26,8 +27,14 @@ class Servers:
         self._stack = stack
 
     def crash(self, name: str) -> None:
-        """Kill a server with SIGKILL and keep it away."""
+        """Kill a server with SIGKILL, all of its processes at once, and keep it away."""
+        pid = self._stack.servers()[name].pid
+        # Those of PostgreSQL lead groups of their own, and one that is left may still write.
+        children = [] if pid is None else psutil.Process(pid).children(recursive=True)
         self._stack.kill(name)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         eventually(lambda: self._is_kept_away(name), what=f"{name} stays away")
 
     def _is_kept_away(self, name: str) -> bool:

@@ -1,0 +1,119 @@
+"""PostgreSQL may forget the last moments before a crash: data and checkpoint together, or neither.
+
+Projectors commit without waiting for its disk (`synchronous_commit=off`). Here its writer of the
+log sleeps for ten seconds, not for a fifth of one, so that every crash is one that forgets.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from projectors.compare import compare
+from projectors.postgres.database import Database
+from projectors.postgres.writer import postgres_versions
+from projectors.visibility import Visibility
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import NotInTime
+from schemas.topics import EVENTS
+from tests.faults.outage import Servers, wait_caught_up
+from tests.integration.forged_log import ForgedLog
+from tests.processes import Rollbook
+
+LAZILY = {"wal_writer_delay": "'10s'", "wal_writer_flush_after": "'1GB'"}
+
+
+@contextmanager
+def written_lazily(settings: Settings) -> Iterator[None]:
+    """Let PostgreSQL take its time to write its log to disk, while within."""
+    with closing(Database(settings)) as database, database.session() as connection:
+        for name, value in LAZILY.items():
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        with closing(Database(settings)) as database, database.session() as connection:
+            for name in LAZILY:
+                connection.execute(f"ALTER SYSTEM RESET {name}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+
+def token(settings: Settings) -> str:
+    """Return the token of all that the read model has applied."""
+    with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
+        found = model.checkpoint()
+    return ",".join(f"{p}:{position.last_seq}" for p, position in sorted(found.items()))
+
+
+def rows(settings: Settings) -> dict[str, int]:
+    """Return user id → version as the read model has it."""
+    with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
+        return {str(row[0]): int(str(row[1])) for some in model.rows() for row in some}
+
+
+def keep(settings: Settings) -> dict[str, int]:
+    """Have PostgreSQL write all that it has to disk; return what that is."""
+    with closing(Database(settings)) as database, database.session() as connection:
+        connection.execute("CHECKPOINT")
+    return rows(settings)
+
+
+def equals_the_log(settings: Settings) -> bool:
+    """Say whether the read model holds what a fold of the log says up to its checkpoint."""
+    decode = Registry(settings).codec(EVENTS.schema).decode
+    with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
+        found = compare(settings, model, decode, {})
+    return found.same and found.rows > 0
+
+
+def test_a_projector_that_runs_applies_again_what_was_forgotten(
+    settings: Settings, rollbook: Rollbook, servers: Servers
+) -> None:
+    """Killed in the middle of load, and again: it notices that the checkpoint went back."""
+    forged = ForgedLog(settings)
+    forged.users(0, 2_000)
+    with written_lazily(settings):
+        process = rollbook.start_projector("postgres")
+        for round_number in (1, 2):
+            for step in range(5):
+                forged.users(300 * step, 700, version=10 * round_number + step)
+            wait_caught_up(settings, "postgres")
+            servers.crash("postgres")
+            forged.users(1_000, 500, version=10 * round_number + 5)
+            servers.bring_back("postgres")
+            process.wait_for("beginning again at the checkpoint", times=round_number)
+            wait_caught_up(settings, "postgres")
+            assert rows(settings) == forged.versions
+            assert equals_the_log(settings)
+        assert process.stop() == 0
+
+
+def test_a_token_that_was_satisfied_is_waited_for_again(
+    settings: Settings, rollbook: Rollbook, servers: Servers
+) -> None:
+    """Its event is not there after the crash, and no answer is given as if it were."""
+    forged = ForgedLog(settings)
+    forged.users(0, 1_000)
+    with written_lazily(settings), Visibility(settings, ["postgres"]) as visibility:
+        process = rollbook.start_projector("postgres")
+        wait_caught_up(settings, "postgres")
+        kept = keep(settings)
+        forged.users(0, 1_000, version=2)
+        wait_caught_up(settings, "postgres")
+        satisfied, shown = token(settings), rows(settings)
+        visibility.wait(satisfied, 1)
+        process.freeze()
+        servers.crash("postgres")
+        servers.bring_back("postgres")
+        assert kept == rows(settings) != shown
+        assert equals_the_log(settings)
+        with Visibility(settings, ["postgres"]) as anew, pytest.raises(NotInTime):
+            anew.wait(satisfied, 1)
+        asked = rollbook.run("users", "summary", "--after", satisfied, "--timeout", "1")
+        assert asked.returncode == 4
+        process.thaw()
+        assert rollbook.run("users", "summary", "--after", satisfied).returncode == 0
+        assert rows(settings) == shown
+        assert process.stop() == 0
