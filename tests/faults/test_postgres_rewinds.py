@@ -49,8 +49,9 @@ def token(settings: Settings) -> str:
 
 def rows(settings: Settings) -> dict[str, int]:
     """Return user id → version as the read model has it."""
-    with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
-        return {str(row[0]): int(str(row[1])) for some in model.rows() for row in some}
+    with closing(Database(settings)) as database, database.session() as connection:
+        shown = database.statement("SELECT id::text, version FROM {schema}.user_views")
+        return dict(connection.execute(shown).fetchall())
 
 
 def keep(settings: Settings) -> dict[str, int]:
