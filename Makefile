@@ -35,6 +35,7 @@ bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the
 	@$(UV) sync --frozen --quiet --group benchmark
 	.venv/bin/rollbook bench pipeline
 	.venv/bin/rollbook bench commands
+	.venv/bin/rollbook bench projectors
 
 clean: ## remove the virtual environment and caches of this folder
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

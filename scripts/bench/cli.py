@@ -160,6 +160,64 @@ def commands(
         print_table(columns, command_side.as_rows(findings))
 
 
+@bench.command()
+@click.option(
+    "--users",
+    default=200_000,
+    show_default=True,
+    type=click.IntRange(20_000),
+    help="How many users each projector, peer and limit writes.",
+)
+@click.option(
+    "--queries-users",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    help="Among how many users queries are asked.",
+)
+@_repeats_option
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(["postgres", "elasticsearch", "rebuild", "visible", "queries", "search"]),
+    help="Measure this part, and others only if they are named as well.",
+)
+@json_option
+@pass_settings
+def projectors(
+    settings: Settings,
+    *,
+    users: int,
+    queries_users: int,
+    repeats: int,
+    only: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Measure the query side beside its peers and its limits, on the stack that runs.
+
+    The peers write the same users into the same table and mapping: Debezium's JDBC sink on Kafka
+    Connect, which Maven fetches the first time (80 MB), and Quix Streams' sinks, which
+    `uv sync --group benchmark` installs. The limits are COPY and bulk requests made before. Nothing
+    else should run on the machine. Topics, tables and indexes are removed afterwards.
+
+    \b
+    Examples:
+      rollbook bench projectors
+      rollbook bench projectors --only queries --queries-users 100000 --repeats 1
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from scripts.bench import projector_findings
+    from scripts.bench.projectors import measure
+
+    parts = frozenset(only or projector_findings.PARTS)
+    plan = projector_findings.Plan(users, queries_users, repeats, parts, as_json)
+    findings = measure(settings, plan)
+    if as_json:
+        print_json(projector_findings.as_json(findings))
+    else:
+        columns = ["measured", "median (least to greatest)", "goal", "guarantees"]
+        print_table(columns, projector_findings.as_rows(findings))
+
+
 def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:
     """Yield (name, value) of every measurement; lone commands' milliseconds go into `lone`."""
     from scripts.bench import our_projectors, store_limits, write_side

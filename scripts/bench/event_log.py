@@ -8,11 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
 from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
+from schemas.errors import CheckFailed
 from schemas.identity import email_shard, event_id, new_user_id, partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED, FieldChange, UserEvent
 from schemas.topics import EVENTS
@@ -33,17 +34,8 @@ class EventWriter:
         self._topic = settings.named(EVENTS.name)
         self._seqs = Counter[int]()
 
-    def create(self, count: int) -> None:
-        """Write one creation for each of `count` users."""
-        self._write(user_event(number, person) for number, person in enumerate(people(count)))
-
-    def update(self, count: int, version: int) -> None:
-        """Bring each of the first `count` users to `version`: the one before had another name."""
-        self._write(
-            user_event(number, person, version) for number, person in enumerate(people(count))
-        )
-
-    def _write(self, events: Iterable[UserEvent]) -> None:
+    def write(self, events: Iterable[UserEvent]) -> None:
+        """Write events, each of which gets the next seq of its partition."""
         records: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for number, event in enumerate(events, 1):
             partition = partition_of(user_shard(event["user_id"]), self._settings.partitions)
@@ -69,13 +61,18 @@ def send(producer: Producer, topic: str, records: dict[int, list[dict[str, Any]]
     records.clear()
     producer.flush(_FLUSH_SECONDS)
     if failed or len(producer):
-        raise KafkaException(*failed[:1])
+        raise CheckFailed(f"Kafka did not take the records of {topic}: {failed[:1]}")
 
 
 def events(count: int) -> Iterator[UserEvent]:
-    """Yield the creations of `count` users; their seq is not set yet."""
-    for number, person in enumerate(people(count)):
-        yield user_event(number, person)
+    """Yield the creations of the `count` people of every benchmark."""
+    return events_of(people(count))
+
+
+def events_of(persons: Iterable[Person], version: int = 1) -> Iterator[UserEvent]:
+    """Yield what brings each of these people to `version`; their seq is not set yet."""
+    for number, person in enumerate(persons):
+        yield user_event(number, person, version)
 
 
 def user_event(number: int, person: Person, version: int = 1) -> UserEvent:

@@ -4,8 +4,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from scripts.bench.handlers import ROLLBOOK, environment_of
-from scripts.bench.rate import Seen, filling_rate, rate_between
+from scripts.bench.rate import filling_rate
 from scripts.bench.stores import remove_read_models
 from scripts.bench.user_index import UserIndex
 from scripts.bench.user_table import UserTable
@@ -36,8 +36,8 @@ GUARANTEES: Final = {
     ),
 }
 _MEGABYTE: Final = 1e6
-# Reading what came meanwhile is part of it; comparing, which no other here does, is told apart.
-_COMPARING: Final = "comparing with the log"
+_LOOK_SECONDS: Final = 0.5
+_LAST_BEFORE_SERVING: Final = "indexing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,11 @@ class Projected:
 
 @dataclass(frozen=True, slots=True)
 class RebuildSeconds:
-    """How long a rebuild took from its first events on: until it could serve, and until proved."""
+    """How long a rebuild took from its first events on.
+
+    `serving` is until rows and indexes were there, which is where a peer would be done; `compared`
+    until what came meanwhile was read too, and all of it compared with the log.
+    """
 
     serving: float
     compared: float
@@ -109,6 +113,29 @@ def project(settings: Settings, name: str, count: int) -> Projected:
 
 
 @contextmanager
+def filled_models(
+    settings: Settings, names: Sequence[str], count: int
+) -> Iterator[dict[str, float]]:
+    """Keep read models up to date while within, all `count` users on the log in them when entered.
+
+    Gives the megabytes that each projector took until then.
+    """
+    with ExitStack() as stack:
+        running = {}
+        for name in names:
+            with closing(open_versions(settings, name)) as versions:
+                versions.begin()
+            running[name] = stack.enter_context(running_projector(settings, name))
+        for name, projector in running.items():
+            counted = stack.enter_context(_counted(settings, name))
+            while counted() < count:
+                if not projector.alive():
+                    raise CheckFailed(f"the projector {name} ended early")
+                time.sleep(_LOOK_SECONDS)
+        yield {name: projector.resident_mb() for name, projector in running.items()}
+
+
+@contextmanager
 def _counted(settings: Settings, name: str) -> Iterator[Callable[[], int]]:
     """Give what counts the users in the first version of a read model."""
     if name == "postgres":
@@ -122,23 +149,25 @@ def _counted(settings: Settings, name: str) -> Iterator[Callable[[], int]]:
 def rebuild(settings: Settings, name: str) -> RebuildSeconds:
     """Build a new version of a read model from the log as it is, and drop it.
 
-    The clock runs from the first events that were applied: joining the group is not measured.
+    The clock runs from when the first events were there: joining the group is not measured.
     """
     with closing(open_versions(settings, name)) as versions:
         running = Rebuild(settings, versions, StopSignal())
-        steps: list[Seen] = []
+        began = served = time.perf_counter()
+        before = running.progress.step
 
         def on_progress() -> None:
-            progress, now = running.progress, time.perf_counter()
-            is_next = len(steps) == 1 and progress.step == _COMPARING
-            if is_next or (not steps and progress.events):
-                steps.append(Seen(progress.events, now))
+            nonlocal began, served, before
+            step, now = running.progress.step, time.perf_counter()
+            if running.progress.events == 0:
+                began = now
+            if before == _LAST_BEFORE_SERVING and step != before:
+                served = now
+            before = step
 
         running.on_progress = on_progress
         rebuilt = running.run()
         ended = time.perf_counter()
         assert rebuilt is not None  # noqa: S101 - nobody asked it to stop
         versions.drop(rebuilt.version)
-    first, last = steps
-    serving = last.count / rate_between(first, last)
-    return RebuildSeconds(serving, serving + (ended - last.at))
+    return RebuildSeconds(served - began, ended - began)

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,8 @@ from scripts.bench.user_index import UserIndex
 from scripts.bench.user_table import UserTable
 from scripts.stack.fetch import last_lines
 
-LIBRARY: Final = "quixstreams"
+NAME: Final = "Quix Streams 3.28.1"
+_LIBRARY: Final = "quixstreams"
 GUARANTEE: Final = (
     "at least once; upsert by key without versions: an older record that is replayed overwrites a "
     "newer one; no summary; offsets apart from the data"
@@ -70,23 +70,16 @@ def quix_documents_per_second(
         return filling_rate(index.count, count, alive)
 
 
-def quix_name() -> str:
-    """Return what it is called, with its version. Raises `Misconfigured` if it is not installed."""
-    if find_spec(LIBRARY) is None:
-        raise Misconfigured(
-            f"{LIBRARY} is not installed",
-            code="peer_not_installed",
-            next_step="`uv sync --group benchmark` installs it",
-        )
-    return f"Quix Streams {version(LIBRARY)}"
-
-
 @contextmanager
 def _running(
     settings: Settings, topic: str, sink: str, options: Mapping[str, Any]
 ) -> Iterator[Callable[[], bool]]:
     """Run the application; gives a function that says whether it still runs."""
-    quix_name()
+    if find_spec(_LIBRARY) is None:
+        raise Misconfigured(
+            f"{NAME} is not installed; `uv sync --group benchmark` installs it",
+            code="peer_not_installed",
+        )
     if settings.kafka_security_protocol.lower() != "plaintext":
         raise Misconfigured("Quix Streams is run on a broker without security only")
     with tempfile.TemporaryDirectory() as folder:
