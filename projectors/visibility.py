@@ -153,17 +153,18 @@ class LiveVersion:
 
     def _not_in_time(self, token: Token, timeout_seconds: float) -> NotInTime:
         name, behind = self._versions.name, self._behind(token)
+        within = f"within {round(timeout_seconds, 1):g} s"
         if self._model is None or not behind:
             return NotInTime(
-                f"there was no read model {name} within {timeout_seconds:g} s",
+                f"there was no read model {name} {within}",
                 code=_NOT_VISIBLE,
                 next_step=f"`rollbook projector run {name}` (or `rollbook up`) builds it",
             )
         first = behind[0]
         more = f"; {len(behind) - 1} more partitions are behind" if behind[1:] else ""
         return NotInTime(
-            f"{name} has not come to {first}:{token.seqs[first]} within {timeout_seconds:g} s: it "
-            f"is at {first}:{self._seqs.get(first, 0)}{more}",
+            f"{name} has not come to {first}:{token.seqs[first]} {within}: it is at "
+            f"{first}:{self._seqs.get(first, 0)}{more}",
             code=_NOT_VISIBLE,
             next_step="`rollbook projector status` shows how far it is; if it is not behind, the "
             "token is of another registry",

@@ -68,6 +68,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["users", "import", "."], "directory"),
         (["users", "import", "none.csv"], "does not exist"),
         (["users", "import", "-", "--in-flight", "0"], "--in-flight"),
+        (["users", "import", "-", "--dry-run", "--wait", "postgres"], "nothing to wait for"),
+        (["users", "import", "-", "--wait", "mongodb"], "no read model mongodb"),
+        ([*DELETE, "--wait", ""], "joined by commas"),
+        ([*DELETE, "--wait", "postgres,,history"], "joined by commas"),
+        ([*DELETE, "--wait", "postgres,mongodb"], "no read model mongodb"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what(
