@@ -7,7 +7,7 @@ folded by `projectors.folding` into fields of their own, which are what a search
 
 from typing import Any, Final
 
-from projectors.folding import fold
+from projectors.folding import fold_words
 from schemas.records import UserEvent
 from schemas.rules import age_group
 
@@ -43,24 +43,26 @@ USER_FIELDS: Final[dict[str, Any]] = {
 def document(event: UserEvent) -> dict[str, Any]:
     """Return the document of the user after `event`: all of `USER_FIELDS`, or a marker."""
     user = event["user"]
-    common = {
+    if user is None:
+        return {
+            "user_id": event["user_id"],
+            "version": event["version"],
+            "updated_at": event["occurred_at"],
+            "gone": True,
+        }
+    email, name, age = user["email"], user["name"], user["age"]
+    in_name = fold_words(name)
+    return {
         "user_id": event["user_id"],
         "version": event["version"],
         "updated_at": event["occurred_at"],
-    }
-    if user is None:
-        return {**common, "gone": True}
-    email, name, age = user["email"], user["name"], user["age"]
-    name_folded = fold(name)
-    in_name = name_folded.split()  # the usual address repeats the name: it is indexed once
-    return {
-        **common,
         "gone": False,
         "email": email,
         "email_domain": email.rpartition("@")[2],
-        "email_folded": " ".join([word for word in fold(email).split() if word not in in_name]),
+        # The usual address repeats the name: each word is indexed once.
+        "email_folded": " ".join([word for word in fold_words(email) if word not in in_name]),
         "name": name,
-        "name_folded": name_folded,
+        "name_folded": " ".join(in_name),
         "age": age,
         "age_group": age_group(age),
         "created_at": user["created_at"],

@@ -45,6 +45,12 @@ def test_joiners_and_vowel_points_do_not_matter() -> None:
     assert fold("שָׁלוֹם") == fold("שלום")
 
 
+def test_persian_and_arabic_letters_that_look_the_same_are_the_same() -> None:
+    """A name is found from the other keyboard."""
+    assert fold("حسین کریمی") == fold("حسين كريمي")
+    assert fold("فاطمة") == fold("فاطمه")
+
+
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     """So the same function may run over stored and typed text, in any order."""
