@@ -18,7 +18,7 @@ from runtime.terminal import (
     print_table,
     say,
 )
-from schemas.errors import Rejected
+from schemas.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
     from projectors.letter_retry import Retried
@@ -208,7 +208,7 @@ def _retry(
 
     if not letters:
         return
-    count = 0
+    count, away = 0, dict[str, Unavailable]()
     with (
         LetterRetry(settings, dry_run=dry_run) as trial,
         told_progress(
@@ -219,13 +219,22 @@ def _retry(
         ) as tell,
     ):
         for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
-            one = trial.retry(letter)
+            if letter.reader in away:
+                continue
+            try:
+                one = trial.retry(letter)
+            except Unavailable as error:
+                away[letter.reader] = error
+                continue
             count += 1
             on_done(one)
             if as_json:
                 print_json(_retried_fields(one))
             if tell is not None:
                 tell()
+    # The others were tried all the same.
+    for unavailable in away.values():
+        raise unavailable
 
 
 def _print_retried(done: "Sequence[Retried]", *, dry_run: bool) -> None:

@@ -9,7 +9,7 @@ only handlers may write those, and by their order.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
@@ -25,6 +25,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected
 from schemas.letters import APPLIED, DISCARDED, HANDLER, PROJECTOR, SENT, Letter, settlement
+from schemas.records import UserEvent
 from schemas.rules import clean_command_id
 from schemas.topics import COMMANDS, DEAD_LETTERS, Topic
 
@@ -151,8 +152,9 @@ class LetterRetry:
 
     def _model(self, name: str) -> "_Versions":
         if name not in self._models:
-            opened = read_models(self._settings)[name](self._settings)
-            self._models[name] = _Versions(opened, self._registry)
+            versions = read_models(self._settings)[name](self._settings)
+            decode = self._registry.codec(versions.source.topic.schema).decode
+            self._models[name] = _Versions(versions, decode)
         return self._models[name]
 
 
@@ -167,9 +169,11 @@ def discard(settings: Settings, letters: Sequence[Letter]) -> None:
 class _Versions:
     """The versions of one read model, opened."""
 
-    def __init__(self, versions: ReadModelVersions, registry: Registry) -> None:
+    def __init__(
+        self, versions: ReadModelVersions, decode: Callable[[bytes | None], UserEvent]
+    ) -> None:
         self.source = versions.source
-        self.decode = registry.codec(versions.source.topic.schema).decode
+        self.decode = decode
         self._versions = versions
         self._opened: dict[int, ReadModel] = {}
 

@@ -1,29 +1,31 @@
 """Events of dead letters, tried again: every version of a read model, and what came after."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
-from psycopg import sql
 
 from projectors.history.queries import EventStore
-from projectors.letters import read_letters
-from projectors.postgres.database import Database
-from projectors.postgres.queries import UserQueries
 from runtime.kafka import admin
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
-from schemas.letters import Letter, letter_key
-from schemas.records import DeadLetter
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY
+from schemas.topics import COMMANDS, EVENTS, HISTORY
 from scripts.bench.stores import remove_read_models
 from tests.integration.foreign import SECRET, Stranger, forged
+from tests.integration.letter_desk import (
+    MEND,
+    REFUSE,
+    age_of,
+    ages,
+    forge_letter,
+    letters,
+    run_sql,
+    tried,
+)
 from tests.processes import Rollbook, RunningProcess, eventually
 
 
@@ -33,60 +35,6 @@ def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess
     yield rollbook.start_projector("postgres")
     rollbook.stop_all()
     remove_read_models(settings)
-
-
-def letters(settings: Settings) -> list[Letter]:
-    return [letter for letter in read_letters(settings).letters if letter.is_open]
-
-
-def tried(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
-    """Try letters again, which must end with `code`; return what became of each."""
-    done = rollbook.run("dead-letters", "retry", *arguments, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def run_sql(settings: Settings, version: int, text: LiteralString) -> list[tuple[Any, ...]]:
-    """Run a statement on the tables of a version."""
-    with (
-        closing(Database(settings, read_model="postgres", version=version)) as database,
-        database.session() as connection,
-    ):
-        cursor = connection.execute(database.statement(text))
-        return cursor.fetchall() if cursor.description else []
-
-
-def ages(settings: Settings, version: int, user_id: str) -> list[tuple[Any, ...]]:
-    text = sql.SQL("SELECT age FROM {{schema}}.users WHERE user_id = {}")
-    return run_sql(settings, version, text.format(sql.Literal(user_id)).as_string())
-
-
-def age_of(settings: Settings, user_id: str) -> int | None:
-    """Return a user's age as people are told it, None if there is no such user."""
-    with closing(UserQueries(settings)) as queries:
-        try:
-            return queries.get_user(user_id).age
-        except (Rejected, Unavailable):  # nor perhaps a read model
-            return None
-
-
-def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -> str:
-    """Write a letter about any place; return its name."""
-    topic, partition, offset = where
-    letter: DeadLetter = {
-        "topic": topic,
-        "partition": partition,
-        "offset": offset,
-        "reader": reader,
-        "error": "forged",
-        "message": "",
-        "occurred_at": 1,
-    }
-    value = Registry(settings).codec(DEAD_LETTERS.schema).encode(letter)
-    key = letter_key(letter)
-    Stranger(settings).put(DEAD_LETTERS, value, key.encode())
-    return key
 
 
 def clean_soon(settings: Settings) -> None:
@@ -105,8 +53,6 @@ def clean_soon(settings: Settings) -> None:
         altered.result()
 
 
-_REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
-_MEND: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"
 _WATCH: tuple[LiteralString, ...] = (
     "CREATE TABLE {schema}.seen (commits text)",
     """CREATE FUNCTION {schema}.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -131,7 +77,7 @@ def test_an_event_is_applied_to_every_version_once_each_takes_it(
     eventually(lambda: age_of(settings, first["user_id"]), what="the first")
     assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
     for version in (1, 2):
-        run_sql(settings, version, _REFUSE)
+        run_sql(settings, version, REFUSE)
     refused, home = forged(settings, "refused", age=41, name=SECRET)
     where = stranger.put_event(refused, home)
     after, home = forged(settings, "after")
@@ -144,11 +90,11 @@ def test_an_event_is_applied_to_every_version_once_each_takes_it(
 
     [one] = tried(rollbook, "--all", code=3)
     assert (one["result"], one["error"]) == ("poisoned", "postgres_refused")
-    run_sql(settings, 1, _MEND)
+    run_sql(settings, 1, MEND)
     [one] = tried(rollbook, "--all", code=3)
     assert "version 2 of postgres" in one["message"]
     assert age_of(settings, refused["user_id"]) == 41
-    run_sql(settings, 2, _MEND)
+    run_sql(settings, 2, MEND)
     assert [one["result"] for one in tried(rollbook, "--all", "--dry-run")] == ["applied"]
     assert ages(settings, 2, refused["user_id"]) == []
     for text in _WATCH:
@@ -247,9 +193,8 @@ def test_a_removal_from_the_history_is_tried_again_as_well(
             return [event["version"] for event in found]
 
     eventually(lambda: versions() == [2], what="removed")
-    again = stranger.put_event(events[0], home, HISTORY)
+    stranger.put_event(events[0], home, HISTORY)
     eventually(lambda: versions() == [1, 2], what="somebody wrote it again")
-    assert again
     place = forge_letter(settings, where, "projector:history")
     assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
     assert versions() == [2]
