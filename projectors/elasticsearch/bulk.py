@@ -17,6 +17,7 @@ from schemas.errors import Fenced, Misconfigured, Poisoned, RollbookError, Unava
 from schemas.records import UserEvent
 
 BULK_DOCUMENTS: Final = 2_500  # about 1 MB; larger ones gain nothing, smaller ones cost round trips
+FIRST_DOCUMENTS: Final = 500  # Elasticsearch has nothing to do while the first are made
 IN_FLIGHT: Final = 2  # one is parsed while another is indexed; a third gains nothing on 2 cores
 ATTEMPTS: Final = 5  # with pauses of 0.1 to 0.8 s; after that the runner's longer pauses take over
 
@@ -67,10 +68,12 @@ class BulkWriter:
         self._senders.shutdown()
 
     def _parts(self, events: Sequence[UserEvent]) -> Iterator[list[Lines]]:
-        """Yield the events as bulk lines; made while others are sent."""
-        for start in range(0, len(events), BULK_DOCUMENTS):
-            part = events[start : start + BULK_DOCUMENTS]
+        """Yield the events as bulk lines; made while others are sent, so the first are few."""
+        start, end = 0, FIRST_DOCUMENTS
+        while start < len(events):
+            part = events[start:end]
             yield [(event["user_id"], bulk_lines(event, self._document)) for event in part]
+            start, end = end, end + BULK_DOCUMENTS
 
     def _send(self, part: Sequence[Lines]) -> None:
         """Send bulk lines, and again those that did not land, until all did."""
