@@ -89,6 +89,7 @@ def update(
     Examples:
       rollbook users update ID --age 35
       rollbook users update ID --name "Jane Roe" --expected-version 2
+      rollbook users update ID --age 35 --wait postgres,elasticsearch
       echo '{"name": "Jane Roe"}' | rollbook users update ID -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     given = {"name": name, "age": age, "expected_version": expected_version}

@@ -98,6 +98,7 @@ def get(
       rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90
       rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at-version 2
       rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at 2026-11-24T10:00:00Z
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --after 3:17
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if at_version is not None and at_time is not None:
         raise click.UsageError("give --at-version or --at, not both")

@@ -7,6 +7,10 @@ This holds across a swap as well. A swap holds the version that is live and make
 only when that has applied all that the log had, so what was seen on the one is on the other. What
 was seen on a version that was not live by then would prove nothing, so a wait ends only if the
 version it looked at still is.
+
+It holds as long as the store's server lives. One of PostgreSQL that crashes may forget its last
+moments, rows and checkpoint together, until the projector has applied them from the log again: a
+token that was honoured before is then waited for once more, by whoever gives it again.
 """
 
 import time
@@ -167,5 +171,5 @@ class LiveVersion:
             f"{first}:{self._seqs.get(first, 0)}{more}",
             code=_NOT_VISIBLE,
             next_step="`rollbook projector status` shows how far it is; if it is not behind, the "
-            "token is of another registry",
+            "event is a dead letter (`rollbook dead-letters list`) or the token another registry's",
         )
