@@ -1,10 +1,13 @@
 """The `rollbook` command: names every group, and turns how a command ended into an exit code."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from runtime.context import Root, Visibility
+from runtime.settings import Settings
 from runtime.terminal import EXIT_INTERRUPTED, EXIT_USAGE, exit_code, print_error
 from schemas.errors import RollbookError
 from scripts.lazy import LazyGroup
@@ -54,7 +57,13 @@ def rollbook(context: click.Context, config: str | None) -> None:
     Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 refused,
     4 not in time, 5 a server is unavailable, 130 interrupted.
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    context.obj = config
+    context.obj = Root(config, _visible_in)
+
+
+def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
+    from projectors import visibility
+
+    return visibility.Visibility(settings, names)
 
 
 def main(arguments: list[str] | None = None) -> None:
