@@ -1,0 +1,221 @@
+"""Legal logs, what compaction may leave of them, and a projector that reads either and is killed.
+
+The logs are those that `decide` makes, of several users in several partitions, with records put
+between that nobody can read and events that a read model refuses.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeAlias
+
+from hypothesis import strategies as st
+
+from producers.draft import Draft
+from projectors.intake import Record, read_record
+from projectors.log_fold import LogFold
+from projectors.read_model import Row
+from projectors.source import Source
+from schemas.errors import Poisoned
+from schemas.records import USER_ERASED, UserCommand, UserEvent
+from tests.given import PARTITIONS, Log, Partition, change_email, create, delete, erase, update
+from tests.unit.reference_log import CODECS, PartitionLog
+from tests.unit.reference_log import Record as Kept
+
+# Commands as kind, which user, which address or other value.
+Steps: TypeAlias = list[tuple[str, int, int]]
+# Partition and offset.
+Place: TypeAlias = tuple[int, int]
+
+ADDRESSES: Final = [f"u{n}@{domain}" for n in range(3) for domain in ("example.com", "example.org")]
+KINDS: Final = ["create"] * 3 + ["update"] * 4 + ["change", "delete", "erase"]
+# No rule lets such a user in: an address without a domain and a zero byte. Each refuses one of them
+# or takes both.
+REFUSED: Final = {"email": "nobody", "email_key": "nobody", "name": "Ja\0ne"}
+
+_STEP: Final = st.tuples(
+    st.sampled_from(KINDS), st.integers(0, 7), st.integers(0, len(ADDRESSES) - 1)
+)
+# Lists of lists, since of one list most would be short.
+STEPS: Final[st.SearchStrategy[Steps]] = st.lists(
+    st.lists(_STEP, min_size=1, max_size=12), min_size=1, max_size=12
+).map(lambda lists: [step for steps in lists for step in steps])
+SEEDS: Final = st.integers(0, 1 << 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record as a consumer gives it."""
+
+    number: int
+    kept: Kept
+
+    def partition(self) -> int:
+        """Return its partition."""
+        return self.number
+
+    def offset(self) -> int:
+        """Return its offset."""
+        return self.kept.offset
+
+    def key(self) -> bytes:
+        """Return its key."""
+        return self.kept.key.encode()
+
+    def value(self) -> bytes | None:
+        """Return its value."""
+        return self.kept.value
+
+
+class LoggedPartition(Partition):
+    """A partition whose drafts go to topics as well."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.log = PartitionLog()
+
+    def commit(self, draft: Draft) -> None:
+        """Append what the handler appends."""
+        super().commit(draft)
+        self.log.commit(draft)
+
+
+def decided(steps: Steps) -> list[PartitionLog]:
+    """Return what the partitions hold once these commands were decided."""
+    partitions = [LoggedPartition(number) for number in range(PARTITIONS)]
+    log = Log(list(partitions))
+    for number, (kind, who, which) in enumerate(steps):
+        users = [
+            event["user_id"] for p in partitions for event in p.events if event["version"] == 1
+        ]
+        user_id = users[who % len(users)] if users else ""
+        if kind == "create" or not users:
+            log.send(create(ADDRESSES[which], command_id=f"c{number}"))
+        else:
+            log.send(_command(kind, user_id, which, f"c{number}"))
+        log.settle()
+    return [partition.log for partition in partitions]
+
+
+def _command(kind: str, user_id: str, which: int, command_id: str) -> UserCommand:
+    if kind == "update":
+        return update(user_id, name=f"Jane {which}", age=which, command_id=command_id)
+    if kind == "change":
+        return change_email(user_id, ADDRESSES[which], command_id=command_id)
+    made = delete(user_id) if kind == "delete" else erase(user_id)
+    return {**made, "command_id": command_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The partitions of one topic as they were appended, or as they were left."""
+
+    source: Source
+    partitions: list[list[Kept]]
+
+    def read(self, number: int, kept: Kept) -> Record:
+        """Return a record of a partition as a projector reads it."""
+        decode = CODECS[self.source.topic.name].decode
+        return read_record(Message(number, kept), self.source, decode, PARTITIONS)
+
+    def compacted(self, random: Random) -> "Story":
+        """Return what a cleaner may have left, at the same offsets.
+
+        Any part of what is superseded may be missing, and a tombstone if nothing before it under
+        its key is left. From a random place on nothing is cleaned yet.
+        """
+        greed = random.choice((0.3, 0.7, 1.0))
+        return Story(self.source, [_cleaned(kept, random, greed) for kept in self.partitions])
+
+    def begun(self, random: Random) -> "Story":
+        """Return what there was of it at an earlier time."""
+        ends = [random.randint(0, len(kept)) for kept in self.partitions]
+        return Story(self.source, [k[:end] for k, end in zip(self.partitions, ends, strict=True)])
+
+    def fold(self, row_of: Callable[[UserEvent], Row], refused: Collection[Place]) -> Counter[Row]:
+        """Return the rows that all of it makes but what was refused."""
+        fold = LogFold(self.source, row_of)
+        for number, records in enumerate(self.partitions):
+            for kept in records:
+                if (number, kept.offset) not in refused:
+                    with suppress(Poisoned):  # refused by whoever would have been given it
+                        fold.add(self.read(number, kept))
+        return Counter(fold.rows())
+
+    def unknown(self, refused: Collection[Place]) -> set[str]:
+        """Return the keys whose last record cannot be read or was refused."""
+        last = {
+            kept.key: (number, kept)
+            for number, records in enumerate(self.partitions)
+            for kept in records
+        }
+        return {
+            key
+            for key, (number, kept) in last.items()
+            if (number, kept.offset) in refused or self.read(number, kept).poison
+        }
+
+    def key_of(self, row: Row) -> str:
+        """Return the key of the record that a row is held because of."""
+        return f"{row[0]}:{row[1]}" if self.source.every_event else row[0]
+
+
+def _cleaned(records: Sequence[Kept], random: Random, greed: float) -> list[Kept]:
+    end = random.randint(0, len(records))
+    last = {kept.key: kept.offset for kept in records[:end]}
+    left: list[Kept] = []
+    keys: set[str] = set()
+    for place, kept in enumerate(records):
+        superseded = place < end and last[kept.key] != kept.offset
+        if kept.value is None:
+            superseded = place < end and kept.key not in keys
+        if superseded and random.random() < greed:
+            continue
+        keys.add(kept.key)
+        left.append(kept)
+    return left
+
+
+def spoiled(source: Source, logs: Sequence[PartitionLog], random: Random) -> Story:
+    """Return the topic of `source`, a few records spoiled or with garbage between."""
+    partitions = [list(log.topics[source.topic.name]) for log in logs]
+    for _ in range(random.choice((0, 0, 1, 3))):
+        records = random.choice(partitions)
+        place = random.randint(0, len(records))
+        if place < len(records) and random.random() < 0.5:
+            records[place] = _refused(source, records[place])
+        else:
+            key = _key(source, random.choice(records)) if records else "stranger"
+            records.insert(place, Kept(0, key, random.choice((b"", b"no Avro", b"\0\0\0\0\1"))))
+    return Story(
+        source,
+        # With gaps, as the markers of transactions leave them.
+        [[kept._replace(offset=3 * n) for n, kept in enumerate(each)] for each in partitions],
+    )
+
+
+def _key(source: Source, kept: Kept) -> str:
+    """Return a record's key for garbage; not that of an erasure's marker.
+
+    What the marker keeps out for ever could come back if a cleaner took the marker for garbage.
+    """
+    event = _event(source, kept)
+    return "stranger" if event is None or event["type"] == USER_ERASED else kept.key
+
+
+def _event(source: Source, kept: Kept) -> UserEvent | None:
+    try:
+        return None if kept.value is None else CODECS[source.topic.name].decode(kept.value)
+    except Poisoned:
+        return None
+
+
+def _refused(source: Source, kept: Kept) -> Kept:
+    """Return the event with a user whom some read model refuses."""
+    event = _event(source, kept)
+    if event is None or event["user"] is None:
+        return kept
+    made = event | {"user": event["user"] | REFUSED}
+    return kept._replace(value=CODECS[source.topic.name].encode(made))

@@ -1,0 +1,20 @@
+"""What the tests of this folder share beyond the servers."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.settings import Settings, load_settings
+from scripts.bench.stores import remove_read_models
+from scripts.stack.local import LocalStack
+from tests.conftest import PARTITIONS
+
+
+@pytest.fixture
+def store(stack: LocalStack) -> Iterator[Settings]:
+    """Settings of empty stores, for what needs no log."""
+    flags = {"prefix": f"s{uuid.uuid4().hex[:10]}", "partitions": PARTITIONS}
+    settings = load_settings(flags, config=str(stack.config_file)).settings
+    yield settings
+    remove_read_models(settings)
