@@ -18,7 +18,7 @@ from runtime.terminal import (
     print_table,
     say,
 )
-from schemas.errors import Rejected, Unavailable
+from schemas.errors import Rejected, RollbookError
 
 if TYPE_CHECKING:
     from projectors.letter_retry import Retried
@@ -208,7 +208,7 @@ def _retry(
 
     if not letters:
         return
-    count, away = 0, dict[str, Unavailable]()
+    count, failed = 0, dict[str, RollbookError]()
     with (
         LetterRetry(settings, dry_run=dry_run) as trial,
         told_progress(
@@ -219,12 +219,12 @@ def _retry(
         ) as tell,
     ):
         for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
-            if letter.reader in away:
+            if letter.reader in failed:
                 continue
             try:
                 one = trial.retry(letter)
-            except Unavailable as error:
-                away[letter.reader] = error
+            except RollbookError as error:  # its store is away, or of another release
+                failed[letter.reader] = error
                 continue
             count += 1
             on_done(one)
@@ -233,8 +233,8 @@ def _retry(
             if tell is not None:
                 tell()
     # The others were tried all the same.
-    for unavailable in away.values():
-        raise unavailable
+    for first in failed.values():
+        raise first
 
 
 def _print_retried(done: "Sequence[Retried]", *, dry_run: bool) -> None:
