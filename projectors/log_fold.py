@@ -24,15 +24,12 @@ def read_partition(
     source: Source,
     decode: Callable[[bytes | None], UserEvent],
     partition: int,
-    end: int,
 ) -> Iterator[list[Record]]:
-    """Yield the committed records of a partition below offset `end`, in order.
+    """Yield the committed records of a partition in order, to its end as it is when that is read.
 
     Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
     """
     low = log_ranges(settings, source.topic, [partition])[partition].low
-    if low >= end:
-        return
     topic = settings.named(source.topic.name)
     consumer = lone_consumer(settings, **{"enable.partition.eof": True})
     silent = 0
@@ -42,12 +39,12 @@ def read_partition(
         while True:
             with kafka_available(settings):
                 messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
+                read = [message for message in messages if _is_record(message)]
             silent = 0 if messages else silent + 1
             if silent >= _SILENT_WAITS:
                 raise Unavailable(
                     f"Kafka does not send {topic} partition {partition}", code="kafka_unavailable"
                 )
-            read = [message for message in messages if _is_record(message, end)]
             yield [read_record(message, source, decode, settings.partitions) for message in read]
             if len(read) < len(messages):
                 return
@@ -55,12 +52,12 @@ def read_partition(
         consumer.close()
 
 
-def _is_record(message: Message, end: int) -> bool:
-    """Say whether it is a record below `end`, rather than one behind it, or the end of the log."""
-    error, offset = message.error(), message.offset()
+def _is_record(message: Message) -> bool:
+    """Say whether it is a record, rather than the end of the log."""
+    error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
         raise KafkaException(error)
-    return error is None and offset is not None and offset < end
+    return error is None
 
 
 @dataclass(slots=True)
@@ -72,27 +69,26 @@ class _Held:
 
 
 class LogFold:
-    """The rows of one partition, as `row_of` makes them of the events that count.
-
-    Users with a record at one of the offsets `left_out` are not folded: they are in `unknown`.
-    """
+    """The rows of one partition, as `row_of` makes them of the events that count."""
 
     def __init__(self, source: Source, row_of: Callable[[UserEvent], Row]) -> None:
-        self.unknown: set[str] = set()
+        self._left_out: set[str] = set()
         self._every_event = source.every_event
         self._row_of = row_of
         self._users: dict[str, _Held] = {}
 
-    def add(self, record: Record, *, left_out: bool = False) -> None:
+    def add(self, record: Record) -> None:
         """Fold the next record in."""
         if record.removes is not None:
             user_id, version = record.removes
             if user_id in self._users:
                 self._users[user_id].rows.pop(version, None)
-        elif record.event is not None and left_out:
-            self.unknown.add(record.event["user_id"])
         elif record.event is not None:
             self._add_event(record.event)
+
+    def leave_out(self, user_id: str) -> None:
+        """Yield no row of this user, whatever is folded in."""
+        self._left_out.add(user_id)
 
     def _add_event(self, event: UserEvent) -> None:
         held = self._users.setdefault(event["user_id"], _Held())
@@ -108,7 +104,7 @@ class LogFold:
             held.rows.setdefault(version, self._row_of(event))
 
     def rows(self) -> Iterator[Row]:
-        """Yield every row that should be held of the users that are known."""
+        """Yield every row that should be held of the users that are not left out."""
         for user_id, held in self._users.items():
-            if user_id not in self.unknown:
+            if user_id not in self._left_out:
                 yield from held.rows.values()

@@ -94,7 +94,8 @@ def _rebuild(
         "seconds": round(seconds, 1),
         "events_per_second": round(rebuilt.events / seconds),
         "rows_compared": rebuilt.comparison.rows,
-        "users_left_out": len(rebuilt.comparison.left_out),
+        "users_left_out": rebuilt.comparison.with_letters,
+        "users_changed_meanwhile": rebuilt.comparison.changed,
     }
 
 
