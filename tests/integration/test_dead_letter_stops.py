@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from projectors.letters import read_letters
+from projectors.status import read_status
 from runtime.settings import Settings
 from scripts.bench.stores import remove_read_models
 from tests.integration.foreign import SECRET, Stranger, forged
@@ -97,3 +98,41 @@ def test_a_store_that_is_away_keeps_its_letters_open_and_hinders_no_other(
     rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
     for command in (("list",), ("retry", "--all"), ("show", place), ("discard", place)):
         assert rollbook.run("dead-letters", *command).returncode == 5
+
+
+def test_a_retry_that_is_killed_can_be_run_again(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """Each letter is settled only after its event was applied, and once more does no harm."""
+    projector.stop()
+    rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "1000"
+    rollbook.start_projector("postgres")
+    stranger = Stranger(settings)
+    first, home = forged(settings, "first")
+    stranger.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    run_sql(settings, 1, REFUSE)
+    users = [forged(settings, f"refused{number}", age=41) for number in range(200)]
+    for event, home in users:
+        stranger.put_event(event, home)
+    eventually(lambda: len(letters(settings)) == len(users), what="a letter for each")
+    eventually(lambda: caught_up(settings), what="past all of them")
+    run_sql(settings, 1, MEND)
+    killed = rollbook.start("dead-letters", "retry", "--all")
+    eventually(lambda: len(letters(settings)) < len(users), what="the first are settled")
+    killed.kill()
+    still_open = {letter.place for letter in letters(settings)}
+    assert still_open
+    settled = [one for one in read_letters(settings).letters if one.place not in still_open]
+    assert {one.settled for one in settled} == {"applied"}
+    assert rollbook.json("users", "summary")["total_users"] in {len(settled) + 1, len(settled) + 2}
+    tries = tried(rollbook, "--all")
+    assert {one["letter"] for one in tries} == still_open
+    assert {one["result"] for one in tries} == {"applied"}
+    assert letters(settings) == []
+    assert rollbook.json("users", "summary")["total_users"] == len(users) + 1
+
+
+def caught_up(settings: Settings) -> bool:
+    found = [one for one in read_status(settings).partitions if one.read_model == "postgres"]
+    return bool(found) and all(one.lag == 0 for one in found)
