@@ -8,6 +8,7 @@ import click
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table, say
+from schemas.errors import CheckFailed
 
 _GOALS = {
     "vs_passthrough": "≥ 0.3, then 0.5",
@@ -216,6 +217,8 @@ def projectors(
     else:
         columns = ["measured", "median (least to greatest)", "goal", "guarantees"]
         print_table(columns, projector_findings.as_rows(findings))
+    if findings.broken:
+        raise CheckFailed(f"not measured: {', '.join(findings.broken)}")
 
 
 def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:

@@ -28,6 +28,11 @@ _RATIOS: Final = {
     "elasticsearch_vs_bulk_limit": ("elasticsearch_live_per_second", "bulk_per_second"),
     "rebuild_after_updates_ratio": ("rebuild_compacted_seconds", "rebuild_plain_seconds"),
 }
+# What a peer or a part finds, which stands or falls together.
+_FIGURES: Final = {
+    **{peer: (figure,) for peer, figure in PEERS.items()},
+    "rebuild": ("rebuild_plain_seconds", "rebuild_compacted_seconds"),
+}
 _GOALS: Final = {
     "postgres_live_vs_debezium": "≥ 2",
     "postgres_live_vs_quix": "≥ 2.5",
@@ -87,10 +92,16 @@ class Findings:
         self.tell(f"  {name}: {value:,.2f}")
 
     def leave_out(self, name: str, error: RollbookError) -> None:
-        """Note why a peer, or what is measured of ours, has no figure; what it had goes."""
-        self.unavailable[name] = str(error)
-        self.values.pop(PEERS.get(name, ""), None)
+        """Note why a peer or a part has no figure; what it had of repeats before goes."""
+        self.unavailable[name] = " ".join(filter(None, (str(error), error.next_step)))
+        for figure in _FIGURES.get(name, ()):
+            self.values.pop(figure, None)
         self.tell(f"  without {name}: {error}")
+
+    @property
+    def broken(self) -> list[str]:
+        """What of ours could not be measured."""
+        return [name for name in self.unavailable if name not in PEERS]
 
     def tell(self, message: str) -> None:
         """Tell people how far it has come."""

@@ -6,6 +6,7 @@ falls on all alike.
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from runtime.settings import Settings
 from schemas.errors import RollbookError
@@ -13,7 +14,7 @@ from scripts.bench import our_projectors, peer_debezium, peer_quix, store_limits
 from scripts.bench.compacted_log import write_compacted
 from scripts.bench.event_log import EventWriter, events
 from scripts.bench.measure import percentiles
-from scripts.bench.peer_topics import PeerTopics, peer_topics
+from scripts.bench.peer_topics import peer_topics
 from scripts.bench.projector_findings import PEERS, Findings, Plan
 from scripts.bench.query_load import query_ms
 from scripts.bench.registry_under_test import fresh_registry
@@ -28,85 +29,91 @@ def measure(settings: Settings, plan: Plan) -> Findings:
     if plan.measures("postgres", "elasticsearch", "rebuild", "visible"):
         _repeats(settings, findings)
     if plan.measures("queries"):
-        _queries(settings, findings)
+        _attempt(findings, "queries", lambda: _queries(settings, findings))
     if plan.measures("search"):
-        _search(settings, findings)
+        _attempt(findings, "search", lambda: _search(settings, findings))
     return findings
 
 
 def _repeats(settings: Settings, findings: Findings) -> None:
     plan = findings.plan
     with ExitStack() as stack:
-        registry = stack.enter_context(fresh_registry(settings))
-        findings.tell(f"writing {plan.users:,} users for ours and for the peers")
-        EventWriter(registry).write(events(plan.users))
-        topics = stack.enter_context(peer_topics(registry, plan.users))
+        filling = None
+        if plan.measures("postgres", "elasticsearch"):
+            filling = _Filling(settings, findings, stack)
         rebuilds = _Rebuilds(settings, findings, stack) if plan.measures("rebuild") else None
         for repeat in range(plan.repeats):
             findings.tell(f"repeat {repeat + 1} of {plan.repeats}")
-            if plan.measures("postgres"):
-                _postgres(registry, findings, topics)
-            if plan.measures("elasticsearch"):
-                _elasticsearch(registry, findings, topics)
+            if filling is not None:
+                filling.repeat()
             if rebuilds is not None:
-                rebuilds.compare(findings)
+                _attempt(findings, "rebuild", rebuilds.compare)
             if plan.measures("visible"):
-                _visible(settings, findings)
+                _attempt(findings, "visible", lambda: _visible(settings, findings))
 
 
-def _postgres(registry: Settings, findings: Findings, topics: PeerTopics) -> None:
-    count = findings.plan.users
-    ours = our_projectors.project(registry, "postgres", count)
-    findings.add("postgres_live_per_second", ours.per_second)
-    findings.add("projector_rss_mb", ours.resident_mb)
-    seconds = our_projectors.rebuild(registry, "postgres")
-    findings.add("postgres_rebuild_per_second", count / seconds.serving)
-    findings.add("postgres_rebuild_and_compare_per_second", count / seconds.compared)
+class _Filling:
+    """The stores filled by ours, by peers and by nobody but themselves, from the same users."""
 
-    def into_table(write: Callable[[UserTable], float]) -> Callable[[], float]:
-        def run() -> float:
-            with empty_user_table(registry) as table:
-                return write(table)
+    def __init__(self, settings: Settings, findings: Findings, stack: ExitStack) -> None:
+        self._findings = findings
+        self._count = findings.plan.users
+        findings.tell(f"writing {self._count:,} users for ours and for the peers")
+        self._registry = stack.enter_context(fresh_registry(settings))
+        EventWriter(self._registry).write(events(self._count))
+        self._topics = stack.enter_context(peer_topics(self._registry, self._count))
 
-        return run
+    def repeat(self) -> None:
+        """Measure everything once."""
+        if self._findings.plan.measures("postgres"):
+            self._postgres()
+        if self._findings.plan.measures("elasticsearch"):
+            self._elasticsearch()
 
-    rows = topics.rows
-    debezium = peer_debezium.debezium_rows_per_second
-    _try_peer(findings, "debezium", into_table(lambda t: debezium(registry, rows, t, count)))
-    quix = peer_quix.quix_rows_per_second
-    _try_peer(findings, "quix_postgres", into_table(lambda t: quix(registry, rows, t, count)))
-    copied = into_table(lambda t: store_limits.copied_rows_per_second(t, count))
-    findings.add("copy_into_table_per_second", copied())
-    heap = into_table(lambda t: store_limits.copied_heap_rows_per_second(t, count))
-    findings.add("copy_into_heap_per_second", heap())
+    def _postgres(self) -> None:
+        findings, count = self._findings, self._count
+        ours = our_projectors.project(self._registry, "postgres", count)
+        findings.add("postgres_live_per_second", ours.per_second)
+        findings.add("projector_rss_mb", ours.resident_mb)
+        seconds = our_projectors.rebuild(self._registry, "postgres")
+        findings.add("postgres_rebuild_per_second", count / seconds.serving)
+        findings.add("postgres_rebuild_and_compare_per_second", count / seconds.compared)
+        for name, peer in (
+            ("debezium", peer_debezium.debezium_rows_per_second),
+            ("quix_postgres", peer_quix.quix_rows_per_second),
+        ):
+            write = partial(peer, self._registry, self._topics.rows, count=count)
+            _attempt(findings, name, partial(self._into_table, PEERS[name], write))
+        copy, heap = store_limits.copied_rows_per_second, store_limits.copied_heap_rows_per_second
+        self._into_table("copy_into_table_per_second", partial(copy, count=count))
+        self._into_table("copy_into_heap_per_second", partial(heap, count=count))
+
+    def _into_table(self, name: str, write: Callable[[UserTable], float]) -> None:
+        with empty_user_table(self._registry) as table:
+            self._findings.add(name, write(table))
+
+    def _elasticsearch(self) -> None:
+        findings, count = self._findings, self._count
+        ours = our_projectors.project(self._registry, "elasticsearch", count)
+        findings.add("elasticsearch_live_per_second", ours.per_second)
+        findings.add("elasticsearch_projector_rss_mb", ours.resident_mb)
+        name, peer = "quix_elasticsearch", peer_quix.quix_documents_per_second
+        write = partial(peer, self._registry, self._topics.documents, count=count)
+        _attempt(findings, name, partial(self._into_index, PEERS[name], write))
+        bulk = partial(store_limits.bulk_documents_per_second, count=count)
+        self._into_index("bulk_per_second", bulk)
+
+    def _into_index(self, name: str, write: Callable[[UserIndex], float]) -> None:
+        with empty_user_index(self._registry) as index:
+            self._findings.add(name, write(index))
 
 
-def _elasticsearch(registry: Settings, findings: Findings, topics: PeerTopics) -> None:
-    count = findings.plan.users
-    ours = our_projectors.project(registry, "elasticsearch", count)
-    findings.add("elasticsearch_live_per_second", ours.per_second)
-    findings.add("elasticsearch_projector_rss_mb", ours.resident_mb)
-
-    def into_index(write: Callable[[UserIndex], float]) -> Callable[[], float]:
-        def run() -> float:
-            with empty_user_index(registry) as index:
-                return write(index)
-
-        return run
-
-    quix, documents = peer_quix.quix_documents_per_second, topics.documents
-    into = into_index(lambda i: quix(registry, documents, i, count))
-    _try_peer(findings, "quix_elasticsearch", into)
-    bulk = into_index(lambda i: store_limits.bulk_documents_per_second(i, count))
-    findings.add("bulk_per_second", bulk())
-
-
-def _try_peer(findings: Findings, name: str, run: Callable[[], float]) -> None:
-    """Measure a peer; one that failed is not tried again, and everything else goes on."""
+def _attempt(findings: Findings, name: str, run: Callable[[], None]) -> None:
+    """Measure something; what failed is not tried again, and everything else goes on."""
     if name in findings.unavailable:
         return
     try:
-        findings.add(PEERS[name], run())
+        run()
     except RollbookError as error:
         findings.leave_out(name, error)
 
@@ -116,22 +123,22 @@ class _Rebuilds:
 
     def __init__(self, settings: Settings, findings: Findings, stack: ExitStack) -> None:
         count = findings.plan.updated_users
+        self._findings = findings
         self._plain = stack.enter_context(fresh_registry(settings))
         self._compacted = stack.enter_context(fresh_registry(settings))
         EventWriter(self._plain).write(events(count))
         findings.tell(f"updating {count:,} users ten times, and waiting for Kafka's cleaner")
-        try:
-            left = write_compacted(self._compacted, count)
-            findings.tell(f"  {left:,} events are left")
-        except RollbookError as error:
-            findings.leave_out("compaction", error)
+        _attempt(findings, "rebuild", self._update)
 
-    def compare(self, findings: Findings) -> None:
+    def _update(self) -> None:
+        left = write_compacted(self._compacted, self._findings.plan.updated_users)
+        self._findings.tell(f"  {left:,} events are left")
+
+    def compare(self) -> None:
         """Rebuild from both."""
-        if "compaction" not in findings.unavailable:
-            for name, registry in (("plain", self._plain), ("compacted", self._compacted)):
-                seconds = our_projectors.rebuild(registry, "postgres").serving
-                findings.add(f"rebuild_{name}_seconds", seconds)
+        for name, registry in (("plain", self._plain), ("compacted", self._compacted)):
+            seconds = our_projectors.rebuild(registry, "postgres").serving
+            self._findings.add(f"rebuild_{name}_seconds", seconds)
 
 
 def _visible(settings: Settings, findings: Findings) -> None:
