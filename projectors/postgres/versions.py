@@ -14,7 +14,7 @@ from projectors.postgres.database import MISSING, Database
 from projectors.postgres.publish import publish
 from projectors.postgres.shape import Shape, StoredVersion
 from projectors.postgres.tables import CREATE_CHECKPOINTS
-from projectors.read_model import READY, ReadModel, Version
+from projectors.read_model import READY, Dropped, ReadModel, Version
 from projectors.source import Source
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Rejected, Unavailable
@@ -45,19 +45,23 @@ RETURNING number"""
 _IS_FINISHED: Final = "SELECT finished FROM {home}.model_versions WHERE model = %s AND number = %s"
 _FINISH: Final = """
 UPDATE {home}.model_versions SET finished = true
-WHERE model = %s AND number = %s AND NOT finished"""
+WHERE model = %s AND number = %s AND state <> 'dropped' AND NOT finished"""
 _ACCEPT: Final = """
 UPDATE {home}.model_versions SET state = 'ready'
 WHERE model = %s AND number = %s AND state <> 'dropped'"""
+# No other row: that of a version which is being finished is locked for as long as that takes.
 _GO_LIVE: Final = """
 UPDATE {home}.model_versions SET live = number = %(number)s,
     live_since = CASE number WHEN %(number)s THEN clock_timestamp() ELSE live_since END
-WHERE model = %(model)s"""
+WHERE model = %(model)s AND (live OR number = %(number)s)"""
 _REMOVE: Final = """
 UPDATE {home}.model_versions SET state = 'dropped' WHERE model = %s AND number = %s AND NOT live"""
 _COLUMNS: Final = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"""
+# Who swaps may vanish without a word, on a machine that loses power: its lock must not stay.
+_MOST_HELD: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_HOLD: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
 # Building an index is the one thing here that more memory makes faster.
 _INDEX_MEMORY: Final = "SET LOCAL maintenance_work_mem = '256MB'"
 
@@ -137,14 +141,16 @@ class PostgresVersions:
             self._finish(connection, number)
 
     def accept(self, number: int) -> None:
-        """Make a version ready. Idempotent."""
-        self._run(_ACCEPT, (self.name, number))
+        """Make a version ready. Idempotent. Raises `Dropped`."""
+        if not self._run(_ACCEPT, (self.name, number)).rowcount:
+            raise Dropped(f"version {number} of {self.name} was dropped")
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live; see `ReadModelVersions.swap`.
 
         The writers of the live version are held by a lock on its checkpoint, which every step of
-        theirs moves first; the lock ends with this transaction, however it ends. Raises `Rejected`
+        theirs moves first; the lock ends with this transaction, however it ends, and if nothing is
+        heard of us for a minute. Raises `Rejected`
         (`version_not_ready`), `Unavailable` (`views_in_use`) if a query holds the views for long.
         """
         with self._database.session() as connection, connection.transaction():
@@ -157,8 +163,8 @@ class PostgresVersions:
             live = next((version for version in found.values() if version.live), None)
             if live is None or live.number == number:
                 return
-            hold = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
-            connection.execute(self._version(live.number).statement(hold))
+            connection.execute(_MOST_HELD)
+            connection.execute(self._version(live.number).statement(_HOLD))
             await_caught_up()
             self._go_live(connection, number)
 

@@ -1,5 +1,6 @@
 """Versions of the read model in PostgreSQL: built, swapped, rolled back and dropped while used."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -189,7 +190,8 @@ def test_readers_notice_nothing_of_a_rebuild_a_swap_a_rollback_and_a_drop(
 
 
 SWAP_AND_HANG = """
-import sys, time
+import time
+from projectors.postgres import versions
 from projectors.postgres.writer import postgres_versions
 from runtime.settings import load_settings
 
@@ -197,39 +199,47 @@ def hang():
     print("held", flush=True)
     time.sleep(600)
 
+versions._MOST_HELD = versions._MOST_HELD.replace("60s", "HELD_AT_MOST")
 postgres_versions(load_settings({}).settings).swap(2, hang)
 """
 
 
+@pytest.mark.parametrize(
+    ("most_held", "number"), [("60s", signal.SIGKILL), ("2s", signal.SIGSTOP)], ids=["-9", "lost"]
+)
 def test_a_swap_that_is_killed_has_changed_nothing_and_holds_nobody(
-    settings: Settings, versions: PostgresVersions, rollbook: Rollbook
+    settings: Settings,
+    versions: PostgresVersions,
+    rollbook: Rollbook,
+    most_held: str,
+    number: signal.Signals,
 ) -> None:
-    """Killed with -9 while the writers of the live version are held."""
+    """Killed while the writers of the live version are held, or heard of no more."""
     with Held(postgres_versions(settings)) as first:
         first.write(*batch(1))
         built(versions, settings)
         swapping = subprocess.Popen(
-            [sys.executable, "-c", SWAP_AND_HANG],
+            [sys.executable, "-c", SWAP_AND_HANG.replace("HELD_AT_MOST", most_held)],
             env=rollbook.environment(),
             stdout=subprocess.PIPE,
         )
         assert swapping.stdout is not None
-        with swapping.stdout:
+        with swapping.stdout, ThreadPoolExecutor(1) as thread:
             assert swapping.stdout.readline() == b"held\n"
-            with ThreadPoolExecutor(1) as thread:
-                writing = thread.submit(first.write, *batch(2))
-                eventually(lambda: waiting_for_lock(first), what="the writer is held")
-                with closing(UserQueries(settings)) as queries:
-                    assert queries.get_user(id_of(1)).version == 1
-                assert not writing.done()
-                swapping.kill()
-                writing.result(30)
+            writing = thread.submit(first.write, *batch(2))
+            eventually(lambda: waiting_for_lock(first), what="the writer is held")
+            with closing(UserQueries(settings)) as queries:
+                assert queries.get_user(id_of(1)).version == 1
+            assert not writing.done()
+            swapping.send_signal(number)
+            writing.result(30)
+        swapping.kill()
         swapping.wait()
-        assert live(versions) == [1]
-        with Held(postgres_versions(settings), 2) as second:
-            second.write(*batch(2))
-        swap_to(versions, 2)
-        assert live(versions) == [2]
+    assert live(versions) == [1]
+    with Held(postgres_versions(settings), 2) as second:
+        second.write(*batch(2))
+    swap_to(versions, 2)
+    assert live(versions) == [2]
 
 
 def built(versions: PostgresVersions, settings: Settings) -> int:
