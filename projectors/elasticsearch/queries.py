@@ -34,7 +34,7 @@ from projectors.elasticsearch.search_cursor import (
     write_cursor,
 )
 from projectors.elasticsearch.search_request import Search
-from projectors.elasticsearch.search_text import WHOLE_EMAIL, Slips, words_of
+from projectors.elasticsearch.search_text import WHOLE_EMAIL, Slips, most_slips, words_of
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 from schemas.rules import to_datetime
@@ -226,9 +226,9 @@ def _to_forgive(search: Search, slips: Slips, answer: dict[str, Any], limit: int
     whole_address = bool(hits) and (hits[0]["_score"] or 0) >= WHOLE_EMAIL
     if not search.has_text or whole_address:
         return None
-    if slips == Slips.NONE and len(hits) < limit:
-        return Slips.ONE
-    return Slips.TWO if slips == Slips.ONE and not hits else None
+    if slips == Slips.NONE:
+        return Slips.ONE if len(hits) < limit else None
+    return None if hits or slips == most_slips(search.text) else Slips(slips + 1)
 
 
 def _user(hit: dict[str, Any], search: Search) -> dict[str, Any]:

@@ -19,7 +19,7 @@ WORDS_MAX: Final = 20  # each one costs a handful of look-ups
 
 # What a way of finding a word is worth, so that a better way of one word outweighs where it was
 # found. A typo is worth less the more of the word it changes.
-_EXACT, _SPELLING, _BEGINNING, _SPACING, _TYPO = 8.0, 5.0, 4.0, 3.0, 2.0
+_EXACT, _SPELLING, _BEGINNING, _SPACING, _TYPO, _TAIL = 8.0, 5.0, 4.0, 3.0, 2.0, 1.0
 # A whole address is what it is; nothing else comes near.
 WHOLE_EMAIL: Final = 1000.0
 # Between equals: the words in the order typed, nothing but them, and with the accents typed.
@@ -35,21 +35,27 @@ _SPELT_OUT: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe
 _SPELT: Final = re.compile("(?<=[aou])e|(?<=a)a")
 
 
+# A beginning of a word, with a slip in its last letters; shorter ones would begin anything.
+_TAIL_CHARACTERS: Final = 2
+_WITHOUT_TAIL_LEAST: Final = 3
+# Of two words one would be left, which finds anybody.
+_WORDS_LEAST: Final = 3
+
+
 class Slips(IntEnum):
-    """How much is forgiven in each word; more costs several times as much."""
+    """How much is forgiven; each costs several times as much as the one before."""
 
     NONE = 0
     ONE = 1
-    """A letter wrong, missing, too many or swapped with the next; a space too many or missing."""
+    """A letter of each word wrong, missing, too many or swapped; spaces too many or missing."""
     TWO = 2
-    """Two letters, in words of six and more."""
+    """Two letters in words of six and more, and the last ones of a beginning."""
+    WORD = 3
+    """Beside the slips of ONE, a whole word of three and more."""
 
 
-_FUZZINESS: Final = {
-    # Up to five letters two wrong ones make another word, up to two letters one does.
-    Slips.ONE: "AUTO:3,300",
-    Slips.TWO: "AUTO:3,6",
-}
+# Up to five letters two wrong ones make another word, up to two letters one does.
+_ONE_EACH, _TWO_EACH = "AUTO:3,300", "AUTO:3,6"
 
 
 def words_of(text: str) -> list[str]:
@@ -64,6 +70,11 @@ def words_of(text: str) -> list[str]:
     return words
 
 
+def most_slips(text: str) -> Slips:
+    """Return the most that can be forgiven in `text`."""
+    return Slips.WORD if len(words_of(text)) >= _WORDS_LEAST else Slips.TWO
+
+
 def text_query(text: str, slips: Slips = Slips.NONE) -> dict[str, Any]:
     """Return the query for `text`; raise `Rejected` (`invalid_query`) if there is nothing to find.
 
@@ -72,9 +83,11 @@ def text_query(text: str, slips: Slips = Slips.NONE) -> dict[str, Any]:
     words = words_of(text)
     typed = unicodedata.normalize("NFC", text).strip().encode(errors="ignore").decode()
     folded = " ".join(words)
+    each = [_word(words, at, typed, slips) for at in range(len(words))]
+    least = len(words) - (slips == Slips.WORD)
     query = {
         "bool": {
-            "must": [_word(words, at, typed, slips) for at in range(len(words))],
+            "must": [{"bool": {"should": each, "minimum_should_match": least}}],
             "should": [
                 {"match_phrase": {_NAME: {"query": folded, "boost": _IN_ORDER}}},
                 {"term": {f"{_NAME}.keyword": {"value": folded, "boost": _WHOLE_NAME}}},
@@ -105,12 +118,14 @@ def _word(words: list[str], at: int, typed: str, slips: Slips) -> dict[str, Any]
     for other in spellings(word, typed):
         ways += _anywhere(other, _match, _SPELLING)
     if slips:
-        ways += _misspelt(word, _FUZZINESS[slips])
+        ways += _misspelt(word, _TWO_EACH if slips == Slips.TWO else _ONE_EACH)
         for left, right in ((at - 1, at), (at, at + 1)):
             if left >= 0 and right < len(words):
                 ways += _anywhere(words[left] + words[right], _match, _SPACING)
         if len(word) in _TORN_CHARACTERS:
             ways.append(_worth(_torn(word), _SPACING))
+    if slips == Slips.TWO and len(word) >= _WITHOUT_TAIL_LEAST + _TAIL_CHARACTERS:
+        ways += _anywhere(word[:-_TAIL_CHARACTERS], _beginning, _TAIL)
     return _best_of(ways)
 
 

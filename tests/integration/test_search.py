@@ -90,6 +90,7 @@ def names(users: list[dict[str, Any]]) -> list[str]:
         ("lesley oconor", "Lesley O'Connor"),
         ("pepee@example.com", "José Muñoz"),
         ("xjana", "Jana Roe"),
+        ("Mrs Janet Poe", "Janet Poe"),
     ],
 )
 def test_people_are_found_despite_typos_accents_and_half_words(

@@ -3,14 +3,16 @@ from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.search_text import Slips, spellings, text_query
+from projectors.elasticsearch.search_text import Slips, most_slips, spellings, text_query
 from schemas.errors import Rejected
 
 
 def must(text: str, slips: Slips = Slips.NONE) -> list[Any]:
     """Return what has to be found, word by word."""
-    query: list[Any] = text_query(text, slips)["bool"]["must"]
-    return query
+    (found,) = text_query(text, slips)["bool"]["must"]
+    words: list[Any] = found["bool"]["should"]
+    assert found["bool"]["minimum_should_match"] == len(words)
+    return words
 
 
 @pytest.mark.parametrize("text", ["", "  ", "!?", "\ud800", "a" * 301, "a " * 21])
@@ -73,3 +75,11 @@ def test_neighbours_are_tried_as_one_word_and_a_word_as_two() -> None:
     torn = json.dumps(must("oconnor", Slips.ONE))
     assert '"query": "o"' in torn
     assert '"query": "connor"' in torn
+
+
+def test_at_last_a_word_too_many_is_forgiven_among_three() -> None:
+    """A title, or a name that is not the person's."""
+    (found,) = text_query("mrs jane doe", Slips.WORD)["bool"]["must"]
+    assert found["bool"]["minimum_should_match"] == 2
+    assert most_slips("mrs jane doe") == Slips.WORD
+    assert most_slips("jane doe") == Slips.TWO
