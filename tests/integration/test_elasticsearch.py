@@ -1,6 +1,7 @@
 import copy
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -172,6 +173,29 @@ def test_a_document_that_is_refused_is_named_by_its_user_only(
     assert "ecret" not in str(poisoned.value)
     assert raw(model, good["user_id"])["name"] == "Good"
     assert model.checkpoint() == {}
+
+
+def test_a_server_that_is_too_busy_is_tried_again(
+    settings: Settings, model: ElasticsearchUsers
+) -> None:
+    """Here its disk is full, which it answers like a full queue: 429 for each document."""
+
+    def fill_disk(*, full: bool) -> None:
+        blocks = {"blocks.read_only_allow_delete": full or None}
+        model._client.indices.put_settings(index=users_index(settings, 1), settings=blocks)
+
+    jane = user_event(1)
+    batch = Batch([jane], {0: Advance(None, FIRST)})
+    fill_disk(full=True)
+    with pytest.raises(Unavailable, match="status 429"):
+        model.write(batch)
+    assert model.checkpoint() == {}
+    with ThreadPoolExecutor(1) as together:
+        writing = together.submit(model.write, batch)
+        fill_disk(full=False)
+        writing.result()
+    assert model.checkpoint() == {0: FIRST}
+    assert raw(model, jane["user_id"])["version"] == 1
 
 
 def test_a_server_that_is_away_is_said_at_once(settings: Settings) -> None:
