@@ -45,20 +45,21 @@ def fetch_connect() -> ConnectFiles:
 
 def _run_maven(folder: Path, log_path: Path) -> None:
     command = [find_maven(), "-B", "package", f"-Dpeers.directory={folder}"]
-    with log_path.open("wb") as log:
-        code = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            timeout=_MOST_SECONDS,
-            check=False,
-        ).returncode
-    if code != 0:
+    try:
+        with log_path.open("wb") as log:
+            subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=_MOST_SECONDS,
+                check=True,
+            )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         raise Unavailable(
             f"Maven could not fetch Kafka Connect; its log {log_path} ends with:\n"
             + last_lines(log_path, only=r"^\[ERROR\]"),
             code="fetch_failed",
             next_step="is there a network? Running the command again goes on where this ended",
-        )
+        ) from None
