@@ -57,6 +57,8 @@ def transaction(
     """Lend a connection for one transaction; IMMEDIATE waits until nobody else writes."""
     where = f"{file.absolute().as_uri()}?mode={mode}"
     try:
+        if mode == "rwc":
+            file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(where, _WAIT_SECONDS, isolation_level=None, uri=True)) as lent:
             lent.execute(begin)
             with lent:  # commits, or rolls back
@@ -74,6 +76,8 @@ def transaction(
             code="sqlite_unavailable",
             next_step="does another process hold it for long? is there room on its disk?",
         ) from None
+    except OSError as error:
+        raise Unavailable(f"{error.strerror}: {file}", code="sqlite_unavailable") from None
 
 
 class DomainUsers:
@@ -226,7 +230,6 @@ class DomainVersions:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Lend the list of versions to one process at a time; who reads it need not wait."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         with transaction(self._list, mode="rwc") as lent:
             lent.execute(_VERSIONS)
             yield lent
