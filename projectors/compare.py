@@ -70,6 +70,7 @@ def compare(
         for row in log.fold(partition).rows():
             digest.add(row)
         on_progress(partition + 1)
+    model.make_visible()
     store = _StoreSide(model, settings.partitions, log.with_letters | log.changed)
     found = {partition: Digest() for partition in expected}
     for partition, row in store.rows():

@@ -9,7 +9,7 @@ import threading
 import time
 
 from projectors.read_model import READY, ReadModel, ReadModelVersions, Version
-from projectors.runner import OTHER_TOPIC, Runner
+from projectors.runner import LOST_LOG, OTHER_TOPIC, Runner
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, RollbookError, Unavailable
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
+# What the version that was built of the log that is there now does not have.
+_MENDED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
 
 
 class Host:
@@ -67,10 +69,10 @@ class Host:
             self._running.pop(number).join()
 
     def _start(self, running: "_Running", version: Version, *, alone: bool) -> None:
-        # A live version of a topic that is no more can only be swapped: what follows the new topic
-        # must go on until then.
+        # A live version of a log that is no more can only be swapped: what follows the new log must
+        # go on until then.
         error = running.error
-        if error is not None and version.live and (alone or error.code != OTHER_TOPIC):
+        if error is not None and version.live and (alone or error.code not in _MENDED_BY_A_SWAP):
             raise error
         if running.is_due:
             try:

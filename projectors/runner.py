@@ -36,6 +36,7 @@ WAIT_SECONDS = 0.5
 # An idle projector looks this often whether its version was dropped or its server went back.
 IDLE_CHECKS = 4
 OTHER_TOPIC = "other_topic"
+LOST_LOG = "lost_log"
 
 
 def group_of(read_model: str, version: int) -> str:
@@ -220,7 +221,7 @@ class Runner:
             raise Misconfigured(
                 f"{self._model.name} has read {topic} partition {partition} up to offset "
                 f"{position.next_offset}, but the log goes from {there.low} to {there.end}",
-                code="lost_log",
+                code=LOST_LOG,
                 next_step=f"find out why the log was cut; then {next_step}",
             )
 

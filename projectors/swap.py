@@ -29,9 +29,9 @@ def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
     with closing(versions.open(number)) as model:
 
         def await_caught_up() -> None:
-            _, ends = read_log_end(settings, source, decode)
+            topic_id, ends = read_log_end(settings, source, decode)
             until = time.monotonic() + HOLD_SECONDS
-            while (events := _events_behind(model, ends)) > 0:
+            while (events := _events_behind(model, topic_id, ends)) > 0:
                 if time.monotonic() > until:
                     raise _behind(versions.name, number, events)
                 time.sleep(_LOOK_SECONDS)
@@ -71,12 +71,10 @@ def _check_ready(versions: ReadModelVersions, number: int) -> None:
         )
 
 
-def _events_behind(model: ReadModel, ends: Mapping[int, LogEnd]) -> int:
-    held = model.checkpoint()
-    return sum(
-        max(0, end.last_seq - (held[partition].last_seq if partition in held else 0))
-        for partition, end in ends.items()
-    )
+def _events_behind(model: ReadModel, topic_id: str, ends: Mapping[int, LogEnd]) -> int:
+    # Of a topic that was there before, a version has applied other events under the same seqs.
+    held = {p: at.last_seq for p, at in model.checkpoint().items() if at.topic_id == topic_id}
+    return sum(max(0, end.last_seq - held.get(p, 0)) for p, end in ends.items())
 
 
 def _behind(name: str, number: int, events: int) -> NotInTime:

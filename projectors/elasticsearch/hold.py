@@ -65,10 +65,12 @@ class Hold:
         return moved(self._index, [self._alias], self._alias)
 
     def release(self) -> None:
-        """Let writes go on, if it is we who hold."""
-        if self._alias not in self._holds():
+        """Let writes go on, unless it is another who holds."""
+        holds = self._holds()
+        if holds and self._alias not in holds:
             return
-        # First: with their alias writers would take a block for somebody else's.
+        # First: with their alias writers would take a block for somebody else's. And also if our
+        # hold was lifted: who lifted it may have done so before our block went up.
         self._client.indices.put_settings(index=self._index, settings={"blocks.write": None})
         self._move([self._alias], self._write_alias)
 
