@@ -36,6 +36,7 @@ def bench(context: click.Context) -> None:
       rollbook bench                            the pipeline with 100,000 users, three times
       rollbook bench pipeline --users 20000 --repeats 1 --json
       rollbook bench commands                   the command side, beside its limit and its peer
+      rollbook bench projectors                 the query side, beside its peers and its limits
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if context.invoked_subcommand is None:
         context.invoke(pipeline)

@@ -6,6 +6,7 @@ from importlib import resources
 from itertools import islice
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ from schemas.identity import partition_of, user_shard
 from schemas.rules import AGE_MAX_YEARS
 from schemas.trust import check_event
 from scripts.bench import peer_debezium, peer_quix
+from scripts.bench.cli import projectors
 from scripts.bench.event_log import events, events_of
 from scripts.bench.many_people import ManyPeople
 from scripts.bench.people import people
@@ -164,6 +166,12 @@ def test_peers_are_the_versions_that_are_named() -> None:
     assert "4.2.1" in peer_debezium.NAME
     lock = Path(__file__).parents[2].joinpath("uv.lock").read_text(encoding="utf-8")
     assert f'name = "quixstreams"\nversion = "{peer_quix.NAME.split()[-1]}"' in lock
+
+
+def test_every_part_can_be_asked_for() -> None:
+    [only] = [option for option in projectors.params if option.name == "only"]
+    assert isinstance(only.type, click.Choice)
+    assert set(only.type.choices) == set(PARTS)
 
 
 @pytest.mark.parametrize("wrong", [["--users", "100"], ["--repeats", "0"], ["--only", "nothing"]])
