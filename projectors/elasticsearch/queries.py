@@ -1,8 +1,8 @@
 """Finds people by what they are called, however it is typed.
 
 Every word that is typed must be found, in the name or in the e-mail address. A whole address comes
-first, then words as they are, then beginnings. Slips of the finger are looked for only when there
-is too little without them: that costs several times the rest, and what it adds comes last anyway.
+first, then words as they are, then beginnings. Slips of the finger are looked for only when fewer
+than a page is found without them: that costs several times the rest, and what it adds comes last.
 
 People who are gone are hidden by the alias; a GET by id and suggesters would not respect its
 filter, so there are none here.
@@ -40,6 +40,7 @@ from schemas.errors import Unavailable
 from schemas.rules import to_datetime
 
 LIMIT_MAX: Final = 1000
+_ENOUGH: Final = 10  # users found without slips, a first page
 _JSON: Final = {"content-type": "application/json", "accept": "application/json"}
 _SUGGESTED: Final = ("user_id", "name", "email")
 _SHOWN: Final = (*_SUGGESTED, "age", "age_group", "created_at", "updated_at", "version")
@@ -75,7 +76,8 @@ class UserSearch:
     def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return the users that are found, best first, at most `limit` (1–1000); see `Page`.
 
-        Equals come in order of name, then of user id.
+        Equals come in order of name, then of user id. Slips of the finger are forgiven where little
+        or, in another order than the best first, nothing is found without.
         """
         return self._find(_search(search), Place(), limit)[0].users
 
@@ -121,6 +123,7 @@ class UserSearch:
 
     def _find(self, search: Search, place: Place, limit: int) -> tuple[Page, Place | None]:
         """Return the page at `place`, and the place after it; None after the last."""
+        limit = max(1, min(limit, LIMIT_MAX))
         answer = self._ask(search, place, limit + 1, _SHOWN)
         if place.after is None:
             while (slips := _to_forgive(search, place.slips, answer, limit)) is not None:
@@ -138,16 +141,17 @@ class UserSearch:
         self, search: Search, place: Place, size: int, fields: tuple[str, ...]
     ) -> dict[str, Any]:
         body = search.body(place.slips) | {"size": size, "_source": fields}
-        if place.moment is None:
-            with self._there_is_an_index():
-                return self._post(f"/{self._index}/_search", body)
-        body["pit"] = {"id": place.moment, "keep_alive": KEEP_ALIVE}
+        path = f"/{self._index}/_search"
+        if place.moment is not None:
+            body["pit"] = {"id": place.moment, "keep_alive": KEEP_ALIVE}
+            path = "/_search"
         if place.after is None:
-            return self._post("/_search", body)
+            with self._there_is_an_index():
+                return self._post(path, body)
         body["search_after"] = place.after
         with elasticsearch_available(self._settings):
             try:
-                return self._post("/_search", body)
+                return self._post(path, body)
             except NotFoundError:
                 raise expired() from None
             except BadRequestError:
@@ -227,7 +231,9 @@ def _to_forgive(search: Search, slips: Slips, answer: dict[str, Any], limit: int
     if not search.has_text or whole_address:
         return None
     if slips == Slips.NONE:
-        return Slips.ONE if len(hits) < limit else None
+        # In any other order they would stand between those who are called as was typed.
+        enough = min(limit, _ENOUGH) if search.sort == "relevance" else 1
+        return Slips.ONE if len(hits) < enough else None
     return None if hits or slips == most_slips(search.text) else Slips(slips + 1)
 
 

@@ -126,6 +126,13 @@ def test_limits_of_age_narrow_a_search_or_are_one(search: UserSearch) -> None:
     assert search.search_users(Search(min_age=66, max_age=70)) == []
 
 
+def test_slips_never_stand_between_those_who_are_called_as_was_typed(search: UserSearch) -> None:
+    """By relevance they come last; in another order only where there is nobody else."""
+    assert names(search.search_users(Search("jane"))) == ["Jane Smith", "Janet Poe", "Jana Roe"]
+    assert names(search.search_users(Search("jane", sort="age"))) == ["Janet Poe", "Jane Smith"]
+    assert names(search.search_users(Search("jnae", sort="age"))) == ["Jane Smith"]
+
+
 def test_users_are_sorted_as_asked(search: UserSearch) -> None:
     """By name without accents, by age, the newest first; turned round as well."""
     by_name = names(search.search_users(Search("j", sort="name")))
