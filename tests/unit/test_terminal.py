@@ -1,12 +1,14 @@
 """What commands print: safe on a terminal, whole in a pipe, errors in one shape."""
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.terminal import (
+    Marked,
     exit_code,
     print_error,
     print_fields,
@@ -87,6 +89,20 @@ def test_a_piped_table_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> N
     """`cut` works: one line a row, and no cell can break its line."""
     print_table(["name", "age"], [("a\tb\nc", 3), ("d", None)])
     assert capsys.readouterr().out == "name\tage\na\\tb\\nc\t3\nd\t\n"
+
+
+def test_marks_stand_out_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every second piece; stored control characters drive nothing there either."""
+    rows = [[Marked(("", "Jane", " D\x1boe"))]]
+    print_table(["name"], rows)
+    assert capsys.readouterr().out == "name\nJane D\\x1boe\n"
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(["name"], rows)
+    assert "\x1b[1;33mJane\x1b[0m D\\x1boe" in capsys.readouterr().out
 
 
 def test_say_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
