@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from projectors.log_end import LogEnd, read_log_end
-from projectors.read_model import Position, ReadModelVersions, Version
+from projectors.read_model import Dropped, Position, ReadModelVersions, Version
 from projectors.source import Source
 from projectors.wiring import Opener, read_models
 from runtime.registry import Registry
@@ -77,11 +77,12 @@ def _ask(
 
     One that never ran has no version.
     """
+    found: list[tuple[Version | None, dict[int, Position]]] = []
     with closing(construct(settings)) as versions:
         try:
-            found: list[tuple[Version | None, dict[int, Position]]] = [
-                (version, _checkpoint(versions, version.number)) for version in versions.versions()
-            ]
+            for version in versions.versions():
+                with suppress(Dropped):  # since they were listed
+                    found.append((version, _checkpoint(versions, version.number)))
         except Unavailable as error:
             return versions.source, error
         return versions.source, found or [(None, {})]
