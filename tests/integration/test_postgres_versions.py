@@ -288,6 +288,9 @@ def test_what_must_not_go_live_or_be_dropped_is_refused(versions: PostgresVersio
     assert live(versions) == [1]
     for _ in range(2):
         versions.drop(number)
+        versions.finish(number)
+        with pytest.raises(Dropped):
+            versions.accept(number)
     versions.swap(1, lambda: pytest.fail("it is live already"))
 
 
