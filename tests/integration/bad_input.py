@@ -103,6 +103,7 @@ WRONG_LAST = {
     "users list --min-age": ["-1", "151", "x", "12.5", ""],
     "users list --min-age 9 --max-age": ["8", "-1", "151"],
     "users list --limit": ["0", "-1", "10001", "x"],
+    "users list --after": ["", "x", "1", "1:0", "01:1", "1:1,", "4096:1", "\udcff"],
     "users list --cursor": ["", "x", "====", "é", "\udcff", "A" * 26],
     "users list": ["--nonsense"],
     "users search": ["", "   ", "!?", "x" * 301, "x " * 21, "\udcff"],
@@ -111,7 +112,6 @@ WRONG_LAST = {
     "events tail --no-follow --limit": ["0"],
     "events tail --no-follow --from": ["", "yesterday", "10", "10x", "2026-13-01", "\udcff"],
     "projector run": ["mongodb", ""],
-    "projector rebuild": ["mongodb", ""],
     "projector swap postgres": ["", "0", "x"],
     "projector drop": ["mongodb", "postgres"],
     "projector drop postgres": ["1", "x"],
@@ -125,6 +125,11 @@ LINES = [
     *(usage(*line) for line in (("users", "search"), ("handler", "run"), OPTIONS)),
     usage(*NEW, "--name", SECRET, stdin=body()),
     usage(*NEW, "--command-id", "a", stdin=body(command_id="b")),
+    usage(*NEW, "--wait", "postgres,", stdin=body()),
+    *(
+        Case(line, 2, "unknown_read_model", body(), named=("mongodb",))
+        for line in ((*NEW, "--wait", "mongodb"), ("projector", "rebuild", "mongodb"))
+    ),
 ]
 SETTINGS = [
     *(setting("PARTITIONS", value) for value in ("", "x", "0", "-1", "4097", "1.5")),
