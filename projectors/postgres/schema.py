@@ -74,12 +74,12 @@ SELECT {PARTITION} AS partition,
        max(updated_at)
 FROM {{schema}}.users GROUP BY 1"""  # noqa: S608 - of constants of ours
 
-# Measured in CPU time of the server, microseconds a user. Live: 11 for one that is new, 16 to 20 for
-# one that changes, of which these indexes are half and the GIN a third. Without its list of pending
-# entries it would be 18 and 27; a longer list saves one, and every search of it reads that list.
-# Building: 5.2, then 5 for what is put off, shared with parallel workers. Unlogged tables would save
-# 0.4 and cost 3.9 to be made safe at the end; COPY straight into the table would save 1.7, but to
-# decode an event takes 7 meanwhile.
+# Measured in CPU time of the server, microseconds a user. Live: 11 for one that is new, 16 to 20
+# for one that changes; half of it are these indexes, a third the GIN. Without its list of pending
+# entries it would be 18 and 27; a longer list saves one, and every search reads through the list.
+# Building: 5.2, then 5 for what is put off, which parallel workers share. Unlogged tables would
+# save 0.4 and cost 3.9 to be made safe at the end; COPY straight into the table would save 1.7, but
+# to decode an event takes 7 meanwhile.
 SHAPE: Final = Shape(
     table="users",
     columns=("user_id", "version", "email", "name", "age", "created_at", "updated_at"),
