@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from projectors.visibility import DEFAULT_TIMEOUT_SECONDS, Visibility
 from runtime.settings import Settings
 from runtime.terminal import Seconds
 from schemas.errors import Rejected
@@ -13,7 +14,6 @@ from schemas.tokens import parse_token
 
 R = TypeVar("R")
 
-_DEFAULT_TIMEOUT_SECONDS = 10.0
 _TIMEOUT_MAX_SECONDS = 86_400
 
 
@@ -48,7 +48,7 @@ def answers_after(
             "--timeout",
             "timeout_seconds",
             type=Seconds(min=0, max=_TIMEOUT_MAX_SECONDS),
-            default=_DEFAULT_TIMEOUT_SECONDS,
+            default=DEFAULT_TIMEOUT_SECONDS,
             show_default=True,
             metavar="SECONDS",
             help="How long to wait for --after.",
@@ -68,8 +68,6 @@ def answers_after(
 
 
 def _wait(settings: Settings, name: str, token: str, timeout_seconds: float) -> None:
-    from projectors.visibility import Visibility
-
     with Visibility(settings, [name]) as visibility:
         try:
             visibility.wait(token, timeout_seconds)
