@@ -7,6 +7,7 @@ shrunk steps and the seed that lead to it.
 
 import os
 from contextlib import closing
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -25,9 +26,9 @@ UNTIL_FOUND = settings(
 )
 
 
-def check(kind: type[DomainVersions], steps: Steps, seed: int) -> None:
+def check(kind: type[DomainVersions], place: Path, steps: Steps, seed: int) -> None:
     with (
-        TemporaryDirectory() as directory,
+        TemporaryDirectory(dir=place) as directory,
         closing(kind(Settings(state_directory=directory))) as versions,
     ):
         check_live_equals_rebuilt(versions, steps, seed)
@@ -35,19 +36,23 @@ def check(kind: type[DomainVersions], steps: Steps, seed: int) -> None:
 
 @pytest.mark.timeout(0 if LONG else 300)
 @EXAMPLES
-@given(STEPS, SEEDS)
-def test_a_live_read_model_equals_a_rebuild_from_any_compaction(steps: Steps, seed: int) -> None:
-    check(DomainVersions, steps, seed)
+@given(steps=STEPS, seed=SEEDS)
+def test_a_live_read_model_equals_a_rebuild_from_any_compaction(
+    quick_directory: Path, steps: Steps, seed: int
+) -> None:
+    check(DomainVersions, quick_directory, steps, seed)
 
 
 @pytest.mark.parametrize("kind", [ForgetsTheGone, IgnoresVersions, NeverUpdates])
-def test_a_read_model_that_is_wrong_is_found(kind: type[DomainUsers]) -> None:
+def test_a_read_model_that_is_wrong_is_found(
+    kind: type[DomainUsers], quick_directory: Path
+) -> None:
     """A check that cannot fail proves nothing."""
 
     @UNTIL_FOUND
     @given(STEPS, SEEDS)
     def find(steps: Steps, seed: int) -> None:
-        check(broken(kind), steps, seed)
+        check(broken(kind), quick_directory, steps, seed)
 
     with pytest.raises(AssertionError):
         find()

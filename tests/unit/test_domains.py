@@ -1,7 +1,9 @@
 """The example of docs/your-own-read-model.md keeps what every read model promises."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,9 +25,14 @@ from tests.unit.broken_domains import (
 )
 
 
+@pytest.fixture
+def settings(quick_directory: Path) -> Iterator[Settings]:
+    with TemporaryDirectory(dir=quick_directory) as directory:
+        yield Settings(state_directory=directory)
+
+
 @pytest.mark.parametrize("promise", PROMISES, ids=name_of)
-def test_it_keeps_its_promises(promise: Promise, tmp_path: Path) -> None:
-    settings = Settings(state_directory=str(tmp_path))
+def test_it_keeps_its_promises(promise: Promise, settings: Settings) -> None:
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
         promise(trial)
 
@@ -45,10 +52,9 @@ BROKEN: list[tuple[type[DomainVersions], Promise]] = [
 
 @pytest.mark.parametrize(("wrong", "promise"), BROKEN, ids=lambda given: given.__name__)
 def test_a_promise_that_is_broken_is_found(
-    wrong: type[DomainVersions], promise: Promise, tmp_path: Path
+    wrong: type[DomainVersions], promise: Promise, settings: Settings
 ) -> None:
     """A check that cannot fail proves nothing."""
-    settings = Settings(state_directory=str(tmp_path))
     with (
         closing(Trial(lambda: wrong(settings))) as trial,
         pytest.raises((AssertionError, RollbookError, pytest.fail.Exception)),

@@ -1,0 +1,18 @@
+"""What the tests of this folder share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+MEMORY = "/dev/shm"  # noqa: S108 - only where it is looked for; nothing has a name known before
+
+
+@pytest.fixture(scope="session")
+def quick_directory() -> Iterator[Path]:
+    """A directory in memory, if there is such a place: waiting for a disk would be most of it."""
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with TemporaryDirectory(dir=place) as directory:
+        yield Path(directory)
