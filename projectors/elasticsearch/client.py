@@ -11,6 +11,7 @@ from elasticsearch import (
     ApiError,
     ConnectionTimeout,
     Elasticsearch,
+    OrjsonSerializer,
     TransportError,
     UnsupportedProductError,
 )
@@ -40,6 +41,7 @@ def connect(
             settings.elasticsearch_url,
             basic_auth=login,
             request_timeout=timeout_seconds,
+            serializer=OrjsonSerializer(),  # the standard library's takes three times as long
             # Only the caller knows what may be sent twice: a checkpoint may not.
             max_retries=0,
         )

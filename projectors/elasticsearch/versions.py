@@ -69,7 +69,10 @@ class ElasticsearchVersions:
                 meta = _meta(facts)
                 live = self._alias in facts["aliases"]
                 created_at = int(facts["settings"]["index"]["creation_date"])
-                found.append(Version(number, meta["state"], live, created_at, meta["live_since"]))
+                live_since = meta["live_since"]
+                if live_since is not None:  # the first one's was taken before the index was made
+                    live_since = max(live_since, created_at)
+                found.append(Version(number, meta["state"], live, created_at, live_since))
         return sorted(found, key=lambda version: version.number)
 
     def begin(self) -> None:
