@@ -1,10 +1,8 @@
 """Searching as people do, over a real index that the projector filled."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,24 +18,8 @@ from schemas.errors import Rejected, Unavailable
 from schemas.rules import to_datetime
 from scripts.stack.local import LocalStack
 from tests.integration.search_index import GONE, Index, index_of
-from tests.integration.search_page import Person
-from tests.processes import Rollbook
+from tests.integration.searched import CREATED, PEOPLE, names
 from tests.read_models import user_event
-
-CREATED = 1_760_000_000_000
-NAMES = (
-    ("José Muñoz", "pepe@example.com", 34),
-    ("Łukasz Żółć", "lz@example.com", 19),
-    ("佐藤 太郎", "taro@example.com", 71),
-    ("Иван Фёдоров", "ivan@example.com", 20),
-    ("Jane Smith", "jane.doe@example.org", 64),
-    ("Jürgen Weiß", "weiss77@example.net", 65),
-    ("Jurgen Weisz", "jw@example.net", 15),
-    ("Jana Roe", "jana@example.com", 40),
-    ("Janet Poe", "jp@example.com", 41),
-    ("Lesley O'Connor", "oconnor@example.com", 42),
-)
-PEOPLE = [Person(*person, CREATED + at) for at, person in enumerate(NAMES)]
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +34,6 @@ def search(index: Index) -> Iterator[UserSearch]:
     """A connection for searches of the index."""
     with UserSearch(index.settings) as connection:
         yield connection
-
-
-@pytest.fixture
-def command(index: Index, stack: LocalStack, tmp_path: Path) -> Rollbook:
-    """The `rollbook` command under the settings of the index."""
-    return Rollbook(index.settings, stack.config_file, tmp_path)
-
-
-def names(users: list[dict[str, Any]]) -> list[str]:
-    """Return what the users are called."""
-    return [user["name"] for user in users]
 
 
 @pytest.mark.parametrize(
@@ -279,67 +250,3 @@ def test_without_an_index_the_read_model_is_missing(index: Index) -> None:
             assert unavailable.value.code == "read_model_missing"
     with pytest.raises(Unavailable):
         search_users(settings, "jane")
-
-
-def lines(text: str) -> list[Any]:
-    """Return what NDJSON holds."""
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def test_the_command_pages_and_streams(command: Rollbook) -> None:
-    """A program takes the cursor of any line, a person the one on stderr; --all needs none."""
-    ask = ("users", "search", "--sort", "age", "--json")
-    first = command.run(*ask, "--limit", "6")
-    users = lines(first.stdout)
-    assert f"--cursor {users[0]['cursor']}, or --all" in first.stderr
-    rest = lines(command.run(*ask, "--limit", "6", "--cursor", users[-1]["cursor"]).stdout)
-    assert "cursor" not in rest[0]
-    everybody = lines(command.run(*ask, "--all").stdout)
-    assert names(users) + names(rest) == names(everybody)
-    assert everybody[0]["created_at"].endswith("Z")
-
-
-def test_the_command_counts_and_marks(command: Rollbook) -> None:
-    """As JSON and as tables."""
-    options = ("users", "search", "jürgen", "--facets", "--highlight")
-    jurgen, other, counted = lines(command.run(*options, "--json").stdout)
-    assert jurgen["highlights"] == {"name": "<em>Jürgen</em> Weiß"}
-    assert other["name"] == "Jurgen Weisz"
-    assert counted["facets"]["age_groups"] == {"senior": 1, "teen": 1}
-    shown = command.run(*options).stdout
-    assert "Jürgen Weiß" in shown
-    assert "age group\tsenior\t1" in shown
-
-
-def test_the_command_suggests(command: Rollbook) -> None:
-    """Every argument is a word."""
-    assert names(lines(command.run("users", "suggest", "sm", "ja", "--json").stdout)) == [
-        "Jane Smith"
-    ]
-    nobody = command.run("users", "suggest", "nobody")
-    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "nobody found\n")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["search"],
-        ["search", " "],
-        ["search", "!?"],
-        ["search", "a" * 301],
-        ["search", "jane", "--min-age", "40", "--max-age", "39"],
-        ["search", "jane", "--min-age", "151"],
-        ["search", "jane", "--age-group", "baby"],
-        ["search", "jane", "--reverse"],
-        ["search", "jane", "--cursor", "x"],
-        ["search", "jane", "--cursor", ""],
-        ["search", "jane", "--all", "--facets"],
-        ["suggest"],
-        ["suggest", "!?"],
-        ["suggest", ""],
-    ],
-)
-def test_what_cannot_be_asked_is_wrong_usage(command: Rollbook, arguments: list[str]) -> None:
-    """Exit code 2, and no result."""
-    error = command.json("users", *arguments, code=2)
-    assert error["error"]["code"] == "usage"
