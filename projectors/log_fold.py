@@ -1,7 +1,6 @@
 """What a read model should hold: the log folded from its beginning up to a checkpoint."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -60,14 +59,6 @@ def _is_record(message: Message) -> bool:
     return error is None
 
 
-@dataclass(slots=True)
-class _Held:
-    """What is left of one user: its rows by version, and the version it was erased at."""
-
-    rows: dict[int, Row] = field(default_factory=dict)
-    erased_at: int = 0
-
-
 class LogFold:
     """The rows of one partition, as `row_of` makes them of the events that count."""
 
@@ -75,36 +66,47 @@ class LogFold:
         self._left_out: set[str] = set()
         self._every_event = source.every_event
         self._row_of = row_of
-        self._users: dict[str, _Held] = {}
+        # By user id; of one of the two there is nothing. A fold of a large partition is large.
+        self._latest: dict[str, tuple[int, Row]] = {}
+        self._history: dict[str, dict[int, Row]] = {}
+        self._erased_at: dict[str, int] = {}
 
     def add(self, record: Record) -> None:
         """Fold the next record in."""
         if record.removes is not None:
             user_id, version = record.removes
-            if user_id in self._users:
-                self._users[user_id].rows.pop(version, None)
+            self._history.get(user_id, {}).pop(version, None)
         elif record.event is not None:
-            self._add_event(record.event)
+            if self._every_event:
+                self._add_to_history(record.event)
+            else:
+                self._keep_latest(record.event)
 
     def leave_out(self, user_id: str) -> None:
         """Yield no row of this user, whatever is folded in."""
         self._left_out.add(user_id)
 
-    def _add_event(self, event: UserEvent) -> None:
-        held = self._users.setdefault(event["user_id"], _Held())
-        version = event["version"]
-        if not self._every_event:
-            if not held.rows or version > next(iter(held.rows)):
-                held.rows = {version: self._row_of(event)}
-            return
+    def _keep_latest(self, event: UserEvent) -> None:
+        user_id, version = event["user_id"], event["version"]
+        held = self._latest.get(user_id)
+        if held is None or version > held[0]:
+            self._latest[user_id] = version, self._row_of(event)
+
+    def _add_to_history(self, event: UserEvent) -> None:
+        user_id, version = event["user_id"], event["version"]
+        held = self._history.setdefault(user_id, {})
         if event["type"] == USER_ERASED:
-            held.erased_at = max(held.erased_at, version)
-            held.rows = {v: row for v, row in held.rows.items() if v >= version}
-        if version >= held.erased_at:
-            held.rows.setdefault(version, self._row_of(event))
+            self._erased_at[user_id] = max(version, self._erased_at.get(user_id, 0))
+            for below in [other for other in held if other < version]:
+                del held[below]
+        if version >= self._erased_at.get(user_id, 0):
+            held.setdefault(version, self._row_of(event))
 
     def rows(self) -> Iterator[Row]:
         """Yield every row that should be held of the users that are not left out."""
-        for user_id, held in self._users.items():
+        for user_id, (_, row) in self._latest.items():
             if user_id not in self._left_out:
-                yield from held.rows.values()
+                yield row
+        for user_id, rows in self._history.items():
+            if user_id not in self._left_out:
+                yield from rows.values()
