@@ -19,8 +19,9 @@ from projectors.read_model import Dropped
 from schemas.errors import Unavailable
 
 # No swap takes as long: a hold that stays for more is of a process that died, and anyone whom it
-# hinders may take it over. Measured by who is hindered, so that no two clocks are compared.
-HOLD_MOST_SECONDS: Final = 60.0
+# hinders may take it over. Measured by who is hindered, so that no two clocks are compared. A swap
+# that does take longer fails, and can be run again.
+HOLD_MOST_SECONDS: Final = 40.0
 _PAUSE_SECONDS: Final = 0.2
 
 
@@ -74,14 +75,16 @@ class Hold:
         self._client.indices.put_settings(index=self._index, settings={"blocks.write": None})
         self._move([self._alias], self._write_alias)
 
-    def lift_if_dead(self) -> None:
-        """Let writes go on if one process has held them for `HOLD_MOST_SECONDS`.
+    def lift_if_dead(self) -> bool:
+        """Let writes go on if one process has held them for `HOLD_MOST_SECONDS`; say whether so.
 
         For a writer that is hindered, to be called from time to time; the first call only notes who
         holds. Raises `Dropped` if the index is gone.
         """
-        if self._take_over_dead():
-            self.release()
+        if not self._take_over_dead():
+            return False
+        self.release()
+        return True
 
     def _take_over_dead(self) -> bool:
         now = self._clock()

@@ -76,8 +76,9 @@ class ElasticsearchUsers:
             self._bulk.store(batch.events)
         except Held:
             with elasticsearch_available(self._settings):
-                self._hold.lift_if_dead()
-            raise
+                if not self._hold.lift_if_dead():
+                    raise
+            self._bulk.store(batch.events)
         self._checkpoints.advance(batch.advances)
 
     def make_visible(self) -> None:

@@ -231,8 +231,6 @@ def test_a_swap_that_was_stopped_for_too_long_changes_nothing(
     def frozen() -> None:
         monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", -1.0)
         with closing(versions.open(1)) as model:
-            with pytest.raises(Held):
-                model.write(Batch([user_event(1)], {}))
             model.write(Batch([user_event(1)], {}))
 
     with pytest.raises(Unavailable) as unavailable:
