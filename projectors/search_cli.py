@@ -115,7 +115,7 @@ def search(
         raise click.UsageError("--all goes with neither --cursor nor --facets")
     with _usage(), UserSearch(settings) as connection:
         wanted = Search(" ".join(text).strip(), **asked)
-        if wanted == Search():
+        if wanted == Search(highlight=wanted.highlight):
             raise click.UsageError(
                 "give a TEXT to find, or an option that says whom or in which order"
             )

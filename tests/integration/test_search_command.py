@@ -70,6 +70,7 @@ def test_the_command_suggests(command: Rollbook) -> None:
     [
         ["search"],
         ["search", " "],
+        ["search", "--highlight"],
         ["search", "!?"],
         ["search", "a" * 301],
         ["search", "jane", "--min-age", "40", "--max-age", "39"],

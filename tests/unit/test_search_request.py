@@ -75,3 +75,12 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(Rejected) as refused:
         read_cursor(text, Search("jane"))
     assert refused.value.code == "invalid_cursor"
+
+
+def test_a_cursor_that_lost_or_changed_a_letter_is_refused() -> None:
+    """Elasticsearch would fail over it as if it were broken itself."""
+    cursor = write_cursor(PLACE, Search("jane"))
+    for at in range(len(cursor)):
+        for broken in (cursor[:at], cursor[at + 1 :], f"{cursor[:at]}~{cursor[at + 1 :]}"):
+            with pytest.raises(Rejected):
+                read_cursor(broken, Search("jane"))
