@@ -1,4 +1,10 @@
-"""Stores documents by bulk requests, several in flight, and sends again only what did not land."""
+"""Stores documents by bulk requests, several in flight, and sends again only what did not land.
+
+Where the time of a user goes, profiled on two busy cores: 26 µs to Elasticsearch, for bodies that
+are ready too; 9 µs to us, of which decoding takes 3.4, checking 1, making the document 2.3, orjson
+0.3, and the client next to nothing. The collector took 4 more (see `Runner`). Both have to be busy
+all the time: hence the small first request, small ones after it, and a batch decoded meanwhile.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

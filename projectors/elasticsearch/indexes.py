@@ -122,7 +122,9 @@ def served_settings(settings: Settings) -> dict[str, Any]:
 def building_settings() -> dict[str, Any]:
     """Return the settings of an index that is being filled and that nobody queries.
 
-    Small segments for searches and copies of each document are what makes indexing slow.
+    Small segments for searches and copies of each document are what makes indexing slow. Its log is
+    still on disk before a request is answered: the checkpoint, which is in another index, would
+    otherwise be ahead of the documents after a crash.
     """
     return {"refresh_interval": -1, "number_of_replicas": 0}
 
