@@ -22,12 +22,15 @@ WORDS_MAX: Final = 20  # each one costs a handful of look-ups
 _EXACT, _SPELLING, _BEGINNING, _SPACING, _TYPO, _TAIL = 8.0, 5.0, 4.0, 3.0, 2.0, 1.0
 # A whole address is what it is; nothing else comes near.
 WHOLE_EMAIL: Final = 1000.0
-# Between equals: the words in the order typed, nothing but them, and with the accents typed.
-_IN_ORDER, _WHOLE_NAME, _AS_WRITTEN = 0.4, 0.4, 0.05
+# Between equals: the words in the order typed, nothing but them, and with the accents typed; the
+# very domain, which another's may contain.
+_IN_ORDER, _WHOLE_NAME, _AS_WRITTEN, _WHOLE_DOMAIN = 0.4, 0.4, 0.05, 0.4
 
 _NAME, _EMAIL = "name_folded", "email_folded"
 _FIELDS: Final = ((_NAME, 1.0), (_EMAIL, 0.7))
 
+# Also where it was copied with the name before it: Jane Doe <jane@example.com>.
+_ADDRESS: Final = re.compile(r"[^\s<>]+@([^\s<>]+)")
 # Longer words are no slip of a space.
 _TORN_CHARACTERS: Final = range(2, 25)
 # How the letters are written by whom the keyboard leaves alone, in German and Scandinavian.
@@ -88,19 +91,18 @@ def text_query(text: str, slips: Slips = Slips.NONE) -> dict[str, Any]:
     folded = " ".join(words)
     each = [_word(words, at, typed, slips) for at in range(len(words))]
     least = len(words) - (slips == Slips.WORD)
-    query = {
-        "bool": {
-            "must": [{"bool": {"should": each, "minimum_should_match": least}}],
-            "should": [
-                {"match_phrase": {_NAME: {"query": folded, "boost": _IN_ORDER}}},
-                {"term": {f"{_NAME}.keyword": {"value": folded, "boost": _WHOLE_NAME}}},
-                {"match": {"name": {"query": typed, "boost": _AS_WRITTEN}}},
-            ],
-        }
-    }
-    if "@" in typed:
-        return _best_of([query, _worth({"term": {"email": typed}}, WHOLE_EMAIL)])
-    return query
+    must = [{"bool": {"should": each, "minimum_should_match": least}}]
+    rank = [
+        {"match_phrase": {_NAME: {"query": folded, "boost": _IN_ORDER}}},
+        {"term": {f"{_NAME}.keyword": {"value": folded, "boost": _WHOLE_NAME}}},
+        {"match": {"name": {"query": typed, "boost": _AS_WRITTEN}}},
+    ]
+    query = {"bool": {"must": must, "should": rank}}
+    if not (address := _ADDRESS.search(typed)):
+        return query
+    domain = {"value": address[1].lower(), "boost": _WHOLE_DOMAIN}
+    rank.append({"term": {"email_domain": domain}})
+    return _best_of([query, _worth({"term": {"email": address[0]}}, WHOLE_EMAIL)])
 
 
 def spellings(word: str, typed: str) -> list[str]:

@@ -33,6 +33,8 @@ def test_only_an_address_is_looked_up_as_one() -> None:
     asked = json.dumps(text_query(" Jane@Example.com "))
     assert '{"term": {"email": "Jane@Example.com"}}' in asked
     assert '"email":' not in json.dumps(text_query("jane"))
+    copied = json.dumps(text_query("Jane Doe <jane@example.com>"))
+    assert '{"term": {"email": "jane@example.com"}}' in copied
 
 
 def test_slips_are_forgiven_only_when_asked() -> None:
