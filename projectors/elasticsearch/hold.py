@@ -58,7 +58,7 @@ class Hold:
         and has passed the alias comes to nothing. Raises `Dropped` if the index is gone.
         """
         while not self._move([self._write_alias], self._alias) and not self._take_over_dead():
-            time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - not in step
+            _pause()
         self._client.indices.add_block(index=self._index, block="write")
 
     def kept(self) -> list[dict[str, Any]]:
@@ -86,6 +86,14 @@ class Hold:
         self.release()
         return True
 
+    def wait_until_free(self) -> None:
+        """Return once nobody holds: who lives has ended, who is dead was lifted. Raises `Dropped`.
+
+        For what writers do not lift, since there is nothing to write.
+        """
+        while self._holds() and not self.lift_if_dead():
+            _pause()
+
     def _take_over_dead(self) -> bool:
         now = self._clock()
         self._since = {each: self._since.get(each, now) for each in self._holds()}
@@ -110,6 +118,10 @@ class Hold:
         except NotFoundError:
             return False
         return True
+
+
+def _pause() -> None:
+    time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - not in step
 
 
 def moved(index: str, before: Sequence[str], after: str) -> list[dict[str, Any]]:

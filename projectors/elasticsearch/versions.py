@@ -176,7 +176,6 @@ class ElasticsearchVersions:
     def _swap(self, live: int | None, number: int, await_caught_up: Callable[[], None]) -> bool:
         """Move the alias from version `live`; return False if that is not the one that is live."""
         new = users_index(self._settings, number)
-        # It must be neither held nor on its way out.
         actions = moved(new, [write_alias(new)], write_alias(new))
         published = self._published(new)
         if live is None:  # somebody removed its index: there is nothing to hold, and nobody who saw
@@ -184,6 +183,8 @@ class ElasticsearchVersions:
                 self._client.indices.update_aliases(actions=[*actions, published])
             return True
         old = users_index(self._settings, live)
+        with self._explained():
+            Hold(self._client, new).wait_until_free()
         hold = Hold(self._client, old)
         lost = Unavailable(
             f"the swap of {self.name} was interrupted for so long that writes went on",

@@ -15,7 +15,7 @@ import pytest
 
 from projectors.elasticsearch import hold
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.hold import Held
+from projectors.elasticsearch.hold import Held, Hold
 from projectors.elasticsearch.indexes import USERS_ALIAS, users_index
 from projectors.elasticsearch.versions import ElasticsearchVersions
 from projectors.elasticsearch.writer import ElasticsearchUsers
@@ -218,6 +218,20 @@ def test_a_swap_takes_over_from_one_that_was_killed(
     monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", 0.5)
     versions.swap(killed_swap, at_once)
     assert live(versions) == [killed_swap]
+    with closing(versions.open(1)) as model:
+        model.write(Batch([user_event(1)], {}))
+
+
+def test_a_swap_back_follows_one_that_was_killed_at_its_end(
+    settings: Settings, versions: ElasticsearchVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that was live before is held still, and an idle log has nobody notice."""
+    number = built(versions)
+    versions.swap(number, at_once)
+    Hold(versions._client, users_index(settings, 1)).take()
+    monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", 0.5)
+    versions.swap(1, at_once)
+    assert live(versions) == [1]
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(1)], {}))
 
