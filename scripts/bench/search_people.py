@@ -6,13 +6,14 @@ this file has the same right answers everywhere.
 
 import random
 from collections.abc import Iterator
+from typing import Final
 
 from schemas.identity import email_key, email_shard, event_id, new_user_id
 from schemas.records import USER_CREATED, UserEvent
 from scripts.bench.people import Person
 from scripts.people import SEED, people
 
-PEOPLE: int = 50_000
+PEOPLE: Final = 50_000
 _CREATED_AT = 1_790_000_000_000
 _MINUTE_MS = 60_000
 
