@@ -69,14 +69,17 @@ class ElasticsearchVersions:
                 meta = _meta(facts)
                 live = self._alias in facts["aliases"]
                 created_at = int(facts["settings"]["index"]["creation_date"])
-                live_since = meta["live_since"]
-                if live_since is not None:  # the first one's was taken before the index was made
-                    live_since = max(live_since, created_at)
+                # The first one's was taken before the index was made.
+                live_since = meta["live_since"] and max(meta["live_since"], created_at)
                 found.append(Version(number, meta["state"], live, created_at, live_since))
         return sorted(found, key=lambda version: version.number)
 
     def begin(self) -> None:
-        """Create the first version, ready and live, if there is none. Safe side by side."""
+        """Create the first version, ready and live, if there is none. Safe side by side.
+
+        If somebody removed the index of checkpoints, it is made again: the log is read anew.
+        """
+        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         indexes = self._indexes()
         if any(number_of(self._settings, index) for index in indexes):
             return
@@ -89,6 +92,7 @@ class ElasticsearchVersions:
 
     def create(self) -> int:
         """Create an empty version that is building, and return its number."""
+        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         body = users_body(self._settings, self._shape)
         body["settings"] |= building_settings()
         body["mappings"]["_meta"] = {"state": BUILDING, "live_since": None}
@@ -226,7 +230,6 @@ class ElasticsearchVersions:
         if live is not None:  # and if it still is
             there = users_index(self._settings, live)
             actions = [self._unpublished(there), self._published(there), *actions]
-        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         try:
             with elasticsearch_available(self._settings):
                 self._client.indices.update_aliases(actions=actions)
@@ -236,7 +239,6 @@ class ElasticsearchVersions:
 
     def _create(self, number: int, body: dict[str, Any], aliases: Mapping[str, Any]) -> bool:
         """Create the index of a version; return False if it is there."""
-        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         index = users_index(self._settings, number)
         aliases = {write_alias(index): {"is_hidden": True}, **aliases}
         return self._create_index(index, {**body, "aliases": aliases})
@@ -244,11 +246,9 @@ class ElasticsearchVersions:
     def _create_index(self, index: str, body: Mapping[str, Any]) -> bool:
         try:
             self._client.indices.create(index=index, **body)
-        except BadRequestError as error:
-            if error.error == _EXISTS:
-                return False
-            raise explain(self._settings, error) from None
         except (ApiError, TransportError) as error:
+            if isinstance(error, BadRequestError) and error.error == _EXISTS:
+                return False
             raise explain(self._settings, error) from None
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.indexes import USERS_ALIAS, users_index
+from projectors.elasticsearch.indexes import CHECKPOINTS_INDEX, USERS_ALIAS, users_index
 from projectors.elasticsearch.queries import search_users
 from projectors.elasticsearch.versions import ElasticsearchVersions
 from projectors.elasticsearch.writer import ElasticsearchUsers
@@ -136,6 +136,20 @@ def test_a_checkpoint_of_an_index_that_was_deleted_counts_for_nothing(
         assert anew.checkpoint() == {}
         anew.write(Batch([], {0: Advance(None, SECOND)}))
         assert anew.checkpoint() == {0: SECOND}
+
+
+def test_checkpoints_that_were_removed_are_begun_anew(
+    settings: Settings, versions: ElasticsearchVersions, model: ElasticsearchUsers
+) -> None:
+    """The users are there still, and older events change nothing."""
+    model.write(Batch([user_event(1, 2)], {0: Advance(None, FIRST)}))
+    model._client.indices.delete(index=settings.named(CHECKPOINTS_INDEX))
+    with pytest.raises(Fenced):
+        model.write(Batch([], {0: Advance(FIRST, SECOND)}))
+    versions.begin()
+    assert model.checkpoint() == {}
+    model.write(Batch([user_event(1, 1)], {0: Advance(None, FIRST)}))
+    assert raw(model, user_event(1)["user_id"])["version"] == 2
 
 
 def test_a_checkpoint_says_when_it_came_there(model: ElasticsearchUsers) -> None:
