@@ -12,7 +12,7 @@ from projectors.read_model import READY, ReadModel, ReadModelVersions, Version
 from projectors.runner import LOST_LOG, OTHER_TOPIC, Runner
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, RollbookError, Unavailable
+from schemas.errors import RollbookError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class Host:
         if running.is_due:
             try:
                 running.start(self._versions.open(version.number))
-            except Misconfigured as error:
-                if version.live:
+            except RollbookError as error:
+                if version.live or isinstance(error, Unavailable):
                     raise
                 running.fail(error)
 
@@ -131,7 +131,9 @@ class _Running:
             runner = until_available(
                 self._stopping, lambda: Runner(self._settings, model, self._stopping)
             )
-            if runner is not None:
+            if runner is None:
+                model.close()
+            else:
                 runner.run()
         except RollbookError as error:
             self.fail(error)

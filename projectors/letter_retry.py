@@ -180,13 +180,15 @@ class _Versions:
     def passed(self, partition: int, offset: int) -> list[ReadModel]:
         """Return the versions whose checkpoint has passed a place.
 
-        The others will come to it; one that is being built may not bear to be given it before.
+        The others will come to it; one that is being built may not bear to be given it before. The
+        live one is the last: whatever goes live next then holds what a reader saw.
         """
-        if not self._opened:
-            numbers = [version.number for version in self._versions.versions()]
-            self._opened = {number: self._versions.open(number) for number in numbers}
+        versions = sorted(self._versions.versions(), key=lambda version: version.live)
         found = []
-        for model in self._opened.values():
+        for version in versions:
+            if version.number not in self._opened:
+                self._opened[version.number] = self._versions.open(version.number)
+            model = self._opened[version.number]
             try:
                 position = model.checkpoint().get(partition)
             except Dropped:

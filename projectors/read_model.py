@@ -150,11 +150,11 @@ class ReadModelVersions(Protocol):
     def finish(self, number: int) -> None:
         """Do what was put off to build faster, such as indexes. Blocks; idempotent.
 
-        A `ReadModel` of the version that was opened before is `Fenced` afterwards.
+        A `ReadModel` of the version that was opened before may be `Fenced` afterwards.
         """
 
     def accept(self, number: int) -> None:
-        """Make a version that was built and compared `ready`. Idempotent."""
+        """Make a version that was built and compared `ready`. Idempotent. Raises `Dropped`."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live, for all queries in one step; idempotent.

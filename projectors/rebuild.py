@@ -14,21 +14,16 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
 
 from projectors.compare import MOST_NAMED, Comparison, compare
 from projectors.letters import letter_offsets
+from projectors.only_rebuild import only_rebuild
 from projectors.read_model import BUILDING, ReadModelVersions
-from projectors.runner import Runner, group_of
-from runtime.kafka import group_members
+from projectors.runner import Runner
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Rejected, RollbookError
-
-_LOOK_SECONDS: Final = 0.5
-# Beyond the session, after which a member that was killed is no longer counted.
-_PATIENCE_SECONDS: Final = 4.0
+from schemas.errors import RollbookError
 
 
 class RebuildDiffersError(RollbookError):
@@ -88,9 +83,14 @@ class Rebuild:
         Raises `Rejected` (`rebuild_running`) if another rebuild is at it, `RebuildDiffersError`,
         and what `Runner.run` does.
         """
-        self._versions.begin()
-        self._drop_unfinished()
-        number = self._versions.create()
+        with only_rebuild(self._settings, self._versions.name):
+            self._versions.begin()
+            for version in self._versions.versions():
+                if version.state == BUILDING:
+                    self._versions.drop(version.number)
+            return self._run(self._versions.create())
+
+    def _run(self, number: int) -> Rebuilt | None:
         self._read(number, "reading the log")
         if self._stopping:
             return None
@@ -102,26 +102,6 @@ class Rebuild:
         comparison = self._compare(number)
         self._versions.accept(number)
         return Rebuilt(number, self._events, comparison)
-
-    def _drop_unfinished(self) -> None:
-        for version in self._versions.versions():
-            if version.state == BUILDING:
-                self._refuse_if_running(version.number)
-                self._versions.drop(version.number)
-
-    def _refuse_if_running(self, number: int) -> None:
-        """Raise `Rejected` if a process builds the version; one that was killed is waited for."""
-        name = self._versions.name
-        group = self._settings.named(group_of(name, number))
-        until = time.monotonic() + self._settings.session_timeout_seconds + _PATIENCE_SECONDS
-        while group_members(self._settings, group):
-            if time.monotonic() > until:
-                raise Rejected(
-                    f"another process is building version {number} of {name}",
-                    code="rebuild_running",
-                    next_step="wait for it, or stop it",
-                )
-            self._stopping.wait(_LOOK_SECONDS)
 
     def _read(self, number: int, step: str) -> None:
         """Apply all the log has now."""

@@ -97,12 +97,15 @@ class Runner:
         Raises `Misconfigured` if the log is not the one that was read so far, `Fenced` if another
         process is ahead in our partitions, `TooManyPoisoned`. What is away is waited for.
         """
-        self._run_until(lambda: False)
+        try:
+            self._run_until(lambda: False)
+        except Dropped as dropped:
+            log.info("%s", dropped)
 
     def run_until_caught_up(self, on_step: Callable[[], None]) -> None:
         """Apply all events that the log has now, alone in the group; or until asked to stop.
 
-        `on_step` is called after every step. Raises as `run`.
+        `on_step` is called after every step. Raises as `run`, and `Dropped`.
         """
 
         def done() -> bool:
@@ -122,8 +125,6 @@ class Runner:
             log.info("projector %s started", name)
             while not self._stopping and not done():
                 self._run_once()
-        except Dropped as dropped:
-            log.info("%s", dropped)
         finally:
             self._close()
             log.info("projector %s stopped", name)

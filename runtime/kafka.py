@@ -109,17 +109,6 @@ def admin(settings: Settings) -> AdminClient:
     return AdminClient(client_config(settings))
 
 
-def group_members(settings: Settings, group: str) -> int:
-    """Return how many members a consumer group has, 0 if there is no such group.
-
-    A member that was killed counts until its session ends. Raises `Unavailable`.
-    """
-    with kafka_available(settings):
-        client = admin(settings)  # held by name: futures of a client that is gone never resolve
-        futures = client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_SECONDS)
-        return len(futures[group].result().members)
-
-
 @contextmanager
 def kafka_available(settings: Settings) -> Iterator[None]:
     """Turn a KafkaException within into `Unavailable`, naming the brokers."""

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from projectors.history.schema import SHAPE
-from projectors.postgres.database import Database
+from projectors.postgres.database import WRITER_OPTIONS, Database
 from projectors.postgres.shape import StoredVersion
 from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
 from projectors.postgres.versions import PostgresVersions
@@ -58,7 +58,8 @@ FROM {schema}.user_history"""
 # the disk. And every row is looked up by its key: without statistics of the rows that arrive, or
 # of a table that is new, the planner takes to reading the whole history for each batch.
 _OPTIONS: Final = (
-    "-c synchronous_commit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+    "-c synchronous_commit=off -c enable_hashjoin=off -c enable_mergejoin=off "
+    f"-c enable_seqscan=off {WRITER_OPTIONS}"
 )
 
 # A row of the binary COPY in pieces of fixed size; each value follows its length, -1 is NULL.

@@ -12,6 +12,10 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned, RollbookError, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 5
+# A writer that vanished or stands still would hold its rows until the server's keepalives notice,
+# hours later. `idle_in_transaction_session_timeout` does not fire after pipelined statements, as
+# psycopg's executemany sends them; this does (PostgreSQL 17 and later).
+WRITER_OPTIONS = "-c transaction_timeout=120s"
 MISSING = "read_model_missing"
 
 # jit: statements here are short; compiling one would cost more than running it.
@@ -113,6 +117,12 @@ class Database:
                 next_step=f"`rollbook projector run {self._read_model}` (or `rollbook up`) "
                 "builds it",
             )
+        if isinstance(error, _TOOK_TOO_LONG):
+            self.close()
+            return Unavailable(
+                f"PostgreSQL at {self._address()} ended a transaction that took too long",
+                code="postgres_unavailable",
+            )
         if isinstance(error, _REFUSED):
             return Poisoned(f"PostgreSQL cannot store it: {_kind(error)}", code="postgres_refused")
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
@@ -136,6 +146,7 @@ class Database:
 
 
 _MISSING = (errors.UndefinedTable, errors.InvalidSchemaName)
+_TOOK_TOO_LONG = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout)
 # Before OperationalError, which ProgramLimitExceeded (a text too long to be indexed) is a kind of.
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
 

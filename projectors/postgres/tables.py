@@ -90,6 +90,7 @@ class Tables:
             connection.transaction(),
             connection.cursor("rows") as cursor,
         ):
+            connection.execute("SET LOCAL transaction_timeout = 0")  # however many rows there are
             cursor.execute(self._database.statement(text))
             while rows := cursor.fetchmany(_ROWS_A_STEP):
                 yield rows

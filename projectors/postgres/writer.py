@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from projectors.postgres.database import Database
+from projectors.postgres.database import WRITER_OPTIONS, Database
 from projectors.postgres.schema import SHAPE
 from projectors.postgres.shape import PARTITION, StoredVersion, filled
 from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
@@ -96,7 +96,7 @@ class PostgresUsers:
             version=there.number,
             # Data and checkpoint are in one commit: a crash of the server takes both back together,
             # and the log has what is missing. Waiting for the disk would win nothing.
-            options="-c synchronous_commit=off",
+            options=f"-c synchronous_commit=off {WRITER_OPTIONS}",
             set_up=lambda connection: connection.execute(_INCOMING),
         )
         self._tables = Tables(self._database, self.name, there)

@@ -12,14 +12,14 @@ from projectors import swap
 from projectors.compare import compare
 from projectors.elasticsearch.queries import UserSearch
 from projectors.history.queries import EventStore
+from projectors.only_rebuild import only_rebuild
 from projectors.postgres.queries import UserQueries
 from projectors.postgres.schema import SHAPE
 from projectors.postgres.shape import StoredVersion
 from projectors.postgres.versions import PostgresVersions
 from projectors.postgres.writer import PostgresUsers
-from projectors.read_model import BUILDING, READY, Batch, ReadModelVersions, Row
+from projectors.read_model import BUILDING, READY, Batch, Dropped, Row
 from projectors.rebuild import Rebuild, RebuildDiffersError
-from projectors.runner import Runner
 from projectors.source import LATEST_STATE
 from projectors.status import CAUGHT_UP, read_status
 from projectors.wiring import OURS, open_versions
@@ -256,30 +256,31 @@ def succeeds(step: Callable[[], None]) -> bool:
 def test_a_second_rebuild_is_refused_while_one_runs(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """It neither harms the first nor waits for it longer than for one that was killed."""
+    """Whatever that one does just then, and what it builds is left alone."""
+    with closing(open_versions(settings, "postgres")) as versions:
+        with only_rebuild(settings, "postgres"):
+            versions.begin()
+            building = versions.create()
+            refused = rollbook.json("projector", "rebuild", "postgres", code=3)
+            assert refused["error"]["code"] == "rebuild_running"
+            assert rollbook.run("projector", "rebuild", "history").returncode == 0
+            assert [v.number for v in versions.versions()] == [1, building]
+        assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
+        assert building not in [v.number for v in versions.versions()]
+
+
+def test_a_rebuild_whose_version_is_dropped_says_so(forged: ForgedLog, settings: Settings) -> None:
+    """It does not take what is not there for what is read to its end."""
     with closing(open_versions(settings, "postgres")) as versions:
         versions.begin()
-        number = versions.create()
-        stopping = StopSignal()
-        building = threading.Thread(
-            target=_project_for_ever, args=(settings, versions, number, stopping)
-        )
-        building.start()
-        try:
-            with closing(open_versions(settings, "postgres")) as others:
-                model = others.open(number)
-                eventually(model.checkpoint, what="it builds")
-                model.close()
-                with pytest.raises(Rejected) as refused:
-                    Rebuild(settings, others, StopSignal()).run()
-            assert refused.value.code == "rebuild_running"
-        finally:
-            stopping.set()
-            building.join()
-        assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
+        rebuild = Rebuild(settings, versions, StopSignal())
 
+        def drop_it() -> None:
+            if rebuild.progress.step == "reading the log":
+                with closing(open_versions(settings, "postgres")) as others:
+                    others.drop(2)
 
-def _project_for_ever(
-    settings: Settings, versions: ReadModelVersions, number: int, stopping: StopSignal
-) -> None:
-    Runner(settings, versions.open(number), stopping).run()
+        rebuild.on_progress = drop_it
+        with pytest.raises(Dropped):
+            rebuild.run()
+        assert [v.number for v in versions.versions()] == [1]
