@@ -11,8 +11,9 @@ from projectors.elasticsearch.hold import Held, Hold
 from projectors.elasticsearch.indexes import users_index
 from projectors.elasticsearch.versions import ElasticsearchVersions
 from projectors.elasticsearch.writer import ElasticsearchUsers
+from projectors.postgres import writer
 from projectors.postgres.versions import PostgresVersions
-from projectors.postgres.writer import postgres_versions
+from projectors.postgres.writer import PostgresUsers, postgres_versions
 from projectors.read_model import Advance, Batch, Dropped, Position
 from projectors.rebuild import Rebuild
 from projectors.status import CAUGHT_UP, read_status
@@ -20,7 +21,7 @@ from projectors.wiring import open_versions
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
-from schemas.errors import NotInTime
+from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
 from scripts.bench.stores import remove_read_models
 from tests.integration.forged_log import ForgedLog
@@ -143,3 +144,18 @@ def test_a_block_that_went_up_after_its_hold_was_lifted_goes_with_it(settings: S
 def write(model: ElasticsearchUsers) -> None:
     """Store something."""
     model.write(Batch([user_event(1)], {}))
+
+
+def test_a_writer_that_stands_still_is_ended_and_another_goes_on(
+    versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that vanished in the midst of a step would hold its partition for hours."""
+    monkeypatch.setattr(writer, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
+    step = {0: Advance(None, Position("topic", 1, 1))}
+    with closing(versions.open(1)) as still, closing(versions.open(1)) as other:
+        assert isinstance(still, PostgresUsers)
+        with pytest.raises(Unavailable), still._tables.step(step):
+            other.write(Batch([user_event(1)], step))
+        assert other.checkpoint() == {0: step[0].after}
+        with pytest.raises(Fenced):
+            still.write(Batch([user_event(1)], step))
