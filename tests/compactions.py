@@ -159,7 +159,8 @@ class Story:
 
     def key_of(self, row: Row) -> str:
         """Return the key of the record that a row is held because of."""
-        return f"{row[0]}:{row[1]}" if self.source.every_event else row[0]
+        user_id, *others = row
+        return f"{user_id}:{others[0]}" if self.source.every_event else user_id
 
 
 def _cleaned(records: Sequence[Kept], random: Random, greed: float) -> list[Kept]:

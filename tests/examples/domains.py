@@ -59,7 +59,8 @@ def transaction(
     try:
         if mode == "rwc":
             file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(where, _WAIT_SECONDS, isolation_level=None, uri=True)) as lent:
+        opened = sqlite3.connect(where, timeout=_WAIT_SECONDS, isolation_level=None, uri=True)
+        with closing(opened) as lent:
             lent.execute(begin)
             with lent:  # commits, or rolls back
                 yield lent

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ class Copy:
         self.positions: dict[int, Position] = {}
         self.fold = LogFold(model.source, model.row_of)
 
-    def step(self, partition: int = 0, records: int = 1) -> Mapping[int, Advance]:
+    def step(self, partition: int = 0, records: int = 1) -> dict[int, Advance]:
         """Return the next step of a partition's checkpoint."""
         before = self.positions.get(partition)
         offset = before.next_offset if before else 0
