@@ -115,7 +115,7 @@ def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
     assert rollbook.run("projector", "rollback", "postgres").returncode == 0
     assert live_version(rollbook) == 2
     assert rollbook.run("projector", "drop", "postgres", "3", "--yes").returncode == 0
-    process.wait_for("version 3 of postgres was dropped")
+    process.wait_for("postgres version 3 stopped")
     assert rollbook.run("projector", "swap", "postgres", "3").returncode == 3
     assert rollbook.json("projector", "rebuild", "postgres")["version"] == 4
     assert held(settings) == forged.versions
