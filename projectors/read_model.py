@@ -145,12 +145,17 @@ class ReadModelVersions(Protocol):
         """Create an empty version that is `building`, and return its number."""
 
     def open(self, number: int) -> ReadModel:
-        """Return a version. Raises `Misconfigured` if this rollbook cannot write what it needs."""
+        """Return a version, which may be used in another thread.
+
+        One that is not there is `Dropped` when it is used. Raises `Misconfigured` if this rollbook
+        cannot write what it needs.
+        """
 
     def finish(self, number: int) -> None:
         """Do what was put off to build faster, such as indexes. Blocks; idempotent.
 
-        A `ReadModel` of the version that was opened before may be `Fenced` afterwards.
+        A `ReadModel` of the version that was opened before is `Fenced` afterwards, or goes on
+        rightly.
         """
 
     def accept(self, number: int) -> None:

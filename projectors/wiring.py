@@ -63,11 +63,20 @@ def open_versions(settings: Settings, name: str) -> ReadModelVersions:
 def _imported(entry: str) -> tuple[str, Opener]:
     name, _, place = entry.partition("=")
     module, _, attribute = place.partition(":")
+    if name in OURS:
+        raise _wrong(entry, f"{name} is one of ours")
     try:
-        return name, cast("Opener", getattr(import_module(module), attribute))
+        opener = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise Misconfigured(
-            f"setting read_models: {entry} cannot be imported: {error}",
-            code="bad_setting",
-            next_step="write it as NAME=package.module:Class, and see that Python finds the module",
-        ) from None
+        raise _wrong(entry, f"it cannot be imported: {error}") from None
+    if getattr(opener, "name", None) != name:
+        raise _wrong(entry, f"what it names is no read model called {name}")
+    return name, cast("Opener", opener)
+
+
+def _wrong(entry: str, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"setting read_models: {entry}: {why}",
+        code="bad_setting",
+        next_step="write it as NAME=package.module:Class, where the class has that name",
+    )
