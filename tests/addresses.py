@@ -40,6 +40,7 @@ def all_answers(settings: Settings, wanted: int) -> dict[str, CommandOutcome]:
     """Return the outcomes once there are as many as wanted."""
     found: dict[str, CommandOutcome] = eventually(
         lambda: found if len(found := _answers(settings)) >= wanted else None,
+        timeout_seconds=120,  # handlers that were killed are waited for, twice in some tests
         what=f"{wanted} outcomes",
     )
     assert len(found) == wanted

@@ -22,6 +22,7 @@ from projectors.read_model import BUILDING, READY, Batch, Dropped, Row
 from projectors.rebuild import Rebuild, RebuildDiffersError
 from projectors.source import LATEST_STATE
 from projectors.status import CAUGHT_UP, read_status
+from projectors.visibility import Visibility
 from projectors.wiring import OURS, open_versions
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -119,6 +120,8 @@ def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
         *("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")
     )
     wait_current(settings)
+    with Visibility(settings, OURS) as visibility:
+        visibility.wait(made["token"], 60)
     reader = Reader(settings, made["user_id"], "jane@example.com")
     writer = Writer(settings, made["user_id"])
     try:

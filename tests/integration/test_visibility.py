@@ -29,9 +29,9 @@ from tests.processes import Rollbook, RunningProcess
 JANE = ("--email", "jane@example.com", "--name", "Jane Doe", "--age", "34")
 EMAIL = "jane@example.com"
 PATIENCE_SECONDS = 60.0
-ROUNDS = 40
-LOAD = 20_000
-SWAPS = 4
+ROUNDS = 15
+LOAD = 8_000
+SWAPS = 2
 
 
 @pytest.fixture
