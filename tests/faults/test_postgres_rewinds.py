@@ -78,7 +78,7 @@ def test_a_projector_that_runs_applies_again_what_was_forgotten(
     with written_lazily(settings):
         process = rollbook.start_projector("postgres")
         for round_number in (1, 2):
-            for step in range(5):
+            for step in range(3):
                 forged.users(300 * step, 700, version=10 * round_number + step)
             wait_caught_up(settings, "postgres")
             servers.crash("postgres")

@@ -29,7 +29,7 @@ def letters(settings: Settings) -> list[Letter]:
 def tried(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
     """Try letters again, which must end with `code`; return what became of each."""
     done = rollbook.run("dead-letters", "retry", *arguments, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert SECRET not in done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

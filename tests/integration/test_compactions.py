@@ -22,7 +22,7 @@ from tests.compactions import SEEDS, STEPS, Steps
 from tests.killed_projector import check_live_equals_rebuilt
 from tests.unit.test_compactions import LONG, UNTIL_FOUND
 
-EXAMPLES = {"postgres": 40, "history": 40, "elasticsearch": 12}
+EXAMPLES = {"postgres": 25, "history": 25, "elasticsearch": 8}
 
 
 @pytest.mark.timeout(0 if LONG else 600)

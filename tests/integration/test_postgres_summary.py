@@ -15,7 +15,7 @@ from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
 from tests.readers import Question, Readers, Seen
 
-USERS = 3_000
+USERS = 1_500
 KINDS = ("UserDeleted", "UserErased")
 
 # One statement is one snapshot, also under READ COMMITTED, which it runs in.
@@ -101,13 +101,13 @@ def test_the_summary_is_exact_in_every_snapshot(
         process.wait_for("assigned: partitions [")
     eventually(lambda: caught_up(settings), what="the users are there")
     with Load(forged), Readers(*[partial(compares, settings)] * 4) as readers:
-        eventually(readers.have_asked(300), what="asked")
+        eventually(readers.have_asked(100), what="asked")
         assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
         assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
-        eventually(readers.have_asked(300), what="asked")
+        eventually(readers.have_asked(100), what="asked")
         one.kill()
         assert rollbook.run("projector", "rollback", "postgres").returncode == 0
-        eventually(readers.have_asked(300), what="asked")
+        eventually(readers.have_asked(100), what="asked")
     eventually(lambda: caught_up(settings), what="caught up")
     with Readers(partial(compares, settings)) as readers:
         eventually(readers.have_asked(1))
