@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -210,7 +211,7 @@ def _retry(
         return
     count, failed = 0, dict[str, RollbookError]()
     with (
-        LetterRetry(settings, dry_run=dry_run) as trial,
+        closing(LetterRetry(settings, dry_run=dry_run)) as trial,
         told_progress(
             lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
             lambda: count,

@@ -1,8 +1,8 @@
 """What stands in the log now where a dead letter points."""
 
 import time
-from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from contextlib import closing
+from typing import Any, Final, Literal, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -47,15 +47,8 @@ class LogPlaces:
         self._ranges: dict[tuple[str, int], LogRange] = {}
         self._at: tuple[str, int, int] | None = None  # what the consumer gives next
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the connection."""
         self._consumer.close()
 
     def look(self, topic: Topic, partition: int, offset: int) -> Message | Absent:
@@ -123,7 +116,7 @@ def look_at(settings: Settings, letter: Letter, *, payload: bool) -> dict[str, A
     topic = topic_of(settings, letter)
     if topic is None:
         return fields
-    with LogPlaces(settings) as places:
+    with closing(LogPlaces(settings)) as places:
         found = places.look(topic, letter.partition, letter.offset)
     if not isinstance(found, Message):
         return fields | {"in_log": found}

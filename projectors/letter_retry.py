@@ -11,8 +11,7 @@ only handlers may write those, and by their order.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from confluent_kafka import Message
 
@@ -72,18 +71,11 @@ class LetterRetry:
         self._log = LetterLog(settings, registry.codec(DEAD_LETTERS.schema), self._producer)
         self._models: dict[str, _Versions] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of connections."""
         for model in self._models.values():
             model.close()
-        self._places.__exit__(None, None, None)
+        self._places.close()
 
     def retry(self, letter: Letter) -> Retried:
         """Try one letter again, and settle it if that ends it.

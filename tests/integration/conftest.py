@@ -9,6 +9,7 @@ from runtime.settings import Settings, load_settings
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
 from tests.conftest import PARTITIONS
+from tests.processes import Rollbook, RunningProcess
 
 
 @pytest.fixture
@@ -17,4 +18,12 @@ def store(stack: LocalStack) -> Iterator[Settings]:
     flags = {"prefix": f"s{uuid.uuid4().hex[:10]}", "partitions": PARTITIONS}
     settings = load_settings(flags, config=str(stack.config_file)).settings
     yield settings
+    remove_read_models(settings)
+
+
+@pytest.fixture
+def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
+    """The projector of PostgreSQL; what it made goes with the test."""
+    yield rollbook.start_projector("postgres")
+    rollbook.stop_all()
     remove_read_models(settings)

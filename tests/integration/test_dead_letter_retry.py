@@ -1,10 +1,8 @@
 """Events of dead letters, tried again: every version of a read model, and what came after."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import LiteralString
 
-import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -14,7 +12,6 @@ from runtime.kafka import admin
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 from schemas.topics import COMMANDS, EVENTS, HISTORY
-from scripts.bench.stores import remove_read_models
 from tests.integration.foreign import SECRET, Stranger, forged
 from tests.integration.letter_desk import (
     MEND,
@@ -27,14 +24,6 @@ from tests.integration.letter_desk import (
     tried,
 )
 from tests.processes import Rollbook, RunningProcess, eventually
-
-
-@pytest.fixture
-def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
-    """The projector of PostgreSQL; what it made goes with the test."""
-    yield rollbook.start_projector("postgres")
-    rollbook.stop_all()
-    remove_read_models(settings)
 
 
 def clean_soon(settings: Settings) -> None:

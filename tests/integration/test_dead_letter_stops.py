@@ -1,13 +1,8 @@
 """Dead letters around what stops: the limit, a rebuild, a store or a broker that is away."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from projectors.letters import read_letters
 from projectors.status import read_status
 from runtime.settings import Settings
-from scripts.bench.stores import remove_read_models
 from tests.integration.foreign import SECRET, Stranger, forged
 from tests.integration.letter_desk import (
     MEND,
@@ -19,14 +14,6 @@ from tests.integration.letter_desk import (
     tried,
 )
 from tests.processes import Rollbook, RunningProcess, eventually
-
-
-@pytest.fixture
-def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
-    """The projector of PostgreSQL; what it made goes with the test."""
-    yield rollbook.start_projector("postgres")
-    rollbook.stop_all()
-    remove_read_models(settings)
 
 
 def test_what_is_discarded_stays_so_when_the_read_model_is_rebuilt(
