@@ -5,6 +5,10 @@ SHELL := /bin/bash
 # uv from PATH, else a private copy through pip; `--target` works under PEP 668 as well.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
+# An environment that says otherwise has every short-lived `rollbook` compile all it imports.
+export PYTHONDONTWRITEBYTECODE :=
+SYNC := sync --frozen --quiet --compile-bytecode
+
 .PHONY: help setup demo check test bench clean
 
 help: ## list the targets
@@ -15,7 +19,7 @@ help: ## list the targets
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
 setup: $(UV) ## make the virtual environment .venv from uv.lock
-	@$(UV) sync --frozen --quiet
+	@$(UV) $(SYNC)
 
 demo: setup ## run the main job on real servers, narrated, and leave it running
 	@.venv/bin/rollbook demo
@@ -32,7 +36,7 @@ test: check ## everything, on real servers it starts itself
 	.venv/bin/pytest -n 2 --dist loadfile --durations 25 tests/faults tests/integration
 
 bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
-	@$(UV) sync --frozen --quiet --group benchmark
+	@$(UV) $(SYNC) --group benchmark
 	.venv/bin/rollbook bench pipeline
 	.venv/bin/rollbook bench commands
 	.venv/bin/rollbook bench projectors

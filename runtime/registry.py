@@ -50,8 +50,7 @@ class Registry:
         subject = f"rollbook.{json.loads(text)['name']}"
         with self._client(subject) as client:
             schema_id = client.register_schema(subject, Schema(text, "AVRO"))
-        # Another client: the first one answers from what it has just registered.
-        with self._client(subject) as client:
+            client.clear_caches()  # else it answers from what it has just registered
             paired = client.get_schema(schema_id).schema_str or "{}"
         if json.loads(paired).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
