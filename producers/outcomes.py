@@ -13,7 +13,8 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka import arrived, kafka_available, kafka_unavailable, lone_consumer
+from runtime.kafka import arrived, kafka_available, lone_consumer
+from runtime.log_ranges import Unread, log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -21,7 +22,7 @@ from schemas.errors import Misconfigured, NotInTime, Poisoned, Rejected
 from schemas.records import ACCEPTED, CommandOutcome
 from schemas.rules import clean_command_id
 from schemas.tokens import Token
-from schemas.topics import COMMANDS, OUTCOMES
+from schemas.topics import COMMANDS, OUTCOMES, Topic
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _AT_THE_END = -1
@@ -173,10 +174,10 @@ def find_outcome(
         check_command_topics(consumer, settings)
         scan = _Scan(settings, consumer, key, on_progress)
         for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
-            answers = _decoded(scan.matches(OUTCOMES.name, since_ms), codec)
+            answers = _decoded(scan.matches(OUTCOMES, since_ms), codec)
             if answers:
                 return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
-        if any(scan.matches(COMMANDS.name, 0)):
+        if any(scan.matches(COMMANDS, 0)):
             raise NotInTime(
                 f"command {command_id} was sent but is not decided yet",
                 code="not_decided",
@@ -229,29 +230,25 @@ class _Scan:
         self._on_progress = on_progress
         self._count = 0
 
-    def matches(self, topic: str, since_ms: int) -> Iterator[Message]:
+    def matches(self, topic: Topic, since_ms: int) -> Iterator[Message]:
         """Yield what stands under the key in `topic` since a time. Raises `Unavailable`."""
+        ranges = log_ranges(self._settings, topic, range(self._settings.partitions))
+        unread = Unread({number: there.end for number, there in ranges.items()})
+        positions = _positions(self._consumer, self._settings, topic.name, since_ms)
         with kafka_available(self._settings):
-            self._consumer.assign(_positions(self._consumer, self._settings, topic, since_ms))
-        unread, heard_at = set(range(self._settings.partitions)), time.monotonic()
-        while unread:
-            messages = arrived(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    self._check(error)
-                    unread.discard(message.partition() or 0)
-                elif message.key() == self._key:
-                    yield message
-            self._tell(len(messages))
-            if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > 2 * CONNECT_TIMEOUT_SECONDS:
-                self._check(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
-
-    def _check(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            raise kafka_unavailable(self._settings, KafkaException(error))
+            self._consumer.assign(positions)
+            heard_at = time.monotonic()
+            while unread:
+                messages = arrived(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
+                for message in messages:
+                    if unread.takes(message) and message.key() == self._key:
+                        yield message
+                self._tell(len(messages))
+                if messages:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > 2 * CONNECT_TIMEOUT_SECONDS:
+                    silent = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public name
+                    raise KafkaException(silent)
 
     def _tell(self, count: int) -> None:
         self._count += count

@@ -10,10 +10,11 @@ import time
 from contextlib import closing
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.state import OutcomeWindow, PartitionState
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, lone_consumer
+from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import Misconfigured, Poisoned, Rejected
@@ -125,11 +126,7 @@ class Restore:
 
     def _fold(self, message: Message) -> None:
         topic, offset = message.topic() or "", message.offset() or 0
-        error = message.error()
-        if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-                raise KafkaException(error)
-        else:
+        if not is_end(message):
             self._read += 1
             try:
                 self._fold_record(topic, message.key(), message.value())

@@ -1,21 +1,13 @@
 """Reads a topic as it stands: every record of the partitions asked for, readable or not."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, Literal, TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from projectors.log_end import log_ranges
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
@@ -23,6 +15,7 @@ from runtime.kafka import (
     kafka_unavailable,
     lone_consumer,
 )
+from runtime.log_ranges import LogRange, Unread, is_end, log_ranges
 from runtime.settings import Settings
 from runtime.terminal import say
 from schemas.codec import RecordCodec
@@ -61,10 +54,13 @@ def read_log(
     """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
 
     In order within a partition; between partitions as they arrive. Without `follow` it ends when
-    every partition was read to its end. Raises `Unavailable` if Kafka or the registry is away at
-    the start, and later too without `follow`; while following it says so once and waits.
+    every partition was read to its end as it was at the beginning. Raises `Unavailable` if Kafka or
+    the registry is away at the start, and later too without `follow`; while following it says so
+    once and waits.
     """
-    offsets = start_offsets(settings, topic, partitions, start)
+    ranges = log_ranges(settings, topic, partitions)
+    offsets = start_offsets(settings, topic, ranges, start)
+    unread = Unread({p: there.end for p, there in ranges.items() if offsets[p] < there.end})
     brokers = _Brokers(settings, follow=follow)
     consumer = lone_consumer(
         settings, **{"enable.partition.eof": True, "error_cb": brokers.on_error}
@@ -72,10 +68,13 @@ def read_log(
     try:
         name = settings.named(topic.name)
         consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
-        unread = set(partitions)
         while unread or follow:
             with kafka_available(settings):
-                messages = _take(consumer, unread)
+                messages = [
+                    message
+                    for message in consumer.consume(_BATCH_RECORDS, _WAIT_SECONDS)
+                    if (not is_end(message) if follow else unread.takes(message))
+                ]
             yield [_log_record(message, codec) for message in messages]
             brokers.check()
     finally:
@@ -83,18 +82,17 @@ def read_log(
 
 
 def start_offsets(
-    settings: Settings, topic: Topic, partitions: Collection[int], start: Start
+    settings: Settings, topic: Topic, ranges: Mapping[int, LogRange], start: Start
 ) -> dict[int, int]:
-    """Return the offset in each partition at which `start` is.
+    """Return the offset in each partition at which `start` is; `ranges` are what there is.
 
     A time is the first record at or after it, or the end. The end is where the next committed
     record will be: records of a transaction still open come after it.
     """
-    ranges = log_ranges(settings, topic, partitions)
     if start == "beginning":
         return {partition: found.low for partition, found in ranges.items()}
     ends = {partition: found.end for partition, found in ranges.items()}
-    return ends if start == "end" else ends | _offsets_at(settings, topic, partitions, start)
+    return ends if start == "end" else ends | _offsets_at(settings, topic, ranges, start)
 
 
 def _offsets_at(
@@ -114,20 +112,6 @@ def _offsets_at(
         )
         found = {where.partition: future.result().offset for where, future in futures.items()}
     return {partition: offset for partition, offset in found.items() if offset >= 0}
-
-
-def _take(consumer: Consumer, unread: set[int]) -> list[Message]:
-    """Return what has arrived; take the partitions whose end was reached out of `unread`."""
-    records = []
-    for message in consumer.consume(_BATCH_RECORDS, _WAIT_SECONDS):
-        error = message.error()
-        if error is None:
-            records.append(message)
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            unread.discard(message.partition())
-        else:
-            raise KafkaException(error)
-    return records
 
 
 def _log_record(message: Message, codec: RecordCodec[R]) -> LogRecord[R]:

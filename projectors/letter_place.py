@@ -4,13 +4,13 @@ import time
 from contextlib import closing
 from typing import Any, Final, Literal, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from projectors.intake import read_record
-from projectors.log_end import LogRange, log_ranges
 from projectors.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.times import iso_time
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, kafka_available, lone_consumer
+from runtime.log_ranges import LogRange, is_end, log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import wanted_partitions
@@ -88,11 +88,8 @@ class LogPlaces:
                 message = self._consumer.poll(_WAIT_SECONDS)
                 if message is None:
                     continue
-                error = message.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public name
-                        return None
-                    raise KafkaException(error)
+                if is_end(message):
+                    return None
             reached = message.offset() or 0
             is_asked = (message.topic(), message.partition()) == (topic, partition)
             if is_asked and reached >= offset:

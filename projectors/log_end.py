@@ -4,34 +4,23 @@ Offsets do not tell how far a reader is behind: transaction markers and aborted 
 too, so an idle topic always seems to have one more. The last event's seq does.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import Message, TopicPartition
 
 from projectors.intake import read_record
 from projectors.source import Source
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, lone_consumer
+from runtime.kafka import kafka_available, lone_consumer
+from runtime.log_ranges import LogRange, Unread, log_ranges
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.errors import Unavailable
 from schemas.records import UserEvent
-from schemas.topics import Topic
 
-_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _FIRST_STEP_BACK = 16
 _READ_SECONDS = 1.0
 _SILENT_READS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class LogRange:
-    """What a reader of committed records can ask one partition for: low ≤ offset < end."""
-
-    low: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +30,6 @@ class LogEnd:
     low: int
     end: int
     last_seq: int
-
-
-def log_ranges(
-    settings: Settings, topic: Topic, partitions: Collection[int]
-) -> dict[int, LogRange]:
-    """Return the offsets that there are of each partition. Raises `Unavailable`."""
-    places = [TopicPartition(settings.named(topic.name), p) for p in partitions]
-    if not places:
-        return {}
-    with kafka_available(settings):
-        client = admin(settings)
-        lows, ends = (
-            client.list_offsets(
-                dict.fromkeys(places, spec),
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=REQUEST_TIMEOUT_SECONDS,
-            )
-            for spec in (_EARLIEST, _LATEST)
-        )
-        return {
-            place.partition: LogRange(lows[place].result().offset, ends[place].result().offset)
-            for place in places
-        }
 
 
 def read_log_end(
@@ -98,15 +64,14 @@ class _Tail:
         step = _FIRST_STEP_BACK
         while missing:
             starts = {p: max(r.low, r.end - step) for p, r in missing.items()}
-            found |= self._read(starts)
+            found |= self._read(starts, Unread({p: r.end for p, r in missing.items()}))
             missing = {p: r for p, r in missing.items() if p not in found and starts[p] > r.low}
             step *= 4
         return found
 
-    def _read(self, starts: Mapping[int, int]) -> dict[int, int]:
+    def _read(self, starts: Mapping[int, int], unread: Unread) -> dict[int, int]:
         """Return the last readable seq of each partition from `starts` to its end."""
         last: dict[int, int] = {}
-        unread = set(starts)
         silent = 0
         consumer = lone_consumer(self._settings, **{"enable.partition.eof": True})
         try:
@@ -121,21 +86,13 @@ class _Tail:
                         code="kafka_unavailable",
                     )
                 for message in messages:
-                    self._read_one(message, last, unread)
+                    if unread.takes(message):
+                        last |= self._seq(message)
         finally:
             consumer.close()
         return last
 
-    def _read_one(self, message: Message, last: dict[int, int], unread: set[int]) -> None:
-        partition, error = message.partition(), message.error()
-        if partition is None:
-            return
-        if error is None:
-            # A poisoned event is passed by every read model: behind it nobody is behind.
-            record = read_record(message, self._source, self._decode, self._settings.partitions)
-            if record.event is not None:
-                last[partition] = record.event["seq"]
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name
-            unread.discard(partition)
-        elif not error.retriable():
-            raise KafkaException(error)
+    def _seq(self, message: Message) -> dict[int, int]:
+        # A poisoned event is passed by every read model: behind it nobody is behind.
+        record = read_record(message, self._source, self._decode, self._settings.partitions)
+        return {} if record.event is None else {record.partition: record.event["seq"]}

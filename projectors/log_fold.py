@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from projectors.intake import Record, read_record
-from projectors.log_end import log_ranges
 from projectors.read_model import Row
 from projectors.source import Source
 from runtime.kafka import arrived, kafka_available, lone_consumer
+from runtime.log_ranges import is_end, log_ranges
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 from schemas.records import USER_ERASED, UserEvent
@@ -24,39 +24,45 @@ def read_partition(
     decode: Callable[[bytes | None], UserEvent],
     partition: int,
 ) -> Iterator[list[Record]]:
-    """Yield the committed records of a partition in order, to its end as it is when that is read.
+    """Yield the committed records of a partition in order.
 
+    It is read to its end as it was when it began, and on to the end as it is then: of a user whose
+    record compaction took away meanwhile, there is the later one.
     Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
     """
-    low = log_ranges(settings, source.topic, [partition])[partition].low
-    topic = settings.named(source.topic.name)
+    topic = source.topic
     consumer = lone_consumer(settings, **{"enable.partition.eof": True})
-    silent = 0
+    place: TopicPartition | None = None
     try:
-        with kafka_available(settings):
-            consumer.assign([TopicPartition(topic, partition, low)])
-        while True:
-            with kafka_available(settings):
-                messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
-                read = [message for message in messages if _is_record(message)]
-            silent = 0 if messages else silent + 1
-            if silent >= _SILENT_WAITS:
-                raise Unavailable(
-                    f"Kafka does not send {topic} partition {partition}", code="kafka_unavailable"
-                )
-            yield [read_record(message, source, decode, settings.partitions) for message in read]
-            if len(read) < len(messages):
-                return
+        for _ in range(2):
+            there = log_ranges(settings, topic, [partition])[partition]
+            if place is None:
+                place = TopicPartition(settings.named(topic.name), partition, there.low)
+                consumer.assign([place])
+            for read in _read_on(settings, consumer, place, there.end):
+                yield [read_record(one, source, decode, settings.partitions) for one in read]
     finally:
         consumer.close()
 
 
-def _is_record(message: Message) -> bool:
-    """Say whether it is a record, rather than the end of the log."""
-    error = message.error()
-    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-        raise KafkaException(error)
-    return error is None
+def _read_on(
+    settings: Settings, consumer: Consumer, place: TopicPartition, end: int
+) -> Iterator[list[Message]]:
+    """Yield records until `place`, which goes along, is at `end` or beyond."""
+    silent = 0
+    while place.offset < end:
+        with kafka_available(settings):
+            messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
+            read = [message for message in messages if not is_end(message)]
+        for message in messages[-1:]:
+            place.offset = (message.offset() or 0) + (0 if is_end(message) else 1)
+        silent = 0 if messages else silent + 1
+        if silent >= _SILENT_WAITS:
+            raise Unavailable(
+                f"Kafka does not send {place.topic} partition {place.partition}",
+                code="kafka_unavailable",
+            )
+        yield read
 
 
 class LogFold:

@@ -17,9 +17,9 @@ from projectors.applier import Applier
 from projectors.catch_up import CatchUp
 from projectors.dead_letters import DeadLetterWriter
 from projectors.intake import Record, read_record
-from projectors.log_end import LogRange, log_ranges
 from projectors.read_model import Dropped, Position, ReadModel
 from projectors.subscription import Subscription
+from runtime.log_ranges import LogRange, log_ranges
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings

@@ -50,7 +50,8 @@ class Registry:
         subject = f"rollbook.{json.loads(text)['name']}"
         with self._client(subject) as client:
             schema_id = client.register_schema(subject, Schema(text, "AVRO"))
-            client.clear_caches()  # else it answers from what it has just registered
+            # Else it answers from what it has just registered. Its author left out the types.
+            client.clear_caches()  # type: ignore[no-untyped-call]
             paired = client.get_schema(schema_id).schema_str or "{}"
         if json.loads(paired).get("name") != json.loads(text)["name"]:
             raise Misconfigured(

@@ -4,11 +4,12 @@ import time
 from contextlib import closing
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, arrived, lone_consumer
+from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import EVENTS
@@ -74,11 +75,8 @@ def _events(settings: Settings) -> int:
         consumer.assign([TopicPartition(topic, number, 0) for number in unread])
         while unread:
             for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
-                error = message.error()
-                if error is None:
-                    count += 1
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                if is_end(message):
                     unread.discard(message.partition() or 0)
                 else:
-                    raise KafkaException(error)
+                    count += 1
     return count

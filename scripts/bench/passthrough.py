@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
@@ -20,6 +20,7 @@ from runtime.kafka import (
     lone_consumer,
     transactional_config,
 )
+from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
 from scripts.bench.registry_under_test import MEASURED_TAG, command_id
@@ -76,15 +77,12 @@ def read_written(settings: Settings) -> Written:
         while unread:
             for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
                 place = (message.topic() or "", message.partition() or 0)
-                error = message.error()
-                if error is None:
-                    record = {"key": message.key(), "value": message.value()}
-                    written.records.setdefault(places[place], []).append(record)
-                    written.offsets.setdefault(places[place], []).append(message.offset() or 0)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                if is_end(message):
                     unread.discard(place)
-                else:
-                    raise KafkaException(error)
+                    continue
+                record = {"key": message.key(), "value": message.value()}
+                written.records.setdefault(places[place], []).append(record)
+                written.offsets.setdefault(places[place], []).append(message.offset() or 0)
     return written
 
 

@@ -19,6 +19,7 @@ from runtime.kafka import (
     kafka_available,
     lone_consumer,
 )
+from runtime.log_ranges import is_end
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -124,7 +125,7 @@ class LogReader:
                 for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
                     deadline = time.monotonic() + self._patience_seconds
                     offset = message.offset() or 0
-                    if self._is_end(message.error()):
+                    if is_end(message):
                         at = max(at, offset)
                     elif offset < end:
                         at = offset + 1
@@ -149,13 +150,6 @@ class LogReader:
         except Poisoned as poisoned:
             return entry._replace(record=None, problem=poisoned.code)
         return entry
-
-    def _is_end(self, error: KafkaError | None) -> bool:
-        if error is None:
-            return False
-        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-            return True
-        raise KafkaException(error)
 
 
 def judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
