@@ -1,6 +1,7 @@
 """Real servers for the tests: one stack for the session, a prefix of its own for every test."""
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def rollbook(settings: Settings, stack: LocalStack, tmp_path: Path) -> Iterator[
         yield rollbook
     finally:
         rollbook.stop_all()
+        sys.stdout.write(rollbook.last_words())  # shown of a test that failed
 
 
 @pytest.fixture

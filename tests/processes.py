@@ -169,6 +169,13 @@ class Rollbook:
         """Start a projector."""
         return self.start("projector", "run", name)
 
+    def last_words(self, lines: int = 25) -> str:
+        """Return the last lines that each process in the background has printed."""
+        return "\n".join(
+            f"== {process.log.name}\n" + "\n".join(process.text().splitlines()[-lines:])
+            for process in self._started
+        )
+
     def stop_all(self) -> None:
         """End everything that was started."""
         for process in self._started:

@@ -41,6 +41,9 @@ def publish(
                     connection.execute(statement)
         except errors.LockNotAvailable:
             time.sleep(_PAUSE_SECONDS)
+            # A query of two views may hold the one we lack and wait for the one we have. Where all
+            # queries name them in one order, we are through when it is ours as well.
+            statements.reverse()
         else:
             return
     raise Unavailable(

@@ -16,6 +16,7 @@ from tests.processes import Rollbook, eventually
 from tests.readers import Question, Readers, Seen
 
 USERS = 1_500
+PAUSE_SECONDS = 0.05
 KINDS = ("UserDeleted", "UserErased")
 
 # One statement is one snapshot, also under READ COMMITTED, which it runs in.
@@ -60,7 +61,8 @@ class Load:
     def _forge(self) -> None:
         chance = random.Random(11)
         version = 1
-        while not self._stopping.is_set():
+        # At a pace that leaves the projectors some of the machine: behind the log no swap is made.
+        while not self._stopping.wait(PAUSE_SECONDS):
             version += 1
             first, count = chance.randrange(USERS), chance.randint(1, 400)
             self._forged.users(first, count, version, age=chance.randint(0, 100))
