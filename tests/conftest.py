@@ -4,7 +4,6 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from tests.processes import Rollbook, RunningProcess
 PARTITIONS = 4
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, and those that need servers of their own together."""
-    for item in items:
-        name = "faults" if item.path.parent.name == "faults" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
     """A stack on free ports, wiped at the end; ROLLBOOK_TEST_STACK names a running one instead."""
@@ -41,12 +32,6 @@ def stack() -> Iterator[LocalStack]:
             stack.down(wipe=True)
 
 
-@cache
-def register_schemas(config_file: Path) -> None:
-    """Put our schemas into the registry of a stack, once: every prefix has the same."""
-    Registry(load_settings({}, config=str(config_file)).settings).ensure()
-
-
 @pytest.fixture
 def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     """Settings with a prefix of the test's own and its topics made; they go with the test."""
@@ -56,7 +41,7 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
         "state_directory": str(tmp_path),
     }
     settings = load_settings(flags, config=str(stack.config_file)).settings
-    register_schemas(stack.config_file)
+    Registry(settings).ensure()
     ensure_topics(settings)
     yield settings
     # A broker with thousands of idle partitions is slow for every later test.
