@@ -1,5 +1,6 @@
 """Creates the topics that are missing and reports where one differs from its definition."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
+
+_KNOWN_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -131,6 +134,12 @@ def _create(
             # Another process may ensure the same topics at the same moment.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    # The controller answers a moment before the brokers know: who comes next must find them.
+    names, deadline = {report.name for report in missing}, time.monotonic() + _KNOWN_SECONDS
+    while names - client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics.keys():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
 
 
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:
