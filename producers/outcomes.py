@@ -234,9 +234,8 @@ class _Scan:
         """Yield what stands under the key in `topic` since a time. Raises `Unavailable`."""
         ranges = log_ranges(self._settings, topic, range(self._settings.partitions))
         unread = Unread({number: there.end for number, there in ranges.items()})
-        positions = _positions(self._consumer, self._settings, topic.name, since_ms)
         with kafka_available(self._settings):
-            self._consumer.assign(positions)
+            self._consumer.assign(_positions(self._consumer, self._settings, topic.name, since_ms))
             heard_at = time.monotonic()
             while unread:
                 messages = arrived(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)

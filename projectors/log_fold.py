@@ -54,8 +54,9 @@ def _read_on(
         with kafka_available(settings):
             messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
             read = [message for message in messages if not is_end(message)]
-        for message in messages[-1:]:
-            place.offset = (message.offset() or 0) + (0 if is_end(message) else 1)
+        if messages:
+            last = messages[-1]
+            place.offset = (last.offset() or 0) + (0 if is_end(last) else 1)
         silent = 0 if messages else silent + 1
         if silent >= _SILENT_WAITS:
             raise Unavailable(

@@ -63,9 +63,6 @@ class Unread:
     def __bool__(self) -> bool:
         return bool(self._ends)
 
-    def __contains__(self, partition: int) -> bool:
-        return partition in self._ends
-
     def takes(self, message: Message) -> bool:
         """Note what has arrived; say whether it is a record, and one to be read.
 

@@ -15,8 +15,6 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
 
-_KNOWN_SECONDS = 10.0
-
 
 @dataclass(slots=True)
 class TopicReport:
@@ -135,7 +133,8 @@ def _create(
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
     # The controller answers a moment before the brokers know: who comes next must find them.
-    names, deadline = {report.name for report in missing}, time.monotonic() + _KNOWN_SECONDS
+    names = {report.name for report in missing}
+    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
     while names - client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics.keys():
         if time.monotonic() > deadline:
             return

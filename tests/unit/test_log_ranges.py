@@ -36,7 +36,7 @@ def takes(unread: Unread, partition: int, offset: int, code: int | None = None) 
 def test_the_last_record_before_the_end_ends_a_partition() -> None:
     unread = Unread({0: 3, 1: 1})
     assert [takes(unread, 0, 0), takes(unread, 1, 0)] == [True, True]
-    assert (1 in unread, bool(unread)) == (False, True)
+    assert (takes(unread, 1, 0), bool(unread)) == (False, True)
     assert takes(unread, 0, 2)
     assert not unread
 
