@@ -13,7 +13,7 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka import arrived, kafka_available, lone_consumer
+from runtime.kafka import arrived, end_reader, kafka_available
 from runtime.log_ranges import Unread, log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -169,7 +169,7 @@ def find_outcome(
     """
     key = clean_command_id(command_id).encode()
     codec = Registry(settings).codec(OUTCOMES.schema)
-    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+    consumer = end_reader(settings)
     try:
         check_command_topics(consumer, settings)
         scan = _Scan(settings, consumer, key, on_progress)

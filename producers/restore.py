@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.state import OutcomeWindow, PartitionState
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, lone_consumer
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, assign, end_reader, lone_consumer
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -66,7 +66,7 @@ class Restore:
         self._started = time.monotonic()
         self._told = self._heard = self._started
         self._read = 0
-        self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+        self._consumer = end_reader(settings)
         self._ends = self._assign(self._consumer)
 
     def _assign(self, consumer: Consumer) -> dict[str, int]:
@@ -87,9 +87,7 @@ class Restore:
                 if low < end:
                     positions.append(TopicPartition(topic, self._partition, start(low, end)))
                     ends[topic] = end
-                    # Assigned a topic it does not know, a consumer waits a second to look it up.
-                    consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS)
-        consumer.assign(positions)
+        assign(consumer, positions)
         return ends
 
     def _first_of_all(self, low: int, _end: int) -> int:

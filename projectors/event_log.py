@@ -5,17 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, Literal, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from runtime.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
-    admin,
-    kafka_available,
-    kafka_unavailable,
-    lone_consumer,
-)
-from runtime.log_ranges import LogRange, Unread, is_end, log_ranges
+from runtime.kafka import assign, end_reader, kafka_available, kafka_unavailable, lone_consumer
+from runtime.log_ranges import LogRange, Unread, is_end, log_ranges, offsets
 from runtime.settings import Settings
 from runtime.terminal import say
 from schemas.codec import RecordCodec
@@ -59,15 +53,17 @@ def read_log(
     once and waits.
     """
     ranges = log_ranges(settings, topic, partitions)
-    offsets = start_offsets(settings, topic, ranges, start)
-    unread = Unread({p: there.end for p, there in ranges.items() if offsets[p] < there.end})
+    at = start_offsets(settings, topic, ranges, start)
+    unread = Unread({p: there.end for p, there in ranges.items() if at[p] < there.end})
     brokers = _Brokers(settings, follow=follow)
-    consumer = lone_consumer(
+    open_consumer = lone_consumer if follow else end_reader
+    consumer = open_consumer(
         settings, **{"enable.partition.eof": True, "error_cb": brokers.on_error}
     )
     try:
         name = settings.named(topic.name)
-        consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
+        with kafka_available(settings):
+            assign(consumer, [TopicPartition(name, p, offset) for p, offset in at.items()])
         while unread or follow:
             with kafka_available(settings):
                 messages = [
@@ -100,17 +96,7 @@ def _offsets_at(
 ) -> dict[int, int]:
     """Return the first offset at or after `time` of each partition that has one."""
     spec = OffsetSpec.for_timestamp(int(time.timestamp() * 1000))
-    with kafka_available(settings):
-        client = admin(settings)  # held by name: futures of a client that is gone never resolve
-        futures = client.list_offsets(
-            {
-                TopicPartition(settings.named(topic.name), partition): spec
-                for partition in partitions
-            },
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=REQUEST_TIMEOUT_SECONDS,
-        )
-        found = {where.partition: future.result().offset for where, future in futures.items()}
+    [found] = offsets(settings, topic, partitions, [spec])
     return {partition: offset for partition, offset in found.items() if offset >= 0}
 
 

@@ -9,7 +9,7 @@ from confluent_kafka import Message, TopicPartition
 from projectors.intake import read_record
 from projectors.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.times import iso_time
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, kafka_available, lone_consumer
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, end_reader, kafka_available
 from runtime.log_ranges import LogRange, is_end, log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -43,7 +43,7 @@ class LogPlaces:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+        self._consumer = end_reader(settings)
         self._ranges: dict[tuple[str, int], LogRange] = {}
         self._at: tuple[str, int, int] | None = None  # what the consumer gives next
 
@@ -80,7 +80,8 @@ class LogPlaces:
         """Return the first committed record from `offset` on; None at the end of the log."""
         here = self._at
         if here is None or here[:2] != (topic, partition) or not 0 <= offset - here[2] < _READ_ON:
-            self._consumer.assign([TopicPartition(topic, partition, offset)])
+            with kafka_available(self._settings):
+                assign(self._consumer, [TopicPartition(topic, partition, offset)])
         self._at = None
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
         while time.monotonic() < deadline:

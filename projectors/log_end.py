@@ -11,7 +11,7 @@ from confluent_kafka import Message, TopicPartition
 
 from projectors.intake import read_record
 from projectors.source import Source
-from runtime.kafka import kafka_available, lone_consumer
+from runtime.kafka import assign, end_reader, kafka_available
 from runtime.log_ranges import LogRange, Unread, log_ranges
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
@@ -73,9 +73,10 @@ class _Tail:
         """Return the last readable seq of each partition from `starts` to its end."""
         last: dict[int, int] = {}
         silent = 0
-        consumer = lone_consumer(self._settings, **{"enable.partition.eof": True})
+        consumer = end_reader(self._settings)
         try:
-            consumer.assign([TopicPartition(self._topic, p, at) for p, at in starts.items()])
+            with kafka_available(self._settings):
+                assign(consumer, [TopicPartition(self._topic, p, at) for p, at in starts.items()])
             while unread:
                 messages = consumer.consume(1000, _READ_SECONDS / 20)
                 silent = 0 if messages else silent + 1

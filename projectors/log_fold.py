@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from projectors.intake import Record, read_record
 from projectors.read_model import Row
 from projectors.source import Source
-from runtime.kafka import arrived, kafka_available, lone_consumer
+from runtime.kafka import arrived, assign, end_reader, kafka_available
 from runtime.log_ranges import is_end, log_ranges
 from runtime.settings import Settings
 from schemas.errors import Unavailable
@@ -31,14 +31,15 @@ def read_partition(
     Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
     """
     topic = source.topic
-    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
+    consumer = end_reader(settings)
     place: TopicPartition | None = None
     try:
         for _ in range(2):
             there = log_ranges(settings, topic, [partition])[partition]
             if place is None:
                 place = TopicPartition(settings.named(topic.name), partition, there.low)
-                consumer.assign([place])
+                with kafka_available(settings):
+                    assign(consumer, [place])
             for read in _read_on(settings, consumer, place, there.end):
                 yield [read_record(one, source, decode, settings.partitions) for one in read]
     finally:

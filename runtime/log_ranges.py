@@ -4,10 +4,17 @@ A reader that waits for librdkafka to tell of a partition's end never gets there
 load: it is told where a fetch brings nothing, and every fetch brings what was just written.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
@@ -30,23 +37,37 @@ def log_ranges(
     settings: Settings, topic: Topic, partitions: Collection[int]
 ) -> dict[int, LogRange]:
     """Return the offsets that there are of each partition. Raises `Unavailable`."""
-    places = [TopicPartition(settings.named(topic.name), p) for p in partitions]
+    lows, ends = offsets(settings, topic, partitions, (_EARLIEST, _LATEST))
+    return {partition: LogRange(lows[partition], ends[partition]) for partition in partitions}
+
+
+def offsets(
+    settings: Settings, topic: Topic, partitions: Collection[int], specs: Sequence[OffsetSpec]
+) -> list[dict[int, int]]:
+    """Return the offset of each partition that each of `specs` means. Raises `Unavailable`."""
+    name = settings.named(topic.name)
+    places = [TopicPartition(name, partition) for partition in partitions]
     if not places:
-        return {}
+        return [{} for _ in specs]
     with kafka_available(settings):
-        client = admin(settings)
-        lows, ends = (
+        client = admin(settings)  # held by name: futures of a client that is gone never resolve
+        # A client that is new drops its first connection for one to the broker by name. A question
+        # for offsets that is lost on the way (one in a hundred, on a busy machine more) is asked
+        # again after 3 s; this one at once.
+        for described in client.describe_topics(TopicCollection([name])).values():
+            described.result(REQUEST_TIMEOUT_SECONDS)
+        asked = [
             client.list_offsets(
                 dict.fromkeys(places, spec),
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=REQUEST_TIMEOUT_SECONDS,
             )
-            for spec in (_EARLIEST, _LATEST)
-        )
-        return {
-            place.partition: LogRange(lows[place].result().offset, ends[place].result().offset)
-            for place in places
-        }
+            for spec in specs
+        ]
+        return [
+            {place.partition: future.result().offset for place, future in futures.items()}
+            for futures in asked
+        ]
 
 
 class Unread:

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, arrived, lone_consumer
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, arrived, assign, end_reader
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
@@ -71,8 +71,8 @@ def _events(settings: Settings) -> int:
     """Return how many events there are to read."""
     count, unread = 0, set(range(settings.partitions))
     topic = settings.named(EVENTS.name)
-    with closing(lone_consumer(settings, **{"enable.partition.eof": True})) as consumer:
-        consumer.assign([TopicPartition(topic, number, 0) for number in unread])
+    with closing(end_reader(settings)) as consumer:
+        assign(consumer, [TopicPartition(topic, number, 0) for number in unread])
         while unread:
             for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
                 if is_end(message):

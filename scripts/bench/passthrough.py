@@ -16,8 +16,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     arrived,
+    assign,
     consumer_config,
-    lone_consumer,
+    end_reader,
     transactional_config,
 )
 from runtime.log_ranges import is_end
@@ -66,13 +67,13 @@ class Written:
 def read_written(settings: Settings) -> Written:
     """Read all that the handler of a registry wrote, to the end there is now."""
     written = Written()
-    with closing(lone_consumer(settings, **{"enable.partition.eof": True})) as consumer:
+    with closing(end_reader(settings)) as consumer:
         places = {
             (settings.named(topic.name), number): (topic.name, number)
             for topic in _WRITTEN
             for number in range(settings.partitions)
         }
-        consumer.assign([TopicPartition(*place, 0) for place in places])
+        assign(consumer, [TopicPartition(*place, 0) for place in places])
         unread = set(places)
         while unread:
             for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):

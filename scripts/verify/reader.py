@@ -16,6 +16,8 @@ from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
     arrived,
+    assign,
+    end_reader,
     kafka_available,
     lone_consumer,
 )
@@ -52,13 +54,7 @@ class LogReader:
         self._codecs: dict[str, RecordCodec[Any]] = {
             topic.name: registry.codec(topic.schema) for topic in TOPICS
         }
-        # Dozens of short reads, each of which ends by asking the broker for more than there is:
-        # at the usual 100 ms a small registry would take ten seconds.
-        options = {"enable.partition.eof": True, "fetch.wait.max.ms": 5}
-        self._consumer = lone_consumer(settings, **options)
-        # A topic that the client does not know yet takes it a second: learn them all at once.
-        with kafka_available(settings):
-            self._consumer.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)
+        self._consumer = end_reader(settings)
         self._asker = lone_consumer(settings, **{"isolation.level": "read_uncommitted"})
         self._admin = admin(settings)
         self._patience_seconds = settings.transaction_timeout_seconds + _SPARE_SECONDS
@@ -120,7 +116,7 @@ class LogReader:
         tp = TopicPartition(self._settings.named(topic.name), partition, at)
         deadline = time.monotonic() + self._patience_seconds
         with kafka_available(self._settings):
-            self._consumer.assign([tp])
+            assign(self._consumer, [tp])
             while at < end:
                 for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
                     deadline = time.monotonic() + self._patience_seconds

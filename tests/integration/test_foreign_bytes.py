@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 
 from projectors.status import CAUGHT_UP, read_status
 from projectors.wiring import OURS
-from runtime.kafka import lone_consumer, producer
+from runtime.kafka import assign, end_reader, producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Poisoned
@@ -45,8 +45,8 @@ def letters(settings: Settings) -> Counter[tuple[Any, ...]]:
     """Return all dead letters there are, foreign bytes among them left out."""
     codec = Registry(settings).codec(DEAD_LETTERS.schema)
     found: Counter[tuple[Any, ...]] = Counter()
-    with closing(lone_consumer(settings, **{"enable.partition.eof": True})) as consumer:
-        consumer.assign([TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
+    with closing(end_reader(settings)) as consumer:
+        assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
         while (message := consumer.poll(10)) is not None and message.error() is None:
             with suppress(Poisoned):
                 one = codec.decode(message.value())

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from projectors.postgres.queries import UserQueries
 from projectors.status import CAUGHT_UP, PartitionStatus, read_status
-from runtime.kafka import client_config, lone_consumer
+from runtime.kafka import assign, client_config, end_reader
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
@@ -71,8 +71,8 @@ def wait_caught_up(settings: Settings, timeout_seconds: float = 60) -> None:
 def dead_letters(settings: Settings) -> list[DeadLetter]:
     """Return all dead letters there are."""
     decode = Registry(settings).codec(DEAD_LETTERS.schema).decode
-    consumer = lone_consumer(settings, **{"enable.partition.eof": True})
-    consumer.assign([TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
+    consumer = end_reader(settings)
+    assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
     letters = []
     while (message := consumer.poll(10)) is not None and message.error() is None:
         letters.append(decode(message.value()))
