@@ -56,10 +56,8 @@ def test_a_slip_is_one_letter_two_in_longer_words(typed: str, meant: str, *, sli
     assert is_slip(typed, meant) is slip
 
 
-@given(st.text(max_size=40), st.text(max_size=40))
+@given(st.text(max_size=40), st.text(st.characters(exclude_characters="<"), max_size=40))
 def test_marks_change_nothing_else(text: str, name: str) -> None:
     """Without the marks it is the name."""
     marked = highlights(text, name=name).get("name", name)
-    assert marked.replace("<em>", "").replace("</em>", "") == name.replace("<em>", "").replace(
-        "</em>", ""
-    )
+    assert marked.replace("<em>", "").replace("</em>", "") == name
