@@ -21,7 +21,10 @@ PARTITIONS = 4
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
-    """A stack on free ports, wiped at the end; ROLLBOOK_TEST_STACK names a running one instead."""
+    """A stack on free ports, wiped at the end; ROLLBOOK_TEST_STACK names a running one instead.
+
+    It is this worker's alone: tests/faults kills its servers.
+    """
     named = os.environ.get("ROLLBOOK_TEST_STACK")
     stack = LocalStack(named or f"tests-{os.getpid()}")
     stack.up(free_ports=True, report=print)

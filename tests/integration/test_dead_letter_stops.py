@@ -83,8 +83,9 @@ def test_a_store_that_is_away_keeps_its_letters_open_and_hinders_no_other(
     assert [letter.reader for letter in letters(settings)] == ["projector:elasticsearch"]
     del rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"]
     rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
-    for command in (("list",), ("retry", "--all"), ("show", place), ("discard", place)):
-        assert rollbook.run("dead-letters", *command).returncode == 5
+    asked = (("list",), ("retry", "--all"), ("show", place), ("discard", place))
+    for command in [rollbook.start("dead-letters", *words) for words in asked]:
+        assert command.wait() == 5
 
 
 def test_a_retry_that_is_killed_can_be_run_again(
