@@ -71,7 +71,9 @@ class Subscription:
         if not places:
             return
         with kafka_available(self._settings):
-            self._consumer.incremental_unassign(places)
+            # Of those that an earlier try left unassigned there is nothing to unassign.
+            held = {place.partition for place in self._consumer.assignment()}
+            self._consumer.incremental_unassign([p for p in places if p.partition in held])
             self._consumer.incremental_assign(places)
         self.next.update(offsets)
         self.waiting.difference_update(offsets)

@@ -40,7 +40,7 @@ class Registry:
         for name in dict.fromkeys(topic.schema for topic in TOPICS):
             subject = f"rollbook.{json.loads(schema_text(name))['name']}"
             with self._client(subject) as client:
-                ids[name] = client.register_schema(subject, Schema(schema_text(name), "AVRO"))
+                ids[name] = _register(client, subject, schema_text(name))
                 client.set_compatibility(subject, COMPATIBILITY)
         return ids
 
@@ -49,7 +49,7 @@ class Registry:
         text = schema_text(name)
         subject = f"rollbook.{json.loads(text)['name']}"
         with self._client(subject) as client:
-            schema_id = client.register_schema(subject, Schema(text, "AVRO"))
+            schema_id = _register(client, subject, text)
             # Else it answers from what it has just registered. Its author left out the types.
             client.clear_caches()  # type: ignore[no-untyped-call]
             paired = client.get_schema(schema_id).schema_str or "{}"
@@ -124,3 +124,17 @@ class Registry:
 
 class _UnknownSchemaError(Misconfigured):
     """The registry answered 404: asked by id it has no such schema, else it is not there."""
+
+
+def _register(client: SchemaRegistryClient, subject: str, text: str) -> int:
+    """Register a schema, once more if it conflicts: of two who do so at once, Apicurio refuses one.
+
+    The second time it is there, or the conflict is one.
+    """
+    schema = Schema(text, "AVRO")
+    try:
+        return client.register_schema(subject, schema)
+    except SchemaRegistryError as error:
+        if error.http_status_code != _CONFLICT:
+            raise
+    return client.register_schema(subject, schema)

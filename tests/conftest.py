@@ -20,19 +20,26 @@ PARTITIONS = 4
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
-    """A stack on free ports, wiped at the end; ROLLBOOK_TEST_STACK names a running one instead.
-
-    It is this worker's alone: tests/faults kills its servers.
-    """
-    named = os.environ.get("ROLLBOOK_TEST_STACK")
-    stack = LocalStack(named or f"tests-{os.getpid()}")
+def own_stack() -> Iterator[LocalStack]:
+    """A stack of this worker alone, on free ports, wiped at the end."""
+    stack = LocalStack(f"tests-{os.getpid()}")
     stack.up(free_ports=True, report=print)
     try:
         yield stack
     finally:
-        if not named:
-            stack.down(wipe=True)
+        stack.down(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> LocalStack:
+    """The worker's own stack; ROLLBOOK_TEST_STACK names a running one instead."""
+    named = os.environ.get("ROLLBOOK_TEST_STACK")
+    if not named:
+        own: LocalStack = request.getfixturevalue("own_stack")
+        return own
+    stack = LocalStack(named)
+    stack.up(free_ports=True, report=print)
+    return stack
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from schemas.errors import Fenced, RollbookError
 _CONFLICT = 409
 _NOT_FOUND = 404
 _OK = {200, 201}
+_NO_INDEX = "index_not_found_exception"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class Checkpoints:
         )
 
     def _as_held(self, found: Mapping[str, Any]) -> _Held:
+        # The whole answer is a success while one of its documents is not: in the first moments of
+        # a server, or with its index closed, they are not there to be read.
+        problem = found.get("error", {}).get("type", _NO_INDEX)
+        if problem != _NO_INDEX:
+            raise unavailable(self._settings, f"a checkpoint cannot be read, {problem}")
         if not found.get("found"):
             return _Held(None, None, None)
         content = found["_source"]

@@ -1,4 +1,4 @@
-"""Servers to be taken away: its tests run first of a worker's, and bring all of them back."""
+"""Servers to be taken away, and brought back for whoever comes next."""
 
 import signal
 from collections.abc import Iterator
@@ -8,6 +8,12 @@ import pytest
 from scripts.stack.local import LocalStack
 from tests.faults.outage import Servers
 from tests.processes import Rollbook
+
+
+@pytest.fixture(scope="session")
+def stack(own_stack: LocalStack) -> LocalStack:
+    """Never one that somebody named: its servers are killed."""
+    return own_stack
 
 
 @pytest.fixture

@@ -152,6 +152,21 @@ def test_checkpoints_that_were_removed_are_begun_anew(
     assert raw(model, user_event(1)["user_id"])["version"] == 2
 
 
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_none(
+    settings: Settings, model: ElasticsearchUsers
+) -> None:
+    """As after a start of the server, when it answers before its indexes are open."""
+    model.write(Batch([], {0: Advance(None, FIRST)}))
+    checkpoints = settings.named(CHECKPOINTS_INDEX)
+    model._client.indices.close(index=checkpoints)
+    with pytest.raises(Unavailable, match="a checkpoint cannot be read"):
+        model.checkpoint()
+    model._client.indices.open(index=checkpoints, wait_for_active_shards=1)
+    assert model.checkpoint() == {0: FIRST}
+    model.write(Batch([], {0: Advance(FIRST, SECOND)}))
+    assert model.checkpoint() == {0: SECOND}
+
+
 def test_a_checkpoint_says_when_it_came_there(model: ElasticsearchUsers) -> None:
     before = time.time_ns() // 1_000_000
     model.write(Batch([], {0: Advance(None, FIRST)}))
