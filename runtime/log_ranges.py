@@ -54,8 +54,10 @@ def offsets(
         # A client that is new drops its first connection for one to the broker by name. A question
         # for offsets that is lost on the way (one in a hundred, on a busy machine more) is asked
         # again after 3 s; this one at once.
-        for described in client.describe_topics(TopicCollection([name])).values():
-            described.result(REQUEST_TIMEOUT_SECONDS)
+        for described in client.describe_topics(
+            TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_SECONDS
+        ).values():
+            described.result()
         asked = [
             client.list_offsets(
                 dict.fromkeys(places, spec),
