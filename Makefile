@@ -31,9 +31,9 @@ check: setup ## format, lint, types, import contract, pure tests: within a minut
 	.venv/bin/lint-imports
 	.venv/bin/pytest tests/unit
 
-# Three workers, each with servers of its own: most of the time is waiting for sessions to end.
+# Two workers, each with servers of its own: most of the time is waiting for sessions to end.
 test: check ## everything, on real servers it starts itself
-	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 tests/faults tests/integration
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 tests/faults tests/integration
 
 bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
 	@$(UV) $(SYNC) --group benchmark

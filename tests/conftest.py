@@ -17,13 +17,19 @@ from scripts.stack.local import LocalStack
 from tests.processes import Rollbook, RunningProcess
 
 PARTITIONS = 4
+# Servers that live for minutes: to compile their code a second time takes a third of what they
+# need of the processor, and the tests ask for no speed.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 
 
 @pytest.fixture(scope="session")
 def own_stack() -> Iterator[LocalStack]:
     """A stack of this worker alone, on free ports, wiped at the end."""
     stack = LocalStack(f"tests-{os.getpid()}")
-    stack.up(free_ports=True, report=print)
+    with pytest.MonkeyPatch.context() as patch:
+        for options in ("JDK_JAVA_OPTIONS", "ES_JAVA_OPTS"):
+            patch.setenv(options, QUICK_JAVA)
+        stack.up(free_ports=True, report=print)
     try:
         yield stack
     finally:

@@ -52,6 +52,7 @@ addresses = st.builds(
 @settings(max_examples=1000)
 @given(addresses | st.from_regex(_PLAIN_EMAIL, fullmatch=True))
 @example("a@b.local")
+@example("NOC@example.com")
 @example("a@in-addr.arpa")
 @example("a@ab--c.com")
 @example("a@xn--nxasmq6b.com")
