@@ -57,9 +57,7 @@ def read_log(
     unread = Unread({p: there.end for p, there in ranges.items() if at[p] < there.end})
     brokers = _Brokers(settings, follow=follow)
     open_consumer = lone_consumer if follow else end_reader
-    consumer = open_consumer(
-        settings, **{"enable.partition.eof": True, "error_cb": brokers.on_error}
-    )
+    consumer = open_consumer(settings, error_cb=brokers.on_error)
     try:
         name = settings.named(topic.name)
         with kafka_available(settings):

@@ -112,7 +112,8 @@ def assign(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
     Raises KafkaException if no broker answers. Left to itself, a consumer that is connected looks a
     topic up which it does not know up to a second later.
     """
-    for topic in {place.topic for place in places}:
+    known = {place.topic for place in consumer.assignment()}
+    for topic in {place.topic for place in places} - known:
         consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS)
     consumer.assign(list(places))
 

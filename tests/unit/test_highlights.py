@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from projectors.elasticsearch.highlights import highlights, is_slip
@@ -56,8 +56,9 @@ def test_a_slip_is_one_letter_two_in_longer_words(typed: str, meant: str, *, sli
     assert is_slip(typed, meant) is slip
 
 
-@given(st.text(max_size=40), st.text(st.characters(exclude_characters="<"), max_size=40))
+@given(st.text(max_size=40), st.text(max_size=40))
 def test_marks_change_nothing_else(text: str, name: str) -> None:
-    """Without the marks it is the name."""
+    """Without the marks it is the name, unless that holds a mark itself."""
+    assume("<em>" not in name and "</em>" not in name)
     marked = highlights(text, name=name).get("name", name)
     assert marked.replace("<em>", "").replace("</em>", "") == name
