@@ -1,5 +1,6 @@
-"""The command side: what may be asked, who decides it, and how the answer comes back.
+"""The write side: commands in, events out.
 
-The aggregate, the partition's state and its restore, the exactly-once handler, the client and the
-importer. It never imports `projectors`: the two meet only in the log.
+`client` and `importer` send commands, `domain` decides them, `handler` runs the exactly-once loop
+around `domain`, and `cli` is the command line. Nothing here imports `projectors`: the two sides
+meet only in the log. import-linter enforces the layers (see pyproject.toml).
 """

@@ -1,5 +1,6 @@
-"""The query side: read models built from the log, each by a projector of its own.
+"""The read side: read models built from the log, and the queries they answer.
 
-The runner, dead letters, and one folder per read model holding its schema, writer and queries.
-It never imports `producers`: the two meet only in the log.
+From bottom to top: `contract`, `log`, `engine`, the read models (`postgres`, `history`,
+`elasticsearch`), `catalog`, `dead_letters`, `versions`, `command_line`, `cli`. No import points
+upward, and nothing here imports `producers`; import-linter enforces both (see pyproject.toml).
 """

@@ -17,8 +17,8 @@ R = TypeVar("R")
 class Visibility(Protocol):
     """Waits until read models show what commands did.
 
-    `projectors.visibility` has the one there is. The command side may not import it, so the root
-    hands it over.
+    `projectors.versions.visibility` implements it. The command side may not import that, so the
+    root command passes it in.
     """
 
     def wait(self, token: str, timeout_seconds: float, *, while_it_moves: bool = False) -> None:

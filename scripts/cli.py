@@ -15,15 +15,15 @@ from scripts.lazy import LazyGroup
 # name → (module:attribute, one line for `rollbook --help`)
 COMMANDS = {
     "users": ("scripts.users:users", "Create, change, find and import users."),
-    "commands": ("producers.users_cli:commands", "See what became of a command."),
-    "events": ("projectors.events_cli:events", "Read the log of events."),
-    "handler": ("producers.handler_cli:handler", "Run the command handler."),
+    "commands": ("producers.cli.users:commands", "See what became of a command."),
+    "events": ("projectors.cli.events:events", "Read the log of events."),
+    "handler": ("producers.cli.handler:handler", "Run the command handler."),
     "projector": (
-        "projectors.projector_cli:projector",
+        "projectors.cli.projector:projector",
         "Run and inspect the read models' projectors.",
     ),
     "dead-letters": (
-        "projectors.dead_letters_cli:dead_letters",
+        "projectors.cli.dead_letters:dead_letters",
         "See and settle the records that could not be applied.",
     ),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
@@ -61,7 +61,7 @@ def rollbook(context: click.Context, config: str | None) -> None:
 
 
 def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
-    from projectors import visibility
+    from projectors.versions import visibility
 
     return visibility.Visibility(settings, names)
 

@@ -202,14 +202,14 @@ def _held(settings: Settings) -> dict[str, Held]:
 
 
 def _newest(settings: Settings, name: str) -> int:
-    from projectors.wiring import open_versions
+    from projectors.catalog import open_versions
 
     with closing(open_versions(settings, name)) as versions:
         return versions.versions()[-1].number
 
 
 def _kept(settings: Settings, name: str) -> list[int]:
-    from projectors.wiring import open_versions
+    from projectors.catalog import open_versions
 
     with closing(open_versions(settings, name)) as versions:
         return [version.number for version in versions.versions() if not version.live]
@@ -223,7 +223,7 @@ def _show(models: dict[str, Held]) -> None:
 
 def _wait_until_current(settings: Settings) -> float:
     """Wait until every read model has applied all events there are; return the seconds it took."""
-    from projectors.status import read_status
+    from projectors.versions.status import read_status
 
     started = time.monotonic()
     while True:

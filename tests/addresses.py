@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import Producer
 
-from producers.client import CommandClient, command_partition
+from producers.client.command_client import CommandClient, command_partition
 from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings

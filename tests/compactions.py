@@ -13,16 +13,16 @@ from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
 
-from producers.draft import Draft
-from projectors.intake import Record, read_record
-from projectors.log_fold import LogFold
-from projectors.read_model import Row
-from projectors.source import Source
+from producers.domain.draft import Draft
+from projectors.contract.read_model import Row
+from projectors.contract.source import Source
+from projectors.log.fold import LogFold
+from projectors.log.records import Record, read_record
 from schemas.errors import Poisoned
 from schemas.records import USER_ERASED, UserCommand, UserEvent
 from tests.given import PARTITIONS, Log, Partition, change_email, create, delete, erase, update
-from tests.unit.reference_log import CODECS, PartitionLog
-from tests.unit.reference_log import Record as Kept
+from tests.unit.producers.domain.reference_log import CODECS, PartitionLog
+from tests.unit.producers.domain.reference_log import Record as Kept
 
 # Commands as kind, which user, which address or other value.
 Steps: TypeAlias = list[tuple[str, int, int]]

@@ -4,10 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 
-from producers.decisions import decide_command
-from producers.draft import Draft
-from producers.email_saga import grants_to_send_again, take_hop
-from producers.state import OutcomeWindow, PartitionState
+from producers.domain.address_change import grants_to_send_again, take_hop
+from producers.domain.decisions import decide_command
+from producers.domain.draft import Draft
+from producers.domain.state import OutcomeWindow, PartitionState
 from schemas.identity import email_key, email_shard, partition_of, user_shard
 from schemas.records import (
     CHANGE_EMAIL,

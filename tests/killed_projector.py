@@ -6,13 +6,13 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
-from projectors.applier import Applier
-from projectors.intake import Record
-from projectors.read_model import Batch, Position, ReadModel, ReadModelVersions, Row
+from projectors.contract.read_model import Batch, Position, ReadModel, ReadModelVersions, Row
+from projectors.engine.applier import Applier
+from projectors.log.records import Record
 from schemas.errors import Fenced, Poisoned, Unavailable
 from tests.compactions import Place, Steps, Story, decided, spoiled
 from tests.given import PARTITIONS
-from tests.unit.reference_log import Record as Kept
+from tests.unit.producers.domain.reference_log import Record as Kept
 
 _TOPIC_ID: Final = "topic"
 _MOST_AT_ONCE: Final = 6

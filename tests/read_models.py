@@ -2,9 +2,9 @@
 
 from typing import Any, Self
 
-from projectors.postgres.database import Database
-from projectors.postgres.versions import PostgresVersions
-from projectors.read_model import Advance, Batch, EventKey, Position
+from projectors.contract.read_model import Advance, Batch, EventKey, Position
+from projectors.postgres.store.database import Database
+from projectors.postgres.store.versions import PostgresVersions
 from schemas.identity import email_shard, new_user_id
 from schemas.records import UserEvent
 

@@ -1,4 +1,6 @@
-"""The search read model: one document a user in Elasticsearch, found despite typos and accents.
+"""The read model of live users in Elasticsearch.
 
-Its mapping, its writer (`ElasticsearchUsers`) and its queries (`search_users`).
+`index` is what is written and how versions are kept, `search` is what is queried. Both use `client`
+(one connection, one error translation) and `folding` (accents and case, the same when indexing and
+searching). `search` may import `index`, never the other way round.
 """

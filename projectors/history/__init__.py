@@ -1,5 +1,5 @@
-"""The audit trail as a read model: every event of every user in PostgreSQL, by user and version.
+"""The read model of the audit trail: every event of every user, in PostgreSQL.
 
-Its table (`schema`), what keeps it up to date and erases (`writer`), and what people ask of it
-(`queries`: `EventStore`). It has its own checkpoint and consumer group, beside the model of users.
+`writer` fills it, `queries` answers from it (`EventStore`), `as_of` folds it into a user at a point
+in time. It uses `postgres.store` only; `catalog` and the command lines use it.
 """

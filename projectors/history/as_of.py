@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from projectors.postgres.queries import UserView
-from projectors.times import iso_time
+from projectors.log.times import iso_time
+from projectors.postgres.users.queries import UserView
 from schemas.errors import Rejected
 from schemas.records import USER_ERASED, UserEvent
 from schemas.rules import age_group, to_datetime

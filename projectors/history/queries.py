@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 from psycopg.rows import dict_row
 
 from projectors.history.as_of import as_of_time, as_of_version
-from projectors.postgres.database import Database
-from projectors.postgres.queries import UserView
+from projectors.postgres.store.database import Database
+from projectors.postgres.users.queries import UserView
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import event_id, parse_user_id

@@ -6,7 +6,7 @@ the `UserErased` event without anything personal; it stays for ever, and so does
 
 from typing import Final
 
-from projectors.postgres.shape import Shape
+from projectors.postgres.store.shape import Shape
 from schemas.records import USER_ERASED
 
 _USER_HISTORY: Final = """

@@ -8,13 +8,13 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from projectors.contract.read_model import Batch, EventKey, Position, Row
+from projectors.contract.source import WHOLE_HISTORY
 from projectors.history.schema import SHAPE
-from projectors.postgres.database import WRITER_OPTIONS, Database
-from projectors.postgres.shape import StoredVersion
-from projectors.postgres.tables import COPY_BEGIN, COPY_END, Tables
-from projectors.postgres.versions import PostgresVersions
-from projectors.read_model import Batch, EventKey, Position, Row
-from projectors.source import WHOLE_HISTORY
+from projectors.postgres.store.database import WRITER_OPTIONS, Database
+from projectors.postgres.store.shape import StoredVersion
+from projectors.postgres.store.tables import COPY_BEGIN, COPY_END, Tables
+from projectors.postgres.store.versions import PostgresVersions
 from runtime.settings import Settings
 from schemas.errors import Poisoned
 from schemas.records import USER_ERASED, UserEvent

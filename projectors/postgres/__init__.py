@@ -1,5 +1,5 @@
-"""The relational read model: `user_views` and `user_summary` in PostgreSQL.
+"""Read models in PostgreSQL.
 
-Its tables and views (`schema`), what keeps them up to date (`writer`), what people ask of them
-(`queries`), and one connection with its errors explained (`database`).
+`store` serves any model (connections, tables, checkpoints, versions, the views that publish them);
+`users` is the model of live users, with its queries and the export. `history` imports `store` only.
 """

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from projectors.catalog import open_versions
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.indexes import USERS_ALIAS
-from projectors.postgres.database import Database
-from projectors.rebuild import Rebuild
-from projectors.wiring import open_versions
+from projectors.elasticsearch.index.indexes import USERS_ALIAS
+from projectors.postgres.store.database import Database
+from projectors.versions.rebuild import Rebuild
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.errors import CheckFailed

@@ -19,7 +19,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from projectors.postgres.database import Database
+from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
 from scripts.bench.people import people

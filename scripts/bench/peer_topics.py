@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from fastavro import parse_schema, schemaless_writer
 
-from projectors.elasticsearch.mapping import document
+from projectors.elasticsearch.index.mapping import document
 from runtime.kafka import admin, producer_config
 from runtime.settings import Settings
 from schemas.codec import MAGIC

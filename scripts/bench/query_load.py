@@ -8,8 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from projectors.elasticsearch.queries import UserSearch
-from projectors.postgres.queries import UserQueries
+from projectors.elasticsearch.search.queries import UserSearch
+from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings
 from scripts.bench.event_log import EventWriter, events_of, user_event, user_id_of
 from scripts.bench.many_people import ManyPeople

@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from projectors.elasticsearch.queries import UserSearch
-from projectors.elasticsearch.versions import ElasticsearchVersions
-from projectors.read_model import Batch
+from projectors.contract.read_model import Batch
+from projectors.elasticsearch.index.versions import ElasticsearchVersions
+from projectors.elasticsearch.search.queries import UserSearch
 from runtime.settings import Settings
 from scripts.bench.search_people import registrations
 from scripts.bench.stores import remove_read_models

@@ -13,9 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from producers.group import GROUP
-from producers.restore import Restore
-from producers.state import PartitionState
+from producers.domain.state import PartitionState
+from producers.handler.group import GROUP
+from producers.handler.restore import Restore
 from runtime.progress import told_progress
 from runtime.registry import Registry
 from runtime.settings import Settings

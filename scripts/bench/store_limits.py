@@ -13,10 +13,10 @@ from uuid import UUID
 
 from psycopg import sql
 
-from projectors.elasticsearch.bulk import BULK_DOCUMENTS, IN_FLIGHT, bulk_lines
 from projectors.elasticsearch.client import NDJSON_HEADERS
-from projectors.elasticsearch.mapping import document
-from projectors.postgres.tables import COPY_BEGIN, COPY_END
+from projectors.elasticsearch.index.bulk import BULK_DOCUMENTS, IN_FLIGHT, bulk_lines
+from projectors.elasticsearch.index.mapping import document
+from projectors.postgres.store.tables import COPY_BEGIN, COPY_END
 from schemas.records import UserEvent
 from scripts.bench.event_log import events
 from scripts.bench.user_index import UserIndex

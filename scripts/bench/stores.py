@@ -6,8 +6,8 @@ from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.indexes import CHECKPOINTS_INDEX, USERS_ALIAS
-from projectors.postgres.database import Database
+from projectors.elasticsearch.index.indexes import CHECKPOINTS_INDEX, USERS_ALIAS
+from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 
 _SCHEMAS = (

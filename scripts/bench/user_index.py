@@ -9,7 +9,7 @@ from typing import Final
 from elasticsearch import Elasticsearch
 
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.indexes import users_body
+from projectors.elasticsearch.index.indexes import users_body
 from runtime.settings import Settings
 
 _WRITTEN: Final = "_all.primaries.indexing.index_total"

@@ -5,8 +5,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from projectors.postgres.database import Database
-from projectors.wiring import open_versions
+from projectors.catalog import open_versions
+from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 
 _COUNT: Final = "SELECT count(*) FROM {schema}.users"

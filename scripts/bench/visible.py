@@ -4,9 +4,9 @@ import time
 from contextlib import ExitStack, closing
 from typing import Final
 
-from producers.client import CommandClient
-from projectors.visibility import LiveVersion
-from projectors.wiring import open_versions
+from producers.client.command_client import CommandClient
+from projectors.catalog import open_versions
+from projectors.versions.visibility import LiveVersion
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, NotInTime
 from schemas.tokens import parse_token

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from producers.client import CommandClient
-from producers.group import GROUP
+from producers.client.command_client import CommandClient
+from producers.handler.group import GROUP
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from scripts.bench import passthrough

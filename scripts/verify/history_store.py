@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from projectors.postgres.database import Database
+from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.topics import HISTORY
 from scripts.verify.facts import Entry

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from projectors.read_model import Position
+from projectors.contract.read_model import Position
 from schemas.identity import partition_of, user_shard
 from schemas.rules import age_group
 from scripts.verify.facts import Last, text_hash

@@ -8,11 +8,11 @@ from typing import Any
 from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
+from projectors.catalog import open_versions
+from projectors.contract.read_model import READY, Position
 from projectors.elasticsearch.client import connect, elasticsearch_available
-from projectors.elasticsearch.indexes import NOT_GONE, USERS_ALIAS, users_index
-from projectors.postgres.database import Database
-from projectors.read_model import READY, Position
-from projectors.wiring import open_versions
+from projectors.elasticsearch.index.indexes import NOT_GONE, USERS_ALIAS, users_index
+from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from scripts.verify.findings import Check
 from scripts.verify.store_checks import Stored, Summary, check_summary, check_visible, stored

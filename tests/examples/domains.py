@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, cast
 
-from projectors.read_model import READY, Batch, Dropped, Position, Row, Version
-from projectors.source import LATEST_STATE
+from projectors.contract.read_model import READY, Batch, Dropped, Position, Row, Version
+from projectors.contract.source import LATEST_STATE
 from runtime.settings import Settings, state_home
 from schemas.errors import Fenced, Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.records import UserEvent

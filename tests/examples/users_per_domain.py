@@ -6,8 +6,8 @@ from typing import Final
 
 import click
 
-from projectors.after_option import answers_after
-from projectors.read_model import Dropped
+from projectors.command_line.after_option import answers_after
+from projectors.contract.read_model import Dropped
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_json, print_table

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import psutil
 from confluent_kafka import TopicPartition
 
-from projectors.status import CAUGHT_UP, read_status
+from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES

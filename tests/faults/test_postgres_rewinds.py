@@ -9,10 +9,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from projectors.compare import compare
-from projectors.postgres.database import Database
-from projectors.postgres.writer import postgres_versions
-from projectors.visibility import Visibility
+from projectors.postgres.store.database import Database
+from projectors.postgres.users.writer import postgres_versions
+from projectors.versions.compare import compare
+from projectors.versions.visibility import Visibility
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime

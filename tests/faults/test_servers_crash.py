@@ -5,8 +5,8 @@ Every test ends with the invariant checker over log and stores, and with each co
 
 import time
 
-from producers.client import CommandClient
-from projectors.status import read_status
+from producers.client.command_client import CommandClient
+from projectors.versions.status import read_status
 from runtime.registry import Registry
 from runtime.settings import Settings
 from tests.faults.outage import (

@@ -1,4 +1,4 @@
-"""What every read model promises (`projectors/read_model.py`), as checks that any can be held to.
+"""What every read model promises (`projectors.contract.read_model`), as tests for any of them.
 
     @pytest.mark.parametrize("promise", PROMISES, ids=name_of)
     def test_it_keeps_its_promises(promise: Promise, settings: Settings) -> None:

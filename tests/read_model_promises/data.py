@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from projectors.read_model import Advance, Batch, Position
+from projectors.contract.read_model import Advance, Batch, Position
 from schemas.errors import Fenced, Poisoned
 from schemas.records import USER_ERASED, UserEvent
 from tests.read_model_promises.trial import Copy, Promise, Trial, insist, outcome

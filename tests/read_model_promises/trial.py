@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
-from projectors.intake import Record, to_apply
-from projectors.log_fold import LogFold
-from projectors.read_model import (
+from projectors.contract.read_model import (
     Advance,
     Batch,
     Position,
@@ -16,6 +14,8 @@ from projectors.read_model import (
     ReadModelVersions,
     Version,
 )
+from projectors.log.fold import LogFold
+from projectors.log.records import Record, to_apply
 from schemas.errors import Unavailable
 from schemas.records import UserEvent
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from projectors.read_model import BUILDING, READY, Batch, Dropped
+from projectors.contract.read_model import BUILDING, READY, Batch, Dropped
 from schemas.errors import Fenced, NotInTime, Rejected
 from tests.read_model_promises.trial import Promise, Trial, insist
 from tests.read_models import user_event

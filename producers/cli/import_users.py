@@ -1,0 +1,250 @@
+"""`rollbook users import`: shows how far it has come, keeps what was refused, tells the totals."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from producers.cli.sending import await_visible, visible_in, wait_option
+from producers.importer.rejects import Rejects, rejects_path
+from runtime.context import pass_settings
+from runtime.progress import told_progress
+from runtime.settings import Settings
+from runtime.terminal import (
+    EXIT_INTERRUPTED,
+    Seconds,
+    json_option,
+    print_error,
+    print_fields,
+    print_json,
+    say,
+)
+from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
+
+if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
+    from producers.importer.check import CheckTotals, UserCheck
+    from producers.importer.lines import BadLine, UserLine
+    from producers.importer.run import ImportTotals, UserImport
+    from producers.importer.source import Source
+
+_FORMAT_OF_SUFFIX = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+_READ_BUFFER_BYTES = 1 << 20
+_AGAIN = "run the same import again: it creates nobody twice"
+
+
+@click.command("import")
+@click.argument(
+    "file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "ndjson"]),
+    help="Else told by the file's name, or by its first line.",
+)
+@click.option(
+    "--rejects",
+    "rejects_to",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Where refused lines are listed. Default: FILE.rejects.ndjson, for - "
+    "import.rejects.ndjson.",
+)
+@click.option(
+    "--in-flight",
+    metavar="N",
+    type=click.IntRange(1, 200_000),
+    default=20_000,
+    show_default=True,
+    help="The most commands waiting for their answer.",
+)
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    metavar="SECONDS",
+    type=Seconds(min=0, min_open=True, max=86_400),
+    default=60.0,
+    show_default=True,
+    help="Give up when nothing went forward for this long.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only check: each line by the rules, and against the first million addresses of the file.",
+)
+@wait_option
+@json_option
+@pass_settings
+def import_users(
+    settings: Settings,
+    *,
+    file: str,
+    file_format: str | None,
+    rejects_to: str | None,
+    in_flight: int,
+    timeout_seconds: float,
+    dry_run: bool,
+    wait_for: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Create users from CSV (with a header) or NDJSON, plain or gzip: email, name, age.
+
+    An address that is held already counts as already there. An interrupted import may simply be run
+    again; so may one whose refused lines were mended. Lines of `users export` can be imported:
+    users get new ids, and begin at version 1.
+
+    --dry-run sends nothing and needs no server. It does not know who is registered already.
+
+    \b
+    Examples:
+      rollbook users import people.csv
+      rollbook users import people.ndjson.gz --dry-run
+      rollbook users import people.csv --wait postgres,elasticsearch
+      ssh elsewhere cat people.csv.gz | rollbook users import - --rejects refused.ndjson
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if dry_run and wait_for:
+        raise click.UsageError("--dry-run sends nothing: there is nothing to wait for")
+    with visible_in(settings, wait_for) as visibility:
+        with ExitStack() as stack:
+            source, lines = _read(stack, file, file_format)
+            rejects = Rejects(rejects_path(file, rejects_to))
+            if dry_run:
+                running = _check(rejects)
+            else:
+                running = _import(settings, rejects, in_flight, timeout_seconds)
+            stack.callback(running.close)
+            # Only now: an import that cannot begin leaves the list of the last one as it is.
+            stack.enter_context(rejects)
+            begun_at = time.monotonic()
+            stopped = _run(running, lines, source, _size(file), timeout_seconds, as_json=as_json)
+            seconds = time.monotonic() - begun_at
+        _print_totals(running.totals, seconds, rejects, as_json=as_json)
+        if stopped is None:
+            token = running.totals.as_fields().get("token")
+            await_visible(visibility, token, timeout_seconds, while_it_moves=True)
+    return _end(stopped, running.totals, rejects, as_json=as_json)
+
+
+def _read(
+    stack: ExitStack, file: str, file_format: str | None
+) -> "tuple[Source, Iterator[UserLine | BadLine]]":
+    from producers.importer.lines import read_users
+    from producers.importer.source import Source
+
+    opened = _open(file)
+    if file != "-":
+        stack.callback(opened.close)
+    source = Source(opened)
+    suffix = Path(file.lower().removesuffix(".gz")).suffix
+    return source, read_users(source, file_format or _FORMAT_OF_SUFFIX.get(suffix))
+
+
+def _open(file: str) -> BinaryIO:
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb", buffering=_READ_BUFFER_BYTES)
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _check(rejects: Rejects) -> "UserCheck | UserImport":
+    from producers.importer.check import UserCheck
+
+    return UserCheck(rejects.add)
+
+
+def _import(
+    settings: Settings, rejects: Rejects, in_flight: int, timeout_seconds: float
+) -> "UserCheck | UserImport":
+    from producers.importer.run import UserImport
+
+    return UserImport(settings, rejects.add, in_flight=in_flight, timeout_seconds=timeout_seconds)
+
+
+def _size(file: str) -> int | None:
+    return Path(file).stat().st_size if file != "-" and Path(file).is_file() else None
+
+
+def _run(
+    running: "UserCheck | UserImport",
+    lines: "Iterator[UserLine | BadLine]",
+    source: "Source",
+    size: int | None,
+    timeout_seconds: float,
+    *,
+    as_json: bool,
+) -> RollbookError | None:
+    """Import or check the lines; return why that ended before its end, None if it did not."""
+
+    def how_far(seconds: float) -> str:
+        return f"{running.totals}, {_rate(running.totals, seconds):,} lines/s"
+
+    try:
+        with told_progress(how_far, lambda: source.bytes_read, size, as_json=as_json) as show:
+            if not running.run(lines, show):
+                return _not_decided(running.totals, timeout_seconds)
+    except KeyboardInterrupt:
+        return RollbookError("interrupted", code="interrupted", next_step=_AGAIN)
+    except Unavailable as error:
+        # Not "nothing was sent": lines before this one were.
+        return NotInTime(str(error), code=error.code, next_step=f"mend it; then {_AGAIN}")
+    if source.broken is not None:
+        source.broken.next_step += f"; then {_AGAIN}"
+    return source.broken
+
+
+def _rate(totals: "ImportTotals | CheckTotals", seconds: float) -> int:
+    return round(totals.decided / seconds) if seconds else 0
+
+
+def _print_totals(
+    totals: "ImportTotals | CheckTotals", seconds: float, rejects: Rejects, *, as_json: bool
+) -> None:
+    fields: dict[str, Any] = {
+        **totals.as_fields(),
+        "seconds": round(seconds, 2),
+        "lines_per_second": _rate(totals, seconds),
+        "rejects_file": str(rejects.path) if rejects.count else None,
+    }
+    if as_json:
+        print_json(fields)
+        return
+    conflicts = fields.pop("conflicts", [])
+    print_fields(fields)
+    for conflict in conflicts:
+        say(f"line {conflict['line']} differs from line {conflict['first_line']}, its first")
+
+
+def _not_decided(totals: "ImportTotals | CheckTotals", timeout_seconds: float) -> NotInTime:
+    return NotInTime(
+        f"{totals.lines - totals.decided} lines are not decided, and nothing went forward for "
+        f"{timeout_seconds:g} s",
+        next_step=f"are the servers and a handler running? `rollbook status`; then {_AGAIN}",
+    )
+
+
+def _end(
+    stopped: RollbookError | None,
+    totals: "ImportTotals | CheckTotals",
+    rejects: Rejects,
+    *,
+    as_json: bool,
+) -> int:
+    """Return 0 or 130, or raise what the import ends with."""
+    if stopped is not None and stopped.code == "interrupted":
+        print_error(stopped, as_json=as_json)
+        return EXIT_INTERRUPTED
+    if stopped is not None:
+        raise stopped
+    if totals.rejected:
+        raise Rejected(
+            f"{totals.rejected} lines were refused",
+            code="import_rejects",
+            next_step=f"{rejects.path} says why; mend them and {_AGAIN}",
+        )
+    return 0

@@ -1,0 +1,210 @@
+"""What every `rollbook users …` that sends one command shares: options, standard input, answer."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from runtime.context import Visibility, root
+from runtime.settings import Settings
+from runtime.terminal import Seconds, json_option, print_fields, print_json, say
+from schemas.errors import NotInTime, Rejected, Unavailable
+from schemas.identity import parse_user_id
+from schemas.rules import clean_command_id
+
+if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
+    from producers.client.outcomes import Outcome
+    from schemas.records import UserCommand
+
+_STDIN_MAX_BYTES = 16 * 1024 * 1024
+
+
+def clean_argument(
+    check: Callable[[str], str],
+) -> Callable[[Any, Any, str | None], str | None]:
+    """Return a click callback: an argument that is no id at all is a matter of usage."""
+
+    def callback(_context: Any, _parameter: Any, value: str | None) -> str | None:
+        try:
+            return None if value is None else check(value)
+        except Rejected as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
+
+
+user_id_argument = click.argument("user_id", metavar="ID", callback=clean_argument(parse_user_id))
+stdin_argument = click.argument("stdin", metavar="[-]", required=False, type=click.Choice(["-"]))
+expected_version_option = click.option(
+    "--expected-version",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Refuse unless the user is at this version.",
+)
+
+
+class _Names(click.ParamType[tuple[str, ...]]):
+    name = "names"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):  # the default
+            return value
+        names = tuple(name.strip() for name in value.split(","))
+        if not all(names):
+            raise click.BadParameter("names are joined by commas: postgres,elasticsearch")
+        return names
+
+
+wait_option = click.option(
+    "--wait",
+    "wait_for",
+    metavar="NAMES",
+    type=_Names(),
+    default=(),
+    help="Wait as well until these read models show it, such as postgres,elasticsearch.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How a command is sent: the read models to wait for, how long in all, and what is printed."""
+
+    wait_for: tuple[str, ...]
+    timeout_seconds: float
+    as_json: bool
+
+
+def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--command-id`, and `--wait`, `--timeout` and `--json`, passed together as `how`."""
+
+    @click.option(
+        "--command-id",
+        metavar="ID",
+        callback=clean_argument(clean_command_id),
+        help="Send again under the id of an earlier try: it is decided once and answered the "
+        "same (`rollbook commands show --help` says how long).",
+    )
+    @wait_option
+    @click.option(
+        "--timeout",
+        "timeout_seconds",
+        metavar="SECONDS",
+        type=Seconds(min=0, min_open=True, max=86_400),
+        default=10.0,
+        show_default=True,
+        help="How long to wait for the answer, and for --wait.",
+    )
+    @json_option
+    @wraps(command)
+    def sending(
+        *args: Any, wait_for: tuple[str, ...], timeout_seconds: float, as_json: bool, **given: Any
+    ) -> Any:
+        return command(*args, how=Sending(wait_for, timeout_seconds, as_json), **given)
+
+    return sending
+
+
+def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
+    """Send `command`, wait for its answer and print it; if it was accepted, wait until it shows.
+
+    Raises a rejection, as `finish` does, and `NotInTime` if the time is up, be it after the answer.
+    """
+    from producers.client.command_client import CommandClient
+
+    with (
+        visible_in(settings, how.wait_for) as visibility,
+        CommandClient(settings, timeout_seconds=how.timeout_seconds) as client,
+    ):
+        deadline = time.monotonic() + how.timeout_seconds
+        outcome = client.send(command)
+        finish(outcome, as_json=how.as_json)
+        await_visible(visibility, outcome.token, deadline - time.monotonic())
+
+
+def visible_in(
+    settings: Settings, names: Sequence[str]
+) -> AbstractContextManager[Visibility | None]:
+    """Return what waits for these read models, or for nothing; to be opened before sending.
+
+    Raises `Misconfigured` if there is none of a name.
+    """
+    return root().visible_in(settings, names) if names else nullcontext()
+
+
+def await_visible(
+    visibility: Visibility | None,
+    token: str | None,
+    timeout_seconds: float,
+    *,
+    while_it_moves: bool = False,
+) -> None:
+    """Wait until `visibility`, if there is one, shows what was accepted, if anything was.
+
+    Raises `NotInTime` also if a store is away: that something was sent is known by now.
+    """
+    if visibility is None or token is None:
+        return
+    try:
+        visibility.wait(token, timeout_seconds, while_it_moves=while_it_moves)
+    except (NotInTime, Unavailable) as error:
+        raise NotInTime(
+            f"accepted, but not seen: {error}",
+            code=error.code,
+            next_step=f"{error.next_step}; a query with --after and the answer's token waits again",
+        ) from error
+
+
+def finish(outcome: "Outcome", *, as_json: bool) -> None:
+    """Print `outcome`; raise a rejected one, so that the command ends as refused."""
+    (print_json if as_json else print_fields)(outcome.as_fields())
+    if not outcome.accepted:
+        raise outcome.rejection()
+
+
+def given_fields(
+    stdin: str | None, given: Mapping[str, Any], command_id: str | None
+) -> dict[str, object]:
+    """Return the fields from the options, or from standard input if `-` was given.
+
+    `command_id` is one of them. Raises click's `UsageError` if both name fields, or if what stands
+    on standard input is not one JSON object of these fields.
+    """
+    if not stdin:
+        return {**given, "command_id": command_id}
+    if any(value is not None for value in given.values()):
+        raise click.UsageError("give the fields as options or with -, not both")
+    # What the object leaves out is not given, for the rules to say so.
+    fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
+    if command_id is not None:
+        if fields.get("command_id") not in (None, command_id):
+            raise click.UsageError("--command-id and the JSON object name two command ids")
+        fields["command_id"] = command_id
+    return fields
+
+
+def _read_object(allowed: set[str]) -> dict[str, object]:
+    """Return the one JSON object on standard input; messages repeat nothing of it."""
+    if sys.stdin.isatty():
+        say("reading one JSON object from the keyboard; Ctrl-D ends it")
+    raw = sys.stdin.buffer.read(_STDIN_MAX_BYTES + 1)
+    if len(raw) > _STDIN_MAX_BYTES:
+        raise click.UsageError("standard input is longer than 16 MiB")
+    if not raw.strip():
+        raise click.UsageError("standard input is empty; it must be one JSON object")
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise click.UsageError("standard input is not one valid JSON object") from None
+    if not isinstance(fields, dict):
+        raise click.UsageError("standard input is JSON but no object")
+    if not fields.keys() <= allowed:
+        raise click.UsageError(
+            f"the JSON object has another field than {', '.join(sorted(allowed))}"
+        )
+    return fields

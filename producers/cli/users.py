@@ -1,0 +1,141 @@
+"""The commands that create a user and change one, and the one that looks an answer up later.
+
+`producers.cli.change` has the rest of a user's life.
+"""
+
+import sys
+
+import click
+
+from producers.cli.sending import (
+    Sending,
+    clean_argument,
+    expected_version_option,
+    finish,
+    given_fields,
+    send,
+    sending_options,
+    stdin_argument,
+    user_id_argument,
+)
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, say
+from schemas.rules import clean_command_id
+
+_SCAN_LINE_RECORDS = 100_000
+
+
+@click.command()
+@stdin_argument
+@click.option("--email", metavar="EMAIL", help="Address, unique among all users.")
+@click.option("--name", metavar="NAME", help="1–200 characters.")
+@click.option("--age", metavar="YEARS", type=int, help="0–150.")
+@sending_options
+@pass_settings
+def create(
+    settings: Settings,
+    *,
+    stdin: str | None,
+    email: str | None,
+    name: str | None,
+    age: int | None,
+    command_id: str | None,
+    how: Sending,
+) -> None:
+    """Create a user and wait for the answer.
+
+    With - the fields are read as one JSON object from standard input, so that they do not stand on
+    a command line.
+
+    \b
+    Examples:
+      rollbook users create --email jane@example.com --name "Jane Doe" --age 34
+      echo '{"email": "jane@example.com", "name": "Jane Doe", "age": 34}' |
+        rollbook users create -
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    fields = given_fields(stdin, {"email": email, "name": name, "age": age}, command_id)
+    if not stdin and None in (email, name, age):
+        raise click.UsageError("give --email, --name and --age, or - to read JSON")
+    from producers.client.build import create_command
+
+    send(settings, create_command(**fields), how)
+
+
+@click.command()
+@user_id_argument
+@stdin_argument
+@click.option("--name", metavar="NAME", help="Another name, 1–200 characters.")
+@click.option("--age", metavar="YEARS", type=int, help="Another age, 0–150.")
+@expected_version_option
+@sending_options
+@pass_settings
+def update(
+    settings: Settings,
+    *,
+    user_id: str,
+    stdin: str | None,
+    name: str | None,
+    age: int | None,
+    expected_version: int | None,
+    command_id: str | None,
+    how: Sending,
+) -> None:
+    """Change a user's name, age or both and wait for the answer.
+
+    With - the fields are read as one JSON object from standard input: name, age, expected_version.
+
+    \b
+    Examples:
+      rollbook users update ID --age 35
+      rollbook users update ID --name "Jane Roe" --expected-version 2
+      rollbook users update ID --age 35 --wait postgres,elasticsearch
+      echo '{"name": "Jane Roe"}' | rollbook users update ID -
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    given = {"name": name, "age": age, "expected_version": expected_version}
+    fields = given_fields(stdin, given, command_id)
+    if fields.get("name") is None and fields.get("age") is None:
+        raise click.UsageError("there is nothing to update: give a name, an age or both")
+    from producers.client.build import update_command
+
+    send(settings, update_command(user_id, **fields), how)
+
+
+@click.group()
+def commands() -> None:
+    """See what became of a command."""
+
+
+@commands.command()
+@click.argument("command_id", metavar="ID", callback=clean_argument(clean_command_id))
+@json_option
+@pass_settings
+def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
+    """Show the answer that a command got, also long after it was sent.
+
+    Ends with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
+
+    What --command-id of the sending commands promises: the same id for the same user (for a
+    creation: the same address) is decided once and answered the same each time, also after a
+    handler was started again or another took over. For a creation this holds as long as its user
+    holds the address, for a user's latest change until the next; for everything else, rejections
+    too, among the last outcomes_window_count commands of the partition (default 20,000) within
+    outcomes_window_seconds (default a day). There the same id with other fields is refused as
+    command_id_reused. Take a new id for everything new: a UUID, which is what is made if you give
+    none.
+
+    \b
+    Example:
+      rollbook commands show 018f3c6e-7a1b-7c3d-9e2f-0123456789ab
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from producers.client.outcomes import find_outcome
+
+    told = 0
+
+    def tell(records: int) -> None:
+        nonlocal told
+        if sys.stderr.isatty() and records - told >= _SCAN_LINE_RECORDS:
+            told = records
+            say(f"{records:,} records of the log read")
+
+    finish(find_outcome(settings, command_id, tell), as_json=as_json)

@@ -1,0 +1,296 @@
+"""Imports users: thousands of creations in flight, each answered, none twice, in constant memory.
+
+A command's id is derived from its line's content, so that sending a line again, in this run or in a
+later one, is the same command, and a mended line is a new one.
+
+The id is a plain hash, on purpose. Who reads the log and guesses somebody's e-mail, name and age
+can check the guess against it, so it must be gone when the fields themselves are. It is:
+- `created_by` and the creation's `command_id` stand beside the fields, in the user's events,
+  history and rows, and leave with them on an erasure; the marker that stays has the erasure's id.
+- As a key it stays in `user-commands` as long as the command itself, fields and all, and in
+  `user-outcomes` a day longer (`schemas.topics`). There every outcome, of any client, has a digest
+  of its command's body, which would confirm the same guess: another id alone would hide nothing.
+- Logs, dead letters and the list of rejects hold no ids of commands.
+
+A secret key for the hash would be one more thing that every machine that imports must share and
+nobody may lose; a hash short enough to be ambiguous would make different lines one command
+(`command_id_reused`). Should those days be too long, shorten the retention of both topics.
+
+Nobody is twice even without equal ids, because an address has one user; the ids are what lets a
+repeated run leave alone, for as long as outcomes are remembered, who has changed address or left.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from itertools import islice
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from producers.client.outcomes import check_command_topics, follow_outcomes
+from producers.importer.lines import BadLine, UserLine
+from runtime.kafka import arrived, kafka_unavailable, lone_consumer, producer_config
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import Poisoned, Rejected, Unavailable
+from schemas.identity import email_key, email_shard, partition_of
+from schemas.records import ACCEPTED, CREATE_USER, CommandOutcome, UserCommand
+from schemas.rules import clean_age, clean_email, clean_name
+from schemas.tokens import Token
+from schemas.topics import COMMANDS, OUTCOMES
+
+DEFAULT_IN_FLIGHT = 20_000
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+_LINES_A_STEP = 2_000
+_OUTCOMES_A_STEP = 5_000
+_STEP_SECONDS = 0.02
+_ID_HEX_DIGITS = 48
+
+
+@dataclass(slots=True)
+class ImportTotals:
+    """What became of the lines so far. Blank lines do not count.
+
+    `seqs` maps a partition to the greatest seq of what was accepted there.
+    """
+
+    lines: int = 0
+    created: int = 0
+    already_there: int = 0
+    rejected: int = 0
+    seqs: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str | None:
+        """The token of all that was accepted, None if nothing was."""
+        return str(Token(self.seqs)) if self.seqs else None
+
+    @property
+    def decided(self) -> int:
+        """How many lines have their answer; true also after an interruption."""
+        return self.created + self.already_there + self.rejected
+
+    @property
+    def undecided(self) -> int:
+        """How many lines still wait for their answer."""
+        return self.lines - self.decided
+
+    def __str__(self) -> str:
+        return f"{self.lines:,} lines read, {self.decided:,} decided"
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the totals as they are printed."""
+        fields = asdict(self) | {"undecided": self.undecided, "token": self.token}
+        del fields["seqs"]
+        return fields
+
+
+def content_id(email: str, name: str, age: int) -> str:
+    """Return the command id of a line's cleaned fields: CSV and NDJSON agree on it."""
+    # No field can hold a line feed, so the parts cannot run into each other.
+    digest = sha256(f"{email}\n{name}\n{age}".encode()).hexdigest()
+    return f"import-{digest[:_ID_HEX_DIGITS]}"
+
+
+def clean_line(line: UserLine) -> tuple[str, str, int]:
+    """Return e-mail, name and age as they will be stored.
+
+    Raises `Rejected` (`invalid_command`) if a field breaks a rule.
+    """
+    return clean_email(line.email), clean_name(line.name), clean_age(line.age)
+
+
+def encode_create(
+    line: UserLine, codec: RecordCodec[UserCommand], partitions: int, now_ms: int
+) -> tuple[bytes, bytes, int]:
+    """Return key, value and partition of the command that creates the user of `line`.
+
+    Raises `Rejected` (`invalid_command`) if a field breaks a rule.
+    """
+    email, name, age = clean_line(line)
+    command_id = content_id(email, name, age)
+    value = codec.encode(
+        {
+            "command_id": command_id,
+            "issued_at": now_ms,
+            "kind": CREATE_USER,
+            "email": email,
+            "name": name,
+            "age": age,
+        }
+    )
+    return command_id.encode(), value, partition_of(email_shard(email_key(email)), partitions)
+
+
+class UserImport:
+    """One import. Construction raises `Unavailable` or `Misconfigured`, and nothing is sent.
+
+    At most `in_flight` lines are held at any time. `on_reject` is given line number, code and
+    sentence of each line that was refused; `totals` may be read at any time, also after an error.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_reject: Callable[[int, str, str], None],
+        *,
+        in_flight: int = DEFAULT_IN_FLIGHT,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self.totals = ImportTotals()
+        self._settings = settings
+        self._on_reject = on_reject
+        self._most_in_flight = in_flight
+        self._timeout_seconds = timeout_seconds
+        self._topic = settings.named(COMMANDS.name)
+        # Command id → the line that waits for its answer; lines with equal content wait with it.
+        self._waiting: dict[bytes, int] = {}
+        self._equal: dict[bytes, list[int]] = {}
+        self._progress_at = time.monotonic()
+        self._failed: KafkaError | None = None
+        registry = Registry(settings)
+        self._commands: RecordCodec[UserCommand] = registry.codec(COMMANDS.schema)
+        self._outcomes: RecordCodec[CommandOutcome] = registry.codec(OUTCOMES.schema)
+        self._consumer = lone_consumer(settings)
+        try:
+            check_command_topics(self._consumer, settings)
+            follow_outcomes(self._consumer, settings)
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._producer = Producer(
+            producer_config(settings)
+            | {
+                "linger.ms": 5,  # thousands follow: fuller batches cost the broker less
+                # How long to try is decided here, by progress, not for each command.
+                "message.timeout.ms": 0,
+                "delivery.report.only.error": True,
+            }
+        )
+
+    def close(self) -> None:
+        """Let go of the connections; commands that have not left by now are dropped."""
+        self._producer.purge()
+        self._producer.flush(1)
+        self._consumer.close()
+
+    def run(
+        self,
+        lines: Iterable[UserLine | BadLine],
+        on_progress: Callable[[], None] | None = None,
+    ) -> bool:
+        """Import `lines`; return whether each was decided before the time ran out.
+
+        False means that nothing went forward for `timeout_seconds`. Raises `Unavailable` if the
+        brokers refuse the commands for good.
+        """
+        remaining, ended = iter(lines), False
+        while not ended or self.totals.undecided:
+            # A step of full size, not each single place as it becomes free.
+            room = self._most_in_flight - self.totals.undecided
+            if not ended and room >= min(_LINES_A_STEP, self._most_in_flight // 2 or 1):
+                ended = not self._send(remaining, min(room, _LINES_A_STEP))
+                self._progress_at = time.monotonic()
+            # Wait for answers only where there is nothing else to do.
+            full = ended or self._most_in_flight - self.totals.undecided < _LINES_A_STEP
+            self._take_answers(_STEP_SECONDS if full and self.totals.undecided else 0)
+            if on_progress:
+                on_progress()
+            if time.monotonic() - self._progress_at > self._timeout_seconds:
+                return False
+        return True
+
+    def _send(self, lines: Iterator[UserLine | BadLine], most: int) -> bool:
+        """Send the next lines, at most `most`; False at the end of the file."""
+        batches: dict[int, list[dict[str, Any]]] = {}
+        before, now_ms = self.totals.lines, time.time_ns() // 1_000_000
+        waiting, partitions, codec = self._waiting, self._settings.partitions, self._commands
+        for line in islice(lines, most):
+            self.totals.lines += 1
+            if isinstance(line, BadLine):
+                self._reject(line.number, line.code, line.message)
+                continue
+            try:
+                key, value, partition = encode_create(line, codec, partitions, now_ms)
+            except Rejected as error:
+                self._reject(line.number, error.code, str(error))
+                continue
+            if key in waiting:
+                self._equal.setdefault(key, []).append(line.number)
+                continue
+            waiting[key] = line.number
+            batches.setdefault(partition, []).append({"key": key, "value": value})
+        for partition, batch in batches.items():
+            self._produce(batch, partition)
+        return self.totals.lines > before
+
+    def _produce(self, batch: list[dict[str, Any]], partition: int) -> None:
+        # The partition is the call's: confluent-kafka 2.16 says that one may stand in each message,
+        # but sends all of them where the first one goes.
+        queued = self._producer.produce_batch(
+            self._topic, batch, partition, on_delivery=cast("Any", self._on_delivery)
+        )
+        self._producer.poll(0)
+        if queued != len(batch):
+            # The queue holds far more than may be in flight, so this is no matter of waiting.
+            self._failed = next(m["_error"] for m in batch if m.get("_error") is not None)
+        if self._failed is not None:
+            raise kafka_unavailable(self._settings, KafkaException(self._failed))
+
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        self._failed = error or self._failed
+
+    def _take_answers(self, wait_seconds: float) -> None:
+        """Take what answers there are; if none, wait for the first."""
+        self._producer.poll(0)
+        if self._failed is not None:
+            raise kafka_unavailable(self._settings, KafkaException(self._failed))
+        waiting = self._waiting
+        for message in arrived(self._consumer, _OUTCOMES_A_STEP, wait_seconds):
+            key = cast("bytes", message.key())
+            number = waiting.get(key)
+            if number is not None:
+                try:
+                    outcome = self._outcomes.decode(message.value())
+                except Poisoned:
+                    continue  # foreign bytes under our key are no answer
+                self._settle(key, number, outcome)
+                self._note_seq(message.partition() or 0, outcome["seq"])
+            elif (error := message.error()) is not None:
+                self._check(error)
+
+    def _check(self, error: KafkaError) -> None:
+        """Let pass what librdkafka mends by itself."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            raise Unavailable(
+                "the answers to the import are no longer on the log",
+                code="answers_lost",
+                next_step="run the import again: it creates nobody twice",
+            )
+
+    def _settle(self, key: bytes, number: int, outcome: CommandOutcome) -> None:
+        """Count the answer for the line and for those of equal content."""
+        del self._waiting[key]
+        numbers = [number, *self._equal.pop(key, ())] if self._equal else [number]
+        self._progress_at = time.monotonic()
+        if outcome["status"] == ACCEPTED:
+            created = 0 if outcome["repeated"] else 1
+            self.totals.created += created
+            self.totals.already_there += len(numbers) - created
+        elif outcome["code"] == "user_already_exists":
+            self.totals.already_there += len(numbers)
+        else:
+            for rejected in numbers:
+                self._reject(rejected, outcome["code"] or "rejected", outcome["message"] or "")
+
+    def _note_seq(self, partition: int, seq: int | None) -> None:
+        if seq is not None and seq > self.totals.seqs.get(partition, 0):
+            self.totals.seqs[partition] = seq
+
+    def _reject(self, number: int, code: str, message: str) -> None:
+        self.totals.rejected += 1
+        self._on_reject(number, code, message)

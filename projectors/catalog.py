@@ -1,0 +1,82 @@
+"""Which read models there are: the one place that knows them by name."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TypeAlias, cast
+
+from projectors.contract.read_model import ReadModelVersions
+from runtime.settings import Settings
+from schemas.errors import Misconfigured
+
+Opener: TypeAlias = Callable[[Settings], ReadModelVersions]
+
+
+def _postgres(settings: Settings) -> ReadModelVersions:
+    from projectors.postgres.users.writer import postgres_versions
+
+    return postgres_versions(settings)
+
+
+def _history(settings: Settings) -> ReadModelVersions:
+    from projectors.history.writer import history_versions
+
+    return history_versions(settings)
+
+
+def _elasticsearch(settings: Settings) -> ReadModelVersions:
+    from projectors.elasticsearch.index.versions import ElasticsearchVersions
+
+    return ElasticsearchVersions(settings)
+
+
+OURS: dict[str, Opener] = {
+    "postgres": _postgres,
+    "history": _history,
+    "elasticsearch": _elasticsearch,
+}
+
+
+def read_models(settings: Settings) -> dict[str, Opener]:
+    """Return by name what opens the versions of each read model; nothing is connected yet.
+
+    Ours, and those of the setting `read_models`. Raises `Misconfigured` if one cannot be imported.
+    """
+    entries = [entry.strip() for entry in settings.read_models.split(",") if entry.strip()]
+    return OURS | dict(map(_imported, entries))
+
+
+def open_versions(settings: Settings, name: str) -> ReadModelVersions:
+    """Return the versions of the read model `name`.
+
+    Raises `Misconfigured` (`unknown_read_model`) if there is none of that name.
+    """
+    known = read_models(settings)
+    if name not in known:
+        raise Misconfigured(
+            f"there is no read model {name}",
+            code="unknown_read_model",
+            next_step=f"there are: {', '.join(known)}; the setting read_models names more",
+        )
+    return known[name](settings)
+
+
+def _imported(entry: str) -> tuple[str, Opener]:
+    name, _, place = entry.partition("=")
+    module, _, attribute = place.partition(":")
+    if name in OURS:
+        raise _wrong(entry, f"{name} is one of ours")
+    try:
+        opener = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _wrong(entry, f"it cannot be imported: {error}") from None
+    if getattr(opener, "name", None) != name:
+        raise _wrong(entry, f"what it names is no read model called {name}")
+    return name, cast("Opener", opener)
+
+
+def _wrong(entry: str, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"setting read_models: {entry}: {why}",
+        code="bad_setting",
+        next_step="write it as NAME=package.module:Class, where the class has that name",
+    )

@@ -1,0 +1,296 @@
+"""`rollbook dead-letters`: see the records that could not be read or applied, and settle them."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from runtime.context import pass_settings
+from runtime.progress import told_progress
+from runtime.settings import Settings
+from runtime.terminal import (
+    EXIT_REFUSED,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
+from schemas.errors import Rejected, RollbookError
+
+if TYPE_CHECKING:
+    from projectors.dead_letters.retry import Retried
+    from schemas.letters import Letter
+
+_READER = click.option(
+    "--reader",
+    metavar="NAME",
+    help="Only letters of this reader: handler, or projector: and the name of a read model.",
+)
+_LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
+_MANY = 50  # take long enough to tell how far it is
+_LIST = "`rollbook dead-letters list --all` shows those there are"
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """See and settle the records that could not be read or applied.
+
+    A dead letter says where such a record stands, who could not take it, and why; the record
+    itself stays in the log. It is open until it is retried or discarded.
+    """
+
+
+@dead_letters.command("list")
+@_READER
+@click.option("--all", "settled_too", is_flag=True, help="Show those that are settled as well.")
+@json_option
+@pass_settings
+def list_letters(
+    settings: Settings, *, reader: str | None, settled_too: bool, as_json: bool
+) -> None:
+    """List the open dead letters, the oldest first.
+
+    They are kept for 14 days.
+
+    \b
+    Examples:
+      rollbook dead-letters list
+      rollbook dead-letters list --reader projector:postgres --all --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from projectors.dead_letters.reader import letter_fields
+
+    letters = _read(settings, reader, as_json=as_json)
+    found = [letter_fields(letter) for letter in letters if settled_too or letter.is_open]
+    if as_json:
+        for fields in found:
+            print_json(fields)
+        return
+    names = ["letter", "reader", "error", "occurred_at", *(["settled"] if settled_too else [])]
+    if found:
+        print_table(names, ([fields[name] for name in names] for fields in found))
+    say(f"{_count(sum(letter.is_open for letter in letters))} open")
+
+
+@dead_letters.command()
+@click.argument("place", metavar="LETTER")
+@click.option(
+    "--payload",
+    is_flag=True,
+    help="Show the record itself, decoded: it may hold personal data.",
+)
+@json_option
+@pass_settings
+def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> None:
+    """Show what is known of a letter, and what stands in the log there now.
+
+    LETTER is topic:partition:offset, as `list` shows it.
+
+    \b
+    Examples:
+      rollbook dead-letters show user-events:3:1207
+      rollbook dead-letters show user-events:3:1207 --payload
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from projectors.dead_letters.place import look_at
+    from projectors.dead_letters.reader import letter_fields
+
+    found = _named(_read(settings, None, as_json=as_json), [place])
+    there = look_at(settings, found[0], payload=payload)
+    letters = [letter_fields(letter) for letter in found]
+    if as_json:
+        print_json(there | {"letters": letters})
+        return
+    if "record" in there:
+        there["record"] = orjson.dumps(there["record"], default=str).decode()
+    print_fields(there)
+    for letter in letters:
+        click.echo()
+        shown = ("reader", "error", "message", "occurred_at", "settled", "settled_at")
+        print_fields({name: letter[name] for name in shown})
+
+
+@dead_letters.command()
+@_LETTERS
+@click.option("--all", "every", is_flag=True, help="All open letters.")
+@_READER
+@click.option("--dry-run", is_flag=True, help="Only read the records anew; apply nothing.")
+@json_option
+@pass_settings
+def retry(
+    settings: Settings,
+    places: tuple[str, ...],
+    *,
+    every: bool,
+    reader: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Try records again once the cause is mended: read from the log, applied or sent anew.
+
+    An event goes to every version of its read model; what came after it is not undone. A command
+    is appended again and decided now. A record that compaction or retention has taken settles its
+    letter too: a later one of its user says more. Ends with 3 if a letter stays open or its record
+    is gone for good.
+
+    \b
+    Examples:
+      rollbook dead-letters retry --all --dry-run
+      rollbook dead-letters retry --all --reader projector:postgres
+      rollbook dead-letters retry user-events:3:1207
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    letters = _chosen(settings, places, reader, every=every, as_json=as_json)
+    done: list[Retried] = []
+    try:
+        _retry(settings, letters, done.append, dry_run=dry_run, as_json=as_json)
+    finally:
+        if not as_json:
+            _print_retried(done, dry_run=dry_run)
+    return EXIT_REFUSED if any(one.is_open or one.how == "gone" for one in done) else 0
+
+
+@dead_letters.command()
+@_LETTERS
+@click.option("--all", "every", is_flag=True, help="All open letters.")
+@_READER
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_settings
+def discard(
+    settings: Settings,
+    places: tuple[str, ...],
+    *,
+    every: bool,
+    reader: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Settle letters without applying their records: nobody will miss them.
+
+    A letter that is discarded stays so while its record is refused for the same reason, also when
+    a read model is rebuilt. It can be named to `retry` nevertheless. On a terminal it asks;
+    elsewhere --all must be confirmed with --yes.
+
+    \b
+    Examples:
+      rollbook dead-letters discard user-events:3:1207
+      rollbook dead-letters discard --all --reader handler --yes
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    may_ask = sys.stdin.isatty() and sys.stderr.isatty()
+    if every and not yes and not may_ask:
+        raise click.UsageError("this settles every open letter: confirm it with --yes")
+    chosen = _chosen(settings, places, reader, every=every, as_json=as_json)
+    letters = [letter for letter in chosen if letter.is_open]
+    if letters and may_ask and not yes:
+        question = f"Discard {_count(len(letters))}, their records unapplied?"
+        if not click.confirm(question, err=True):
+            raise Rejected("nothing was discarded", code="not_confirmed")
+    from projectors.dead_letters.retry import discard as discard_letters
+
+    discard_letters(settings, letters)
+    if as_json:
+        for letter in letters:
+            print_json({"letter": letter.place, "reader": letter.reader, "result": "discarded"})
+    else:
+        say(f"{_count(len(letters))} discarded")
+
+
+def _retry(
+    settings: Settings,
+    letters: "Sequence[Letter]",
+    on_done: "Callable[[Retried], None]",
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from projectors.dead_letters.retry import LetterRetry
+
+    if not letters:
+        return
+    count, failed = 0, dict[str, RollbookError]()
+    with (
+        closing(LetterRetry(settings, dry_run=dry_run)) as trial,
+        told_progress(
+            lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
+            lambda: count,
+            len(letters),
+            as_json=as_json or len(letters) < _MANY,
+        ) as tell,
+    ):
+        for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
+            if letter.reader in failed:
+                continue
+            try:
+                one = trial.retry(letter)
+            except RollbookError as error:  # its store is away, or of another release
+                failed[letter.reader] = error
+                continue
+            count += 1
+            on_done(one)
+            if as_json:
+                print_json(_retried_fields(one))
+            if tell is not None:
+                tell()
+    # The others were tried all the same.
+    for first in failed.values():
+        raise first
+
+
+def _print_retried(done: "Sequence[Retried]", *, dry_run: bool) -> None:
+    if done:
+        rows = ((r.letter.place, r.letter.reader, r.how, r.message) for r in done)
+        print_table(["letter", "reader", "result", "why"], rows)
+    totals: dict[str, int] = {}
+    for one in done:
+        totals[one.how] = totals.get(one.how, 0) + 1
+    told = ", ".join(f"{count} {how.replace('_', ' ')}" for how, count in sorted(totals.items()))
+    say(f"{_count(len(done))} tried{' (dry run)' if dry_run else ''}{': ' if told else ''}{told}")
+
+
+def _retried_fields(one: "Retried") -> dict[str, Any]:
+    return {
+        "letter": one.letter.place,
+        "reader": one.letter.reader,
+        "result": one.how,
+        "error": one.error,
+        "message": one.message,
+    }
+
+
+def _chosen(
+    settings: Settings, places: Sequence[str], reader: str | None, *, every: bool, as_json: bool
+) -> "list[Letter]":
+    """Return the letters named, or with `every` those that are open."""
+    if every == bool(places):
+        raise click.UsageError("name letters, or say --all for every open one")
+    letters = _read(settings, reader, as_json=as_json)
+    return [one for one in letters if one.is_open] if every else _named(letters, places)
+
+
+def _read(settings: Settings, reader: str | None, *, as_json: bool) -> "list[Letter]":
+    """Return all letters, or those of one reader; tell of what cannot be read."""
+    from projectors.dead_letters.reader import read_letters
+
+    found = read_letters(settings)
+    if found.unreadable and not as_json:
+        say(f"{found.unreadable} records on the topic of dead letters are none: left out")
+    return [letter for letter in found.letters if reader in {None, letter.reader}]
+
+
+def _named(letters: "Iterable[Letter]", places: Sequence[str]) -> "list[Letter]":
+    wanted = dict.fromkeys(places)
+    found = [letter for letter in letters if letter.place in wanted]
+    missing = [place for place in wanted if all(letter.place != place for letter in found)]
+    if missing:
+        raise Rejected(
+            f"there is no dead letter {missing[0]}",
+            code="dead_letter_not_found",
+            next_step=f"a letter is topic:partition:offset; {_LIST}",
+        )
+    return found
+
+
+def _count(number: int) -> str:
+    return f"{number} dead letter{'' if number == 1 else 's'}"

@@ -1,0 +1,216 @@
+"""`rollbook events`: read the log as it is, every event decoded, as people know it from kcat."""
+
+import os
+import select
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, Final
+
+import click
+import orjson
+
+from projectors.log.event_log import LogRecord, Start, read_log
+from projectors.log.times import EXAMPLES, parse_time
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, printable, say
+from schemas.errors import Rejected
+from schemas.identity import parse_user_id, partition_of, user_shard
+from schemas.records import FieldChange, UserEvent, changes_of
+from schemas.rules import to_datetime
+from schemas.topics import HISTORY
+
+_KEY_MAX_CHARACTERS: Final = 80
+
+
+@click.group()
+def events() -> None:
+    """Read the log of events."""
+
+
+@events.command()
+@click.option("--user", "user_id", metavar="ID", help="Only the events of this user.")
+@click.option(
+    "--from",
+    "start",
+    metavar="beginning|end|TIME",
+    default="end",
+    show_default=True,
+    help="Where to begin. TIME is ISO 8601 (UTC if it names no zone), or how long ago: 10m, -1h.",
+)
+@click.option(
+    "--follow/--no-follow",
+    default=True,
+    show_default=True,
+    help="Wait for new events until Ctrl-C, or stop at the end of the log.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
+@json_option
+@pass_settings
+def tail(
+    settings: Settings,
+    *,
+    user_id: str | None,
+    start: str,
+    follow: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show every event: when, where, what happened to whom, each field before and after.
+
+    Reads the audit trail, which holds every event ever. Events come in order within a partition,
+    so in order for each user. A record that cannot be read is shown by its coordinates and why.
+
+    \b
+    Examples:
+      rollbook events tail                                  what happens from now on
+      rollbook events tail --from -1h --no-follow --json    the last hour, for programs
+      rollbook events tail --user ID --from beginning       one user's whole history
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    began = _start(start)
+    user_id = None if user_id is None else _user_id(user_id)
+    records = _records(settings, user_id, began, follow=follow)
+    shown = _show(records, limit, as_json=as_json)
+    if shown == 0 and not follow:
+        say("no events there")
+
+
+def _records(
+    settings: Settings, user_id: str | None, start: Start, *, follow: bool
+) -> Iterator[list[LogRecord[UserEvent]]]:
+    from runtime.registry import Registry
+    from runtime.topic_admin import check_topics
+
+    check_topics(settings)
+    codec = Registry(settings).codec(HISTORY.schema)
+    partitions = list(range(settings.partitions))
+    if user_id is not None:
+        partitions = [partition_of(user_shard(user_id), settings.partitions)]
+    batches = read_log(settings, codec, HISTORY, partitions, start, follow=follow)
+    if user_id is None:
+        return batches
+    mine = f"{user_id}:".encode()
+    return (
+        [record for record in batch if record.key and record.key.startswith(mine)]
+        for batch in batches
+    )
+
+
+def _show(
+    batches: Iterable[list[LogRecord[UserEvent]]], limit: int | None, *, as_json: bool
+) -> int:
+    """Print the records as they come; return how many. A reader that goes away ends it."""
+    line = json_line if as_json else text_line
+    shown = 0
+    try:
+        for batch in batches:
+            wanted = batch if limit is None else batch[: limit - shown]
+            if wanted:
+                click.echo("\n".join(line(record) for record in wanted))
+                shown += len(wanted)
+            if shown == limit or (not batch and _reader_is_gone()):
+                break
+    except BrokenPipeError:
+        # `| head` has read enough. What Python still holds for stdout must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return shown
+
+
+def _reader_is_gone() -> bool:
+    """Whether whoever read our output closed it: without new events we would not learn of it."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # asks for nothing, so only errors answer
+    return bool(output.poll(0))
+
+
+def _start(text: str) -> Start:
+    try:
+        return parse_start(text, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--from") from None
+
+
+def _user_id(text: str) -> str:
+    try:
+        return parse_user_id(text)
+    except Rejected as error:
+        raise click.BadParameter(f"{error}; {error.next_step}", param_hint="--user") from None
+
+
+def parse_start(text: str, now: datetime) -> Start:
+    """Return where `--from` begins: beginning, end, or a time.
+
+    Raises `ValueError` with a sentence for what is none of them.
+    """
+    if text == "beginning":
+        return "beginning"
+    if text == "end":
+        return "end"
+    try:
+        return parse_time(text, now)
+    except ValueError:
+        raise ValueError(f"{text!r} is not beginning, end, {EXAMPLES}") from None
+
+
+def json_line(record: LogRecord[UserEvent]) -> str:
+    """Return `record` as one line of JSON: coordinates, then the event or `error`."""
+    content: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": _when(record.timestamp_ms),
+    }
+    event = record.event
+    if event is None:
+        content |= {"key": _key(record), "error": record.error}
+        return orjson.dumps(content).decode()
+    content |= event
+    content["occurred_at"] = _when(event["occurred_at"])
+    content["changes"] = changes_of(event)
+    if event["user"] is not None:
+        content["user"] = {**event["user"], "created_at": _when(event["user"]["created_at"])}
+    return orjson.dumps(content).decode()
+
+
+def text_line(record: LogRecord[UserEvent]) -> str:
+    """Return `record` as one line for people, control characters escaped."""
+    event = record.event
+    where = f"{record.partition}:{record.offset}"
+    if event is None:
+        why = f"unreadable: {record.error}"
+        return f"{_time(record.timestamp_ms)}  {where:<9} {why:<16}  key {_key(record)}"
+    line = (
+        f"{_time(event['occurred_at'])}  {where:<9} {event['type']:<16}  {event['user_id']}"
+        f"  v{event['version']}  seq {event['seq']}  command {event['command_id']}"
+    )
+    return printable("  ".join(chain([line], map(_change, changes_of(event)))))
+
+
+def _change(change: FieldChange) -> str:
+    before, after = change["before"], change["after"]
+    if before is None:
+        return f"{change['field']}: {after}"
+    return f"{change['field']}: {before} → {'(gone)' if after is None else after}"
+
+
+def _time(unix_ms: int) -> str:
+    when = _when(unix_ms)
+    if isinstance(when, int):
+        return str(when)
+    return when.isoformat(" ", "milliseconds").replace("+00:00", "Z")
+
+
+def _when(unix_ms: int) -> datetime | int:
+    """Return the time, or the number itself if a foreign record holds one no calendar has."""
+    try:
+        return to_datetime(unix_ms)
+    except (ValueError, OverflowError, OSError):
+        return unix_ms
+
+
+def _key(record: LogRecord[UserEvent]) -> str | None:
+    if record.key is None:
+        return None
+    return printable(record.key.decode(errors="backslashreplace"))[:_KEY_MAX_CHARACTERS]

@@ -1,0 +1,120 @@
+"""`rollbook users export`: every user as a line of JSON, to a file or a pipe."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from projectors.cli.export_file import export_output
+from projectors.command_line.after_option import answers_after
+from projectors.postgres.users.export import UserExport
+from runtime.context import pass_settings
+from runtime.progress import told_progress
+from runtime.settings import Settings
+from runtime.terminal import json_option, print_fields, print_json, say
+from schemas.rules import AGE_MAX_YEARS
+
+_AGE = click.IntRange(0, AGE_MAX_YEARS)
+
+
+@click.command("export")
+@click.argument(
+    "file",
+    metavar="[FILE|-]",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="-",
+)
+@click.option("--min-age", type=_AGE, default=0, help="From this age.")
+@click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
+@click.option("--gzip", "as_gzip", is_flag=True, help="Pack it; a name that ends in .gz does too.")
+@json_option
+@pass_settings
+@answers_after("postgres")
+def export_users(
+    settings: Settings, *, file: str, min_age: int, max_age: int, as_gzip: bool, as_json: bool
+) -> None:
+    """Write every user as a line of JSON: personal data, oldest user first.
+
+    All of one moment, as far as the PostgreSQL read model has come (`rollbook projector status`).
+    A FILE is there whole or not at all, readable by you only. `users import` takes its lines.
+
+    With --json the totals are one object; without FILE the lines are the result.
+
+    \b
+    Examples:
+      rollbook users export people.ndjson.gz
+      rollbook users export --min-age 65 | jq .email
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if min_age > max_age:
+        raise click.UsageError("--min-age is more than --max-age")
+    if file != "-" and not Path(file).resolve().parent.is_dir():
+        raise click.UsageError(f"there is no folder to write {file} to")
+    as_gzip = as_gzip or file.lower().endswith(".gz")
+    if as_gzip and file == "-" and sys.stdout.isatty():
+        raise click.UsageError("gzip is nothing for a terminal: name a file, or pipe it")
+    begun_at = time.monotonic()
+    export = UserExport(settings, min_age=min_age, max_age=max_age)
+    with closing(export), _ends_are_interrupts():
+        _write(export, file, as_gzip=as_gzip, as_json=as_json)
+    seconds = time.monotonic() - begun_at
+    if file == "-":
+        if not as_json:
+            say(f"exported {export.exported:,} users")
+        return
+    totals: dict[str, Any] = {
+        "users": export.exported,
+        "file": file,
+        "bytes": Path(file).stat().st_size,
+        "seconds": round(seconds, 2),
+        "users_per_second": round(export.exported / seconds) if seconds else 0,
+    }
+    (print_json if as_json else print_fields)(totals)
+
+
+@contextmanager
+def _ends_are_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP clean up as Ctrl-C does: no personal data is left half-written.
+
+    What is ignored, as under nohup, stays ignored.
+    """
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> None:
+    def how_far(seconds: float) -> str:
+        rate = export.exported / seconds if seconds else 0
+        return f"{export.exported:,} users exported, {rate:,.0f} users/s"
+
+    # Lines and a bar on one terminal would overwrite each other.
+    quiet = as_json or (file == "-" and sys.stdout.isatty())
+    with (
+        told_progress(
+            how_far,
+            lambda: export.exported,
+            export.total(),
+            as_json=quiet,
+            only_on_terminal=True,
+        ) as tell,
+        export_output(file, as_gzip=as_gzip) as write,
+        closing(export.lines()) as chunks,
+    ):
+        for chunk in chunks:
+            write(chunk)
+            if tell:
+                tell()

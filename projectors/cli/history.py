@@ -1,0 +1,83 @@
+"""`rollbook users history`: everything that happened to a user, from the read model `history`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import click
+
+from projectors.cli.users import UserId
+from projectors.command_line.after_option import answers_after
+from projectors.history.queries import EventStore
+from projectors.log.times import iso_time
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, print_json, print_table, say
+from schemas.records import UserEvent, changes_of
+
+_COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
+
+
+@click.command()
+@click.argument("user_id", metavar="ID", type=UserId())
+@click.option(
+    "--from-version",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Begin with this version.",
+)
+@json_option
+@pass_settings
+@answers_after("history")
+def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
+    """Show everything that happened to a user, oldest first: each field before and after.
+
+    Of an erased user only the erasure is left. Ends with 3 if there never was a user of that id.
+
+    \b
+    Examples:
+      rollbook users history 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90
+      rollbook users history 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --from-version 3 --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    with closing(EventStore(settings)) as store:
+        events = store.get_events(user_id, from_version)
+    if not events:
+        say(f"nothing from version {from_version} on")
+    if as_json:
+        for event in events:
+            print_json(as_object(event))
+    elif events:
+        once = sys.stdout.isatty()  # programs get every column of every line
+        print_table(_COLUMNS, (row for event in events for row in rows_of(event, once=once)))
+
+
+def as_object(event: UserEvent) -> dict[str, Any]:
+    """Return what programs get of an event."""
+    return {
+        "user_id": event["user_id"],
+        "version": event["version"],
+        "occurred_at": iso_time(event["occurred_at"]),
+        "type": event["type"],
+        "command_id": event["command_id"],
+        "seq": event["seq"],
+        "changes": changes_of(event),
+    }
+
+
+def rows_of(event: UserEvent, *, once: bool) -> Iterator[list[Any]]:
+    """Yield a row for each field that changed; with `once` the first alone names the event."""
+    what = [
+        event["version"],
+        iso_time(event["occurred_at"]),
+        event["type"],
+        event["command_id"],
+    ]
+    changes = changes_of(event)
+    if not changes:
+        yield [*what, None, None, None]
+    for number, change in enumerate(changes):
+        named = [None] * len(what) if once and number else what
+        yield [*named, change["field"], change["before"], change["after"]]

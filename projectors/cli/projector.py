@@ -1,0 +1,81 @@
+"""`rollbook projector`: run the read models' projectors, see how far they are."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from projectors.catalog import open_versions
+from projectors.cli.versions import drop, name_argument, rebuild, rollback, swap, versions
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_error, print_json, print_table
+
+
+@click.group()
+def projector() -> None:
+    """Run and inspect the read models' projectors; build and swap versions."""
+
+
+@projector.command()
+@name_argument
+@pass_settings
+def run(settings: Settings, name: str) -> None:
+    """Keep a read model up to date until stopped, every version of it that is ready.
+
+    Several processes share the partitions. It begins where the read model's checkpoint is, or at
+    the beginning of the log. While a server is away it waits and loses nothing.
+
+    \b
+    Example:
+      rollbook projector run postgres
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from projectors.versions.host import Host
+    from runtime.process import StopSignal, start_logging
+
+    start_logging(settings)
+    stopping = StopSignal().install()
+    Host(settings, open_versions(settings, name), stopping).run()
+
+
+@projector.command()
+@json_option
+@pass_settings
+def status(settings: Settings, *, as_json: bool) -> int:
+    """Show how far each version of each read model is: offsets, and the lag in events.
+
+    Ends with 5 if a read model's server is unavailable; the others are shown. The history reads
+    another topic than the users do: offsets compare within a read model.
+
+    \b
+    Example:
+      rollbook projector status
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from dataclasses import asdict
+
+    from projectors.log.times import iso_time
+    from projectors.versions.status import read_status
+
+    found = read_status(settings)
+    rows = [asdict(partition) for partition in found.partitions]
+    for row in rows:
+        row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        _print_rows(rows)
+    # Two read models may live on one server: that it is away is said once.
+    for error in {str(error): error for error in found.unavailable.values()}.values():
+        print_error(error, as_json=as_json)
+    return EXIT_UNAVAILABLE if found.unavailable else 0
+
+
+def _print_rows(rows: Iterable[dict[str, Any]]) -> None:
+    columns = ["read model", "version", "live", "partition", "state", "position", "end", "lag"]
+    columns.append("last applied")
+    print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))
+
+
+for command in (rebuild, versions, swap, rollback, drop):
+    projector.add_command(command)

@@ -1,0 +1,213 @@
+"""`rollbook users get | list | summary`: questions to the PostgreSQL read model."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from projectors.command_line.after_option import answers_after
+from projectors.history.queries import EventStore
+from projectors.log.times import iso_time, parse_time
+from projectors.postgres.users.queries import (
+    MOST_PER_PAGE,
+    UserPage,
+    UserQueries,
+    UserView,
+    parse_cursor,
+)
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import json_option, print_fields, print_json, print_table, say
+from schemas.errors import Rejected
+from schemas.identity import parse_user_id
+from schemas.rules import AGE_MAX_YEARS
+
+_AGE = click.IntRange(0, AGE_MAX_YEARS)
+_PAGE_OF_ALL = 1000
+
+
+class UserId(click.ParamType[str]):
+    """The id of a user, in any of the spellings of a UUID."""
+
+    name = "id"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        """Return the canonical id; fail as click does."""
+        try:
+            return parse_user_id(value)
+        except Rejected as error:
+            raise click.BadParameter(f"{error}; {error.next_step}") from None
+
+
+class _Cursor(click.ParamType[str]):
+    name = "cursor"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        try:
+            parse_cursor(value)
+        except Rejected as error:
+            raise click.BadParameter(f"{error}; {error.next_step}") from None
+        return str(value)
+
+
+class _Time(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> datetime:
+        try:
+            return parse_time(value, datetime.now(UTC))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+
+def _model_of_get(options: Mapping[str, Any]) -> str:
+    as_of_then = (options["at_version"], options["at_time"]) != (None, None)
+    return "history" if as_of_then else "postgres"
+
+
+@click.command()
+@click.argument("user_id", metavar="ID", type=UserId())
+@click.option(
+    "--at-version", type=click.IntRange(1), metavar="N", help="As the user was at this version."
+)
+@click.option(
+    "--at",
+    "at_time",
+    type=_Time(),
+    metavar="TIME",
+    help="As the user was then: ISO 8601 (UTC if it names no zone), or how long ago: 10m, 2d.",
+)
+@json_option
+@pass_settings
+@answers_after(_model_of_get)
+def get(
+    settings: Settings,
+    user_id: str,
+    *,
+    at_version: int | None,
+    at_time: datetime | None,
+    as_json: bool,
+) -> None:
+    """Show one user, as it is now or as it was. Ends with 3 if there is, or was, none of that id.
+
+    \b
+    Examples:
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at-version 2
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --at 2026-11-24T10:00:00Z
+      rollbook users get 0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90 --after 3:17
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if at_version is not None and at_time is not None:
+        raise click.UsageError("give --at-version or --at, not both")
+    if at_version is None and at_time is None:
+        with closing(UserQueries(settings)) as queries:
+            user = queries.get_user(user_id)
+    else:
+        with closing(EventStore(settings)) as store:
+            if at_version is not None:
+                user = store.get_user_at_version(user_id, at_version)
+            elif at_time is not None:
+                user = store.get_user_at(user_id, at_time)
+    (print_json if as_json else print_fields)(_shown(user))
+
+
+@click.command("list")
+@click.option("--min-age", type=_AGE, default=0, help="From this age.")
+@click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_PER_PAGE),
+    default=100,
+    show_default=True,
+    help="At most.",
+)
+@click.option("--cursor", type=_Cursor(), help="Go on after this cursor of an earlier list.")
+@click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
+@json_option
+@pass_settings
+@answers_after("postgres")
+def list_users(
+    settings: Settings,
+    *,
+    min_age: int,
+    max_age: int,
+    limit: int,
+    cursor: str | None,
+    show_all: bool,
+    as_json: bool,
+) -> None:
+    """List users by age, then id.
+
+    With --json every user has a `cursor`: `--cursor` takes that of the last one.
+
+    \b
+    Examples:
+      rollbook users list --min-age 20 --max-age 29
+      rollbook users list --all --json > users.ndjson
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if min_age > max_age:
+        raise click.UsageError("--min-age is more than --max-age")
+    with closing(UserQueries(settings)) as queries:
+        page = queries.get_users_by_age_range(
+            min_age, max_age, limit=_PAGE_OF_ALL if show_all else limit, after=cursor
+        )
+        users = _from(page, queries, max_age) if show_all else page.users
+        _print_users(users, as_json=as_json)
+    if page.next is not None and not show_all:
+        say(f"there are more: --cursor {page.next}, or --all")
+
+
+def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserView]:
+    """Yield the users of `page` and of all pages after it, holding one page at a time."""
+    yield from page.users
+    while page.next is not None:
+        page = queries.get_users_by_age_range(max_age=max_age, limit=_PAGE_OF_ALL, after=page.next)
+        yield from page.users
+
+
+def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
+    if as_json:
+        for user in users:
+            print_json(_shown(user) | {"cursor": user.cursor})
+        return
+    columns = ["user_id", "name", "email", "age", "group", "updated", "version"]
+    print_table(
+        columns,
+        (
+            (u.user_id, u.name, u.email, u.age, u.age_group, iso_time(u.updated_at), u.version)
+            for u in users
+        ),
+    )
+
+
+@click.command()
+@json_option
+@pass_settings
+@answers_after("postgres")
+def summary(settings: Settings, *, as_json: bool) -> None:
+    """Show how many users there are, their average age and age groups.
+
+    \b
+    Example:
+      rollbook users summary --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    with closing(UserQueries(settings)) as queries:
+        found = queries.get_user_summary()
+    shown = asdict(found)
+    shown["last_updated"] = iso_time(found.last_updated) if found.last_updated else None
+    if as_json:
+        print_json(shown)
+        return
+    groups = shown.pop("users_by_age_group")
+    shown["average_age"] = None if found.average_age is None else f"{found.average_age:.1f}"
+    print_fields({**shown, **groups})
+
+
+def _shown(user: UserView) -> dict[str, Any]:
+    return asdict(user) | {
+        "created_at": iso_time(user.created_at),
+        "updated_at": iso_time(user.updated_at),
+    }

@@ -1,0 +1,186 @@
+"""`rollbook projector rebuild | versions | swap | rollback | drop`: a read model's versions."""
+
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from projectors.catalog import open_versions
+from runtime.context import pass_settings
+from runtime.settings import Settings
+from runtime.terminal import (
+    EXIT_INTERRUPTED,
+    json_option,
+    print_error,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
+from schemas.errors import RollbookError
+
+if TYPE_CHECKING:
+    from projectors.contract.read_model import ReadModelVersions
+    from runtime.process import StopSignal
+
+name_argument = click.argument("name")
+_version_argument = click.argument("number", metavar="VERSION", type=click.IntRange(1))
+
+
+@click.command()
+@name_argument
+@json_option
+@pass_settings
+def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Build a new version of a read model from the log, while the live one serves.
+
+    It is compared with the log, user by user, before it is called ready; queries do not see it
+    until `rollbook projector swap`. Meanwhile `rollbook projector run` keeps it up to date. Killed
+    at any point, nothing has changed and it can be run again.
+
+    \b
+    Example:
+      rollbook projector rebuild postgres
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from runtime.process import StopSignal
+
+    with closing(open_versions(settings, name)) as found:
+        fields = _rebuild(settings, found, StopSignal().install(), as_json=as_json)
+    if fields is None:
+        error = RollbookError(
+            "interrupted; the live version is as it was",
+            code="interrupted",
+            next_step="run it again: it begins anew",
+        )
+        print_error(error, as_json=as_json)
+        return EXIT_INTERRUPTED
+    (print_json if as_json else print_fields)(fields)
+    if not as_json:
+        step = f"rollbook projector swap {name} {fields['version']}"
+        say(f"it equals the log; `{step}` makes it live")
+    return 0
+
+
+def _rebuild(
+    settings: Settings, versions: "ReadModelVersions", stopping: "StopSignal", *, as_json: bool
+) -> dict[str, Any] | None:
+    """Return what is printed of a rebuild; None if it was interrupted."""
+    from projectors.versions.rebuild import Rebuild
+    from runtime.progress import told_progress
+
+    def describe(seconds: float) -> str:
+        at = running.progress
+        left = at.seconds_left(time.monotonic())
+        rate = f"{at.step}: {at.events:,} events, {at.events / max(seconds, 1e-3):,.0f}/s"
+        return rate if left is None else f"{rate}, {left:.0f} s left"
+
+    started = time.monotonic()
+    running = Rebuild(settings, versions, stopping)
+    with told_progress(
+        describe, lambda: round(100 * running.progress.fraction), 100, as_json=as_json
+    ) as show:
+        running.on_progress = show or running.on_progress
+        rebuilt = running.run()
+    if rebuilt is None:
+        return None
+    seconds = time.monotonic() - started
+    return {
+        "read_model": versions.name,
+        "version": rebuilt.version,
+        "events": rebuilt.events,
+        "seconds": round(seconds, 1),
+        "events_per_second": round(rebuilt.events / seconds),
+        "rows_compared": rebuilt.comparison.rows,
+        "users_left_out": rebuilt.comparison.with_letters,
+        "users_changed_meanwhile": rebuilt.comparison.changed,
+    }
+
+
+@click.command()
+@name_argument
+@json_option
+@pass_settings
+def versions(settings: Settings, name: str, *, as_json: bool) -> None:
+    """List the versions of a read model; queries see the one that is live.
+
+    \b
+    Example:
+      rollbook projector versions postgres
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from projectors.log.times import iso_time
+
+    with closing(open_versions(settings, name)) as found:
+        rows: list[dict[str, Any]] = [asdict(version) for version in found.versions()]
+    for row in rows:
+        for moment in ("created_at", "live_since"):
+            row[moment] = None if row[moment] is None else iso_time(row[moment])
+    if as_json:
+        for row in rows:
+            print_json({"read_model": name, **row})
+        return
+    columns = ["version", "state", "live", "created", "live since"]
+    print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))
+
+
+@click.command()
+@name_argument
+@_version_argument
+@pass_settings
+def swap(settings: Settings, name: str, number: int) -> None:
+    """Make a version live: from one moment to the next all queries see it.
+
+    It waits until the version has applied all that the log has, so that nothing a reader saw goes
+    back. The version that was live is kept up to date until it is dropped.
+
+    \b
+    Example:
+      rollbook projector swap postgres 2
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    _swap(settings, name, number)
+
+
+@click.command()
+@name_argument
+@pass_settings
+def rollback(settings: Settings, name: str) -> None:
+    """Make the version live again that was live before.
+
+    \b
+    Example:
+      rollbook projector rollback postgres
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    _swap(settings, name, None)
+
+
+def _swap(settings: Settings, name: str, number: int | None) -> None:
+    from projectors.versions.swap import swap as make_live
+    from projectors.versions.swap import version_before
+
+    with closing(open_versions(settings, name)) as found:
+        number = version_before(found) if number is None else number
+        make_live(settings, found, number)
+    say(f"version {number} of {name} is live")
+
+
+@click.command()
+@name_argument
+@_version_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_settings
+def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
+    """Remove a version that is not live, and its data. A rollback to it is then no longer possible.
+
+    \b
+    Example:
+      rollbook projector drop postgres 1 --yes
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("this removes the version's data: confirm with --yes")
+        click.confirm(f"Remove version {number} of {name}?", abort=True, err=True)
+    with closing(open_versions(settings, name)) as found:
+        found.drop(number)
+    say(f"version {number} of {name} is gone")

@@ -1,0 +1,75 @@
+"""The options of every query that let it answer after a command: `--after` and `--timeout`."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from projectors.versions.visibility import DEFAULT_TIMEOUT_SECONDS, Visibility
+from runtime.settings import Settings
+from runtime.terminal import Seconds
+from schemas.errors import Rejected
+from schemas.tokens import parse_token
+
+R = TypeVar("R")
+
+_TIMEOUT_MAX_SECONDS = 86_400
+
+
+class _Token(click.ParamType[str]):
+    name = "token"
+
+    def convert(self, value: Any, _param: Any, _context: Any) -> str:
+        try:
+            return str(parse_token(value))
+        except Rejected as error:
+            raise click.BadParameter(f"{error}; {error.next_step}") from None
+
+
+def answers_after(
+    model: str | Callable[[Mapping[str, Any]], str],
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Let a command that asks the read model `model` wait first until that has come to a token.
+
+    Where it depends on the other options which one is asked, `model` tells it from their values.
+    Stands directly under `pass_settings`.
+    """
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @click.option(
+            "--after",
+            "token",
+            type=_Token(),
+            metavar="TOKEN",
+            help="Wait until the read model shows what a command did: the token of its answer.",
+        )
+        @click.option(
+            "--timeout",
+            "timeout_seconds",
+            type=Seconds(min=0, max=_TIMEOUT_MAX_SECONDS),
+            default=DEFAULT_TIMEOUT_SECONDS,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for --after.",
+        )
+        @wraps(command)
+        def waiting(
+            settings: Settings, *, token: str | None, timeout_seconds: float, **given: Any
+        ) -> R:
+            if token is not None:
+                name = model if isinstance(model, str) else model(given)
+                _wait(settings, name, token, timeout_seconds)
+            return command(settings, **given)
+
+        return waiting
+
+    return decorate
+
+
+def _wait(settings: Settings, name: str, token: str, timeout_seconds: float) -> None:
+    with Visibility(settings, [name]) as visibility:
+        try:
+            visibility.wait(token, timeout_seconds)
+        except Rejected as error:
+            raise click.UsageError(f"--after: {error}; {error.next_step}") from None

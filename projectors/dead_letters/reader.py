@@ -1,0 +1,62 @@
+"""Reads the dead letters from their topic: which there are, and what became of them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from projectors.log.event_log import read_log
+from projectors.log.times import iso_time
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topic_admin import check_topics
+from schemas.codec import RecordCodec
+from schemas.letters import APPLIED, PROJECTOR, Letter, Letters, is_letter
+from schemas.records import DeadLetter
+from schemas.topics import DEAD_LETTERS, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLetters:
+    """All letters there are; `unreadable` counts records on their topic that are none."""
+
+    letters: Letters
+    unreadable: int
+
+
+def read_letters(settings: Settings) -> FoundLetters:
+    """Return the letters up to the end of their topic as it is now.
+
+    Raises `Unavailable`, and `Misconfigured` if a topic is missing.
+    """
+    check_topics(settings)
+    codec: RecordCodec[DeadLetter] = Registry(settings).codec(DEAD_LETTERS.schema)
+    letters, unreadable = Letters(), 0
+    for batch in read_log(settings, codec, DEAD_LETTERS, [0], "beginning", follow=False):
+        for record in batch:
+            if record.event is not None and is_letter(record.event, record.key):
+                letters.add(record.event)
+            else:
+                unreadable += 1
+    return FoundLetters(letters, unreadable)
+
+
+def letter_offsets(settings: Settings, read_model: str, topic: Topic) -> dict[int, set[int]]:
+    """Return by partition the offsets of records that a read model may not hold: its letters.
+
+    Those that were tried again and applied are left out. Raises as `read_letters` does.
+    """
+    name, reader = settings.named(topic.name), f"{PROJECTOR}{read_model}"
+    offsets: dict[int, set[int]] = {}
+    for letter in read_letters(settings).letters:
+        if (letter.topic, letter.reader) == (name, reader) and letter.settled != APPLIED:
+            offsets.setdefault(letter.partition, set()).add(letter.offset)
+    return offsets
+
+
+def letter_fields(letter: Letter) -> dict[str, Any]:
+    """Return a letter for people and programs: its place as one text, its times as ISO 8601."""
+    return {
+        "letter": letter.place,
+        **asdict(letter),
+        "occurred_at": iso_time(letter.occurred_at),
+        "settled_at": None if letter.settled_at is None else iso_time(letter.settled_at),
+    }

@@ -1,0 +1,5 @@
+"""The projector loop: poll, apply, checkpoint, dead-letter.
+
+`runner` owns the loop, `applier` applies one batch to every version, `subscription` tracks the
+assigned partitions. It knows read models only through `contract`; `versions` and `cli` run it.
+"""

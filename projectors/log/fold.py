@@ -1,0 +1,120 @@
+"""What a read model should hold: the log folded from its beginning up to a checkpoint."""
+
+from collections.abc import Callable, Iterator
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from projectors.contract.read_model import Row
+from projectors.contract.source import Source
+from projectors.log.records import Record, read_record
+from runtime.kafka import arrived, assign, end_reader, kafka_available
+from runtime.log_ranges import is_end, log_ranges
+from runtime.settings import Settings
+from schemas.errors import Unavailable
+from schemas.records import USER_ERASED, UserEvent
+
+_RECORDS_A_STEP = 10_000
+_WAIT_SECONDS = 1.0
+_SILENT_WAITS = 30
+
+
+def read_partition(
+    settings: Settings,
+    source: Source,
+    decode: Callable[[bytes | None], UserEvent],
+    partition: int,
+) -> Iterator[list[Record]]:
+    """Yield the committed records of a partition in order.
+
+    It is read to its end as it was when it began, and on to the end as it is then: of a user whose
+    record compaction took away meanwhile, there is the later one.
+    Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
+    """
+    topic = source.topic
+    consumer = end_reader(settings)
+    place: TopicPartition | None = None
+    try:
+        for _ in range(2):
+            there = log_ranges(settings, topic, [partition])[partition]
+            if place is None:
+                place = TopicPartition(settings.named(topic.name), partition, there.low)
+                with kafka_available(settings):
+                    assign(consumer, [place])
+            for read in _read_on(settings, consumer, place, there.end):
+                yield [read_record(one, source, decode, settings.partitions) for one in read]
+    finally:
+        consumer.close()
+
+
+def _read_on(
+    settings: Settings, consumer: Consumer, place: TopicPartition, end: int
+) -> Iterator[list[Message]]:
+    """Yield records until `place`, which goes along, is at `end` or beyond."""
+    silent = 0
+    while place.offset < end:
+        with kafka_available(settings):
+            messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
+            read = [message for message in messages if not is_end(message)]
+        if messages:
+            last = messages[-1]
+            place.offset = (last.offset() or 0) + (0 if is_end(last) else 1)
+        silent = 0 if messages else silent + 1
+        if silent >= _SILENT_WAITS:
+            raise Unavailable(
+                f"Kafka does not send {place.topic} partition {place.partition}",
+                code="kafka_unavailable",
+            )
+        yield read
+
+
+class LogFold:
+    """The rows of one partition, as `row_of` makes them of the events that count."""
+
+    def __init__(self, source: Source, row_of: Callable[[UserEvent], Row]) -> None:
+        self._left_out: set[str] = set()
+        self._every_event = source.every_event
+        self._row_of = row_of
+        # By user id; of one of the two there is nothing. A fold of a large partition is large.
+        self._latest: dict[str, tuple[int, Row]] = {}
+        self._history: dict[str, dict[int, Row]] = {}
+        self._erased_at: dict[str, int] = {}
+
+    def add(self, record: Record) -> None:
+        """Fold the next record in."""
+        if record.removes is not None:
+            user_id, version = record.removes
+            self._history.get(user_id, {}).pop(version, None)
+        elif record.event is not None:
+            if self._every_event:
+                self._add_to_history(record.event)
+            else:
+                self._keep_latest(record.event)
+
+    def leave_out(self, user_id: str) -> None:
+        """Yield no row of this user, whatever is folded in."""
+        self._left_out.add(user_id)
+
+    def _keep_latest(self, event: UserEvent) -> None:
+        user_id, version = event["user_id"], event["version"]
+        held = self._latest.get(user_id)
+        if held is None or version > held[0]:
+            self._latest[user_id] = version, self._row_of(event)
+
+    def _add_to_history(self, event: UserEvent) -> None:
+        user_id, version = event["user_id"], event["version"]
+        held = self._history.setdefault(user_id, {})
+        if event["type"] == USER_ERASED:
+            self._erased_at[user_id] = max(version, self._erased_at.get(user_id, 0))
+            for below in [other for other in held if other < version]:
+                del held[below]
+        if version >= self._erased_at.get(user_id, 0):
+            held.setdefault(version, self._row_of(event))
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row that should be held of the users that are not left out."""
+        for user_id, (_, row) in self._latest.items():
+            if user_id not in self._left_out:
+                yield row
+        for user_id, rows in self._history.items():
+            if user_id not in self._left_out:
+                yield from rows.values()

@@ -1,0 +1,129 @@
+"""From bytes on the log to events that a read model may trust; pure, so that tests need no server.
+
+A record that cannot be trusted is not dropped here: it comes out as `poisoned`, with its place, for
+the dead letters.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from projectors.contract.read_model import EventKey
+from projectors.contract.source import Source
+from schemas.errors import Poisoned
+from schemas.records import UserEvent
+from schemas.trust import removed_event
+
+
+class Message(Protocol):
+    """What is read of a Kafka message."""
+
+    def partition(self) -> int | None:
+        """Return its partition."""
+
+    def offset(self) -> int | None:
+        """Return its offset."""
+
+    def key(self) -> bytes | None:
+        """Return its key."""
+
+    def value(self) -> bytes | None:
+        """Return its value."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One record of the log: its place, and its event, what it removes, or what is wrong with it.
+
+    A record that the read model refuses has an event and what is wrong with it.
+    """
+
+    partition: int
+    offset: int
+    event: UserEvent | None
+    poison: Poisoned | None = None
+    letter_written: bool = False
+    removes: EventKey | None = None
+
+
+def read_record(
+    message: Message, source: Source, decode: Callable[[bytes | None], UserEvent], partitions: int
+) -> Record:
+    """Return the record of `message`, which stands in the topic of `source`.
+
+    Raises `Unavailable` if its schema is new and the registry cannot be asked.
+    """
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None  # noqa: S101 - every message of a topic has a place
+    assert offset is not None  # noqa: S101
+    try:
+        if source.every_event and message.value() is None:
+            removes = removed_event(message.key(), partition, partitions)
+            return Record(partition, offset, None, removes=removes)
+        event = decode(message.value())
+        source.check(event, message.key(), partition, partitions)
+    except Poisoned as poison:
+        return Record(partition, offset, None, poison.with_traceback(None))
+    return Record(partition, offset, event)
+
+
+def to_apply(records: Sequence[Record], source: Source) -> tuple[list[UserEvent], list[EventKey]]:
+    """Return what a read model of `source` is given of `records`: events, and events to remove."""
+    return every_event(records) if source.every_event else (last_per_user(records), [])
+
+
+def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventKey]]:
+    """Return the good events in order, and those to remove before.
+
+    An event that is removed further on is left out.
+    """
+    removed: set[EventKey] = set()
+    events: list[UserEvent] = []
+    for record in reversed(records):
+        event = record.event
+        if record.removes is not None:
+            removed.add(record.removes)
+        elif event is not None and record.poison is None:
+            if removed and (event["user_id"], event["version"]) in removed:
+                continue
+            events.append(event)
+    return events[::-1], sorted(removed)
+
+
+def last_per_user(records: Iterable[Record]) -> list[UserEvent]:
+    """Return one good event per user: the one with the greatest version, as a store would keep."""
+    last: dict[str, UserEvent] = {}
+    for record in records:
+        event = record.event
+        if event is None or record.poison is not None:
+            continue
+        held = last.get(event["user_id"])
+        if held is None or held["version"] < event["version"]:
+            last[event["user_id"]] = event
+    return list(last.values())
+
+
+def trailing_poison(records: Sequence[Record]) -> int:
+    """Return how many records at the end are poisoned, with no good one after."""
+    count = 0
+    for record in reversed(records):
+        if record.poison is None:
+            break
+        count += 1
+    return count
+
+
+def first_long_run(records: Sequence[Record], most: int, before: int) -> int | None:
+    """Return where a run of more than `most` poisoned records begins, or None.
+
+    `before` poisoned ones, already settled, stand in front of the first.
+    """
+    start, length = 0, before
+    for index, record in enumerate(records):
+        if record.poison is None:
+            start, length = index + 1, 0
+            continue
+        length += 1
+        if length > most:
+            return start
+    return None

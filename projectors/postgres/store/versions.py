@@ -1,0 +1,240 @@
+"""Every version of a read model in PostgreSQL, each in a schema of its own.
+
+People query views in the home schema, which show the version that is live; a swap replaces the
+views. Which versions there are stands in the home schema's table `model_versions`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from projectors.contract.read_model import READY, Dropped, ReadModel, Version
+from projectors.contract.source import Source
+from projectors.postgres.store.database import MISSING, Database
+from projectors.postgres.store.publish import publish
+from projectors.postgres.store.shape import Shape, StoredVersion
+from projectors.postgres.store.tables import CREATE_CHECKPOINTS
+from runtime.settings import Settings
+from schemas.errors import Misconfigured, Rejected, Unavailable
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+_CREATE_HOME: Final = "CREATE SCHEMA IF NOT EXISTS {home}"
+_CREATE_VERSIONS: Final = """
+CREATE TABLE IF NOT EXISTS {home}.model_versions (
+    model text NOT NULL,
+    number integer NOT NULL,
+    state text NOT NULL DEFAULT 'building',
+    finished boolean NOT NULL DEFAULT false,
+    live boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    live_since timestamptz,
+    PRIMARY KEY (model, number)
+)"""
+_VERSIONS: Final = """
+SELECT number, state, live, (extract(epoch FROM created_at) * 1000)::bigint,
+       (extract(epoch FROM live_since) * 1000)::bigint
+FROM {home}.model_versions WHERE model = %s AND state <> 'dropped' ORDER BY number"""
+# A number is never used twice: who still writes to one that was dropped must not meet another.
+_ADD: Final = """
+INSERT INTO {home}.model_versions (model, number)
+SELECT %(model)s, coalesce(max(number), 0) + 1
+FROM {home}.model_versions WHERE model = %(model)s
+RETURNING number"""
+_IS_FINISHED: Final = "SELECT finished FROM {home}.model_versions WHERE model = %s AND number = %s"
+_FINISH: Final = """
+UPDATE {home}.model_versions SET finished = true
+WHERE model = %s AND number = %s AND state <> 'dropped' AND NOT finished"""
+_ACCEPT: Final = """
+UPDATE {home}.model_versions SET state = 'ready'
+WHERE model = %s AND number = %s AND state <> 'dropped'"""
+# No other row: that of a version which is being finished is locked for as long as that takes.
+_GO_LIVE: Final = """
+UPDATE {home}.model_versions SET live = number = %(number)s,
+    live_since = CASE number WHEN %(number)s THEN clock_timestamp() ELSE live_since END
+WHERE model = %(model)s AND (live OR number = %(number)s)"""
+_REMOVE: Final = """
+UPDATE {home}.model_versions SET state = 'dropped' WHERE model = %s AND number = %s AND NOT live"""
+_COLUMNS: Final = """
+SELECT attname FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"""
+# Who swaps may vanish without a word, on a machine that loses power: its lock must not stay.
+_MOST_HELD: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_HOLD: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
+# Building an index is the one thing here that more memory makes faster.
+_INDEX_MEMORY: Final = "SET LOCAL maintenance_work_mem = '256MB'"
+
+
+class PostgresVersions:
+    """The versions of one read model: `ReadModelVersions`. Not for several threads.
+
+    `open_model` makes the `ReadModel` of a version.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        source: Source,
+        shape: Shape,
+        open_model: Callable[[Settings, StoredVersion], ReadModel],
+    ) -> None:
+        self.name = name
+        self.source = source
+        self._settings = settings
+        self._shape = shape
+        self._open_model = open_model
+        self._database = Database(settings, read_model=name)
+
+    def versions(self) -> list[Version]:
+        """Return every version, by number; empty before `begin`."""
+        try:
+            rows = self._run(_VERSIONS, (self.name,)).fetchall()
+        except Unavailable as error:
+            if error.code == MISSING:
+                return []
+            raise
+        return [Version(*row) for row in rows]
+
+    def begin(self) -> None:
+        """Create the first version, ready and live, if there is none. Safe side by side."""
+        if self.versions():
+            return
+        with self._database.session() as connection, connection.transaction():
+            self._prepare(connection)
+            if connection.execute(self._home(_VERSIONS), (self.name,)).fetchall():
+                return
+            number = self._create(connection)
+            self._finish(connection, number)
+            connection.execute(self._home(_ACCEPT), (self.name, number))
+            self._go_live(connection, number)
+
+    def create(self) -> int:
+        """Create an empty version that is building, and return its number."""
+        with self._database.session() as connection, connection.transaction():
+            self._prepare(connection)
+            return self._create(connection)
+
+    def open(self, number: int) -> ReadModel:
+        """Return a version, which a newer rollbook can still write though it has less columns.
+
+        Raises `Misconfigured` (`other_shape`) if it has columns that this rollbook cannot fill. One
+        that is not there is `Dropped` as soon as it is used.
+        """
+        rows = self._run(_IS_FINISHED, (self.name, number)).fetchall()
+        columns = self._columns(number) or self._shape.columns  # of one that was dropped: none
+        unknown = set(columns) - set(self._shape.columns)
+        if unknown:
+            raise Misconfigured(
+                f"version {number} of {self.name} has columns this rollbook cannot fill: "
+                f"{', '.join(sorted(unknown))}",
+                code="other_shape",
+                next_step="a newer rollbook made it: run that one, or swap to an older version",
+            )
+        there = StoredVersion(number, columns, unfinished=rows == [(False,)])
+        return self._open_model(self._settings, there)
+
+    def finish(self, number: int) -> None:
+        """Do what the shape puts off, in one transaction; idempotent."""
+        with self._database.session() as connection, connection.transaction():
+            self._finish(connection, number)
+
+    def accept(self, number: int) -> None:
+        """Make a version ready. Idempotent. Raises `Dropped`."""
+        if not self._run(_ACCEPT, (self.name, number)).rowcount:
+            raise Dropped(f"version {number} of {self.name} was dropped")
+
+    def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
+        """Make a ready version live; see `ReadModelVersions.swap`.
+
+        The writers of the live version are held by a lock on its checkpoint, which every step of
+        theirs moves first; the lock ends with this transaction, however it ends, and if nothing is
+        heard of us for a minute. Raises `Rejected`
+        (`version_not_ready`), `Unavailable` (`views_in_use`) if a query holds the views for long.
+        """
+        with self._database.session() as connection, connection.transaction():
+            self._prepare(connection)
+            found = {version.number: version for version in self.versions()}
+            if number not in found or found[number].state != READY:
+                raise Rejected(
+                    f"{self.name} has no version {number} that is ready", code="version_not_ready"
+                )
+            live = next((version for version in found.values() if version.live), None)
+            if live is None or live.number == number:
+                return
+            connection.execute(_MOST_HELD)
+            connection.execute(self._version(live.number).statement(_HOLD))
+            await_caught_up()
+            self._go_live(connection, number)
+
+    def drop(self, number: int) -> None:
+        """Remove a version and its data. Idempotent. Raises `Rejected` (`version_is_live`)."""
+        with self._database.session() as connection, connection.transaction():
+            self._prepare(connection)
+            connection.execute(self._home(_REMOVE), (self.name, number))
+            if any(version.number == number for version in self.versions()):
+                raise Rejected(
+                    f"version {number} of {self.name} is live",
+                    code="version_is_live",
+                    next_step=f"`rollbook projector swap {self.name} VERSION` makes another live",
+                )
+            drop = "DROP SCHEMA IF EXISTS {schema} CASCADE"
+            connection.execute(self._version(number).statement(drop))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._database.close()
+
+    def _create(self, connection: psycopg.Connection[Any]) -> int:
+        [[number]] = connection.execute(self._home(_ADD), {"model": self.name}).fetchall()
+        tables = ("CREATE SCHEMA {schema}", CREATE_CHECKPOINTS, *self._shape.tables)
+        self._run_all(connection, number, tables)
+        return int(number)
+
+    def _finish(self, connection: psycopg.Connection[Any], number: int) -> None:
+        if connection.execute(self._home(_FINISH), (self.name, number)).rowcount:
+            connection.execute(_INDEX_MEMORY)
+            self._run_all(connection, number, self._shape.put_off)
+
+    def _go_live(self, connection: psycopg.Connection[Any], number: int) -> None:
+        schema = self._version(number).schema
+        shown = {name: name for name in self._shape.published}
+        shown |= {"checkpoints": f"{self.name}_checkpoints"}
+        publish(connection, schema, self._database.home, shown)
+        values = {"model": self.name, "number": number}
+        connection.execute(self._home(_GO_LIVE), values)
+
+    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+        # Even CREATE … IF NOT EXISTS fails when two sessions run it at the same moment.
+        connection.execute(_LOCK, (self._database.home,))
+        for text in (_CREATE_HOME, _CREATE_VERSIONS):
+            connection.execute(self._home(text))
+
+    def _columns(self, number: int) -> list[str]:
+        """Return the columns of the version's rows that a writer fills."""
+        table = sql.Identifier(self._version(number).schema, self._shape.table)
+        with self._database.session() as connection:
+            rows = connection.execute(_COLUMNS, (table.as_string(connection),))
+            return [name for (name,) in rows]
+
+    def _run_all(
+        self,
+        connection: psycopg.Connection[Any],
+        number: int,
+        statements: Sequence[LiteralString],
+    ) -> None:
+        partitions = sql.Literal(self._settings.partitions)
+        database = self._version(number)
+        for text in statements:
+            connection.execute(database.statement(text, partitions=partitions))
+
+    def _run(self, text: LiteralString, parameters: Sequence[object]) -> psycopg.Cursor[Any]:
+        with self._database.session() as connection:
+            return connection.execute(self._home(text), parameters)
+
+    def _home(self, text: LiteralString) -> sql.Composed:
+        return self._database.statement(text)
+
+    def _version(self, number: int) -> Database:
+        return Database(self._settings, read_model=self.name, version=number)

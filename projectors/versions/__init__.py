@@ -1,0 +1,6 @@
+"""The life of a read model's versions: build, compare, swap, report.
+
+`host` runs every version that is ready, `rebuild` builds a new one beside the live one, `compare`
+checks it against the log, `swap` makes it live, `visibility` waits for a token. It uses `catalog`
+and `engine`, and is used by the command lines.
+"""

@@ -1,0 +1,142 @@
+"""Keeps every version of a read model up to date: one runner for each, in one process.
+
+The versions that are kept beside the live one go on, so that going back to one of them is a swap,
+and an erasure reaches all.
+"""
+
+import logging
+import threading
+import time
+
+from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
+from projectors.engine.runner import LOST_LOG, OTHER_TOPIC, Runner
+from runtime.process import Backoff, StopSignal, until_available
+from runtime.settings import Settings
+from schemas.errors import RollbookError, Unavailable
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+# What the version that was built of the log that is there now does not have.
+_MENDED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
+
+
+class Host:
+    """The projector of one read model, all of its versions; see `run`."""
+
+    def __init__(
+        self, settings: Settings, versions: ReadModelVersions, stopping: StopSignal
+    ) -> None:
+        self._settings = settings
+        self._versions = versions
+        self._stopping = stopping
+        self._running: dict[int, _Running] = {}
+
+    def run(self) -> None:
+        """Apply events until asked to stop, to versions as they come and go.
+
+        The first version is made if there is none. Raises what ends the runner of the live version
+        (see `Runner.run`); another version whose runner fails is tried again, and hinders none.
+        """
+        try:
+            until_available(self._stopping, self._versions.begin)
+            while not self._stopping:
+                self._look()
+                self._stopping.wait(LOOK_EVERY_SECONDS)
+        finally:
+            for running in self._running.values():
+                running.stop()
+            for running in self._running.values():
+                running.join()
+            self._versions.close()
+
+    def _look(self) -> None:
+        """Start runners of versions that are new, and end those of versions that are gone."""
+        try:
+            ready = [version for version in self._versions.versions() if version.state == READY]
+            for version in ready:
+                running = self._running.get(version.number)
+                if running is None:
+                    running = self._running[version.number] = _Running(self._settings)
+                if not running.is_running:
+                    self._start(running, version, alone=len(ready) == 1)
+        except Unavailable as error:
+            log.warning("%s; versions are looked for again", error)
+            return
+        for number in set(self._running) - {version.number for version in ready}:
+            self._running[number].stop()
+            self._running.pop(number).join()
+
+    def _start(self, running: "_Running", version: Version, *, alone: bool) -> None:
+        # A live version of a log that is no more can only be swapped: what follows the new log must
+        # go on until then.
+        error = running.error
+        if error is not None and version.live and (alone or error.code not in _MENDED_BY_A_SWAP):
+            raise error
+        if running.is_due:
+            try:
+                running.start(self._versions.open(version.number))
+            except RollbookError as error:
+                if version.live or isinstance(error, Unavailable):
+                    raise
+                running.fail(error)
+
+
+class _Running:
+    """The runner of one version, in a thread of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.error: RollbookError | None = None
+        self._settings = settings
+        self._stopping = StopSignal()
+        self._thread: threading.Thread | None = None
+        self._backoff = Backoff(LOOK_EVERY_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._due_at = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is there and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to start, or to try again after a failure."""
+        return time.monotonic() >= self._due_at
+
+    def start(self, model: ReadModel) -> None:
+        """Keep `model` up to date until `stop`."""
+        name = f"{model.name}-{model.version}"
+        self._thread = threading.Thread(target=self._run, args=(model,), name=name)
+        self._thread.start()
+
+    def fail(self, error: RollbookError) -> None:
+        """Note what ended it, and leave it alone for a while."""
+        self.error = error
+        pause_seconds = self._backoff.next_seconds()
+        self._due_at = time.monotonic() + pause_seconds
+        log.error("%s; trying again in %.0f s if it is not live", error, pause_seconds)
+
+    def stop(self) -> None:
+        """Ask it to stop."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait until it has stopped."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, model: ReadModel) -> None:
+        try:
+            runner = until_available(
+                self._stopping, lambda: Runner(self._settings, model, self._stopping)
+            )
+            if runner is None:
+                model.close()
+            else:
+                runner.run()
+        except RollbookError as error:
+            self.fail(error)
+        except BaseException as error:
+            log.exception("the projector failed")
+            self.fail(RollbookError(f"the projector failed: {type(error).__name__}"))

@@ -1,0 +1,145 @@
+"""How far each read model is behind the log, in events."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from projectors.catalog import Opener, read_models
+from projectors.contract.read_model import Dropped, Position, ReadModelVersions, Version
+from projectors.contract.source import Source
+from projectors.log.end import LogEnd, read_log_end
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import Unavailable
+from schemas.records import UserEvent
+from schemas.topics import EVENTS
+
+NEVER_RUN = "never run"
+CAUGHT_UP = "caught up"
+BEHIND = "behind"
+OTHER_TOPIC = "other topic"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One version of a read model in one partition; queries see the version that is `live`.
+
+    `position` and `end` are offsets; an idle log has transaction markers between the two. `lag` is
+    in events, None where it cannot be told. `applied_at` is in milliseconds since the epoch.
+    """
+
+    read_model: str
+    version: int | None
+    live: bool
+    partition: int
+    state: str
+    position: int | None
+    end: int
+    lag: int | None
+    applied_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorsStatus:
+    """All partitions of the read models that answered, and why the others did not."""
+
+    partitions: list[PartitionStatus]
+    unavailable: dict[str, Unavailable]
+
+
+def read_status(settings: Settings) -> ProjectorsStatus:
+    """Return how far each version of each read model is. Raises `Unavailable` without the log."""
+    # Asked first, since nothing can be told without it; both topics hold the same records.
+    decode = Registry(settings).codec(EVENTS.schema).decode
+    models = read_models(settings)
+    # The read models before the log: what they then have applied is in what is read of it.
+    with ThreadPoolExecutor(len(models)) as askers:
+        answers = askers.map(partial(_ask, settings), models.values())
+        found = dict(zip(models, answers, strict=True))
+    ends = _log_ends(settings, [source for source, _ in found.values()], decode)
+    partitions: list[PartitionStatus] = []
+    unavailable = {}
+    for name, (source, answer) in found.items():
+        if isinstance(answer, Unavailable):
+            unavailable[name] = answer
+            continue
+        for version, checkpoint in answer:
+            partitions += compare(name, version, checkpoint, *ends[source.topic.name])
+    return ProjectorsStatus(partitions, unavailable)
+
+
+def _ask(
+    settings: Settings, construct: Opener
+) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable]:
+    """Return what a read model is made of, and its versions' checkpoints or why they are away.
+
+    One that never ran has no version.
+    """
+    found: list[tuple[Version | None, dict[int, Position]]] = []
+    with closing(construct(settings)) as versions:
+        try:
+            for version in versions.versions():
+                with suppress(Dropped):  # since they were listed
+                    found.append((version, _checkpoint(versions, version.number)))
+        except Unavailable as error:
+            return versions.source, error
+        return versions.source, found or [(None, {})]
+
+
+def _checkpoint(versions: ReadModelVersions, number: int) -> dict[int, Position]:
+    with closing(versions.open(number)) as model:
+        return model.checkpoint()
+
+
+def _log_ends(
+    settings: Settings,
+    sources: Iterable[Source],
+    decode: Callable[[bytes | None], UserEvent],
+) -> dict[str, tuple[str, dict[int, LogEnd]]]:
+    """Return topic name → its id and its ends, asked for side by side."""
+    by_topic = {source.topic.name: source for source in sources}
+    with ThreadPoolExecutor(len(by_topic)) as readers:
+        found = {
+            name: readers.submit(read_log_end, settings, source, decode)
+            for name, source in by_topic.items()
+        }
+        return {name: end.result() for name, end in found.items()}
+
+
+def compare(
+    name: str,
+    version: Version | None,
+    checkpoint: Mapping[int, Position],
+    topic_id: str,
+    ends: Mapping[int, LogEnd],
+) -> list[PartitionStatus]:
+    """Return the status of one version from its checkpoint and the ends of the log."""
+    statuses = []
+    for partition, end in sorted(ends.items()):
+        position = checkpoint.get(partition)
+        if position is None:
+            lag: int | None = end.last_seq
+            state = BEHIND if checkpoint else NEVER_RUN
+            if checkpoint and not lag:
+                state = CAUGHT_UP
+        elif position.topic_id != topic_id:
+            lag, state = None, OTHER_TOPIC
+        else:
+            lag = max(0, end.last_seq - position.last_seq)
+            state = BEHIND if lag else CAUGHT_UP
+        statuses.append(
+            PartitionStatus(
+                name,
+                version.number if version else None,
+                version is not None and version.live,
+                partition,
+                state,
+                position.next_offset if position else None,
+                end.end,
+                lag,
+                position.applied_at if position else None,
+            )
+        )
+    return statuses

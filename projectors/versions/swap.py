@@ -1,0 +1,85 @@
+"""Makes another version of a read model live, once nothing that a reader saw would go back."""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Final
+
+from projectors.contract.read_model import READY, ReadModel, ReadModelVersions
+from projectors.log.end import LogEnd, read_log_end
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import NotInTime, Rejected
+
+_LOOK_SECONDS: Final = 0.02
+# For as long the writers of the live version are held. Under load a version is some batches behind.
+HOLD_SECONDS: Final = 20.0
+
+
+def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
+    """Make version `number` live for all queries in one step; idempotent.
+
+    Raises `Rejected` (`version_not_found`, `version_not_ready`), `NotInTime` (`version_behind`) if
+    nobody keeps the version up to date or it is too far behind, `Unavailable`. Nothing has then
+    changed.
+    """
+    _check_ready(versions, number)
+    source = versions.source
+    decode = Registry(settings).codec(source.topic.schema).decode
+    with closing(versions.open(number)) as model:
+
+        def await_caught_up() -> None:
+            topic_id, ends = read_log_end(settings, source, decode)
+            until = time.monotonic() + HOLD_SECONDS
+            while (events := _events_behind(model, topic_id, ends)) > 0:
+                if time.monotonic() > until:
+                    raise _behind(versions.name, number, events)
+                time.sleep(_LOOK_SECONDS)
+
+        await_caught_up()  # before anything is held: who is far behind holds nobody up
+        versions.swap(number, await_caught_up)
+
+
+def version_before(versions: ReadModelVersions) -> int:
+    """Return the version that was live before the one that is.
+
+    Raises `Rejected` (`no_version_before`) if none is left.
+    """
+    kept = [v for v in versions.versions() if not v.live and v.live_since is not None]
+    if not kept:
+        raise Rejected(
+            f"no version of {versions.name} that was live before is left",
+            code="no_version_before",
+            next_step=f"`rollbook projector versions {versions.name}` lists those there are",
+        )
+    return max(kept, key=lambda version: version.live_since or 0).number
+
+
+def _check_ready(versions: ReadModelVersions, number: int) -> None:
+    found = {version.number: version for version in versions.versions()}
+    if number not in found:
+        raise Rejected(
+            f"there is no version {number} of {versions.name}",
+            code="version_not_found",
+            next_step=f"`rollbook projector versions {versions.name}` lists those there are",
+        )
+    if found[number].state != READY:
+        raise Rejected(
+            f"version {number} of {versions.name} was not built to its end",
+            code="version_not_ready",
+            next_step=f"`rollbook projector rebuild {versions.name}` builds one",
+        )
+
+
+def _events_behind(model: ReadModel, topic_id: str, ends: Mapping[int, LogEnd]) -> int:
+    # Of a topic that was there before, a version has applied other events under the same seqs.
+    held = {p: at.last_seq for p, at in model.checkpoint().items() if at.topic_id == topic_id}
+    return sum(max(0, end.last_seq - held.get(p, 0)) for p, end in ends.items())
+
+
+def _behind(name: str, number: int, events: int) -> NotInTime:
+    return NotInTime(
+        f"version {number} of {name} is {events} events behind the log and stays so",
+        code="version_behind",
+        next_step=f"is `rollbook projector run {name}` running? then try again",
+    )

@@ -1,0 +1,154 @@
+"""After an erasure nothing of the person is left: in the broker's files, PostgreSQL, the index.
+
+The topics' segments are shortened from hours and days to a second, and stored uncompressed, so that
+the files themselves can be searched.
+"""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from psycopg import sql
+
+from producers.client.command_client import CommandClient
+from projectors.elasticsearch.client import connect
+from projectors.postgres.store.database import Database
+from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.kafka import admin
+from runtime.settings import Settings
+from schemas.identity import email_shard, partition_of
+from schemas.topics import TOPICS
+from scripts.stack.local import LocalStack
+from tests.processes import Rollbook, eventually
+
+# In every e-mail address and name of the person to erase, and nowhere else.
+MARK = "zaphod"
+MODELS = ("postgres", "history", "elasticsearch")
+
+
+def shorten(settings: Settings) -> None:
+    """Make the topics as the test needs them; a handler reads their settings at its start."""
+    short = {
+        "segment.ms": "1000",
+        "retention.ms": "1000",
+        "max.compaction.lag.ms": "1000",
+        "file.delete.delay.ms": "0",
+        "compression.type": "uncompressed",
+    }
+    resources = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            settings.named(topic.name),
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in short.items()
+            ],
+        )
+        for topic in TOPICS
+    ]
+    client = admin(settings)
+    for altered in client.incremental_alter_configs(resources).values():
+        altered.result()
+
+
+def address_of(partition: int, settings: Settings, name: str) -> str:
+    """Return an address whose users live in `partition`."""
+    found = (f"{name}{number}@example.com" for number in range(1000))
+    return next(
+        one for one in found if partition_of(email_shard(one), settings.partitions) == partition
+    )
+
+
+def marked_files(stack: LocalStack, settings: Settings) -> set[str]:
+    """Return the topics of which a file on the broker's disk holds the mark, in whatever case."""
+    logs = stack._data() / "kafka" / "log"
+    return {
+        topic.name
+        for topic in TOPICS
+        for file in logs.glob(f"{settings.named(topic.name)}-*/*.log")
+        if MARK.encode() in read(file).lower()
+    }
+
+
+def read(file: Path) -> bytes:
+    """Return a file's bytes; none if the broker has just removed it."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def marked_rows(settings: Settings) -> set[str]:
+    """Return the tables, of every version, of which a row holds the mark."""
+    found = set()
+    with closing(Database(settings)) as database, database.session() as connection:
+        tables = connection.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE starts_with(schemaname, %s)",
+            [database.home],
+        ).fetchall()
+        for place in tables:
+            query = sql.SQL("SELECT count(*) FROM {} AS t WHERE t::text ILIKE {}").format(
+                sql.Identifier(*place), sql.Literal(f"%{MARK}%")
+            )
+            [[count]] = connection.execute(query).fetchall()
+            if count:
+                found.add(".".join(place).removeprefix(f"{database.home}_"))
+    return found
+
+
+def is_indexed(settings: Settings) -> bool:
+    """Return whether a document of any of our indexes holds the mark."""
+    client = connect(settings)
+    client.indices.refresh(index=f"{settings.prefix}-*")
+    hits = client.search(index=f"{settings.prefix}-*", size=1000)["hits"]["hits"]
+    assert hits
+    return MARK in json.dumps([hit["_source"] for hit in hits]).lower()
+
+
+def test_nothing_of_an_erased_user_is_left(
+    stack: LocalStack, settings: Settings, rollbook: Rollbook
+) -> None:
+    """Of one who moved between partitions, was changed and stands in every topic and version."""
+    shorten(settings)
+    rollbook.start_handler()
+    for model in MODELS:
+        rollbook.start_projector(model)
+    with CommandClient(settings) as client:
+        stays = client.create_user("stays@example.com", "Jane", 33)
+        made = client.create_user(address_of(0, settings, f"{MARK}.one"), f"{MARK} B", 42)
+        assert made.user_id
+        assert stays.user_id
+        for partition in (1, 2):
+            address = address_of(partition, settings, f"{MARK}.{partition}")
+            assert client.change_email(made.user_id, address).status == "accepted"
+        assert client.update_user(made.user_id, name=f"{MARK} C").status == "accepted"
+        caught_up(settings)
+        assert {"user-events", "user-history", "user-emails"} <= marked_files(stack, settings)
+        for model in MODELS:  # a second version of each, kept beside the first
+            assert rollbook.json("projector", "rebuild", model)["version"] == 2
+        assert marked_rows(settings) == {
+            *("postgres_1.users", "postgres_2.users"),
+            *("history_1.user_history", "history_2.user_history"),
+        }
+        assert is_indexed(settings)
+        erased = client.erase_user(made.user_id)
+        assert (erased.status, erased.version) == ("accepted", 5)
+    caught_up(settings)
+    assert marked_rows(settings) == set()
+    assert not is_indexed(settings)
+    eventually(lambda: not marked_files(stack, settings), 90, "every file is cleaned")
+    assert rollbook.json("users", "get", stays.user_id)["name"] == "Jane"
+    [marker] = rollbook.run("users", "history", made.user_id, "--json").stdout.splitlines()
+    assert json.loads(marker)["type"] == "UserErased"
+
+
+def caught_up(settings: Settings) -> None:
+    """Wait until every read model shows all that was written."""
+
+    def done() -> bool:
+        found = [one for one in read_status(settings).partitions if one.read_model in MODELS]
+        return bool(found) and all(one.state == CAUGHT_UP for one in found)
+
+    eventually(done, what="caught up")

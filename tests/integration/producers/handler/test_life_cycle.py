@@ -1,0 +1,249 @@
+"""A user's whole life on real servers: addresses that move, race and come free; ends; crashes."""
+
+import random
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Producer
+
+from producers.client.command_client import (
+    CommandClient,
+    change_email_command,
+    delete_command,
+    update_command,
+)
+from producers.client.outcomes import Outcome
+from runtime.kafka import producer_config
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.records import UserCommand
+from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
+from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders, send
+from tests.given import address_in, home_of
+from tests.log import read
+from tests.processes import Rollbook, RunningProcess
+
+JANE = "jane@example.com"
+HOME = home_of(JANE)
+AWAY = (HOME + 1) % 4
+NEAR, FAR = address_in(HOME), address_in(AWAY)
+SEED = 20_261_124
+
+
+def told(outcome: Outcome) -> tuple[str, int | None, str | None]:
+    """Return what matters of an answer."""
+    return outcome.status, outcome.version, outcome.code
+
+
+def test_an_address_moves_and_what_it_leaves_can_be_registered_anew(
+    settings: Settings, handler: RunningProcess
+) -> None:
+    """Within a partition, to another, back and forth; the freed one goes to a new user."""
+    with CommandClient(settings) as client:
+        jane = client.create_user(JANE, "Jane", 34).user_id
+        for version, email in enumerate((NEAR, FAR, JANE, FAR, JANE, "Jane@Example.com"), 2):
+            answer = client.change_email(jane, email, expected_version=version - 1)
+            assert told(answer) == ("accepted", version, None)
+        assert told(client.change_email(jane, "Jane@example.com")) == ("accepted", 7, None)
+        stale = client.change_email(jane, FAR, expected_version=3)
+        assert told(stale) == ("rejected", 7, "version_conflict")
+        heirs = [created_in_time(client, email) for email in (NEAR, FAR)]
+        assert len({jane, *heirs}) == 3
+        for email, heir in zip((NEAR, FAR), heirs, strict=True):
+            taken = client.change_email(jane, email)
+            assert (taken.code, taken.user_id) == ("user_already_exists", heir)
+        assert client.create_user(JANE, "Other", 3).code == "user_already_exists"
+        assert told(client.change_email(heirs[0], FAR.upper()))[2] == "user_already_exists"
+    assert holders(settings) == {JANE: jane, NEAR: heirs[0], FAR: heirs[1]}
+    assert_log_is_right(settings)
+
+
+def test_a_user_ends_once_and_for_all(settings: Settings, handler: RunningProcess) -> None:
+    """Deleted, gone for every command but an erasure; its addresses go to new users."""
+    with CommandClient(settings) as client:
+        jane = client.create_user(JANE, "Jane", 34).user_id
+        client.change_email(jane, FAR)
+        assert client.delete_user(jane, expected_version=9).code == "version_conflict"
+        assert told(client.delete_user(jane, 2, "end")) == ("accepted", 3, None)
+        assert told(client.delete_user(jane, 2, "end")) == ("accepted", 3, None)
+        gone = (
+            client.delete_user(jane),
+            client.update_user(jane, age=35),
+            client.change_email(jane, NEAR),
+        )
+        assert {outcome.code for outcome in gone} == {"user_not_found"}
+        heirs = [created_in_time(client, email) for email in (JANE, FAR)]
+        assert jane not in heirs
+        assert client.erase_user(jane, expected_version=2).code == "version_conflict"
+        assert told(client.erase_user(jane, expected_version=3)) == ("accepted", 4, None)
+        assert told(client.erase_user(jane)) == ("accepted", 4, None)
+        assert told(client.erase_user(heirs[0])) == ("accepted", 2, None)
+        assert client.update_user(heirs[0], age=1).code == "user_not_found"
+        last = created_in_time(client, JANE)
+        assert last not in (jane, *heirs)
+        nobody = f"{last[:-6]}ffffff"
+        assert client.erase_user(nobody).code == "user_not_found"
+    assert holders(settings) == {JANE: last, FAR: heirs[1]}
+    assert_log_is_right(settings)
+
+
+def test_what_happens_at_the_same_time_has_one_winner_and_leaves_no_address_behind(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """Two want one address; two want each other's; one is deleted or changed while it moves."""
+    rollbook.start_handler("a")
+    rollbook.start_handler("b", wait=False).wait_for("restored partition", times=2)
+    names = ("one", "two", "left", "right", "ending", "going")
+    emails = {name: address_in(n % 4, name) for n, name in enumerate(names)}
+    goals = {name: address_in((n + 1) % 4, f"{name}-goal") for n, name in enumerate(names)}
+    with CommandClient(settings, timeout_seconds=60) as client:
+        ids = {name: client.create_user(emails[name], name, 20).user_id for name in names}
+
+        def change(name: str, email: str) -> UserCommand:
+            return change_email_command(ids[name], email, None, name)
+
+        prize = address_in(3, "prize")
+        commands = [
+            change("one", prize),
+            change("two", prize),
+            change("left", emails["right"]),
+            change("right", emails["left"]),
+            change("ending", goals["ending"]),
+            delete_command(ids["ending"], None, "deletion"),
+            change("going", goals["going"]),
+            update_command(ids["going"], age=21, command_id="birthday"),
+        ]
+        send(settings, commands)
+        found = all_answers(settings, len(names) + len(commands))
+        codes = {
+            command["command_id"]: found[command["command_id"]]["code"] for command in commands
+        }
+        assert sorted([codes.pop("one"), codes.pop("two")], key=str) == [
+            None,
+            "user_already_exists",
+        ]
+        assert codes.pop("ending") in (None, "user_not_found")
+        swapped = "user_already_exists"
+        assert codes == {
+            **dict.fromkeys(("left", "right"), swapped),
+            **dict.fromkeys(("deletion", "going", "birthday")),
+        }
+        held = holders(settings)
+        assert held[goals["going"]] == ids["going"]
+        assert held[prize] in (ids["one"], ids["two"])
+        for email in {*emails.values(), *goals.values(), prize} - held.keys():
+            created_in_time(client, email)
+    assert_log_is_right(settings)
+
+
+def test_a_crash_between_any_two_steps_loses_no_answer_and_no_address(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """Users take addresses from each other and end, while both handlers are killed with -9."""
+    chance = random.Random(SEED)
+    # Small transactions, so that most changes of address are cut somewhere.
+    rollbook.overrides["ROLLBOOK_BATCH_COMMANDS"] = "3"
+    handlers = {name: rollbook.start_handler(name, wait=False) for name in "ab"}
+    emails = [address_in(n % 4, f"pool{n}x") for n in range(16)]
+    with CommandClient(settings, timeout_seconds=60) as client:
+        ids = [client.create_user(email, "Someone", 20).user_id for email in emails[:10]]
+        sent = 0
+        for turn in range(3):
+            commands = [_any_command(chance, ids, emails, f"{turn}-{n}") for n in range(120)]
+            send(settings, commands)
+            sent += len(commands)
+            time.sleep(chance.random() / 2)  # no condition is waited for: any moment will do
+            for name in ("a", "b", "ab")[turn]:
+                handlers[name].kill()
+                handlers[name] = rollbook.start_handler(name, wait=False)
+        found = all_answers(settings, len(ids) + sent)
+        assert {outcome["status"] for outcome in found.values()} == {"accepted", "rejected"}
+        held = holders(settings)
+        for email in emails:
+            if email not in held:
+                created_in_time(client, email)
+            else:
+                assert client.create_user(email, "Late", 3).user_id == held[email]
+    assert_log_is_right(settings)
+
+
+def _any_command(
+    chance: random.Random, ids: list[str | None], emails: list[str], command_id: str
+) -> UserCommand:
+    """Return mostly a change of address, now and then another command."""
+    user_id = chance.choice(ids)
+    kind = chance.random()
+    if kind < 0.02:
+        return delete_command(user_id, None, command_id)
+    if kind < 0.2:
+        return update_command(user_id, age=chance.randint(0, 99), command_id=command_id)
+    return change_email_command(user_id, chance.choice(emails), None, command_id)
+
+
+def test_a_repeated_command_is_answered_the_same_after_a_restart_and_a_hand_over(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """Every kind of command, refused ones too; the same id with another body is refused."""
+    first = rollbook.start_handler("a")
+    with CommandClient(settings, timeout_seconds=60) as client:
+        jane = client.create_user(JANE, "Jane", 34, "create").user_id
+        other = client.create_user(NEAR, "Other", 3, "other").user_id
+        ask: dict[str, Callable[[str], Outcome]] = {
+            "update": lambda i: client.update_user(jane, age=35, command_id=i),
+            "near": lambda i: client.change_email(jane, "J@example.com", command_id=i),
+            "far": lambda i: client.change_email(jane, FAR, command_id=i),
+            "taken": lambda i: client.change_email(jane, NEAR, command_id=i),
+            "delete": lambda i: client.delete_user(other, command_id=i),
+            "erase": lambda i: client.erase_user(jane, command_id=i),
+            "gone": lambda i: client.erase_user(f"{jane}"[:-6] + "ffffff", command_id=i),
+        }
+        answered = {command_id: again(command_id) for command_id, again in ask.items()}
+        assert [o.code for o in answered.values() if not o.accepted] == [
+            *("user_already_exists", "user_not_found"),
+        ]
+        # Sent again before it is decided: who sends last is answered as well.
+        third, moved = client.create_user(JANE, "Third", 20).user_id, address_in(AWAY, "third")
+        send(settings, [change_email_command(third, moved, None, "twice")])
+        assert told(client.change_email(third, moved, command_id="twice"))[:2] == ("accepted", 2)
+        events = len(list(read(settings, EVENTS)))
+        for successor in "ab":
+            first.kill()
+            first = rollbook.start_handler(successor, wait=False)
+            for command_id, again in ask.items():
+                repeated = again(command_id)
+                assert repeated.repeated
+                assert repeated.as_fields() == answered[command_id].as_fields()
+        for command_id in ("update", "far", "erase"):
+            reused = client.update_user(jane, name="Else", command_id=command_id)
+            assert reused.code == "command_id_reused"
+        assert len(list(read(settings, EVENTS))) == events
+
+
+def test_strange_hops_are_dead_letters_and_stop_nothing(
+    settings: Settings, handler: RunningProcess
+) -> None:
+    """Bytes, unknown kinds, other partitions and ids that are none; changes go on."""
+    with CommandClient(settings) as client:
+        jane = client.create_user(JANE, "Jane", 34).user_id
+        client.change_email(jane, FAR, command_id="first")
+        [hop, *_] = (hop for _, hop in read(settings, HOPS) if hop["kind"] == "reserve")
+        codec, topic = Registry(settings).codec(HOPS.schema), settings.named(HOPS.name)
+        forged = [{**hop, "kind": "?"}, {**hop, "user_id": "x"}, {**hop, "email_key": None}]
+        values = [b"", None, b"no avro", codec.encode(hop)[:-1], *map(codec.encode, forged)]
+        producer = Producer(producer_config(settings))
+        for value in values:
+            producer.produce(topic, value, "forged", AWAY)
+        producer.produce(topic, codec.encode(hop), "forged", HOME)
+        # One of ours that comes twice, long after it was answered.
+        producer.produce(topic, codec.encode(hop), "first", AWAY)
+        producer.flush()
+        assert told(client.change_email(jane, NEAR)) == ("accepted", 3, None)
+        assert created_in_time(client, FAR) != jane
+        assert told(client.change_email(jane, address_in(AWAY, "more"))) == ("accepted", 4, None)
+    letters = [letter for _, letter in read(settings, DEAD_LETTERS)]
+    assert {letter["topic"] for letter in letters} == {topic}
+    assert [letter["error"] for letter in letters if letter["partition"] == AWAY] == [
+        *("wrong_magic", "no_value", "wrong_magic", "bad_avro", "bad_hop", "bad_hop", "bad_hop"),
+    ]
+    assert [letter["error"] for letter in letters if letter["partition"] == HOME] == ["bad_hop"]
+    assert_log_is_right(settings)

@@ -1,0 +1,195 @@
+"""Imports on real servers: nobody twice, nobody lost, each bad line told."""
+
+import gzip
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from producers.importer.lines import read_users
+from producers.importer.run import UserImport
+from producers.importer.source import Source
+from runtime.kafka import lone_consumer
+from runtime.settings import Settings
+from schemas.topics import OUTCOMES
+from tests.processes import Rollbook, RunningProcess, eventually
+
+HEADER = "email,name,age\n"
+
+
+def people(count: int, tag: str = "user") -> str:
+    return HEADER + "".join(f"{tag}{n}@example.com,Pérson {n},{n % 100}\n" for n in range(count))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the test writes what it imports."""
+    return tmp_path / "people.csv"
+
+
+def outcomes_end(settings: Settings) -> int:
+    """Return where the outcomes end, over all partitions."""
+    topic = settings.named(OUTCOMES.name)
+    consumer = lone_consumer(settings)
+    ends = [
+        consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+        for number in range(settings.partitions)
+    ]
+    consumer.close()
+    return sum(ends)
+
+
+def summary(totals: dict[str, int]) -> tuple[int, int, int, int]:
+    return totals["created"], totals["already_there"], totals["rejected"], totals["undecided"]
+
+
+def test_an_import_run_again_creates_nobody_twice(
+    rollbook: Rollbook, handler: RunningProcess, file: Path
+) -> None:
+    """Not even in the other format, and with no rejects there is no file of them."""
+    file.write_text(people(3000), encoding="utf-8")
+    assert summary(rollbook.json("users", "import", str(file))) == (3000, 0, 0, 0)
+    assert summary(rollbook.json("users", "import", str(file))) == (0, 3000, 0, 0)
+    lines = [
+        json.dumps({"age": n % 100, "email": f"user{n}@example.com", "name": f"Pérson {n}"})
+        for n in range(3000)
+    ]
+    again = rollbook.json("users", "import", "-", stdin="\n".join(lines))
+    assert summary(again) == (0, 3000, 0, 0)
+    assert not list(file.parent.glob("*.rejects.ndjson"))
+
+
+def test_each_refused_line_is_told_without_its_content(
+    rollbook: Rollbook, handler: RunningProcess, file: Path
+) -> None:
+    """Number, code and sentence; the good lines are imported, and mended ones are new."""
+    file.write_text(
+        HEADER
+        + "a@example.com,A,1\n"
+        + "secret@@example.com,A,1\n"
+        + "secret@example.com,A,151\n"
+        + "secret@example.com,A,12.5\n"
+        + "secret@example.com,   ,1\n"
+        + "secret@example.com,A\n"
+        + 'secret@example.com,"A,1\n'
+        + "b@example.com,B,2\n",
+        encoding="utf-8",
+    )
+    done = rollbook.run("users", "import", str(file), "--json")
+    assert done.returncode == 3
+    assert summary(json.loads(done.stdout)) == (2, 0, 6, 0)
+    assert json.loads(done.stderr)["error"]["code"] == "import_rejects"
+    rejects = Path(f"{file}.rejects.ndjson").read_text(encoding="utf-8")
+    listed = [json.loads(line) for line in rejects.splitlines()]
+    assert [line["line"] for line in listed] == [3, 4, 5, 6, 7, 8]
+    assert {line["code"] for line in listed} == {"invalid_command", "malformed_line"}
+    assert "secret" not in rejects + done.stdout + done.stderr
+    file.write_text(HEADER + "a@example.com,A,1\nsecret@example.com,A,15\n", encoding="utf-8")
+    assert summary(rollbook.json("users", "import", str(file))) == (1, 1, 0, 0)
+    assert not Path(f"{file}.rejects.ndjson").exists()
+
+
+def test_lines_of_one_person_create_one(
+    rollbook: Rollbook, handler: RunningProcess, file: Path
+) -> None:
+    """Equal lines in flight together, and other lines with an address that is held."""
+    file.write_text(
+        HEADER
+        + "jane@example.com,Jane,34\n" * 50
+        + "JANE@example.com,Jane,34\n"
+        + "jane@example.com,Other,3\n"
+    )
+    assert summary(rollbook.json("users", "import", str(file))) == (1, 51, 0, 0)
+
+
+def test_gzip_that_breaks_off_is_imported_as_far_as_it_goes(
+    rollbook: Rollbook, handler: RunningProcess, file: Path
+) -> None:
+    """Exit 1 with true totals and the place; the whole file, from a pipe, then adds the rest."""
+    packed = gzip.compress(people(3000).encode())
+    file.write_bytes(packed[: len(packed) // 2])
+    done = rollbook.run("users", "import", str(file), "--json")
+    assert done.returncode == 1
+    totals, error = json.loads(done.stdout), json.loads(done.stderr)["error"]
+    created = totals["created"]
+    assert summary(totals) == (created, 0, 0, 0)
+    assert 0 < created < 3000
+    assert error["code"] == "broken_gzip"
+    assert f"byte {len(packed) // 2} of the file, after {created + 1} whole" in error["message"]
+    totals = rollbook.json("users", "import", "-", stdin=packed)
+    assert summary(totals) == (3000 - created, created, 0, 0)
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 7])
+def test_a_small_window_is_enough(
+    settings: Settings, handler: RunningProcess, file: Path, in_flight: int
+) -> None:
+    """However few may be in flight, all are decided, equal lines too."""
+    file.write_text(people(20) + "user19@example.com,Pérson 19,19\n" * 5, encoding="utf-8")
+    running = UserImport(settings, lambda *_line: None, in_flight=in_flight)
+    with file.open("rb") as opened:
+        assert running.run(read_users(Source(opened), None))
+    running.close()
+    assert (running.totals.created, running.totals.already_there) == (20, 5)
+
+
+def test_a_handler_that_is_killed_costs_time_only(
+    settings: Settings, rollbook: Rollbook, handler: RunningProcess, file: Path
+) -> None:
+    """The import waits for the next handler; nobody is lost and nobody is there twice."""
+    file.write_text(people(60_000), encoding="utf-8")
+    importing = rollbook.start("users", "import", "--in-flight", "2000", str(file))
+    eventually(lambda: outcomes_end(settings) > 10_000)
+    handler.kill()
+    assert "undecided" not in importing.text(), "it was over before the handler was killed"
+    rollbook.start_handler()
+    assert importing.wait(120) == 0, importing.text()
+    assert "created           60000" in importing.text()
+    assert summary(rollbook.json("users", "import", str(file))) == (0, 60_000, 0, 0)
+
+
+def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
+    rollbook: Rollbook, file: Path
+) -> None:
+    """Exit 4 after the time without progress; what was sent is decided later."""
+    file.write_text(people(100), encoding="utf-8")
+    done = rollbook.run("users", "import", str(file), "--timeout", "0.5", "--json")
+    assert done.returncode == 4
+    assert summary(json.loads(done.stdout)) == (0, 0, 0, 100)
+    assert "creates nobody twice" in json.loads(done.stderr)["error"]["next"]
+    rollbook.start_handler()
+    totals = rollbook.json("users", "import", str(file))
+    assert totals["created"] + totals["already_there"] == 100
+
+
+def test_an_interrupted_import_tells_how_far_it_came(rollbook: Rollbook, file: Path) -> None:
+    """Exit 130, with totals that add up."""
+    file.write_text(people(100), encoding="utf-8")
+    importing = rollbook.start("users", "import", "--format", "csv", str(file))
+    importing.wait_for("100 lines read")
+    os.kill(importing.pid, signal.SIGINT)
+    assert importing.wait() == 130
+    assert "undecided         100" in importing.text()
+    assert "creates nobody twice" in importing.text()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("", 2), ("email;name;age\n", 2), ("[\n", 2), (HEADER, 0)],
+)
+def test_a_file_that_is_none_is_refused_and_an_empty_table_is_done(
+    rollbook: Rollbook, file: Path, content: str, code: int
+) -> None:
+    """Before anything is sent."""
+    file.write_text(content)
+    assert rollbook.run("users", "import", str(file)).returncode == code
+
+
+def test_the_list_of_rejects_cannot_overwrite_the_file(rollbook: Rollbook, file: Path) -> None:
+    """A slip of the hand must not cost the data."""
+    file.write_text(people(1), encoding="utf-8")
+    assert rollbook.run("users", "import", str(file), "--rejects", str(file)).returncode == 2
+    assert file.read_text(encoding="utf-8") == people(1)

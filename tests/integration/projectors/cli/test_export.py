@@ -1,0 +1,151 @@
+"""Exports of real users: the round trip through a file, one moment, and nothing half."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from projectors.postgres.store.database import Database
+from projectors.postgres.users.export import UserExport
+from projectors.postgres.users.writer import postgres_versions
+from runtime.settings import Settings
+from schemas.identity import email_key
+from schemas.records import UserEvent
+from schemas.rules import clean_email
+from scripts.bench.event_log import events
+from scripts.bench.stores import remove_read_models
+from scripts.people import people
+from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
+from tests.read_models import Held
+
+USERS = 2_500  # more than one step of the cursor
+
+
+def write(settings: Settings, *applied: UserEvent) -> None:
+    """Apply events to the read model, made if there is none."""
+    with Held(postgres_versions(settings)) as held:
+        held.write(*applied)
+
+
+@pytest.fixture
+def read_model(settings: Settings) -> Iterator[Settings]:
+    """A read model of people of many scripts, without a log; it goes with the test."""
+    made = list(events(USERS))
+    for event, (email, name, age) in zip(made, people(1_000), strict=False):
+        assert event["user"] is not None
+        stored = clean_email(email)
+        event["user"] |= {"email": stored, "email_key": email_key(stored), "name": name, "age": age}
+    write(settings, *made)
+    yield settings
+    remove_read_models(settings)
+
+
+def users(text: str | bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def contents(text: str) -> set[tuple[str, str, int]]:
+    return {(user["email"], user["name"], user["age"]) for user in users(text)}
+
+
+def test_an_export_imported_into_an_empty_registry_exports_the_same(
+    read_model: Settings, rollbook: Rollbook, handler: RunningProcess, tmp_path: Path
+) -> None:
+    """E-mail, name and age to the last character, through gzip; ids and versions are new."""
+    file = tmp_path / "people.ndjson.gz"
+    before = rollbook.run("users", "export", "-").stdout
+    totals = rollbook.json("users", "export", str(file))
+    assert (totals["users"], totals["bytes"]) == (USERS, file.stat().st_size)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    remove_read_models(read_model)
+    checked = rollbook.json("users", "import", str(file), "--dry-run")
+    assert (checked["importable"], checked["rejected"]) == (USERS, 0)
+    assert rollbook.json("users", "import", str(file))["created"] == USERS
+    rollbook.start_projector("postgres")
+
+    def exported() -> str:
+        text = rollbook.run("users", "export").stdout
+        return text if len(text.splitlines()) == USERS else ""
+
+    after = eventually(exported, what="all are projected")
+    assert contents(after) == contents(before)
+    assert len(contents(after)) == USERS
+    rollbook.stop_all()
+
+
+def test_an_export_is_of_one_moment(read_model: Settings) -> None:
+    """What is changed, created and deleted while it runs is not seen, and nobody waits for it."""
+    with closing(UserExport(read_model)) as export, closing(export.lines()) as chunks:
+        first = next(chunks)
+        assert export.total() == USERS > len(users(first))
+        changed = [event | {"version": 2} for event in events(USERS)]
+        for event in changed[::2]:
+            event["user"] = None
+        write(read_model, *changed, *list(events(USERS + 10))[USERS:])
+        seen = users(b"".join(chain([first], chunks)))
+    assert len(seen) == export.exported == USERS
+    assert {user["version"] for user in seen} == {1}
+    ids = [user["user_id"] for user in seen]
+    assert ids == sorted(set(ids))
+    with closing(UserExport(read_model)) as export:
+        assert sum(len(users(chunk)) for chunk in export.lines()) == USERS // 2 + 10
+
+
+def test_ages_limit_it_both_included(read_model: Settings, rollbook: Rollbook) -> None:
+    """The same users as `users list` shows, field by field."""
+    ages = ("--min-age", "20", "--max-age", "29")
+    exported = users(rollbook.run("users", "export", *ages, "--json").stdout)
+    listed = users(rollbook.run("users", "list", *ages, "--all", "--json").stdout)
+    names = list(exported[0])
+    as_listed = [{name: user[name] for name in names} for user in listed]
+    assert exported == sorted(as_listed, key=lambda user: str(user["user_id"]))
+    assert {20, 29} <= {user["age"] for user in exported}
+
+
+def test_an_export_that_is_ended_leaves_nothing(
+    read_model: Settings, rollbook: Rollbook, tmp_path: Path
+) -> None:
+    """Exit 130, and personal data lies nowhere half-written."""
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    database = Database(read_model, version=1)
+    with closing(database), database.session() as connection, connection.transaction():
+        connection.execute(database.statement("LOCK TABLE {schema}.users"))
+        exporting = rollbook.start("users", "export", "--gzip", str(folder / "people"))
+        eventually(lambda: list(folder.iterdir()), what="it has begun a file")
+        os.kill(exporting.pid, signal.SIGTERM)
+        assert exporting.wait() == 130, exporting.text()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_one_sentence(read_model: Settings, rollbook: Rollbook) -> None:
+    """Exit 1: not all users are where they were wanted."""
+    process = subprocess.Popen(
+        [ROLLBOOK, "users", "export"],
+        env=rollbook.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.decode().splitlines()[0].endswith("went away before its end")
+    assert b"Traceback" not in said
+
+
+def test_without_a_read_model_there_is_no_file(rollbook: Rollbook, tmp_path: Path) -> None:
+    """Exit 5, and what to do."""
+    file = tmp_path / "people.ndjson"
+    error = rollbook.json("users", "export", str(file), code=5)["error"]
+    assert error["code"] == "read_model_missing"
+    assert not file.exists()

@@ -1,0 +1,76 @@
+"""Dead letters, and the read model of PostgreSQL, as the tests of retries see them."""
+
+import json
+from contextlib import closing
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from projectors.dead_letters.reader import read_letters
+from projectors.postgres.store.database import Database
+from projectors.postgres.users.queries import UserQueries
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import Rejected, Unavailable
+from schemas.letters import Letter, letter_key
+from schemas.records import DeadLetter
+from schemas.topics import DEAD_LETTERS
+from tests.integration.foreign import SECRET, Stranger
+from tests.processes import Rollbook
+
+REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
+MEND: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"
+
+
+def letters(settings: Settings) -> list[Letter]:
+    return [letter for letter in read_letters(settings).letters if letter.is_open]
+
+
+def tried(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
+    """Try letters again, which must end with `code`; return what became of each."""
+    done = rollbook.run("dead-letters", "retry", *arguments, "--json")
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert SECRET not in done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run_sql(settings: Settings, version: int, text: LiteralString) -> list[tuple[Any, ...]]:
+    """Run a statement on the tables of a version."""
+    with (
+        closing(Database(settings, read_model="postgres", version=version)) as database,
+        database.session() as connection,
+    ):
+        cursor = connection.execute(database.statement(text))
+        return cursor.fetchall() if cursor.description else []
+
+
+def ages(settings: Settings, version: int, user_id: str) -> list[tuple[Any, ...]]:
+    text = sql.SQL("SELECT age FROM {{schema}}.users WHERE user_id = {}")
+    return run_sql(settings, version, text.format(sql.Literal(user_id)).as_string())
+
+
+def age_of(settings: Settings, user_id: str) -> int | None:
+    """Return a user's age as people are told it, None if there is no such user."""
+    with closing(UserQueries(settings)) as queries:
+        try:
+            return queries.get_user(user_id).age
+        except (Rejected, Unavailable):  # nor perhaps a read model
+            return None
+
+
+def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -> str:
+    """Write a letter about any place; return its name."""
+    topic, partition, offset = where
+    letter: DeadLetter = {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "reader": reader,
+        "error": "forged",
+        "message": "",
+        "occurred_at": 1,
+    }
+    value = Registry(settings).codec(DEAD_LETTERS.schema).encode(letter)
+    key = letter_key(letter)
+    Stranger(settings).put(DEAD_LETTERS, value, key.encode())
+    return key

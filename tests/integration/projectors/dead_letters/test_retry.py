@@ -1,0 +1,190 @@
+"""Events of dead letters, tried again: every version of a read model, and what came after."""
+
+from contextlib import closing
+from typing import LiteralString
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
+from projectors.history.queries import EventStore
+from runtime.kafka import admin
+from runtime.settings import Settings
+from schemas.errors import Rejected, Unavailable
+from schemas.topics import COMMANDS, EVENTS, HISTORY
+from tests.integration.foreign import SECRET, Stranger, forged
+from tests.integration.projectors.dead_letters.letter_desk import (
+    MEND,
+    REFUSE,
+    age_of,
+    ages,
+    forge_letter,
+    letters,
+    run_sql,
+    tried,
+)
+from tests.processes import Rollbook, RunningProcess, eventually
+
+
+def clean_soon(settings: Settings) -> None:
+    """Have the events compacted within seconds instead of hours."""
+    short = {"segment.ms": "1000", "max.compaction.lag.ms": "1000"}
+    events = ConfigResource(
+        ResourceType.TOPIC,
+        settings.named(EVENTS.name),
+        incremental_configs=[
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in short.items()
+        ],
+    )
+    client = admin(settings)
+    for altered in client.incremental_alter_configs([events]).values():
+        altered.result()
+
+
+_WATCH: tuple[LiteralString, ...] = (
+    "CREATE TABLE {schema}.seen (commits text)",
+    """CREATE FUNCTION {schema}.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE format('INSERT INTO %I.seen VALUES ($1)', TG_TABLE_SCHEMA)
+    USING current_setting('synchronous_commit'); RETURN NULL; END $$""",
+    """CREATE TRIGGER watch AFTER INSERT ON {schema}.users
+    EXECUTE FUNCTION {schema}.watch()""",
+)
+
+
+def test_an_event_is_applied_to_every_version_once_each_takes_it(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """One letter for all versions; it stays open while one of them refuses.
+
+    What is applied by a retry is on disk before the letter is settled: a crash takes back data and
+    checkpoint together, and this is before the checkpoint.
+    """
+    stranger = Stranger(settings)
+    first, home = forged(settings, "first")
+    stranger.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
+    for version in (1, 2):
+        run_sql(settings, version, REFUSE)
+    refused, home = forged(settings, "refused", age=41, name=SECRET)
+    where = stranger.put_event(refused, home)
+    after, home = forged(settings, "after")
+    stranger.put_event(after, home)
+    eventually(lambda: age_of(settings, after["user_id"]), what="its neighbour")
+    [letter] = eventually(lambda: letters(settings), what="a letter")
+    assert (letter.place, letter.error) == (":".join(map(str, where)), "postgres_refused")
+    eventually(lambda: ages(settings, 2, after["user_id"]), what="the other version")
+    assert len(letters(settings)) == 1
+
+    [one] = tried(rollbook, "--all", code=3)
+    assert (one["result"], one["error"]) == ("poisoned", "postgres_refused")
+    run_sql(settings, 1, MEND)
+    [one] = tried(rollbook, "--all", code=3)
+    assert "version 2 of postgres" in one["message"]
+    assert age_of(settings, refused["user_id"]) is None  # or a swap would take it away again
+    run_sql(settings, 2, MEND)
+    assert [one["result"] for one in tried(rollbook, "--all", "--dry-run")] == ["applied"]
+    assert ages(settings, 2, refused["user_id"]) == []
+    for text in _WATCH:
+        run_sql(settings, 2, text)
+    assert [one["result"] for one in tried(rollbook, letter.place)] == ["applied"]
+    assert ages(settings, 2, refused["user_id"]) == [(41,)]
+    assert age_of(settings, refused["user_id"]) == 41
+    assert run_sql(settings, 2, "SELECT DISTINCT commits FROM {schema}.seen") == [("on",)]
+    assert letters(settings) == []
+    assert rollbook.json("users", "summary")["total_users"] == 3
+    assert SECRET not in projector.text()
+
+
+def test_what_came_after_an_event_is_not_undone(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    stranger = Stranger(settings)
+    old, home = forged(settings, "jane", age=30)
+    where = stranger.put_event(old, home)
+    stranger.put_event(forged(settings, "jane", age=31, version=2)[0], home)
+    eventually(lambda: age_of(settings, old["user_id"]) == 31, what="the newer event")
+    place = forge_letter(settings, where, "projector:postgres")
+    assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
+    assert age_of(settings, old["user_id"]) == 31
+    assert rollbook.json("users", "summary")["total_users"] == 1
+
+
+def test_a_read_model_that_has_not_come_so_far_is_left_to_its_projector(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    stranger = Stranger(settings)
+    first, home = forged(settings, "first")
+    stranger.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    projector.stop()
+    late, home = forged(settings, "late")
+    place = forge_letter(settings, stranger.put_event(late, home), "projector:postgres")
+    [one] = tried(rollbook, "--all", code=3)
+    assert (one["letter"], one["result"]) == (place, "not_reached")
+    assert age_of(settings, late["user_id"]) is None
+    assert len(letters(settings)) == 1
+    rollbook.start_projector("postgres")
+    eventually(lambda: age_of(settings, late["user_id"]), what="the projector")
+    assert [one["result"] for one in tried(rollbook, "--all")] == ["applied"]
+
+
+def test_what_compaction_or_retention_took_needs_nobody(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """A later event of the user heals what was missed; what retention took is gone for good."""
+    clean_soon(settings)
+    stranger = Stranger(settings)
+    event, home = forged(settings, "jane")
+    broken = stranger.put(EVENTS, b"broken", event["user_id"].encode(), home)
+    eventually(lambda: letters(settings), what="a letter")
+    gone = stranger.put(COMMANDS, b"broken", b"other")
+    forge_letter(settings, gone, "handler")
+    stranger.put_event(event, home)
+
+    def compacted() -> bool:
+        # Another record, so that segments close.
+        stranger.put_event(forged(settings, "jane", version=2)[0], home)
+        place = ":".join(map(str, broken))
+        return bool(rollbook.json("dead-letters", "show", place)["in_log"] == "superseded")
+
+    client = admin(settings)
+    before = TopicPartition(gone[0], gone[1], gone[2] + 1)
+    for deleted in client.delete_records([before]).values():
+        deleted.result()
+    eventually(compacted, 90, "the broken record is compacted away")
+    found = {one["letter"]: one["result"] for one in tried(rollbook, "--all", code=3)}
+    assert found == {
+        ":".join(map(str, broken)): "superseded",
+        ":".join(map(str, gone)): "gone",
+    }
+    assert letters(settings) == []
+    assert age_of(settings, event["user_id"]) == 40
+
+
+def test_a_removal_from_the_history_is_tried_again_as_well(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    rollbook.start_projector("history")
+    stranger = Stranger(settings)
+    events = [forged(settings, "jane", version=version)[0] for version in (1, 2)]
+    home = forged(settings, "jane")[1]
+    for event in events:
+        stranger.put_event(event, home, HISTORY)
+    where = stranger.put(HISTORY, None, events[0]["event_id"].encode(), home)
+
+    def versions() -> list[int]:
+        with closing(EventStore(settings)) as store:
+            try:
+                found = store.get_events(events[0]["user_id"])
+            except (Rejected, Unavailable):
+                return []
+            return [event["version"] for event in found]
+
+    eventually(lambda: versions() == [2], what="removed")
+    stranger.put_event(events[0], home, HISTORY)
+    eventually(lambda: versions() == [1, 2], what="somebody wrote it again")
+    place = forge_letter(settings, where, "projector:history")
+    assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
+    assert versions() == [2]

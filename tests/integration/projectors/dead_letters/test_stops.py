@@ -1,0 +1,126 @@
+"""Dead letters around what stops: the limit, a rebuild, a store or a broker that is away."""
+
+from projectors.dead_letters.reader import read_letters
+from projectors.versions.status import read_status
+from runtime.settings import Settings
+from tests.integration.foreign import SECRET, Stranger, forged
+from tests.integration.projectors.dead_letters.letter_desk import (
+    MEND,
+    REFUSE,
+    age_of,
+    forge_letter,
+    letters,
+    run_sql,
+    tried,
+)
+from tests.processes import Rollbook, RunningProcess, eventually
+
+
+def test_what_is_discarded_stays_so_when_the_read_model_is_rebuilt(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """The new version meets the record again, writes the same letter, and is as good."""
+    stranger = Stranger(settings)
+    event, home = forged(settings, "nul", name=f"{SECRET}\0")
+    stranger.put_event(event, home)
+    event, home = forged(settings, "good")
+    stranger.put_event(event, home)
+    eventually(lambda: letters(settings), what="a letter")
+    eventually(lambda: age_of(settings, event["user_id"]), what="its neighbour")
+    assert rollbook.run("dead-letters", "discard", "--all", "--yes").returncode == 0
+    done = rollbook.run("projector", "rebuild", "postgres")
+    assert done.returncode == 0, done.stderr
+    [letter] = read_letters(settings).letters
+    assert letter.settled == "discarded"
+    [one] = tried(rollbook, letter.place, code=3)
+    assert one["result"] == "poisoned"
+
+
+def test_a_projector_that_stopped_before_too_many_goes_on_once_the_cause_is_mended(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """It says what to do; letters that it wrote before are settled by a retry."""
+    stranger = Stranger(settings)
+    first, home = forged(settings, "first")
+    stranger.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    projector.stop()
+    run_sql(settings, 1, REFUSE)
+    users = [forged(settings, f"refused{number}", age=41) for number in range(20)]
+    for event, home in users:
+        stranger.put_event(event, home)
+    rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "3"
+    stopped = rollbook.start_projector("postgres")
+    assert stopped.wait() == 1
+    assert "more than 3 records in a row cannot be applied" in stopped.text()
+    assert "rollbook dead-letters list" in stopped.text()
+    before = letters(settings)
+    assert len(before) <= 3 * settings.partitions
+    assert {one["result"] for one in tried(rollbook, "--all", code=3)} <= {
+        "not_reached",
+        "poisoned",
+    }
+    run_sql(settings, 1, MEND)
+    rollbook.start_projector("postgres")
+    eventually(lambda: all(age_of(settings, e["user_id"]) for e, _ in users), what="all of them")
+    assert {one["result"] for one in tried(rollbook, "--all")} == {"applied"}
+    assert letters(settings) == []
+    assert rollbook.json("users", "summary")["total_users"] == 21
+
+
+def test_a_store_that_is_away_keeps_its_letters_open_and_hinders_no_other(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    stranger = Stranger(settings)
+    event, home = forged(settings, "jane")
+    where = stranger.put_event(event, home)
+    eventually(lambda: age_of(settings, event["user_id"]), what="applied")
+    forge_letter(settings, where, "projector:elasticsearch")
+    place = forge_letter(settings, where, "projector:postgres")
+    rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
+    [one] = tried(rollbook, "--all", code=5)
+    assert (one["letter"], one["reader"], one["result"]) == (place, "projector:postgres", "applied")
+    assert [letter.reader for letter in letters(settings)] == ["projector:elasticsearch"]
+    del rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"]
+    rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    asked = (("list",), ("retry", "--all"), ("show", place), ("discard", place))
+    for command in [rollbook.start("dead-letters", *words) for words in asked]:
+        assert command.wait() == 5
+
+
+def test_a_retry_that_is_killed_can_be_run_again(
+    settings: Settings, rollbook: Rollbook, projector: RunningProcess
+) -> None:
+    """Each letter is settled only after its event was applied, and once more does no harm."""
+    projector.stop()
+    rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "1000"
+    rollbook.start_projector("postgres")
+    stranger = Stranger(settings)
+    first, home = forged(settings, "first")
+    stranger.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    run_sql(settings, 1, REFUSE)
+    users = [forged(settings, f"refused{number}", age=41) for number in range(200)]
+    for event, home in users:
+        stranger.put_event(event, home)
+    eventually(lambda: len(letters(settings)) == len(users), what="a letter for each")
+    eventually(lambda: caught_up(settings), what="past all of them")
+    run_sql(settings, 1, MEND)
+    killed = rollbook.start("dead-letters", "retry", "--all")
+    eventually(lambda: age_of(settings, users[0][0]["user_id"]), what="the first is applied")
+    killed.kill()
+    still_open = {letter.place for letter in letters(settings)}
+    assert still_open
+    settled = [one for one in read_letters(settings).letters if one.place not in still_open]
+    assert {one.settled for one in settled} == {"applied"}
+    assert rollbook.json("users", "summary")["total_users"] in {len(settled) + 1, len(settled) + 2}
+    tries = tried(rollbook, "--all")
+    assert {one["letter"] for one in tries} == still_open
+    assert {one["result"] for one in tries} == {"applied"}
+    assert letters(settings) == []
+    assert rollbook.json("users", "summary")["total_users"] == len(users) + 1
+
+
+def caught_up(settings: Settings) -> bool:
+    found = [one for one in read_status(settings).partitions if one.read_model == "postgres"]
+    return bool(found) and all(one.lag == 0 for one in found)

@@ -1,0 +1,91 @@
+"""`rollbook users search | suggest` over a real index that the projector filled."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.stack.local import LocalStack
+from tests.integration.projectors.elasticsearch.search_index import Index, index_of
+from tests.integration.projectors.elasticsearch.searched import PEOPLE, names
+from tests.processes import Rollbook
+
+
+@pytest.fixture(scope="module")
+def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An index of `PEOPLE`, and of Jane Roe, who was deleted."""
+    with index_of(stack, tmp_path_factory.mktemp("search"), PEOPLE) as filled:
+        yield filled
+
+
+@pytest.fixture
+def command(index: Index, stack: LocalStack, tmp_path: Path) -> Rollbook:
+    """The `rollbook` command under the settings of the index."""
+    return Rollbook(index.settings, stack.config_file, tmp_path)
+
+
+def lines(text: str) -> list[Any]:
+    """Return what NDJSON holds."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_command_pages_and_streams(command: Rollbook) -> None:
+    """A program takes the cursor of any line, a person the one on stderr; --all needs none."""
+    ask = ("users", "search", "--sort", "age", "--json")
+    first = command.run(*ask, "--limit", "6")
+    users = lines(first.stdout)
+    assert f"--cursor {users[0]['cursor']}, or --all" in first.stderr
+    rest = lines(command.run(*ask, "--limit", "6", "--cursor", users[-1]["cursor"]).stdout)
+    assert "cursor" not in rest[0]
+    everybody = lines(command.run(*ask, "--all").stdout)
+    assert names(users) + names(rest) == names(everybody)
+    assert everybody[0]["created_at"].endswith("Z")
+
+
+def test_the_command_counts_and_marks(command: Rollbook) -> None:
+    """As JSON and as tables."""
+    options = ("users", "search", "jürgen", "--facets", "--highlight")
+    jurgen, other, counted = lines(command.run(*options, "--json").stdout)
+    assert jurgen["highlights"] == {"name": "<em>Jürgen</em> Weiß"}
+    assert other["name"] == "Jurgen Weisz"
+    assert counted["facets"]["age_groups"] == {"senior": 1, "teen": 1}
+    shown = command.run(*options).stdout
+    assert "Jürgen Weiß" in shown
+    assert "age group\tsenior\t1" in shown
+
+
+def test_the_command_suggests(command: Rollbook) -> None:
+    """Every argument is a word."""
+    assert names(lines(command.run("users", "suggest", "sm", "ja", "--json").stdout)) == [
+        "Jane Smith"
+    ]
+    nobody = command.run("users", "suggest", "nobody")
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "nobody found\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search"],
+        ["search", " "],
+        ["search", "--highlight"],
+        ["search", "!?"],
+        ["search", "a" * 301],
+        ["search", "jane", "--min-age", "40", "--max-age", "39"],
+        ["search", "jane", "--min-age", "151"],
+        ["search", "jane", "--age-group", "baby"],
+        ["search", "jane", "--reverse"],
+        ["search", "jane", "--cursor", "x"],
+        ["search", "jane", "--cursor", ""],
+        ["search", "jane", "--all", "--facets"],
+        ["suggest"],
+        ["suggest", "!?"],
+        ["suggest", ""],
+    ],
+)
+def test_what_cannot_be_asked_is_wrong_usage(command: Rollbook, arguments: list[str]) -> None:
+    """Exit code 2, and no result."""
+    error = command.json("users", *arguments, code=2)
+    assert error["error"]["code"] == "usage"

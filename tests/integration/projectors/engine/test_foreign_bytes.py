@@ -1,0 +1,179 @@
+"""Bytes that nobody of ours wrote, on every topic: dead-lettered, passed over, nothing stuck."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from projectors.catalog import OURS
+from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.kafka import assign, end_reader, producer
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import Poisoned
+from schemas.identity import email_shard, partition_of
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY
+from scripts.bench.stores import remove_read_models
+from tests.given import create
+from tests.integration.foreign import SECRET, Future, Stranger, forged
+from tests.integration.projectors.engine.foreign_corpus import corpus
+from tests.processes import Rollbook, RunningProcess, eventually
+
+PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34})
+NEW = ("users", "create", "-")
+
+
+def people(tag: str) -> str:
+    """Return twenty people as CSV: every partition has some of them."""
+    return "email,name,age\n" + "".join(f"{tag}{n}@example.com,Other,{n}\n" for n in range(20))
+
+
+def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ...]]:
+    """Put the corpus on its topics; return the letters that must be written."""
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for case in corpus(settings):
+        place = stranger.put(case.topic, case.value, case.key, case.partition)
+        expected.update((*place, reader, code) for reader, code in case.codes.items())
+    return expected
+
+
+def letters(settings: Settings) -> Counter[tuple[Any, ...]]:
+    """Return all dead letters there are, foreign bytes among them left out."""
+    codec = Registry(settings).codec(DEAD_LETTERS.schema)
+    found: Counter[tuple[Any, ...]] = Counter()
+    with closing(end_reader(settings)) as consumer:
+        assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
+        while (message := consumer.poll(10)) is not None and message.error() is None:
+            with suppress(Poisoned):
+                one = codec.decode(message.value())
+                assert SECRET not in repr(one)
+                found[
+                    tuple(one[k] for k in ("topic", "partition", "offset", "reader", "error"))
+                ] += 1
+    return found
+
+
+@pytest.fixture
+def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[list[RunningProcess]]:
+    """All projectors, running; what they made goes with the test."""
+    yield [rollbook.start_projector(name) for name in OURS]
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+def caught_up(settings: Settings) -> bool:
+    found = read_status(settings).partitions
+    return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
+
+
+def test_foreign_bytes_on_every_topic_stick_nothing(
+    settings: Settings,
+    rollbook: Rollbook,
+    handler: RunningProcess,
+    projectors: list[RunningProcess],
+) -> None:
+    """Each is dead-lettered where it stands by who reads it; commands get through, restarts too."""
+    before = rollbook.json(*NEW, stdin=PERSON)["user_id"]
+    assert rollbook.json("users", "import", "-", stdin=people("before"))["created"] == 20
+    expected = put_foreign(settings, Stranger(settings))
+    eventually(lambda: len(letters(settings)) >= len(expected), what="a letter for each")
+    eventually(lambda: caught_up(settings), what="past the foreign bytes")
+    assert letters(settings) == expected
+    future, large = (forged(settings, tag)[0]["user_id"] for tag in ("future", "large"))
+    for user_id, name in ((future, "Future"), (large, "Forged")):
+        assert rollbook.json("users", "get", user_id)["name"] == name
+        assert rollbook.run("users", "history", user_id).returncode == 0
+
+    handler.stop()
+    handler = rollbook.start_handler()
+    assert rollbook.json("users", "import", "-", stdin=people("after"))["created"] == 20
+    changed = ("users", "update", before, "--age", "60", "--expected-version", "1")
+    assert rollbook.json(*changed)["version"] == 2
+    taken = rollbook.json("users", "update", future, "--age", "41")
+    assert taken["version"] == 2
+    eventually(lambda: caught_up(settings), what="what came after")
+    assert rollbook.json("users", "summary")["total_users"] == 43
+    assert rollbook.json("users", "get", before)["age"] == 60
+    eventually(lambda: rollbook.json("users", "search", "Future")["age"] == 41)
+    assert letters(settings) == expected
+    verified = rollbook.run("verify", "--timeout", "0")
+    assert (verified.returncode, "Traceback" in verified.stderr) == (1, False), verified.stderr
+    assert SECRET not in verified.stdout + verified.stderr
+    listed = rollbook.run("dead-letters", "list", "--json")
+    assert len(listed.stdout.splitlines()) == len(expected)
+    assert SECRET not in listed.stdout + listed.stderr
+    for process in (handler, *projectors):
+        assert SECRET not in process.text()
+        assert "Traceback" not in process.text()
+        assert process.stop() == 0
+
+
+def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
+    settings: Settings, rollbook: Rollbook, projectors: list[RunningProcess]
+) -> None:
+    """To each read model by its own letter; what nobody can mend stays as it is."""
+    stranger, future = Stranger(settings), Future(settings, EVENTS.schema)
+    encode = Registry(settings).codec(EVENTS.schema).encode
+    event, home = forged(settings, "future", name="Future", type="UserTeleported")
+    key, user_id = event["event_id"], event["user_id"]
+    for topic, named in ((EVENTS, user_id), (HISTORY, key)):
+        stranger.put(topic, future.framed(encode(event)), named.encode(), home)
+    nul, home = forged(settings, "nul", name=f"{SECRET}\0")
+    stranger.put_event(nul, home)
+    neighbour, home = forged(settings, "neighbour")
+    stranger.put_event(neighbour, home)
+    eventually(lambda: len(letters(settings)) == 4, what="four letters")
+    eventually(lambda: caught_up(settings), what="past them")
+    assert rollbook.run("users", "get", user_id).returncode == 3
+    assert rollbook.run("users", "history", user_id).returncode == 3
+    assert "Future" not in rollbook.run("users", "search", "Future").stdout
+    assert rollbook.json("users", "get", neighbour["user_id"])["name"] == "Forged"
+
+    assert tried(rollbook) == ["poisoned"] * 4
+    future.arrive()
+    assert tried(rollbook) == ["applied", "applied", "applied", "poisoned"]
+    assert rollbook.json("users", "get", user_id)["name"] == "Future"
+    assert rollbook.json("users", "history", user_id)["type"] == "UserTeleported"
+    eventually(lambda: "Future" in rollbook.run("users", "search", "Future").stdout)
+    assert tried(rollbook) == ["poisoned"]
+    assert rollbook.json("users", "summary")["total_users"] == 2
+
+
+def tried(rollbook: Rollbook) -> list[str]:
+    """Try all open letters again, of which one at least stays open; return what became of them."""
+    done = rollbook.run("dead-letters", "retry", "--all", "--json")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return sorted(json.loads(line)["result"] for line in done.stdout.splitlines())
+
+
+def test_the_broker_refuses_a_compacted_record_without_a_key(settings: Settings) -> None:
+    """So no reader has to: nothing could ever supersede it."""
+    errors: list[Any] = []
+    client = producer(settings)
+    for topic in (EVENTS, HISTORY, EMAILS):
+        client.produce(
+            settings.named(topic.name), b"x", on_delivery=lambda error, _: errors.append(error)
+        )
+    client.flush(30)
+    assert [error.name() for error in errors] == ["INVALID_RECORD"] * 3
+
+
+def test_a_command_on_the_wrong_partition_is_refused(
+    settings: Settings, rollbook: Rollbook, handler: RunningProcess
+) -> None:
+    """It gets its answer, and nobody is created."""
+    command = create(f"{SECRET}@example.com", command_id="lost")
+    home = partition_of(email_shard(f"{SECRET}@example.com"), settings.partitions)
+    value = Registry(settings).codec(COMMANDS.schema).encode(command)
+    Stranger(settings).put(COMMANDS, value, b"lost", (home + 1) % settings.partitions)
+    eventually(lambda: rollbook.run("commands", "show", "lost").returncode == 3, what="an answer")
+    done = rollbook.run("commands", "show", "lost", "--json")
+    assert json.loads(done.stdout)["code"] == "wrong_partition"
+    assert json.loads(done.stderr)["error"]["code"] == "wrong_partition"
+    assert SECRET not in done.stdout + done.stderr
+    assert rollbook.json(*NEW, stdin=PERSON)["status"] == "accepted"

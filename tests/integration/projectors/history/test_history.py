@@ -1,0 +1,143 @@
+"""The history as people ask for it: one user's whole life through the real commands."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from projectors.history.queries import EventStore
+from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.kafka import producer
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import Rejected
+from schemas.identity import event_id, partition_of, user_shard
+from schemas.records import USER_ERASED
+from schemas.topics import HISTORY
+from scripts.bench.stores import remove_read_models
+from tests.integration.projectors.history.test_history_model import SECRET, event
+from tests.processes import Rollbook, RunningProcess, eventually
+from tests.read_models import NOW
+
+
+@pytest.fixture
+def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
+    """The projector of the history, running; what it made goes with the test."""
+    yield rollbook.start_projector("history")
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+def wait_current(settings: Settings) -> None:
+    """Wait until the history has every event there is."""
+
+    def current() -> bool:
+        found = [s for s in read_status(settings).partitions if s.read_model == "history"]
+        return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
+
+    eventually(current, what="caught up")
+
+
+def history(rollbook: Rollbook, user_id: str) -> list[dict[str, Any]]:
+    """Return what `users history` prints for programs."""
+    done = rollbook.run("users", "history", user_id, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_one_users_whole_life(
+    rollbook: Rollbook, settings: Settings, handler: RunningProcess, projector: RunningProcess
+) -> None:
+    """Created, updated, moved, deleted: each step and state is told; erased: only that it was."""
+    before = datetime.now(UTC)
+    jane = ("--email", f"{SECRET}@example.com", "--name", SECRET, "--age", "34")
+    user_id = rollbook.json("users", "create", *jane, "--command-id", "first")["user_id"]
+    rollbook.json("users", "update", user_id, "--name", "Jane Döring", "--age", "35")
+    rollbook.json("users", "change-email", user_id, "--email", f"{SECRET}2@example.com")
+    rollbook.json("users", "delete", user_id)
+    other = rollbook.json("users", "create", *jane)["user_id"]
+    wait_current(settings)
+
+    each_step_is_told(rollbook, user_id)
+    with closing(EventStore(settings)) as store:
+        refused(lambda: store.get_user_at(user_id, before), "user_not_yet_created")
+        refused(lambda: store.get_user_at(user_id, datetime.now(UTC)), "user_deleted")
+        refused(lambda: store.get_user_at_version(user_id, 5), "version_not_found")
+
+        rollbook.json("users", "erase", user_id, "--yes")
+        eventually(lambda: len(store.get_events(user_id)) == 1, what="the marker alone")
+        [marker] = store.get_events(user_id)
+        assert (marker["version"], marker["type"], marker["user"]) == (5, USER_ERASED, None)
+        refused(lambda: store.get_user_at_version(user_id, 2), "user_erased")
+        refused(lambda: store.get_user_at(user_id, before), "user_erased")
+        assert SECRET not in rollbook.run("users", "history", user_id).stdout
+
+        held = [store.get_events(one) for one in (user_id, other)]
+        late_copies(settings, user_id)
+        assert rollbook.run("projector", "rebuild", "history").returncode == 0
+        assert rollbook.run("projector", "swap", "history", "2").returncode == 0
+        wait_current(settings)
+        assert [store.get_events(one) for one in (user_id, other)] == held
+    only_the_late_copies_are_wrong(rollbook)
+    assert SECRET not in projector.text()
+
+
+def each_step_is_told(rollbook: Rollbook, user_id: str) -> None:
+    """By the commands, for programs and for people."""
+    told = history(rollbook, user_id)
+    kinds = ["UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted"]
+    assert [(one["version"], one["type"]) for one in told] == list(enumerate(kinds, 1))
+    assert told[0]["command_id"] == "first"
+    assert told[1]["changes"] == [
+        {"field": "name", "before": SECRET, "after": "Jane Döring"},
+        {"field": "age", "before": 34, "after": 35},
+    ]
+    assert {change["after"] for change in told[3]["changes"]} == {None}
+    table = rollbook.run("users", "history", user_id, "--from-version", "2").stdout.splitlines()
+    assert table[0].split("\t")[-3:] == ["field", "before", "after"]
+    assert len(table) == 1 + 2 + 1 + 3
+
+    get = ("users", "get", user_id)
+    second = rollbook.json(*get, "--at-version", "2")
+    assert (second["name"], second["age"], second["version"]) == ("Jane Döring", 35, 2)
+    assert second["email"] == f"{SECRET}@example.com"
+    third = rollbook.json(*get, "--at", told[2]["occurred_at"])
+    assert third["email"] == f"{SECRET}2@example.com"
+    assert third["updated_at"] == told[2]["occurred_at"]
+
+
+def refused(asked: Callable[[], object], code: str) -> None:
+    """Require that a question is refused with this code."""
+    with pytest.raises(Rejected) as rejected:
+        asked()
+    assert rejected.value.code == code
+
+
+def late_copies(settings: Settings, user_id: str) -> None:
+    """Put an erased user's past on the log again, after its marker."""
+    codec = Registry(settings).codec(HISTORY.schema)
+    partition = partition_of(user_shard(user_id), settings.partitions)
+    client = producer(settings)
+    for version in (1, 2):
+        copy = event(1, version, user_id=user_id, event_id=event_id(user_id, version))
+        copy |= {"seq": 1000 + version, "occurred_at": 2 * NOW}
+        client.produce(
+            settings.named(HISTORY.name), codec.encode(copy), copy["event_id"], partition
+        )
+    assert client.flush(30) == 0
+
+
+def only_the_late_copies_are_wrong(rollbook: Rollbook) -> None:
+    """The verifier tells of them on the log; the read model is as it must be all the same."""
+    lines = rollbook.run("verify", "--timeout", "0", "--json").stdout.splitlines()
+    checks = {one["check"]: one for one in map(json.loads, lines)}
+    assert not checks["history: each user's versions are 1, 2, 3 …"]["holds"]
+    assert checks["history: has applied the log to its end"]["holds"]
+    for name, rows in (
+        ("history: holds exactly the fold of user-history", 2),
+        ("history: of the erased it holds the marker and nothing else", 1),
+    ):
+        assert (checks[name]["holds"], checks[name]["looked_at"]) == (True, rows)

@@ -1,0 +1,267 @@
+"""The projector as people run it, on events forged onto the log: nothing lost, nothing stuck."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from projectors.postgres.users.queries import UserQueries
+from projectors.versions.status import CAUGHT_UP, PartitionStatus, read_status
+from runtime.kafka import assign, client_config, end_reader
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topic_admin import ensure_topics
+from schemas.records import DeadLetter
+from schemas.topics import DEAD_LETTERS, EVENTS
+from scripts.bench.stores import remove_read_models
+from tests.door import Door
+from tests.integration.forged_log import ForgedLog, id_of
+from tests.processes import Rollbook, eventually
+
+
+@pytest.fixture
+def forged(settings: Settings, rollbook: Rollbook) -> Iterator[ForgedLog]:
+    """A log to forge on; what a projector makes of it goes with the test."""
+    yield ForgedLog(settings)
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+def held(settings: Settings) -> dict[str, int]:
+    """Return user id → version as the read model shows it; check its summary on the way.
+
+    Two statements: only of a read model that has caught up may they be expected to agree.
+    """
+    users: dict[str, int] = {}
+    after = None
+    with closing(UserQueries(settings)) as queries:
+        while True:
+            page = queries.get_users_by_age_range(limit=10_000, after=after)
+            users |= {user.user_id: user.version for user in page.users}
+            if (after := page.next) is None:
+                break
+        assert queries.get_user_summary().total_users == len(users)
+    return users
+
+
+def status(settings: Settings) -> list[PartitionStatus]:
+    """Return how far the PostgreSQL projector is."""
+    return [one for one in read_status(settings).partitions if one.read_model == "postgres"]
+
+
+def live_version(rollbook: Rollbook) -> int:
+    """Return the number of the version that queries see."""
+    listed = rollbook.run("projector", "versions", "postgres", "--json").stdout.splitlines()
+    [live] = [version["number"] for version in map(json.loads, listed) if version["live"]]
+    return int(live)
+
+
+def wait_caught_up(settings: Settings, timeout_seconds: float = 60) -> None:
+    """Wait until the projector has applied all that is on the log."""
+    eventually(
+        lambda: all(one.state == CAUGHT_UP for one in status(settings)),
+        timeout_seconds,
+        "caught up",
+    )
+
+
+def dead_letters(settings: Settings) -> list[DeadLetter]:
+    """Return all dead letters there are."""
+    decode = Registry(settings).codec(DEAD_LETTERS.schema).decode
+    consumer = end_reader(settings)
+    assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
+    letters = []
+    while (message := consumer.poll(10)) is not None and message.error() is None:
+        letters.append(decode(message.value()))
+    consumer.close()
+    return letters
+
+
+def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_lag(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    forged.users(0, 3000)
+    forged.aborted(50)
+    rollbook.start_projector("postgres").wait_for("caught up")
+    forged.users(0, 500, version=2)
+    forged.users(3000, 200)
+    forged.aborted(50)
+    wait_caught_up(settings)
+    assert held(settings) == forged.versions
+    found = status(settings)
+    assert {one.lag for one in found} == {0}
+    assert all(one.position is not None and one.position < one.end for one in found)
+
+
+def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    """It is seen once it is live; what was live goes on, until it is dropped for ever."""
+    forged.users(0, 2000)
+    forged.users(0, 300, version=2)
+    process = rollbook.start_projector("postgres")
+    wait_caught_up(settings)
+    for number in (2, 3):
+        built = rollbook.json("projector", "rebuild", "postgres")
+        assert (built["version"], built["events"]) == (number, 2100 + 100 * number)
+        assert (built["rows_compared"], built["users_left_out"]) == (2000, 0)
+        assert rollbook.run("projector", "swap", "postgres", str(number)).returncode == 0
+        forged.users(0, 100, version=number + 1)
+        wait_caught_up(settings)
+        assert held(settings) == forged.versions
+    assert rollbook.run("projector", "rollback", "postgres").returncode == 0
+    assert live_version(rollbook) == 2
+    assert rollbook.run("projector", "drop", "postgres", "3", "--yes").returncode == 0
+    process.wait_for("postgres version 3 stopped")
+    assert rollbook.run("projector", "swap", "postgres", "3").returncode == 3
+    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 4
+    assert held(settings) == forged.versions
+    assert process.stop() == 0
+
+
+def test_foreign_bytes_become_dead_letters_and_nothing_sticks(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    forged.users(0, 100)
+    expected = ["wrong_magic", "wrong_magic", "unknown_schema", "no_value"]
+    forged.raw(b"x", b"")
+    forged.raw(b"x", b"\xff\xfe not avro")
+    forged.raw(b"x", b"\0\x7f\xff\xff\xff")
+    forged.raw(b"x", None)
+    forged.users(100, 50)
+    forged.users(7, 1, version=2, name="Ja\0ne")
+    process = rollbook.start_projector("postgres")
+    eventually(lambda: len(dead_letters(settings)) >= 5, what="five dead letters")
+    wait_caught_up(settings)
+    letters = dead_letters(settings)
+    assert [one["error"] for one in letters if one["error"] != "postgres_refused"] == expected
+    assert {one["reader"] for one in letters} == {"projector:postgres"}
+    assert len(letters) == 5
+    assert len(held(settings)) == 150
+    assert process.stop() == 0
+    again = rollbook.start_projector("postgres")
+    again.wait_for("assigned")
+    forged.users(7, 1, version=3)
+    eventually(lambda: held(settings)[id_of(7)] == 3, what="the next event heals it")
+    assert len(dead_letters(settings)) == 5
+
+
+def test_too_many_broken_in_a_row_stop_it_in_front_of_them(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "3"
+    forged.users(0, 20)
+    for _ in range(10):
+        forged.raw(b"x", b"broken")
+    process = rollbook.start_projector("postgres")
+    assert process.wait() == 1
+    assert "10" not in process.text().split("error:")[1].split("\n")[0]
+    assert "cannot be applied" in process.text()
+    del rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"]
+    rollbook.start_projector("postgres")
+    eventually(lambda: len(dead_letters(settings)) == 10, what="a letter for each")
+    wait_caught_up(settings)
+    assert held(settings) == forged.versions
+
+
+def test_one_that_is_killed_is_replaced_by_another_of_its_group(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    one, other = rollbook.start_projector("postgres"), rollbook.start_projector("postgres")
+    for process in (one, other):
+        process.wait_for("assigned: partitions [")
+    for first in range(0, 6000, 1000):
+        forged.users(first, 1000)
+        if first == 2000:
+            one.kill()
+    wait_caught_up(settings)
+    assert held(settings) == forged.versions
+
+
+def test_a_zombie_that_wakes_up_changes_nothing(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    zombie = rollbook.start_projector("postgres")
+    forged.users(0, 1000)
+    wait_caught_up(settings)
+    zombie.freeze()
+    rollbook.start_projector("postgres").wait_for("assigned: partitions [0")
+    forged.users(0, 1000, version=2)
+    forged.users(1000, 1000)
+    wait_caught_up(settings)
+    zombie.thaw()
+    forged.users(0, 500, version=3)
+    wait_caught_up(settings)
+    assert held(settings) == forged.versions
+
+
+def test_while_postgres_is_away_it_waits_in_the_group_and_loses_nothing(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    with Door(settings) as door:
+        rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = door.url
+        process = rollbook.start_projector("postgres")
+        forged.users(0, 500)
+        wait_caught_up(settings)
+        door.shut()
+        forged.users(0, 500, version=2)
+        process.wait_for("trying again", times=4)
+        door.open()
+        wait_caught_up(settings)
+        assert held(settings) == forged.versions
+        assert "revoked" not in process.text()
+        assert process.stop() == 0
+
+
+def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    forged.users(0, 10)
+    process = rollbook.start_projector("postgres")
+    wait_caught_up(settings)
+    process.stop()
+    name = settings.named(EVENTS.name)
+    admin = AdminClient(client_config(settings))
+    admin.delete_topics([name])[name].result()
+    eventually(lambda: name not in admin.list_topics(timeout=10).topics, what="topic gone")
+    ensure_topics(settings)
+    refused = rollbook.start_projector("postgres")
+    assert refused.wait() == 2
+    assert "created anew" in refused.text()
+    anew = ForgedLog(settings)
+    anew.users(5, 1)
+    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
+    rollbook.start_projector("postgres").wait_for("assigned", times=2)
+    anew.users(6, 1)
+    assert len(held(settings)) == 10  # until it is swapped, what there was is shown
+    assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
+    assert rollbook.run("projector", "drop", "postgres", "1", "--yes").returncode == 0
+    wait_caught_up(settings)
+    assert held(settings) == anew.versions
+
+
+def test_questions_end_as_the_contract_says(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    assert rollbook.json("users", "get", id_of(1), code=5)["error"]["code"] == "read_model_missing"
+    forged.users(0, 30)
+    rollbook.start_projector("postgres")
+    wait_caught_up(settings)
+    user = rollbook.json("users", "get", id_of(1))
+    assert (user["user_id"], user["age_group"]) == (id_of(1), "teen")
+    assert user["created_at"] == "2023-11-14T22:13:20.000Z"
+    assert rollbook.json("users", "summary")["total_users"] == 30
+    assert rollbook.json("users", "get", id_of(99), code=3)["error"]["code"] == "user_not_found"
+    assert rollbook.run("users", "get", "jane").returncode == 2
+    assert rollbook.run("users", "list", "--min-age", "9", "--max-age", "8").returncode == 2
+    assert rollbook.run("users", "list", "--cursor", "x").returncode == 2
+    listed = rollbook.run("users", "list", "--all", "--json")
+    assert len(listed.stdout.splitlines()) == 30
+    rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = "postgresql://rollbook@127.0.0.1:1/rollbook"
+    away = rollbook.json("users", "summary", code=5)["error"]
+    assert away["code"] == "postgres_unavailable"
+    assert "127.0.0.1:1" in away["message"]
+    assert rollbook.run("projector", "status").returncode == 5

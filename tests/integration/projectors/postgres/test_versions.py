@@ -1,0 +1,90 @@
+"""Versions of the read model in PostgreSQL: begun once, refused where they must be, written to."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from projectors.contract.read_model import Advance, Dropped, Position
+from projectors.postgres.store.versions import PostgresVersions
+from projectors.postgres.users import writer
+from projectors.postgres.users.writer import postgres_versions
+from runtime.settings import Settings
+from schemas.errors import Rejected
+from schemas.identity import partition_of, user_shard
+from scripts.bench.stores import remove_read_models
+from tests.integration.projectors.postgres.shown_users import USERS, live
+from tests.read_models import Held, id_of, user_event
+
+
+@pytest.fixture
+def versions(settings: Settings) -> Iterator[PostgresVersions]:
+    """The versions of the read model, the first begun; they go with the test."""
+    with closing(postgres_versions(settings)) as versions:
+        versions.begin()
+        yield versions
+    remove_read_models(settings)
+
+
+def test_many_who_begin_at_once_make_one_version(settings: Settings) -> None:
+    """And whoever comes later makes none."""
+    together = threading.Barrier(8)
+
+    def begin(_: int) -> list[int]:
+        with closing(postgres_versions(settings)) as versions:
+            together.wait()
+            versions.begin()
+            return live(versions)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(begin, range(8))) == [[1]] * 8
+    remove_read_models(settings)
+
+
+def test_what_must_not_go_live_or_be_dropped_is_refused(versions: PostgresVersions) -> None:
+    """A version that is not ready, one there is not, the live one; nothing has then changed."""
+    number = versions.create()
+    for unready in (number, 99):
+        with pytest.raises(Rejected) as refused:
+            versions.swap(unready, lambda: None)
+        assert refused.value.code == "version_not_ready"
+    with pytest.raises(Rejected) as refused:
+        versions.drop(1)
+    assert refused.value.code == "version_is_live"
+    assert live(versions) == [1]
+    for _ in range(2):
+        versions.drop(number)
+        versions.finish(number)
+        with pytest.raises(Dropped):
+            versions.accept(number)
+    versions.swap(1, lambda: pytest.fail("it is live already"))
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "building"])
+def test_writers_of_different_partitions_do_not_wait_for_each_other(
+    settings: Settings, versions: PostgresVersions, *, finished: bool
+) -> None:
+    """One is in the middle of its transaction while the other begins and ends several."""
+    number = 1 if finished else versions.create()
+    near, far = ([n for n in range(USERS) if partition(n, settings) == p] for p in (0, 1))
+    one: Any = versions.open(number)
+    step = Advance(None, Position("topic", 1, 0))
+    with (
+        closing(one),
+        Held(postgres_versions(settings), number) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        with one._tables.step({1: step}) as cursor:
+            writer._copy(cursor, [user_event(n) for n in far])
+            cursor.execute(one._apply)
+            for version in (1, 2):
+                thread.submit(other.write, *[user_event(n, version) for n in near]).result(20)
+        assert one.checkpoint() == {0: other.position, 1: step.after}
+
+
+def partition(number: int, settings: Settings) -> int:
+    """Return the partition of user `number`."""
+    return partition_of(user_shard(id_of(number)), settings.partitions)

@@ -1,0 +1,288 @@
+"""Read models are rebuilt, swapped, rolled back and dropped while they serve."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import cast
+
+import pytest
+
+from producers.client.command_client import CommandClient
+from projectors.catalog import OURS, open_versions
+from projectors.contract.read_model import BUILDING, READY, Batch, Dropped, Row
+from projectors.contract.source import LATEST_STATE
+from projectors.elasticsearch.search.queries import UserSearch
+from projectors.history.queries import EventStore
+from projectors.postgres.store.shape import StoredVersion
+from projectors.postgres.store.versions import PostgresVersions
+from projectors.postgres.users.queries import UserQueries
+from projectors.postgres.users.schema import SHAPE
+from projectors.postgres.users.writer import PostgresUsers
+from projectors.versions import swap
+from projectors.versions.compare import compare
+from projectors.versions.rebuild import Rebuild, RebuildDiffersError
+from projectors.versions.rebuild_lock import only_rebuild
+from projectors.versions.status import CAUGHT_UP, read_status
+from projectors.versions.visibility import Visibility
+from runtime.process import StopSignal
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.errors import NotInTime, Rejected
+from schemas.records import UserEvent
+from schemas.topics import EVENTS
+from scripts.bench.stores import remove_read_models
+from tests.integration.forged_log import ForgedLog, id_of
+from tests.processes import Rollbook, RunningProcess, eventually
+
+USERS = 3_000
+
+
+@pytest.fixture
+def forged(settings: Settings) -> Iterator[ForgedLog]:
+    """A log of users; what read models are made of it goes with the test."""
+    log = ForgedLog(settings)
+    log.users(0, USERS)
+    yield log
+    remove_read_models(settings)
+
+
+class Reader:
+    """Asks the same questions again and again, and remembers what should never be seen."""
+
+    def __init__(self, settings: Settings, user_id: str, email: str) -> None:
+        self.rounds = 0
+        self.wrong: list[str] = []
+        self._user_id = user_id
+        self._email = email
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._seen = {"get": 0, "history": 0, "search": 0, "total": 0}
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        queries, store = UserQueries(self._settings), EventStore(self._settings)
+        search = UserSearch(self._settings)
+        with closing(queries), closing(store), closing(search):
+            while not self._stopping.is_set():
+                try:
+                    self._see("get", queries.get_user(self._user_id).version)
+                    self._see("total", queries.get_user_summary().total_users)
+                    self._see("history", len(store.get_events(self._user_id)))
+                    self._see("search", search.search_users(self._email)[0]["version"])
+                except Exception as error:  # noqa: BLE001 - any is wrong
+                    self.wrong.append(repr(error))
+                self.rounds += 1
+
+    def _see(self, what: str, number: int) -> None:
+        if number < self._seen[what]:
+            self.wrong.append(f"{what} went back from {self._seen[what]} to {number}")
+        self._seen[what] = number
+
+    def stop(self) -> None:
+        """End it; fail if it saw what it should not, or nothing."""
+        self._stopping.set()
+        self._thread.join()
+        assert self.wrong == []
+        assert self.rounds > 0
+
+
+class Writer:
+    """Changes one user and creates others all the time."""
+
+    def __init__(self, settings: Settings, user_id: str) -> None:
+        self._settings = settings
+        self._user_id = user_id
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def _write(self) -> None:
+        number = 0
+        with CommandClient(self._settings) as client:
+            while not self._stopping.is_set():
+                number += 1
+                client.update_user(self._user_id, age=number % 100)
+                client.create_user(f"new{number}@example.com", "Zoë New", 30)
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopping.set()
+        self._thread.join()
+
+
+def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
+    settings: Settings, rollbook: Rollbook, handler: RunningProcess
+) -> None:
+    """No reader sees an error, a user missing, or time going backwards."""
+    projectors = [rollbook.start_projector(name) for name in OURS]
+    made = rollbook.json(
+        *("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")
+    )
+    wait_current(settings)
+    with Visibility(settings, OURS) as visibility:
+        visibility.wait(made["token"], 60)
+    reader = Reader(settings, made["user_id"], "jane@example.com")
+    writer = Writer(settings, made["user_id"])
+    try:
+        for name in OURS:
+            built = rollbook.json("projector", "rebuild", name)
+            assert (built["version"], built["users_left_out"]) == (2, 0)
+            for step in (("swap", name, "2"), ("rollback", name), ("drop", name, "2", "--yes")):
+                done = rollbook.run("projector", *step)
+                assert done.returncode == 0, done.stderr
+        rounds = reader.rounds
+        eventually(lambda: reader.rounds > rounds + 5, what="it reads on")
+    finally:
+        writer.stop()
+        reader.stop()
+    wait_current(settings)
+    found = rollbook.run("verify")
+    assert found.returncode == 0, found.stdout
+    assert {one.version for one in read_status(settings).partitions} == {1}
+    assert all(process.stop() == 0 for process in projectors)
+    remove_read_models(settings)
+
+
+def wait_current(settings: Settings) -> None:
+    """Wait until every version of every read model has applied every event there is."""
+
+    def current() -> bool:
+        return all(one.state == CAUGHT_UP for one in read_status(settings).partitions)
+
+    eventually(current, what="caught up")
+
+
+class Lying(PostgresUsers):
+    """Expects what it never writes."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return a row that is not there."""
+        return (event["user_id"], "never", *super().row_of(event))
+
+
+def test_a_version_that_differs_from_the_log_is_not_made_ready(
+    forged: ForgedLog, settings: Settings
+) -> None:
+    """The next rebuild removes it and begins anew; the live version is untouched."""
+
+    def open_lying(settings: Settings, there: StoredVersion) -> Lying:
+        return Lying(settings, there)
+
+    with closing(
+        PostgresVersions(settings, "postgres", LATEST_STATE, SHAPE, open_lying)
+    ) as versions:
+        with pytest.raises(RebuildDiffersError) as differs:
+            Rebuild(settings, versions, StopSignal()).run()
+        assert str(USERS) in str(differs.value)
+        assert [v.state for v in versions.versions()] == [READY, BUILDING]
+        with pytest.raises(Rejected) as refused:
+            swap.swap(settings, versions, 2)
+        assert refused.value.code == "version_not_ready"
+    with closing(open_versions(settings, "postgres")) as truthful:
+        rebuilt = Rebuild(settings, truthful, StopSignal()).run()
+        assert rebuilt is not None
+        assert rebuilt.comparison.rows == USERS
+        assert [(v.state, v.live) for v in truthful.versions()] == [(READY, True), (READY, False)]
+
+
+def test_users_with_a_dead_letter_are_left_out_of_the_comparison(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    """What PostgreSQL cannot hold is missing there for its reason, and is said to be left out."""
+    forged.users(7, 1, version=2, name="Ja\0ne")
+    forged.users(8, 1, version=2, name="Jane the second")
+    built = rollbook.json("projector", "rebuild", "postgres")
+    assert (built["users_left_out"], built["rows_compared"]) == (1, USERS - 1)
+
+
+def test_who_changed_behind_the_checkpoint_is_left_out_of_the_comparison(
+    forged: ForgedLog, settings: Settings
+) -> None:
+    """Of them compaction may have taken what stood before it; of others it takes nothing."""
+    with closing(open_versions(settings, "postgres")) as versions:
+        rebuilt = Rebuild(settings, versions, StopSignal()).run()
+        assert rebuilt is not None
+        with closing(versions.open(rebuilt.version)) as model:
+            decode = Registry(settings).codec(EVENTS.schema).decode
+            assert compare(settings, model, decode, {}).same
+            # Held, and nowhere before the checkpoint: as if its record had been compacted away.
+            model.write(Batch([event_of(USERS + 7)], {}))
+            missing = compare(settings, model, decode, {})
+            assert missing.differing == [id_of(USERS + 7)]
+            forged.users(USERS + 7, 1, version=2)
+            found = compare(settings, model, decode, {})
+            assert (found.same, found.rows, found.changed) == (True, USERS, 1)
+
+
+def event_of(number: int) -> UserEvent:
+    """Return the event that created a user of a forged log."""
+    user = {
+        "email": f"user{number}@example.com",
+        "email_key": f"user{number}@example.com",
+        "name": "Jane",
+        "age": 34,
+        "created_at": 1,
+        "created_by": "c",
+    }
+    event = {"user_id": id_of(number), "version": 1, "occurred_at": 1, "user": user}
+    return cast("UserEvent", event)
+
+
+def test_a_swap_waits_only_so_long_for_a_version_that_nobody_keeps(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "HOLD_SECONDS", 0.2)
+    assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
+    forged.users(USERS, 5)
+    with closing(open_versions(settings, "postgres")) as versions:
+        with pytest.raises(NotInTime) as behind:
+            swap.swap(settings, versions, 2)
+        assert (behind.value.code, "5 events" in str(behind.value)) == ("version_behind", True)
+        rollbook.start_projector("postgres")
+        eventually(lambda: succeeds(lambda: swap.swap(settings, versions, 2)), what="swapped")
+        assert [v.live for v in versions.versions()] == [False, True]
+        swap.swap(settings, versions, 2)
+        assert swap.version_before(versions) == 1
+
+
+def succeeds(step: Callable[[], None]) -> bool:
+    """Say whether the version was near enough."""
+    try:
+        step()
+    except NotInTime:
+        return False
+    return True
+
+
+def test_a_second_rebuild_is_refused_while_one_runs(
+    forged: ForgedLog, settings: Settings, rollbook: Rollbook
+) -> None:
+    """Whatever that one does just then, and what it builds is left alone."""
+    with closing(open_versions(settings, "postgres")) as versions:
+        with only_rebuild(settings, "postgres"):
+            versions.begin()
+            building = versions.create()
+            refused = rollbook.json("projector", "rebuild", "postgres", code=3)
+            assert refused["error"]["code"] == "rebuild_running"
+            assert rollbook.run("projector", "rebuild", "history").returncode == 0
+            assert [v.number for v in versions.versions()] == [1, building]
+        assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
+        assert building not in [v.number for v in versions.versions()]
+
+
+def test_a_rebuild_whose_version_is_dropped_says_so(forged: ForgedLog, settings: Settings) -> None:
+    """It does not take what is not there for what is read to its end."""
+    with closing(open_versions(settings, "postgres")) as versions:
+        versions.begin()
+        rebuild = Rebuild(settings, versions, StopSignal())
+
+        def drop_it() -> None:
+            if rebuild.progress.step == "reading the log":
+                with closing(open_versions(settings, "postgres")) as others:
+                    others.drop(2)
+
+        rebuild.on_progress = drop_it
+        with pytest.raises(Dropped):
+            rebuild.run()
+        assert [v.number for v in versions.versions()] == [1]

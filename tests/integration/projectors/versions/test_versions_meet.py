@@ -1,0 +1,161 @@
+"""Two who change the versions of a read model at once, and what they must not do to each other."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from projectors.catalog import open_versions
+from projectors.contract.read_model import Advance, Batch, Dropped, Position
+from projectors.elasticsearch.client import connect
+from projectors.elasticsearch.index.hold import Held, Hold
+from projectors.elasticsearch.index.indexes import users_index
+from projectors.elasticsearch.index.versions import ElasticsearchVersions
+from projectors.elasticsearch.index.writer import ElasticsearchUsers
+from projectors.postgres.store.versions import PostgresVersions
+from projectors.postgres.users import writer
+from projectors.postgres.users.writer import PostgresUsers, postgres_versions
+from projectors.versions import swap
+from projectors.versions.rebuild import Rebuild
+from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.process import StopSignal
+from runtime.settings import Settings
+from runtime.topic_admin import check_topics
+from schemas.errors import Fenced, NotInTime, Unavailable
+from schemas.topics import EVENTS
+from scripts.bench.stores import remove_read_models
+from tests.integration.forged_log import ForgedLog
+from tests.processes import Rollbook, eventually
+from tests.read_models import user_event
+
+
+@pytest.fixture
+def versions(settings: Settings) -> Iterator[PostgresVersions]:
+    """The versions of the read model in PostgreSQL, the first begun; they go with the test."""
+    with closing(postgres_versions(settings)) as versions:
+        versions.begin()
+        yield versions
+    remove_read_models(settings)
+
+
+def ready(versions: PostgresVersions) -> int:
+    """Make another version that is ready."""
+    number = versions.create()
+    versions.finish(number)
+    versions.accept(number)
+    return number
+
+
+def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
+    settings: Settings, versions: PostgresVersions
+) -> None:
+    """That takes minutes, and behind the swap every query would wait."""
+    number, building = ready(versions), versions.create()
+    with (
+        closing(postgres_versions(settings)) as rebuilding,
+        rebuilding._database.session() as connection,
+        connection.transaction(),
+    ):
+        rebuilding._finish(connection, building)
+        versions.swap(number, lambda: None)
+    assert [version.number for version in versions.versions() if version.live] == [number]
+
+
+def test_who_built_a_version_that_another_dropped_is_told_so(versions: PostgresVersions) -> None:
+    """It was not made ready."""
+    number = versions.create()
+    versions.drop(number)
+    versions.finish(number)
+    with pytest.raises(Dropped):
+        versions.accept(number)
+
+
+def test_a_version_of_a_topic_that_is_no_more_has_not_caught_up(
+    settings: Settings, versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far it was: the seqs of the topic that is there begin anew."""
+    monkeypatch.setattr(swap, "HOLD_SECONDS", 0.2)
+    ForgedLog(settings).users(0, 40)
+    number = ready(versions)
+    with closing(versions.open(number)) as model:
+        steps = {p: Advance(None, Position("before", 99, 99)) for p in range(settings.partitions)}
+        model.write(Batch([], steps))
+        with pytest.raises(NotInTime, match="40 events behind"):
+            swap.swap(settings, versions, number)
+        topic_id = check_topics(settings)[EVENTS.name]
+        there = {p: Position(topic_id, 99, 99) for p in steps}
+        model.write(Batch([], {p: Advance(steps[p].after, there[p]) for p in steps}))
+    swap.swap(settings, versions, number)
+
+
+def test_a_log_that_was_cut_hinders_only_the_version_that_had_not_read_it(
+    settings: Settings, versions: PostgresVersions, rollbook: Rollbook
+) -> None:
+    """The one that was built of what is left is kept up to date, and can go live."""
+    log = ForgedLog(settings)
+    log.users(0, 40)
+    with closing(versions.open(1)) as model:
+        behind_its_end = Position(check_topics(settings)[EVENTS.name], 999, 1)
+        model.write(Batch([], {0: Advance(None, behind_its_end)}))
+    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
+    projector = rollbook.start_projector("postgres")
+    projector.wait_for("but the log goes from")
+    log.users(100, 40)
+
+    def kept() -> bool:
+        found = [one for one in read_status(settings).partitions if one.version == 2]
+        return all(one.state == CAUGHT_UP for one in found)
+
+    eventually(kept, what="version 2 is kept up to date")
+    assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
+    assert projector.stop() == 0
+
+
+def test_a_comparison_does_not_wait_for_what_was_written_to_be_seen(settings: Settings) -> None:
+    """In Elasticsearch a search, and so a comparison, sees what was there at the last refresh."""
+    ForgedLog(settings).users(0, 50)
+    with closing(open_versions(settings, "elasticsearch")) as versions:
+        versions.begin()
+        number = versions.create()
+        rebuild = Rebuild(settings, versions, StopSignal())
+        rebuild._read(number, "before it is refreshed by itself")
+        assert rebuild._compare(number).rows == 50
+    remove_read_models(settings)
+
+
+def test_a_block_that_went_up_after_its_hold_was_lifted_goes_with_it(settings: Settings) -> None:
+    """A swap was frozen between the two steps of its hold; nobody else removes that block."""
+    with closing(ElasticsearchVersions(settings)) as versions, closing(connect(settings)) as client:
+        versions.begin()
+        index, minutes = users_index(settings, 1), iter((0.0, 61.0))
+        frozen, hindered = Hold(client, index), Hold(client, index, lambda: next(minutes))
+        assert frozen._move([frozen._write_alias], frozen._alias)
+        for _ in range(2):
+            hindered.lift_if_dead()
+        client.indices.add_block(index=index, block="write")
+        with closing(versions.open(1)) as model:
+            with pytest.raises(Held):
+                write(model)
+            frozen.release()
+            write(model)
+    remove_read_models(settings)
+
+
+def write(model: ElasticsearchUsers) -> None:
+    """Store something."""
+    model.write(Batch([user_event(1)], {}))
+
+
+def test_a_writer_that_stands_still_is_ended_and_another_goes_on(
+    versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that vanished in the midst of a step would hold its partition for hours."""
+    monkeypatch.setattr(writer, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
+    step = {0: Advance(None, Position("topic", 1, 1))}
+    with closing(versions.open(1)) as still, closing(versions.open(1)) as other:
+        assert isinstance(still, PostgresUsers)
+        with pytest.raises(Unavailable), still._tables.step(step):
+            other.write(Batch([user_event(1)], step))
+        assert other.checkpoint() == {0: step[0].after}
+        with pytest.raises(Fenced):
+            still.write(Batch([user_event(1)], step))

@@ -1,0 +1,119 @@
+"""The life cycle by the command line, and what both read models say of users who are gone."""
+
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from producers.client.command_client import CommandClient
+from producers.client.outcomes import find_outcome
+from projectors.elasticsearch.search.queries import search_users
+from projectors.postgres.users.queries import UserQueries
+from runtime.settings import Settings
+from schemas.errors import Rejected
+from scripts.bench.stores import remove_read_models
+from tests.addresses import assert_log_is_right, created_in_time
+from tests.given import PARTITIONS, address_in, home_of
+from tests.integration.scripts.test_pipeline import digests, wait_current
+from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
+
+JANE = "jane@example.com"
+FAR = address_in((home_of(JANE) + 1) % PARTITIONS, "elsewhere")
+MODELS = ("postgres", "elasticsearch")
+
+
+@pytest.fixture
+def registry(rollbook: Rollbook, settings: Settings, handler: RunningProcess) -> Iterator[Rollbook]:
+    """A handler and both projectors, running; what they made goes with the test."""
+    for name in MODELS:
+        rollbook.start_projector(name)
+    yield rollbook
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+def made(rollbook: Rollbook, email: str, name: str, age: int) -> str:
+    """Create a user; return its id."""
+    with CommandClient(rollbook.settings, timeout_seconds=60) as client:
+        user_id = client.create_user(email, name, age).user_id
+    assert user_id is not None
+    return user_id
+
+
+def assert_all_see(settings: Settings, users: dict[str, str], gone: set[str]) -> None:
+    """Every query shows exactly these users (id → address), and none of those who are gone."""
+    wait_current(settings, *MODELS)
+    with closing(UserQueries(settings)) as queries:
+        listed = queries.get_users_by_age_range().users
+        assert {user.user_id: user.email for user in listed} == users
+        assert queries.get_user_summary().total_users == len(users)
+        for user_id, email in users.items():
+            assert queries.get_user(user_id).email == email
+        for user_id in gone:
+            with pytest.raises(Rejected, match="no user"):
+                queries.get_user(user_id)
+
+    def found() -> bool:
+        seen = search_users(settings, "registered")
+        return {user["user_id"]: user["email"] for user in seen} == users
+
+    eventually(found, 20, "the search shows the same")
+
+
+def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
+    """Moved, deleted, erased, erased again, and the address registered by somebody new."""
+    jane = made(registry, JANE, "Jane Registered", 34)
+    other = made(registry, "other@example.com", "Other Registered", 70)
+    moved = registry.json("users", "change-email", jane, "--email", FAR, "--expected-version", "1")
+    assert (moved["status"], moved["version"]) == ("accepted", 2)
+    assert_all_see(registry.settings, {jane: FAR, other: "other@example.com"}, set())
+
+    deleted = registry.json("users", "delete", jane, "--command-id", "end")
+    assert registry.json("users", "delete", jane, "--command-id", "end") == deleted
+    erased = registry.json("users", "erase", other, "--yes")
+    assert_all_see(registry.settings, {}, {jane, other})
+
+    with CommandClient(registry.settings, timeout_seconds=60) as client:
+        heir = created_in_time(client, FAR, "New Registered")
+    assert heir not in (jane, other)
+    twice = registry.json("users", "erase", jane, "-", "--yes", stdin='{"expected_version": 3}')
+    assert twice["version"] == 4
+    assert_all_see(registry.settings, {heir: FAR}, {jane, other})
+    for outcome in (moved, deleted, erased, twice):
+        found = find_outcome(registry.settings, outcome["command_id"])
+        assert found.as_fields() == outcome
+    assert len(set(digests(registry.settings).values())) == 1
+    assert_log_is_right(registry.settings)
+
+
+def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: RunningProcess) -> None:
+    """A no leaves the user as it is, a yes erases it, and where nobody can be asked it is 2."""
+    jane = made(rollbook, JANE, "Jane", 34)
+    unasked = rollbook.json("users", "erase", jane, code=2)
+    assert "--yes" in unasked["error"]["message"]
+    assert _typed(rollbook, "n\n", "users", "erase", jane) == 3
+    assert rollbook.json("users", "update", jane, "--age", "35")["version"] == 2
+    assert _typed(rollbook, "y\n", "users", "erase", jane) == 0
+    assert rollbook.json("users", "update", jane, "--age", "36", code=3)["code"] == "user_not_found"
+
+
+def _typed(rollbook: Rollbook, keys: str, *arguments: str) -> int:
+    """Run a command on a terminal where somebody types `keys`; return its exit code."""
+    keyboard, terminal = pty.openpty()
+    try:
+        os.write(keyboard, keys.encode())
+        return subprocess.run(
+            [ROLLBOOK, *arguments],
+            env=rollbook.environment(),
+            stdin=terminal,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            timeout=60,
+            check=False,
+        ).returncode
+    finally:
+        os.close(keyboard)
+        os.close(terminal)

@@ -1,0 +1,284 @@
+"""The whole path through the real commands: from a command line to both read models and back."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
+from projectors.catalog import OURS
+from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.kafka import admin
+from runtime.settings import Settings
+from schemas.identity import partition_of, user_shard
+from schemas.records import USER_CREATED, USER_UPDATED
+from schemas.rules import age_group
+from schemas.topics import EVENTS, TOPICS
+from scripts.bench.stores import remove_read_models
+from scripts.people import people, write_people
+from scripts.verify.store_checks import digest
+from scripts.verify.stores import MODELS, read_users, stored_models
+from tests.processes import Rollbook, RunningProcess, eventually
+
+PEOPLE = 2_000
+OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "token"]
+
+
+@pytest.fixture
+def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[dict[str, RunningProcess]]:
+    """All projectors, running; what they made goes with the test."""
+    yield {name: rollbook.start_projector(name) for name in OURS}
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+@pytest.fixture
+def imported(rollbook: Rollbook, handler: RunningProcess, tmp_path: Path) -> list[dict[str, Any]]:
+    """Two thousand people of many scripts on the log, as they were in the file."""
+    write_people(tmp_path / "people.csv", PEOPLE)
+    totals = rollbook.json("users", "import", str(tmp_path / "people.csv"))
+    assert (totals["created"], totals["undecided"]) == (PEOPLE, 0)
+    return [{"email": email, "name": name, "age": age} for email, name, age in people(PEOPLE)]
+
+
+def ndjson(rollbook: Rollbook, *arguments: str) -> list[dict[str, Any]]:
+    """Return what a command prints with `--json`: an object a line."""
+    done = rollbook.run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def wait_current(settings: Settings, *names: str) -> None:
+    """Wait until the read models (default: all) have applied every event there is."""
+
+    def current() -> bool:
+        found = [s for s in read_status(settings).partitions if s.read_model in (names or OURS)]
+        return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
+
+    eventually(current, what="caught up")
+
+
+def digests(settings: Settings) -> dict[str, str]:
+    """Return what each store holds of every user, as a few digits."""
+    live = [one for one in stored_models(settings, MODELS) if one.live]
+    return {one.name: digest(read_users(settings, one).held) for one in live}
+
+
+def only(users: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a file of people has of these users, in the order of their addresses."""
+    kept = [{name: user[name] for name in ("email", "name", "age")} for user in users]
+    return sorted(kept, key=lambda user: str(user["email"]))
+
+
+def test_one_users_life_is_seen_everywhere(
+    rollbook: Rollbook,
+    settings: Settings,
+    handler: RunningProcess,
+    projectors: dict[str, RunningProcess],
+) -> None:
+    """Created, refused, updated; get, list, summary, search, the log and commands agree."""
+    jane = {"email": "jane@example.com", "name": "Jane Doe", "age": 34}
+    made = rollbook.json("users", "create", "-", stdin=json.dumps(jane))
+    assert list(made) == OUTCOME
+    assert (made["status"], made["version"], made["code"]) == ("accepted", 1, None)
+    user_id = made["user_id"]
+    home = partition_of(user_shard(user_id), settings.partitions)
+    assert made["token"] == f"{home}:1"
+    again = ("--email", "JANE@example.com", "--name", "Other", "--age", "3")
+    taken = rollbook.json("users", "create", *again, code=3)
+    assert list(taken) == OUTCOME
+    assert (taken["code"], taken["user_id"]) == ("user_already_exists", user_id)
+    name = ("--name", "Jane Döring", "--expected-version", "1")
+    changed = rollbook.json("users", "update", user_id, *name)
+    assert (changed["version"], changed["token"]) == (2, f"{home}:2")
+
+    wait_current(settings)
+    shown = rollbook.json("users", "get", user_id)
+    assert only([shown]) == [jane | {"name": "Jane Döring"}]
+    assert (shown["user_id"], shown["age_group"], shown["version"]) == (user_id, "adult", 2)
+    [listed] = ndjson(rollbook, "users", "list", "--min-age", "34", "--max-age", "34")
+    assert listed == shown | {"cursor": listed["cursor"]}
+    assert ndjson(rollbook, "users", "list", "--min-age", "35") == []
+    assert rollbook.json("users", "summary") == {
+        "total_users": 1,
+        "average_age": 34.0,
+        "users_by_age_group": {"teen": 0, "adult": 1, "senior": 0},
+        "last_updated": shown["updated_at"],
+    }
+    [found] = eventually(lambda: ndjson(rollbook, "users", "search", "jnae", "dorin"))
+    assert found.items() >= {k: v for k, v in shown.items() if not k.endswith("_at")}.items()
+
+    events = ndjson(rollbook, "events", "tail", "--from", "beginning", "--no-follow")
+    assert [(event["type"], event["seq"]) for event in events] == [
+        (USER_CREATED, 1),
+        (USER_UPDATED, 2),
+    ]
+    assert {event["partition"] for event in events} == {home}
+    change = {"field": "name", "before": "Jane Doe", "after": "Jane Döring"}
+    assert events[1]["changes"] == [change]
+    for outcome, code in ((made, 0), (taken, 3), (changed, 0)):
+        assert rollbook.json("commands", "show", outcome["command_id"], code=code) == outcome
+    assert {check["holds"] for check in ndjson(rollbook, "verify")} == {True}
+
+
+def test_everybody_imported_is_listed_once_counted_and_found(
+    rollbook: Rollbook,
+    settings: Settings,
+    imported: list[dict[str, Any]],
+    projectors: dict[str, RunningProcess],
+) -> None:
+    """Pages by cursor cover all, the summary is exact; typos, beginnings, lost accents match."""
+    wait_current(settings)
+    listed: list[dict[str, Any]] = []
+    page = ndjson(rollbook, "users", "list", "--limit", "700")
+    while page:
+        listed += page
+        page = ndjson(rollbook, "users", "list", "--limit", "700", "--cursor", page[-1]["cursor"])
+    assert only(listed) == only(imported)
+    assert [one["age"] for one in listed] == sorted(one["age"] for one in imported)
+    assert listed == ndjson(rollbook, "users", "list", "--all")
+    adults = ndjson(rollbook, "users", "list", "--min-age", "20", "--max-age", "64", "--all")
+    assert adults == [one for one in listed if 20 <= one["age"] <= 64]
+
+    ages = [one["age"] for one in imported]
+    summary = rollbook.json("users", "summary")
+    assert summary["total_users"] == PEOPLE
+    assert summary["average_age"] == pytest.approx(sum(ages) / PEOPLE)
+    for group, count in summary["users_by_age_group"].items():
+        assert count == sum(age_group(age) == group for age in ages)
+
+    rollbook.json(
+        "users", "create", "-", stdin='{"email": "q@example.com", "name": "Łucja Señor", "age": 9}'
+    )
+    wait_current(settings)
+    for text in ("Łucja Señor", "lucja senor", "LUCAJ senor", "señor luc"):
+        found = eventually(lambda text=text: ndjson(rollbook, "users", "search", text))  # type: ignore[misc]
+        assert found[0]["email"] == "q@example.com", text
+    other = next(one for one in imported if not one["name"].replace(" ", "").isascii())
+    found = eventually(lambda: ndjson(rollbook, "users", "search", other["email"]))
+    assert found[0]["name"] == other["name"]
+
+
+def test_a_rebuild_equals_what_was_there(
+    rollbook: Rollbook,
+    settings: Settings,
+    imported: list[dict[str, Any]],
+    projectors: dict[str, RunningProcess],
+) -> None:
+    """Of every read model, swapped in while its projector runs; the old versions still follow."""
+    wait_current(settings)
+    user_id = rollbook.json("users", "list", "--limit", "1")["user_id"]
+    rollbook.json("users", "update", user_id, "--name", "Renamed")
+    wait_current(settings)
+    before = digests(settings)
+    assert len(set(before.values())) == 1
+    for name in projectors:
+        built = rollbook.json("projector", "rebuild", name)
+        assert (built["version"], built["users_left_out"]) == (2, 0)
+        assert rollbook.run("projector", "swap", name, "2").returncode == 0
+        states = [(v["number"], v["live"]) for v in ndjson(rollbook, "projector", "versions", name)]
+        assert states == [(1, False), (2, True)]
+    assert digests(settings) == before
+    rollbook.json("users", "update", user_id, "--name", "Renamed again")
+    wait_current(settings)
+    done = rollbook.run("verify")
+    assert (done.returncode, done.stderr) == (0, "all promises hold\n"), done.stdout
+    assert "postgres 1" in done.stdout
+    for process in projectors.values():
+        assert process.stop() == 0
+
+
+def test_projectors_stop_start_and_share_without_losing_or_doubling(
+    rollbook: Rollbook,
+    settings: Settings,
+    imported: list[dict[str, Any]],
+    projectors: dict[str, RunningProcess],
+    tmp_path: Path,
+) -> None:
+    """Stopped, each shows its lag; started again, one or two of them, it is where the log is."""
+    wait_current(settings)
+    rest = ndjson(rollbook, "projector", "status")
+    assert list(rest[0]) == [
+        *(
+            "read_model",
+            "version",
+            "live",
+            "partition",
+            "state",
+            "position",
+            "end",
+            "lag",
+            "applied_at",
+        ),
+    ]
+    assert len(rest) == len(OURS) * settings.partitions
+    assert {(one["state"], one["lag"]) for one in rest} == {(CAUGHT_UP, 0)}
+    for process in projectors.values():
+        assert process.stop() == 0
+    more = "".join(f"more{n}@example.com,Møre {n},{n % 100}\n" for n in range(500))
+    totals = rollbook.json("users", "import", "-", stdin=f"email,name,age\n{more}")
+    assert totals["created"] == 500
+    for name in OURS:
+        behind = [s for s in ndjson(rollbook, "projector", "status") if s["read_model"] == name]
+        assert sum(one["lag"] for one in behind) == 500
+        assert {one["state"] for one in behind} == {"behind"}
+        pair = [rollbook.start_projector(name) for _ in range(2)]
+        eventually(lambda pair=pair: shares(pair) == [2, 2], what="two partitions each")  # type: ignore[misc]
+        wait_current(settings, name)
+    half = "".join(f"half{n}@example.com,Half {n},{n % 100}\n" for n in range(500))
+    rollbook.json("users", "import", "-", stdin=f"email,name,age\n{half}")
+    wait_current(settings)
+    assert rollbook.json("users", "summary")["total_users"] == PEOPLE + 1_000
+    assert len(set(digests(settings).values())) == 1
+    done = rollbook.run("verify")
+    assert done.returncode == 0, done.stdout
+
+
+def shares(processes: list[RunningProcess]) -> list[int]:
+    """Return how many partitions each projector has, by what it printed."""
+    counts = []
+    for process in processes:
+        held: set[int] = set()
+        for line in process.text().splitlines():
+            _, assigned, numbers = line.partition("assigned: partitions ")
+            if assigned:
+                held |= set(json.loads(numbers))
+            _, revoked, numbers = line.partition("revoked: partitions ")
+            if revoked:
+                held -= set(json.loads(numbers))
+        counts.append(len(held))
+    return counts
+
+
+def test_topics_are_ensured_and_drift_is_told(rollbook: Rollbook, settings: Settings) -> None:
+    """Again and again it creates nothing; what somebody altered is named and left as it is."""
+    wanted = [
+        {
+            "topic": settings.named(topic.name),
+            "partitions": 1 if topic.one_partition else settings.partitions,
+            "created": False,
+            "drift": {},
+        }
+        for topic in TOPICS
+    ]
+    assert ndjson(rollbook, "topics", "ensure") == ndjson(rollbook, "topics", "ensure") == wanted
+    name = settings.named(EVENTS.name)
+    altered = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[altered])
+    client = admin(settings)
+    client.incremental_alter_configs([resource])[resource].result()
+
+    def drifted() -> dict[str, Any]:
+        found = ndjson(rollbook, "topics", "ensure")
+        return {one["topic"]: one["drift"] for one in found if one["drift"]}
+
+    drift = eventually(drifted, what="the alteration is seen")
+    assert (
+        drift == drifted() == {name: {"cleanup.policy": {"wanted": "compact", "found": "delete"}}}
+    )
+    told = rollbook.run("topics", "ensure")
+    assert told.returncode == 0
+    assert f"drift: {name} has cleanup.policy=delete" in told.stderr

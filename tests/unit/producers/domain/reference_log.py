@@ -1,0 +1,141 @@
+"""The topics as lists of bytes, and what a broker may make of them: any legal compaction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+from producers.domain.draft import Draft
+from producers.domain.state import PartitionState
+from schemas.codec import RecordCodec
+from schemas.errors import Poisoned
+from schemas.records import CommandOutcome
+from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
+from schemas.trust import check_event
+
+
+class Record(NamedTuple):
+    """A record as the broker keeps it; its offset is where it was appended."""
+
+    offset: int
+    key: str
+    value: bytes | None
+
+
+class Window(NamedTuple):
+    """How many commands, and for how long, outcomes are remembered."""
+
+    commands: int
+    milliseconds: int
+
+
+def _unknown(schema_id: int) -> str:
+    raise Poisoned(f"no schema {schema_id}", code="unknown_schema")
+
+
+CODECS: dict[str, RecordCodec[Any]] = {
+    topic.name: RecordCodec(topic.schema, number, _unknown)
+    for number, topic in enumerate((COMMANDS, EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS), 1)
+}
+
+
+@dataclass
+class PartitionLog:
+    """One partition of every topic."""
+
+    topics: dict[str, list[Record]] = field(default_factory=lambda: {name: [] for name in CODECS})
+
+    def append(self, topic: str, key: str, record: Any | None) -> None:
+        """Encode and append a record, None for a tombstone."""
+        value = None if record is None else CODECS[topic].encode(record)
+        records = self.topics[topic]
+        records.append(Record(len(records), key, value))
+
+    def commit(self, draft: Draft) -> None:
+        """Append what the handler appends for a draft, but for its hops."""
+        for event in draft.events:
+            self.append(EVENTS.name, event["user_id"], event)
+            self.append(HISTORY.name, event["event_id"], event)
+        for key in draft.erased_history:
+            self.append(HISTORY.name, key, None)
+        for outcome in draft.outcomes:
+            self.append(OUTCOMES.name, outcome["command_id"], outcome)
+        for key, claim in draft.claims:
+            self.append(EMAILS.name, key, claim)
+
+    def compacted(self, topic: str, random: Random) -> list[Record]:
+        """Return what a cleaner may have left.
+
+        Any part of what is superseded, the last of each key, and of a tombstone nothing if nothing
+        before it is left. From a random place on nothing is cleaned yet.
+        """
+        records = self.topics[topic]
+        cleaned = random.randint(0, len(records))
+        greed = random.choice((0.0, 0.5, 1.0))
+        last = {record.key: record.offset for record in records[:cleaned]}
+        left: list[Record] = []
+        kept: set[str] = set()
+        for record in records:
+            if record.offset < cleaned:
+                is_last = last[record.key] == record.offset
+                removable = record.key not in kept if record.value is None else False
+                if (removable or not is_last) and random.random() < greed:
+                    continue
+            kept.add(record.key)
+            left.append(record)
+        return left
+
+    def restore(self, state: PartitionState, window: Window, random: Random) -> None:
+        """Let a state read some legal compaction of this partition, as a handler restores it."""
+        for record in self.compacted(EVENTS.name, random):
+            event = CODECS[EVENTS.name].decode(record.value)
+            check_event(event, record.key.encode(), state.partition, state.partitions)
+            state.restore_event(event)
+        for record in self.compacted(EMAILS.name, random):
+            value = record.value
+            claim = None if value is None else CODECS[EMAILS.name].decode(value)
+            state.restore_claim(record.key, claim)
+        for outcome in self._outcomes_of(window, random):
+            state.restore_outcome(outcome)
+        state.finish_restore()
+
+    def _outcomes_of(self, window: Window, random: Random) -> list[CommandOutcome]:
+        """Return the outcomes from some place on at or before the first that counts."""
+        within = [place for place, _outcome in self._within(window)]
+        return self._outcomes()[random.randint(0, min(within, default=0)) :]
+
+    def remembered(self, window: Window) -> set[str]:
+        """Return the command ids whose answers a handler must know, whenever it began."""
+        answers = [outcome for _place, outcome in self._within(window)]
+        return {one["command_id"] for one in answers if one["code"] != "command_id_reused"}
+
+    def _within(self, window: Window) -> list[tuple[int, CommandOutcome]]:
+        outcomes = self._outcomes()
+        offset = max((o["command_offset"] for o in outcomes), default=0) - window.commands
+        time = max((o["decided_at"] for o in outcomes), default=0) - window.milliseconds
+        return [
+            (place, one)
+            for place, one in enumerate(outcomes)
+            if one["command_offset"] > offset and one["decided_at"] >= time
+        ]
+
+    def _outcomes(self) -> list[CommandOutcome]:
+        decode = CODECS[OUTCOMES.name].decode
+        return [decode(record.value) for record in self.topics[OUTCOMES.name]]
+
+
+def contents(state: PartitionState, command_ids: Iterable[str]) -> dict[str, Any]:
+    """Return all that decides the next answers."""
+    answers = {
+        command_id: [answer[name] for name in ("status", "code", "user_id", "version", "seq")]
+        + [answer["digest"]]
+        for command_id in command_ids
+        if (answer := state.window.get(command_id)) is not None
+    }
+    return {
+        "users": state.users,
+        "emails": state.emails,
+        "claims": state.claims,
+        "seq": state.last_seq,
+        "answers": answers,
+    }

@@ -1,0 +1,148 @@
+"""Who holds an address when, and what an end leaves: rules beside the steps of the saga."""
+
+import pytest
+
+from producers.domain.draft import Draft
+from schemas.records import UserCommand
+from tests.given import (
+    NOW,
+    PARTITIONS,
+    Log,
+    address_in,
+    change_email,
+    create,
+    delete,
+    erase,
+    home_of,
+    registered,
+    update,
+)
+
+JANE = "jane@example.com"
+HOME = home_of(JANE)
+AWAY = (HOME + 1) % PARTITIONS
+NEW = address_in(AWAY)
+
+
+def moved() -> tuple[Log, str]:
+    """Return a log on which Jane took an address of another partition, and her id."""
+    log = Log()
+    user_id = log.create(JANE)
+    assert log.ask(change_email(user_id, NEW, command_id="move"))["status"] == "accepted"
+    return log, user_id
+
+
+def test_an_address_held_by_one_who_lives_elsewhere_is_refused_and_the_holder_named() -> None:
+    log, user_id = moved()
+    outcome = log.ask(create(NEW, command_id="late"))
+    assert (outcome["code"], outcome["user_id"]) == ("user_already_exists", user_id)
+
+
+def test_a_user_stays_where_it_was_registered() -> None:
+    log, user_id = moved()
+    outcome = log.ask(update(user_id, age=50))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 3)
+    assert not log.partitions[AWAY].events
+
+
+def test_an_address_left_in_another_partition_is_free_eventually() -> None:
+    """Taken until the message has arrived, never by two, free afterwards."""
+    log, user_id = moved()
+    log.send(change_email(user_id, JANE, command_id="back"))
+    assert log.email_of(user_id) == JANE
+    log.send(create(NEW, command_id="early"))
+    early = log.outcome("early")
+    assert early is not None
+    assert early["code"] == "user_already_exists"
+    log.settle()
+    assert log.ask(create(NEW, command_id="late"))["status"] == "accepted"
+
+
+@pytest.mark.parametrize("end", [delete, erase])
+def test_an_end_frees_the_address_at_home_and_away(end: object) -> None:
+    assert callable(end)
+    for log, user_id in (moved(), (given := Log(), given.create(NEW))):
+        command: UserCommand = end(user_id)
+        log.ask(command)
+        assert log.holder_of(NEW) is None
+        assert log.ask(create(NEW, command_id="next"))["status"] == "accepted"
+
+
+def test_a_deletion_keeps_the_history() -> None:
+    partition = registered(JANE)
+    partition.ask(delete(partition.events[0]["user_id"]))
+    assert partition.erased_history == []
+
+
+def test_an_erased_user_is_not_found_but_for_erasing_it_again() -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    partition.ask(erase(user_id, command_id="e"))
+    commands = [
+        update(user_id, age=1, command_id="u"),
+        change_email(user_id, NEW, command_id="c"),
+        delete(user_id, command_id="d"),
+    ]
+    assert [partition.ask(command)["code"] for command in commands] == ["user_not_found"] * 3
+    assert partition.ask(erase(user_id, 1, command_id="e1"))["code"] == "version_conflict"
+    assert len(partition.events) == 2
+    assert not partition.hops
+
+
+@pytest.mark.parametrize(
+    ("email", "expected", "code"),
+    [
+        (NEW, 2, "version_conflict"),
+        (address_in(HOME), 2, "version_conflict"),
+        ("no address", None, "invalid_command"),
+        (NEW, 0, "invalid_command"),
+    ],
+)
+def test_a_change_that_breaks_a_rule_asks_nobody(
+    email: str, expected: int | None, code: str
+) -> None:
+    partition = registered(JANE)
+    outcome = partition.ask(change_email(partition.events[0]["user_id"], email, expected))
+    assert outcome["code"] == code
+    assert not partition.hops
+
+
+def test_a_stranger_changes_no_address() -> None:
+    partition = registered(JANE)
+    stranger = partition.events[0]["user_id"][:-1] + "f"
+    assert partition.ask(change_email(stranger, NEW))["code"] == "user_not_found"
+    assert not partition.hops
+
+
+def test_two_changes_of_one_user_to_one_address_are_one_change() -> None:
+    """Whatever the second is told, the user has the address once and can go on."""
+    log = Log()
+    user_id = log.create(JANE)
+    for command_id in ("one", "two"):
+        log.send(change_email(user_id, NEW, command_id=command_id))
+    log.settle()
+    assert log.email_of(user_id) == NEW
+    assert len(log.partitions[HOME].events) == 2
+    assert log.ask(change_email(user_id, JANE, command_id="back"))["status"] == "accepted"
+    assert log.holder_of(NEW) is None
+
+
+def test_an_event_is_never_before_the_hop_that_caused_it() -> None:
+    """The clock of the other partition's handler is a minute ahead."""
+    log = Log()
+    user_id = log.create(JANE)
+    log.partitions[AWAY].now = NOW + 60_000
+    log.ask(change_email(user_id, NEW))
+    assert log.partitions[HOME].events[-1]["occurred_at"] == NOW + 60_000
+
+
+def test_a_reservation_is_not_the_users_yet() -> None:
+    """Until home has decided, the old address is still its own."""
+    log = Log()
+    user_id = log.create(JANE)
+    log.send(change_email(user_id, NEW))
+    log.deliver(HOME, AWAY)
+    assert log.email_of(user_id) == JANE
+    draft: Draft = log.partitions[HOME].draft()
+    assert draft.holder_id(JANE) == user_id
+    assert log.holder_of(NEW) == user_id

@@ -1,0 +1,246 @@
+"""Every rule of the deciding side: given, when, then."""
+
+import pytest
+
+from producers.domain.aggregate import Created, Updated, evolve
+from producers.domain.state import OutcomeWindow
+from schemas.errors import Poisoned
+from schemas.identity import user_shard
+from schemas.records import UserCommand
+from tests.given import NOW, PARTITIONS, Partition, create, home_of, registered, update
+
+JANE = "jane@example.com"
+
+
+def test_a_creation_makes_the_user_at_version_one() -> None:
+    partition = Partition(home_of(JANE))
+    outcome = partition.ask(create(JANE, "Jane", 34))
+    assert (outcome["status"], outcome["version"], outcome["seq"]) == ("accepted", 1, 1)
+    [event] = partition.events
+    assert event["type"] == "UserCreated"
+    assert event["user_id"] == outcome["user_id"]
+    assert event["user"] == {
+        "email": JANE,
+        "email_key": JANE,
+        "name": "Jane",
+        "age": 34,
+        "created_at": NOW,
+        "created_by": outcome["command_id"],
+    }
+
+
+def test_a_users_id_says_which_partition_it_lives_in() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    assert user_shard(user_id) * PARTITIONS >> 12 == partition.number
+
+
+def test_an_address_that_is_held_is_refused_and_the_holder_named() -> None:
+    partition = registered()
+    outcome = partition.ask(create("JANE@example.com", "Other", 20, command_id="second"))
+    assert outcome["code"] == "user_already_exists"
+    assert outcome["user_id"] == partition.events[0]["user_id"]
+    assert len(partition.events) == 1
+
+
+def test_two_creations_in_one_batch_make_one_user() -> None:
+    partition = Partition(home_of(JANE))
+    first, second = partition.batch(create(JANE, command_id="one"), create(JANE, command_id="two"))
+    assert (first["status"], second["code"]) == ("accepted", "user_already_exists")
+
+
+def test_an_aborted_batch_leaves_nothing_behind() -> None:
+    partition = Partition(home_of(JANE))
+    partition.batch(create(JANE, command_id="one"), commit=False)
+    outcome = partition.ask(create(JANE, command_id="two"))
+    assert (outcome["status"], outcome["seq"]) == ("accepted", 1)
+
+
+def test_an_update_changes_what_it_names_and_tells_before_and_after() -> None:
+    partition = registered(name="Jane", age=34)
+    user_id = partition.events[0]["user_id"]
+    outcome = partition.ask(update(user_id, name="Jane Doe"))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 2)
+    event = partition.events[1]
+    assert event["type"] == "UserUpdated"
+    assert event["changes"] == [{"field": "name", "before": "Jane", "after": "Jane Doe"}]
+    assert event["user"] is not None
+    assert (event["user"]["name"], event["user"]["age"]) == ("Jane Doe", 34)
+
+
+def test_an_update_that_changes_nothing_makes_no_event() -> None:
+    partition = registered(name="Jane", age=34)
+    user_id = partition.events[0]["user_id"]
+    outcome = partition.ask(update(user_id, name=" Jane ", age=34))
+    assert (outcome["status"], outcome["version"], outcome["seq"]) == ("accepted", 1, 1)
+    assert len(partition.events) == 1
+
+
+def test_an_unknown_user_is_not_found() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"][:-1] + "f"
+    assert partition.ask(update(user_id, age=5))["code"] == "user_not_found"
+
+
+@pytest.mark.parametrize(("expected", "code"), [(1, None), (2, "version_conflict")])
+def test_an_expected_version_must_be_the_users(expected: int, code: str | None) -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    outcome = partition.ask(update(user_id, age=35, expected_version=expected))
+    assert outcome["code"] == code
+    if code:
+        assert outcome["version"] == 1
+
+
+def test_two_updates_expecting_one_version_are_one_success() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    outcomes = partition.batch(
+        update(user_id, age=35, expected_version=1, command_id="a"),
+        update(user_id, age=36, expected_version=1, command_id="b"),
+    )
+    assert [o["code"] for o in outcomes] == [None, "version_conflict"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        create("no address", command_id="x"),
+        create(JANE, name="   ", command_id="x"),
+        create(JANE, name="a\x00b", command_id="x"),
+        create(JANE, name="n" * 201, command_id="x"),
+        create(JANE, age=151, command_id="x"),
+        create(JANE, age=-1, command_id="x"),
+        update("no-uuid", name="x", command_id="x"),
+        update("0190f5d8-1c2e-7abc-8def-0123456789ab", command_id="x"),
+        update("0190f5d8-1c2e-7abc-8def-0123456789ab", age=5, expected_version=0, command_id="x"),
+        {**create(JANE, command_id="x"), "kind": "PromoteUser"},
+    ],
+)
+def test_a_command_that_breaks_a_rule_is_invalid(command: UserCommand) -> None:
+    partition = Partition(home_of(JANE))
+    outcome = partition.ask(command)
+    assert (outcome["status"], outcome["code"]) == ("rejected", "invalid_command")
+    assert not partition.events
+
+
+def test_a_command_on_a_strangers_partition_is_refused() -> None:
+    partition = Partition((home_of(JANE) + 1) % PARTITIONS)
+    assert partition.ask(create(JANE))["code"] == "wrong_partition"
+    assert not partition.events
+
+
+@pytest.mark.parametrize("command_id", ["", "x" * 65, "with space", "tab\t", "é"])
+def test_a_command_that_cannot_be_answered_is_poisoned(command_id: str) -> None:
+    with pytest.raises(Poisoned) as caught:
+        Partition(home_of(JANE)).ask({**create(JANE), "command_id": command_id})
+    assert caught.value.code == "bad_command_id"
+
+
+def test_a_repeated_command_gets_the_same_answer_and_makes_no_event() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    first = partition.ask(update(user_id, age=35, command_id="u"))
+    partition.ask(update(user_id, age=36, command_id="v"))
+    again = partition.ask(update(user_id, age=35, command_id="u"))
+    assert again["repeated"]
+    assert [again[k] for k in ("status", "version", "seq", "user_id")] == [
+        first[k] for k in ("status", "version", "seq", "user_id")
+    ]
+    assert len(partition.events) == 3
+
+
+def test_a_repeated_refusal_stays_a_refusal() -> None:
+    partition = registered()
+    partition.ask(create(JANE, command_id="late"))
+    again = partition.ask(create(JANE, command_id="late"))
+    assert (again["code"], again["repeated"]) == ("user_already_exists", True)
+
+
+def test_one_id_for_two_commands_is_refused_and_the_first_answer_stays() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    partition.ask(update(user_id, age=35, command_id="u"))
+    assert partition.ask(update(user_id, age=36, command_id="u"))["code"] == "command_id_reused"
+    assert partition.ask(update(user_id, age=35, command_id="u"))["status"] == "accepted"
+
+
+def test_a_creation_is_idempotent_beyond_the_window() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    for n in range(1_100):
+        partition.ask(update(user_id, age=n % 100, command_id=f"u{n}"))
+    assert partition.state.window.get("create") is None
+    again = partition.ask(create(JANE, "Jane", 34, command_id="create"))
+    assert (again["status"], again["user_id"], again["version"]) == ("accepted", user_id, 1)
+    assert again["repeated"]
+
+
+def test_a_users_latest_command_is_idempotent_beyond_the_window() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    partition.ask(update(user_id, age=35, command_id="latest"))
+    for n in range(1_100):
+        partition.ask(create("no address", command_id=f"bad{n}"))
+    again = partition.ask(update(user_id, age=35, command_id="latest"))
+    assert (again["status"], again["version"], again["repeated"]) == ("accepted", 2, True)
+    assert len(partition.events) == 2
+
+
+def test_versions_and_seq_have_no_gap_and_time_never_goes_back() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    partition.now -= 60_000
+    for n in range(5):
+        partition.ask(update(user_id, age=n, command_id=f"u{n}"))
+    assert [e["version"] for e in partition.events] == [1, 2, 3, 4, 5, 6]
+    assert [e["seq"] for e in partition.events] == [1, 2, 3, 4, 5, 6]
+    assert {e["occurred_at"] for e in partition.events} == {NOW}
+
+
+def test_the_state_after_a_restore_equals_the_state_before() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    partition.ask(update(user_id, name="Jane Doe", command_id="u"))
+    partition.ask(create(JANE, command_id="late"))
+    before, after = partition.state, partition.restored()
+    assert (after.users, after.emails) == (before.users, before.emails)
+    assert (after.last_seq, after.last_time) == (before.last_seq, before.last_time)
+    assert after.window.get("late") == before.window.get("late")
+
+
+def test_evolve_gives_the_state_that_the_event_carries() -> None:
+    partition = registered()
+    created = partition.events[0]["user"]
+    assert created is not None
+    partition.ask(update(partition.events[0]["user_id"], name="J", age=1))
+    event = partition.events[1]
+    assert evolve(None, Created(created)) == created
+    assert evolve(created, Updated(event["changes"])) == event["user"]
+
+
+def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer() -> None:
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    first, other = (update(user_id, age=age, command_id="u") for age in (35, 36))
+    partition.ask(first)
+    codes = [outcome["code"] for outcome in partition.batch(other, first, other)]
+    assert codes == ["command_id_reused", None, "command_id_reused"]
+
+
+def test_a_restore_that_begins_after_the_first_answer_knows_the_same() -> None:
+    """A repeat keeps the answer, and a refusal of another body never becomes the answer."""
+    partition = registered()
+    user_id = partition.events[0]["user_id"]
+    first, other = (update(user_id, age=age, command_id="u") for age in (35, 36))
+    partition.batch(first, update(user_id, age=40, command_id="v"), first, other)
+    for window in ((2, 3_600_000), (3, 3_600_000)):
+        live, restored = OutcomeWindow(*window), OutcomeWindow(*window)
+        for outcome in partition.outcomes:
+            live.add(outcome)
+        for outcome in partition.outcomes[-window[0] :]:
+            restored.add(outcome)
+        answers = [known.get("u") for known in (live, restored)]
+        assert [(a["status"], a["version"]) if a else None for a in answers] == [
+            ("accepted", 2)
+        ] * 2

@@ -1,0 +1,297 @@
+"""Changing an address, deleting and erasing: every rule, and the saga between partitions."""
+
+from typing import Any
+
+import pytest
+
+from producers.domain.address_change import HELD, RESERVED
+from producers.domain.draft import Draft
+from schemas.records import EmailHop, UserCommand
+from tests import given
+from tests.given import (
+    PARTITIONS,
+    Log,
+    address_in,
+    change_email,
+    create,
+    delete,
+    erase,
+    home_of,
+    registered,
+    update,
+)
+
+JANE = "jane@example.com"
+HOME = home_of(JANE)
+AWAY = (HOME + 1) % PARTITIONS
+
+
+def test_an_address_of_the_same_partition_changes_at_once_and_frees_the_old_one() -> None:
+    partition, new = registered(JANE), address_in(HOME)
+    user_id = partition.events[0]["user_id"]
+    outcome = partition.ask(change_email(user_id, new))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 2)
+    assert partition.events[1]["type"] == "UserEmailChanged"
+    assert partition.events[1]["changes"] == [{"field": "email", "before": JANE, "after": new}]
+    assert partition.ask(create(JANE, command_id="again"))["status"] == "accepted"
+    assert partition.ask(create(new, command_id="taken"))["code"] == "user_already_exists"
+
+
+def test_only_the_case_of_an_address_may_change() -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    assert partition.ask(change_email(user_id, "Jane@example.com"))["version"] == 2
+    assert partition.events[1]["user"] is not None
+    assert partition.events[1]["user"]["email"] == "Jane@example.com"
+    assert not partition.hops
+
+
+def test_the_same_address_is_no_change() -> None:
+    partition = registered(JANE)
+    outcome = partition.ask(change_email(partition.events[0]["user_id"], JANE))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 1)
+
+
+@pytest.mark.parametrize("number", range(PARTITIONS))
+def test_an_address_moves_to_any_partition_and_back(number: int) -> None:
+    log, new = Log(), address_in(number)
+    user_id = log.create(JANE)
+    for turn, email in enumerate((new, JANE, new, JANE)):
+        outcome = log.ask(change_email(user_id, email, command_id=f"turn{turn}"))
+        assert (outcome["status"], outcome["version"]) == ("accepted", turn + 2)
+        assert log.email_of(user_id) == email
+        assert log.holder_of(email) == user_id
+        other = JANE if email == new else new
+        assert log.holder_of(other) is None
+
+
+def test_an_address_that_is_held_elsewhere_is_refused_and_the_holder_named() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id, holder_id = log.create(JANE), log.create(new)
+    outcome = log.ask(change_email(user_id, new))
+    assert (outcome["code"], outcome["user_id"]) == ("user_already_exists", holder_id)
+    assert (outcome["version"], log.email_of(user_id)) == (1, JANE)
+
+
+def test_while_an_address_is_reserved_nobody_else_gets_it() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    log.send(change_email(user_id, new, command_id="first"))
+    log.deliver(HOME, AWAY)
+    log.send(create(new, command_id="late"))
+    late = log.outcome("late")
+    assert late is not None
+    assert (late["code"], late["user_id"]) == ("user_already_exists", user_id)
+    log.settle()
+    assert log.email_of(user_id) == new
+
+
+def test_two_users_racing_for_one_address_are_one_success() -> None:
+    log, new = Log(), address_in(AWAY)
+    one, two = log.create(JANE), log.create(address_in((HOME + 2) % PARTITIONS, "two"))
+    log.send(change_email(one, new, command_id="one"))
+    log.send(change_email(two, new, command_id="two"))
+    log.settle()
+    codes = [outcome["code"] for name in ("one", "two") if (outcome := log.outcome(name))]
+    assert sorted(codes, key=str) == [None, "user_already_exists"]
+
+
+def test_swapping_two_addresses_is_two_refusals() -> None:
+    log, other = Log(), address_in(AWAY)
+    one, two = log.create(JANE), log.create(other)
+    log.send(change_email(one, other, command_id="one"))
+    log.send(change_email(two, JANE, command_id="two"))
+    log.settle()
+    for name in ("one", "two"):
+        outcome = log.outcome(name)
+        assert outcome is not None
+        assert outcome["code"] == "user_already_exists"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code"),
+    [
+        (delete, "user_not_found"),
+        (erase, "user_not_found"),
+        (lambda user_id: update(user_id, age=1), "version_conflict"),
+    ],
+)
+def test_what_happens_meanwhile_counts_and_the_reservation_goes(
+    meanwhile: object, code: str
+) -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    log.send(change_email(user_id, new, expected_version=1, command_id="change"))
+    log.deliver(HOME, AWAY)
+    assert callable(meanwhile)
+    command: UserCommand = meanwhile(user_id)
+    log.send(command)
+    log.settle()
+    outcome = log.outcome("change")
+    assert outcome is not None
+    assert outcome["code"] == code
+    assert log.holder_of(new) is None
+
+
+def test_a_repeated_change_under_way_is_one_change() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    for _ in range(3):
+        log.send(change_email(user_id, new, command_id="change"))
+    log.settle()
+    home = log.partitions[HOME]
+    assert [event["version"] for event in home.events] == [1, 2]
+    answers = [o for o in home.outcomes if o["command_id"] == "change"]
+    assert [(o["command_offset"], o["version"], o["repeated"]) for o in answers] == [
+        (1, 2, False),
+        (2, 2, True),
+        (3, 2, True),
+    ]
+    assert log.partitions[AWAY].state.claims[new][0]["status"] == HELD
+
+
+def test_a_grant_that_was_not_answered_is_sent_again_after_a_restore() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    log.send(change_email(user_id, new, command_id="change"))
+    log.deliver(HOME, AWAY)
+    assert log.partitions[AWAY].state.claims[new][0]["status"] == RESERVED
+    log.restart(AWAY)
+    log.restart(AWAY)
+    log.settle()
+    assert log.email_of(user_id) == log.partitions[HOME].events[-1]["user"]["email"] == new  # type: ignore[index]
+    assert len(log.partitions[HOME].events) == 2
+    assert log.partitions[AWAY].state.claims[new][0]["status"] == HELD
+
+
+def late_grant() -> tuple[Log, str, str]:
+    """Tell how a user moved on, the window forgot the change, and its old grant came once more."""
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    log.send(change_email(user_id, new, command_id="change"))
+    log.deliver(HOME, AWAY)
+    log.restart(AWAY)
+    log.deliver(AWAY, HOME)
+    log.send(change_email(user_id, JANE, command_id="back"))
+    for n in range(1_100):
+        log.send(update(user_id, age=n % 100, command_id=f"u{n}"))
+    log.settle()
+    return log, user_id, new
+
+
+def test_a_grant_sent_again_late_never_takes_an_address_back() -> None:
+    log, user_id, new = late_grant()
+    assert log.email_of(user_id) == JANE
+    assert log.holder_of(new) is None
+
+
+class DecidesAgain(Draft):
+    """Does not say of a grant that it was sent before."""
+
+    def hop(self, *args: Any, **kwargs: Any) -> EmailHop:
+        """Leave the word out."""
+        return super().hop(*args, **{**kwargs, "again": False})
+
+
+def test_a_grant_that_was_decided_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The story above can fail: the user has an address that anybody may register."""
+    monkeypatch.setattr(given, "Draft", DecidesAgain)
+    log, user_id, new = late_grant()
+    assert log.email_of(user_id) == new
+    assert log.holder_of(new) is None
+
+
+def test_a_deleted_user_is_gone_and_its_address_free() -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    outcome = partition.ask(delete(user_id))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 2)
+    event = partition.events[1]
+    assert (event["type"], event["user"]) == ("UserDeleted", None)
+    assert [change["before"] for change in event["changes"]] == [JANE, "Jane", 34]
+    for command in (update(user_id, age=1), delete(user_id, command_id="d2")):
+        assert partition.ask(command)["code"] == "user_not_found"
+    again = partition.ask(create(JANE, command_id="again"))
+    assert again["status"] == "accepted"
+    assert again["user_id"] != user_id
+
+
+def test_a_deleted_user_frees_an_address_that_is_held_elsewhere() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    log.ask(change_email(user_id, new))
+    log.ask(delete(user_id))
+    assert log.holder_of(new) is None
+    (key, claim), (released, nothing) = (
+        log.partitions[AWAY].claims[0],
+        log.partitions[AWAY].claims[-1],
+    )
+    assert claim is not None
+    assert (released, nothing) == (key, None)
+
+
+def test_erasing_leaves_tombstones_for_the_past_and_a_marker_without_personal_data() -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    partition.ask(update(user_id, age=35))
+    outcome = partition.ask(erase(user_id))
+    assert (outcome["status"], outcome["version"]) == ("accepted", 3)
+    event = partition.events[-1]
+    assert (event["type"], event["changes"], event["user"]) == ("UserErased", [], None)
+    assert partition.erased_history == [f"{user_id}:1", f"{user_id}:2"]
+
+
+def test_a_deleted_user_can_be_erased_once_and_a_stranger_never() -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    partition.ask(delete(user_id))
+    assert partition.ask(erase(user_id, command_id="e1"))["version"] == 3
+    again = partition.ask(erase(user_id, command_id="e2"))
+    assert (again["status"], again["version"]) == ("accepted", 3)
+    stranger = user_id[:-1] + "f"
+    assert partition.ask(erase(stranger, command_id="e3"))["code"] == "user_not_found"
+
+
+@pytest.mark.parametrize("command", [delete, erase])
+def test_an_end_may_expect_a_version(command: object) -> None:
+    partition = registered(JANE)
+    user_id = partition.events[0]["user_id"]
+    assert callable(command)
+    assert partition.ask(command(user_id, expected_version=2))["code"] == "version_conflict"
+    repeated = command(user_id, expected_version=1, command_id="right")
+    assert partition.ask(repeated)["version"] == 2
+    assert partition.ask(repeated)["repeated"]
+
+
+def test_a_restore_knows_claims_and_the_gone() -> None:
+    log, new = Log(), address_in(AWAY)
+    user_id, gone = log.create(JANE), log.create(address_in(HOME, "gone"))
+    log.ask(change_email(user_id, new))
+    log.ask(erase(gone))
+    for partition in log.partitions:
+        restored = partition.restored()
+        assert restored.users == partition.state.users
+        assert restored.emails == partition.state.emails
+        assert restored.claims == partition.state.claims
+
+
+def test_an_address_is_taken_until_its_last_grant_is_answered() -> None:
+    """Sent twice, taken once and left again: nobody gets it while the second may still take it."""
+    log, new = Log(), address_in(AWAY)
+    user_id = log.create(JANE)
+    for _ in range(2):
+        log.send(change_email(user_id, new, command_id="change"))
+    for _ in range(2):
+        log.deliver(HOME, AWAY)
+    log.deliver(AWAY, HOME)
+    log.send(change_email(user_id, JANE, command_id="back"))
+    while (HOME, AWAY) in log.under_way:
+        log.deliver(HOME, AWAY)
+    other = log.partitions[AWAY].ask(create(new, command_id="other"))
+    assert (other["code"], other["user_id"]) == ("user_already_exists", user_id)
+    for n in range(1_100):
+        log.partitions[HOME].ask(update(user_id, age=n % 100, command_id=f"u{n}"))
+    log.settle()
+    # Its first answer is forgotten, so the second sending is a change of its own.
+    assert log.email_of(user_id) == new
+    assert log.holder_of(new) == user_id

@@ -1,0 +1,199 @@
+"""Random lives of many users against a reference that was written without the deciding code.
+
+A failure prints the shrunk steps that lead to it and a `@reproduce_failure` blob: put that above
+`class RegistryMachine` to run just this story again. `ROLLBOOK_STATEFUL_EXAMPLES=20000` makes it a
+long run. The second half breaks the deciding side in ways it was or could be broken, and requires
+that the same machine finds each.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from producers.domain import address_change as email_saga
+from producers.domain.aggregate import Change
+from producers.domain.draft import Draft
+from producers.domain.state import PartitionState
+from schemas.records import CommandOutcome, EmailClaim, EmailHop, User, UserEvent
+from tests.unit.producers.domain.reference_log import Window
+from tests.unit.producers.domain.reference_machine import RegistryMachine
+from tests.unit.producers.domain.reference_rules import Wrong
+
+LONG = int(os.environ.get("ROLLBOOK_STATEFUL_EXAMPLES", "0"))
+EXAMPLES = settings(
+    max_examples=LONG or 60,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+UNTIL_FOUND = settings(
+    EXAMPLES, max_examples=3_000, phases=[Phase.generate], database=None, derandomize=True
+)
+
+
+class ForgetfulMachine(RegistryMachine):
+    """Outcomes are soon forgotten: the answers may differ from the first, what is kept may not."""
+
+    window = Window(6, 40)
+
+
+@pytest.mark.timeout(0 if LONG else 900)
+@pytest.mark.parametrize("machine", [RegistryMachine, ForgetfulMachine])
+def test_the_registry_answers_as_the_reference(machine: type[RegistryMachine]) -> None:
+    """At each step: versions, seqs, states and answers are those that the reference permits.
+
+    A state restored from any legal compaction equals the live one; an abort leaves no trace. Once
+    all hops have arrived every command is answered and every address is held or free as it is in
+    the reference; nothing is reserved.
+    """
+    run_state_machine_as_test(machine, settings=EXAMPLES)
+
+
+class NeverFrees(Draft):
+    """An address left behind in another partition stays taken."""
+
+    def send(self, key: str, hop: EmailHop) -> None:
+        """Lose some."""
+        if hop["kind"] != "free":
+            super().send(key, hop)
+
+
+class NeverReleases(Draft):
+    """A grant that is not taken stays reserved."""
+
+    def send(self, key: str, hop: EmailHop) -> None:
+        """Lose some."""
+        if hop["kind"] != "release":
+            super().send(key, hop)
+
+
+class GrantsWithoutReserving(Draft):
+    """Two users are granted one address."""
+
+    def put_claim(self, claim: EmailClaim) -> None:
+        """Forget it."""
+
+
+class OneKeyForTwoClaims(Draft):
+    """Claims are keyed by their command id, which two users may share."""
+
+    def put_claim(self, claim: EmailClaim) -> None:
+        """Append it under the wrong key."""
+        super().put_claim(claim)
+        self.claims[-1] = (claim["claim_id"], claim)
+
+    def drop_claim(self, claim: EmailClaim) -> None:
+        """Append it under the wrong key."""
+        super().drop_claim(claim)
+        self.claims[-1] = (claim["claim_id"], None)
+
+
+class KeepsOldAddress(Draft):
+    """An address of the same partition stays taken when its user leaves it."""
+
+    def _move_address(self, stored_id: bytes, before: User | None, event: UserEvent) -> None:
+        super()._move_address(stored_id, before, event)
+        self._emails = {key: holder for key, holder in self._emails.items() if holder}
+
+
+class LeaksOnAbort(Draft):
+    """An answer is remembered before it is on the log."""
+
+    def append_outcome(self, outcome: CommandOutcome) -> None:
+        """Remember it too early."""
+        super().append_outcome(outcome)
+        self.state.window.add(outcome)
+
+
+class DecidesTwice(Draft):
+    """A repeated command is decided again."""
+
+    def answer(self, command_id: str) -> None:
+        """Forget it."""
+
+
+class TakesARefusalForTheAnswer(Draft):
+    """What a batch says last about an id goes before what was said first."""
+
+    def answer(self, command_id: str) -> CommandOutcome | None:
+        """Look in the wrong order."""
+        return self._answers.get(command_id) or self.state.window.get(command_id)
+
+
+class LeavesHistory(Draft):
+    """An erased user's past stays."""
+
+    def append_event(self, user_id: str, change: Change, command_id: str) -> int:
+        """Append it without tombstones."""
+        version = super().append_event(user_id, change, command_id)
+        self.erased_history = []
+        return version
+
+
+class ForgetsClaims(PartitionState):
+    """A restore does not know the addresses held by users of other partitions."""
+
+    def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
+        """Forget it."""
+
+
+class KeepsReleased(PartitionState):
+    """A restore passes over tombstones."""
+
+    def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
+        """Fold all but releases."""
+        if claim is not None:
+            super().restore_claim(claim_id, claim)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        NeverFrees,
+        NeverReleases,
+        GrantsWithoutReserving,
+        KeepsOldAddress,
+        LeaksOnAbort,
+        DecidesTwice,
+        TakesARefusalForTheAnswer,
+        LeavesHistory,
+        ForgetsClaims,
+        KeepsReleased,
+    ],
+)
+def test_the_machine_finds_what_is_broken(broken: type[Draft] | type[PartitionState]) -> None:
+    """A checker that cannot fail proves nothing."""
+    is_draft = issubclass(broken, Draft)
+    names = {"draft_class" if is_draft else "state_class": broken}
+    machine = type("BrokenMachine", (RegistryMachine,), names)
+    with pytest.raises(Wrong):
+        run_state_machine_as_test(machine, settings=UNTIL_FOUND)
+
+
+class RacingMachine(RegistryMachine):
+    """Nothing but races for addresses, or what needs two such at once takes minutes to be found."""
+
+    ask = None  # type: ignore[assignment]
+    ask_again = None  # type: ignore[assignment]
+
+
+def test_the_machine_finds_one_key_for_two_claims() -> None:
+    """Two users who change to two addresses of one partition under one command id."""
+    machine = type("BrokenMachine", (RacingMachine,), {"draft_class": OneKeyForTwoClaims})
+    with pytest.raises(Wrong):
+        run_state_machine_as_test(machine, settings=UNTIL_FOUND)
+
+
+def test_the_machine_finds_a_claim_granted_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two users who change to one address under one command id."""
+
+    def to_anybody(_holder_id: str | None, _hop: EmailHop) -> bool:
+        return True
+
+    monkeypatch.setattr(email_saga, "_may_reserve", to_anybody)
+    with pytest.raises(Wrong):
+        run_state_machine_as_test(RacingMachine, settings=UNTIL_FOUND)

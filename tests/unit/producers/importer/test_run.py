@@ -1,0 +1,77 @@
+"""What an import makes of a line: the same content is the same command."""
+
+import pytest
+
+from producers.client.command_client import command_partition, create_command
+from producers.importer.lines import UserLine
+from producers.importer.run import ImportTotals, content_id, encode_create
+from schemas.codec import RecordCodec
+from schemas.errors import Rejected
+from schemas.records import UserCommand
+from schemas.rules import clean_command_id
+from schemas.topics import COMMANDS, OUTCOMES
+
+CODEC: RecordCodec[UserCommand] = RecordCodec("user_command", 1, lambda _id: "")
+
+
+def encode(*fields: object) -> tuple[bytes, bytes, int]:
+    return encode_create(UserLine(1, *fields), CODEC, partitions=8, now_ms=1)
+
+
+def test_equal_content_has_one_id_whatever_it_looked_like() -> None:
+    """Spaces around and the way accents are composed do not make another user."""
+    assert encode("jo@example.com", " José ", 30)[0] == encode("jo@example.com", "José", 30)[0]
+
+
+def test_a_mended_line_is_a_new_command() -> None:
+    """Each field counts, and fields do not run into each other."""
+    ids = {
+        content_id("a@example.com", "A", 1),
+        content_id("b@example.com", "A", 1),
+        content_id("a@example.com", "B", 1),
+        content_id("a@example.com", "A", 2),
+        content_id("a@example.com", "A1", 2),
+        content_id("a@example.com", "A", 12),
+    }
+    assert len(ids) == 6
+    assert all(clean_command_id(command_id) == command_id for command_id in ids)
+
+
+def test_the_id_of_a_content_never_changes() -> None:
+    """An import that is run again by a later release must not create anybody twice."""
+    assert (
+        content_id("jane@example.com", "Jane Doe", 34)
+        == "import-013f32c0d6adc156132ca969bd149d49e73b82a6005de34b"
+    )
+
+
+def test_a_line_becomes_the_command_that_a_client_would_send() -> None:
+    """To the same partition, under its content's id."""
+    key, value, partition = encode("Jane@Example.COM", "Jane", 34)
+    command = create_command("Jane@Example.COM", "Jane", 34, key.decode())
+    sent = CODEC.decode(value)
+    assert {name: sent.get(name) for name in command} == {**command, "issued_at": 1}
+    assert partition == command_partition(command, 8)
+
+
+@pytest.mark.parametrize(
+    "fields", [("a@", "A", 1), ("a@example.com", " ", 1), ("a@b.org", "A", "x")]
+)
+def test_a_line_that_breaks_a_rule_is_rejected(fields: tuple[object, ...]) -> None:
+    """At the edge, before it is sent."""
+    with pytest.raises(Rejected) as raised:
+        encode(*fields)
+    assert raised.value.code == "invalid_command"
+
+
+def test_totals_always_add_up() -> None:
+    """What has no answer is undecided."""
+    totals = ImportTotals(lines=10, created=4, already_there=3, rejected=2)
+    assert totals.undecided == 1
+    assert totals.as_fields()["undecided"] == 1
+
+
+def test_an_id_that_tells_of_its_content_outlives_it_by_a_day_at_most() -> None:
+    """Why the hash needs no secret key: see `producers.importer.run`."""
+    outcomes, commands = (int(topic.config["retention.ms"]) for topic in (OUTCOMES, COMMANDS))
+    assert outcomes - commands <= 86_400_000

@@ -1,0 +1,76 @@
+"""What a query refuses of `--after` and `--timeout` by itself, before a server is asked."""
+
+import json
+
+import click
+import pytest
+
+from projectors.command_line.after_option import answers_after
+from scripts.cli import run
+from scripts.users import users
+
+USER_ID = "018bcfe5-6800-7abc-8000-000000000000"
+QUERIES = [
+    ["get", USER_ID],
+    ["get", USER_ID, "--at-version", "1"],
+    ["list"],
+    ["summary"],
+    ["export"],
+    ["history", USER_ID],
+    ["search", "jane"],
+    ["suggest", "ja"],
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=" ".join)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--after", ""], "partition:seq"),
+        (["--after", "jane"], "partition:seq"),
+        (["--after", "1:2:3"], "partition:seq"),
+        (["--after", "1:2,\udcff"], "partition:seq"),
+        (["--after", "4:1"], "names partition 4, those of this registry are 0 to 3"),
+        (["--after", "0:7,4095:1"], "names partition 4095"),
+        (["--after", "1:2", "--timeout", "-1"], "--timeout"),
+        (["--after", "1:2", "--timeout", "nan"], "--timeout"),
+        (["--after"], "--after"),
+    ],
+)
+def test_a_token_that_is_none_ends_with_2(
+    query: list[str],
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every query, and it says what a token is."""
+    monkeypatch.setenv("ROLLBOOK_PARTITIONS", "4")
+    assert run(["users", *query, *options, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, message in json.loads(err)["error"]["message"]) == ("", True), err
+
+
+def test_only_a_query_with_a_token_waits() -> None:
+    """Without one not even the read model's name is looked up."""
+
+    def fail(_options: object) -> str:
+        raise AssertionError
+
+    decorated = answers_after(fail)(lambda _settings, **given: given)
+    assert decorated(None, token=None, timeout_seconds=1, limit=3) == {"limit": 3}
+
+
+def test_every_query_takes_a_token_and_every_command_can_wait() -> None:
+    """So that no way to ask or to tell is forgotten."""
+    context = click.Context(users)
+    queries = set()
+    for name in users.list_commands(context):
+        command = users.get_command(context, name)
+        assert command is not None
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert ("--after" in options) != ("--wait" in options), name
+        assert "--timeout" in options
+        if "--after" in options:
+            queries.add(name)
+    assert queries == {query[0] for query in QUERIES}

@@ -1,0 +1,175 @@
+"""An export's lines are what an import takes, and its file is there whole or not at all."""
+
+import gzip
+import json
+import os
+import stat
+import zlib
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from producers.importer.lines import UserLine, read_users
+from producers.importer.run import clean_line
+from producers.importer.source import Source
+from projectors.cli.export_file import export_output
+from projectors.postgres.users.export import export_line
+from schemas.errors import Rejected, RollbookError
+from schemas.rules import clean_email
+from scripts import cli
+from scripts.people import people
+
+USER_ID = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
+MOMENT = datetime(2026, 7, 1, 9, 30, 0, 250_000, UTC)
+
+
+def test_a_line_says_all_of_a_user() -> None:
+    """Times as everywhere else: UTC, to the millisecond."""
+    line = export_line((USER_ID, "jane@example.com", "Zoë", 34, 2, MOMENT, MOMENT))
+    assert line.endswith(b"}\n")
+    assert json.loads(line) == {
+        "user_id": USER_ID,
+        "email": "jane@example.com",
+        "name": "Zoë",
+        "age": 34,
+        "version": 2,
+        "created_at": "2026-07-01T09:30:00.250Z",
+        "updated_at": "2026-07-01T09:30:00.250Z",
+    }
+
+
+def test_what_was_stored_is_imported_as_it_was() -> None:
+    """People of many scripts, as the rules stored them, come back the same to the last byte."""
+    stored = [clean_line(UserLine(1, *one)) for one in people(500)]
+    lines = b"".join(export_line((USER_ID, *one, 1, MOMENT, MOMENT)) for one in stored)
+    read = [one for one in read_users(Source(BytesIO(lines)), None) if isinstance(one, UserLine)]
+    assert [clean_line(line) for line in read] == stored
+
+
+@settings(max_examples=300)
+@given(st.emails())
+def test_a_stored_address_is_stored_as_it_is(address: str) -> None:
+    """Normalising twice changes nothing, or an export would not come back the same."""
+    try:
+        stored = clean_email(address)
+    except Rejected:
+        return
+    assert clean_email(stored) == stored
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where the test exports to."""
+    return tmp_path / "people.ndjson"
+
+
+def test_a_file_is_its_owners_only_and_takes_the_place_of_another(target: Path) -> None:
+    """Also where everybody could read what was there before; nothing else is left."""
+    target.write_text("old")
+    target.chmod(0o644)
+    with export_output(str(target), as_gzip=False) as write:
+        write(b"new\n")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new\n"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    "error", [RollbookError("x"), KeyboardInterrupt(), OSError(28, "No space")]
+)
+def test_what_did_not_end_leaves_what_was_there(target: Path, error: BaseException) -> None:
+    """Whatever the reason: no new file, no half one, no remains."""
+
+    def fail() -> None:
+        with export_output(str(target), as_gzip=False) as write:
+            write(b"new\n")
+            raise error
+
+    target.write_text("old")
+    with pytest.raises((RollbookError, KeyboardInterrupt)):
+        fail()
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_gzip_is_the_same_for_the_same_users(target: Path) -> None:
+    """It has neither name nor time in it."""
+    for _ in range(2):
+        with export_output(str(target), as_gzip=True) as write:
+            write(b"a\n")
+            write(b"b\n")
+        assert gzip.decompress(target.read_bytes()) == b"a\nb\n"
+    assert target.read_bytes()[3:8] == bytes(5)
+
+
+def test_gzip_that_did_not_end_can_be_told_from_one_that_did(target: Path) -> None:
+    """On a pipe, which takes nothing back."""
+    os.mkfifo(target)
+    reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+
+    def fail() -> None:
+        with export_output(str(target), as_gzip=True) as write:
+            write(b"a\n" * 100)
+            raise RollbookError("x")
+
+    with pytest.raises(RollbookError):
+        fail()
+    unpacking = zlib.decompressobj(31)
+    unpacking.decompress(os.read(reader, 10_000))
+    os.close(reader)
+    assert not unpacking.eof
+
+
+def test_a_pipe_stays_a_pipe_and_a_link_a_link(target: Path) -> None:
+    """Only a plain file is replaced, and where a link points to one, that one."""
+    os.mkfifo(target)
+    reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+    with export_output(str(target), as_gzip=False) as write:
+        write(b"x")
+    assert os.read(reader, 10) == b"x"
+    os.close(reader)
+    assert target.is_fifo()
+    link = target.with_name("link")
+    link.symlink_to("elsewhere")
+    with export_output(str(link), as_gzip=False) as write:
+        write(b"x")
+    assert link.is_symlink()
+    assert target.with_name("elsewhere").read_bytes() == b"x"
+
+
+def test_a_reader_that_goes_away_is_no_success(target: Path) -> None:
+    """Half of the users are not the users."""
+    os.mkfifo(target)
+    reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+
+    def run() -> None:
+        with export_output(str(target), as_gzip=False) as write:
+            os.close(reader)
+            write(b"x" * 100_000)
+
+    with pytest.raises(RollbookError) as gone:
+        run()
+    assert gone.value.code == "reader_gone"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["missing/people.ndjson"], ["."], ["-", "--min-age", "9", "--max-age", "8"]]
+)
+def test_wrong_usage_is_told_before_a_server_is_asked(
+    target: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2."""
+    monkeypatch.chdir(target.parent)
+    assert cli.run(["users", "export", *arguments]) == 2
+
+
+def test_without_postgres_there_is_no_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 5: a server is unavailable."""
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert cli.run(["users", "export", str(target), "--min-age", "1"]) == 5
+    assert list(target.parent.iterdir()) == []

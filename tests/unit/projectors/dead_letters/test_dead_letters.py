@@ -1,0 +1,143 @@
+"""Letters and what settles them, folded from their log; what is no letter; one form for all."""
+
+from typing import Any
+
+import pytest
+
+from producers.handler import loop
+from projectors.dead_letters.reader import letter_fields
+from projectors.engine.dead_letter_writer import DeadLetterWriter, LetterLog
+from projectors.log.records import Record
+from schemas.errors import Poisoned
+from schemas.letters import (
+    APPLIED,
+    DISCARDED,
+    SUPERSEDED,
+    Letter,
+    Letters,
+    is_letter,
+    letter_key,
+    letter_of,
+    settlement,
+)
+from schemas.records import DeadLetter
+
+POSTGRES = "projector:postgres"
+BAD = Poisoned("it is not valid Avro", code="bad_avro")
+
+
+def letter(
+    offset: int = 5, reader: str = POSTGRES, now: int = 1_000, poison: Poisoned = BAD
+) -> DeadLetter:
+    return letter_of("user-events", 3, offset, reader=reader, poison=poison, now=now)
+
+
+def folded(*records: DeadLetter) -> list[Letter]:
+    letters = Letters()
+    for record in records:
+        letters.add(record)
+    return list(letters)
+
+
+def settled(record: DeadLetter, how: str, now: int = 2_000) -> DeadLetter:
+    [one] = folded(record)
+    return settlement(one, how, now)
+
+
+def test_a_letter_is_open_until_it_is_settled() -> None:
+    [one] = folded(letter())
+    assert (one.is_open, one.settled_at) == (True, None)
+    [one] = folded(letter(), settled(letter(), APPLIED))
+    assert (one.is_open, one.settled, one.settled_at) == (False, APPLIED, 2_000)
+    assert (one.occurred_at, one.error) == (1_000, "bad_avro")
+
+
+def test_a_settlement_whose_letter_has_left_the_log_stays_one() -> None:
+    [one] = folded(settled(letter(), SUPERSEDED))
+    assert (one.settled, one.settled_at) == (SUPERSEDED, 2_000)
+
+
+def test_each_reader_has_a_letter_of_its_own() -> None:
+    elsewhere = "projector:elasticsearch"
+    letters = folded(letter(), letter(reader=elsewhere), settled(letter(), APPLIED))
+    assert [(one.reader, one.is_open) for one in letters] == [
+        (POSTGRES, False),
+        (elsewhere, True),
+    ]
+
+
+def test_the_oldest_come_first_however_often_they_are_written() -> None:
+    letters = folded(letter(5), letter(6), letter(5, now=3_000), letter(4, now=4_000))
+    assert [(one.offset, one.occurred_at) for one in letters] == [
+        (5, 3_000),
+        (6, 1_000),
+        (4, 4_000),
+    ]
+
+
+@pytest.mark.parametrize("how", [APPLIED, SUPERSEDED])
+def test_one_that_is_refused_again_after_it_was_applied_is_open_again(how: str) -> None:
+    """A new version of the read model does not hold it."""
+    [one] = folded(letter(), settled(letter(), how), letter(now=3_000))
+    assert (one.is_open, one.occurred_at) == (True, 3_000)
+
+
+def test_one_that_was_discarded_is_open_again_only_for_another_reason() -> None:
+    """A rebuild meets every old record, and nobody wants to discard it again."""
+    before = (letter(), settled(letter(), DISCARDED))
+    [one] = folded(*before, letter(now=3_000))
+    assert (one.is_open, one.settled, one.occurred_at) == (False, DISCARDED, 1_000)
+    other = Poisoned("PostgreSQL cannot store it", code="postgres_refused")
+    [one] = folded(*before, letter(now=3_000, poison=other))
+    assert (one.is_open, one.error) == (True, "postgres_refused")
+    [one] = folded(*before, settled(letter(), APPLIED, 4_000), letter(now=5_000))
+    assert one.is_open
+
+
+def test_a_letter_of_the_first_schema_says_nothing_of_settling() -> None:
+    old: Any = {name: value for name, value in letter().items() if name != "settled"}
+    [one] = folded(old)
+    assert one.is_open
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partition": -1},
+        {"partition": 2**31},
+        {"offset": -1},
+        {"occurred_at": -1},
+        {"occurred_at": 2**62},
+    ],
+)
+def test_numbers_that_have_no_place_make_no_letter(changes: dict[str, Any]) -> None:
+    found: Any = letter() | changes
+    assert is_letter(letter(), b"user-events:3:5")
+    assert not is_letter(found, letter_key(found).encode())
+
+
+@pytest.mark.parametrize("key", [None, b"", b"user-events:3:6", b"user-events:3", b"\xff"])
+def test_another_key_makes_no_letter(key: bytes | None) -> None:
+    assert not is_letter(letter(), key)
+
+
+def test_people_are_shown_a_place_as_one_text_and_times_as_dates() -> None:
+    [one] = folded(letter(), settled(letter(), APPLIED))
+    fields = letter_fields(one)
+    assert fields["letter"] == "user-events:3:5"
+    assert fields["occurred_at"] == "1970-01-01T00:00:01.000Z"
+    assert fields["settled_at"] == "1970-01-01T00:00:02.000Z"
+    assert letter_fields(folded(letter())[0])["settled_at"] is None
+
+
+def test_the_handler_and_the_projectors_write_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[DeadLetter] = []
+    monkeypatch.setattr(LetterLog, "append", lambda _self, letters: written.extend(letters))
+    unused: Any = None
+    writer = DeadLetterWriter.__new__(DeadLetterWriter)
+    writer._log = LetterLog.__new__(LetterLog)
+    writer._reader, writer._topic = POSTGRES, "user-events"
+    writer.write([Record(3, 5, unused, BAD)])
+    [ours] = written
+    theirs = loop._letter("user-events", 3, 5, BAD, ours["occurred_at"])
+    assert theirs == {**ours, "reader": "handler"}

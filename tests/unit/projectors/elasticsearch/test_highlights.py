@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from projectors.elasticsearch.search.highlights import highlights, is_slip
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "marked"),
+    [
+        ("jose", "José Muñoz", "<em>José</em> Muñoz"),
+        ("muñ", "José Muñoz", "José <em>Muñoz</em>"),
+        ("munoz jose", "José Muñoz", "<em>José</em> <em>Muñoz</em>"),
+        ("juergen", "Heinz-Jürgen", "Heinz-<em>Jürgen</em>"),
+        ("jnae", "Jane Doe", "<em>Jane</em> Doe"),
+        ("oconnor", "Lesley O'Connor", "Lesley <em>O</em>'<em>Connor</em>"),
+        ("mc grath", "Corey Mcgrath", "Corey <em>Mcgrath</em>"),
+        ("佐藤太郎", "太郎 佐藤", "<em>太郎</em> <em>佐藤</em>"),
+        ("김민재", "민재 김", "<em>민재</em> <em>김</em>"),
+        ("федоров", "Иван Фёдоров", "Иван <em>Фёдоров</em>"),
+    ],
+)
+def test_what_was_found_is_marked_as_it_is_written(text: str, name: str, marked: str) -> None:
+    """The accents and signs of the name stay."""
+    assert highlights(text, name=name) == {"name": marked}
+
+
+def test_the_best_way_of_a_word_is_marked_and_no_other() -> None:
+    """Who typed jane means Jane, not Janeway; an initial means a name, not a part of an address."""
+    assert highlights("jane", name="Jane Janeway") == {"name": "<em>Jane</em> Janeway"}
+    assert highlights("m doe", name="Mary Doe", email="mary@mail.example.com") == {
+        "name": "<em>Mary</em> <em>Doe</em>",
+        "email": "<em>mary</em>@mail.example.com",
+    }
+
+
+def test_a_field_where_nothing_was_found_is_left_out() -> None:
+    """Nothing to mark, nothing to show."""
+    assert highlights("nobody", name="Jane Doe", email="jane@example.com") == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant", "slip"),
+    [
+        ("jnae", "jane", True),
+        ("jae", "jane", True),
+        ("jxne", "jane", True),
+        ("jxnx", "jane", False),
+        ("jo", "ja", False),
+        ("matheiu", "matthieu", True),
+        ("matheui", "matthieux", False),
+    ],
+)
+def test_a_slip_is_one_letter_two_in_longer_words(typed: str, meant: str, *, slip: bool) -> None:
+    """As Elasticsearch counts: swapping two is one."""
+    assert is_slip(typed, meant) is slip
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_marks_change_nothing_else(text: str, name: str) -> None:
+    """Without the marks it is the name, unless that holds a mark itself."""
+    assume("<em>" not in name and "</em>" not in name)
+    marked = highlights(text, name=name).get("name", name)
+    assert marked.replace("<em>", "").replace("</em>", "") == name

@@ -1,0 +1,280 @@
+"""The failure rules: what becomes of good records, broken ones, and those a store refuses."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from projectors.contract.read_model import Batch, Position, Row
+from projectors.contract.source import LATEST_STATE
+from projectors.engine.applier import Applier, TooManyPoisoned
+from projectors.log.records import Record
+from schemas.errors import Fenced, Poisoned, Unavailable
+from schemas.records import UserEvent
+
+POISON = Poisoned("it is broken", code="bad_avro")
+
+
+def event(user: int, version: int = 1, seq: int = 1, name: str = "Jane") -> UserEvent:
+    return {
+        "event_id": f"{user}:{version}",
+        "command_id": "c",
+        "seq": seq,
+        "user_id": f"00000000-0000-7000-8000-{user:012d}",
+        "version": version,
+        "occurred_at": 1,
+        "type": "UserCreated",
+        "changes": [],
+        "user": {
+            "email": "jane@example.com",
+            "email_key": "jane@example.com",
+            "name": name,
+            "age": 34,
+            "created_at": 1,
+            "created_by": "c",
+        },
+    }
+
+
+def good(offset: int, partition: int = 0, name: str = "Jane") -> Record:
+    return Record(partition, offset, event(offset, seq=offset + 1, name=name))
+
+
+def broken(offset: int, partition: int = 0) -> Record:
+    return Record(partition, offset, None, POISON)
+
+
+class Memory:
+    """A read model in memory that refuses every batch with a user called Poison."""
+
+    name = "memory"
+    version = 1
+    source = LATEST_STATE
+
+    def __init__(self) -> None:
+        self.users: dict[str, int] = {}
+        self.positions: dict[int, Position] = {}
+        self.writes: list[Batch] = []
+        self.before_write: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None
+
+    def checkpoint(self) -> dict[int, Position]:
+        """Return the positions."""
+        return dict(self.positions)
+
+    def write(self, batch: Batch) -> None:
+        """Apply all or nothing."""
+        self.before_write()
+        for partition, advance in batch.advances.items():
+            if self.positions.get(partition) != advance.before:
+                raise Fenced("not where it was")
+        for one in batch.events:
+            if one["user"] and one["user"]["name"] == "Poison":
+                raise Poisoned("refused", code="refused")
+        for one in batch.events:
+            version = max(one["version"], self.users.get(one["user_id"], 0))
+            self.users[one["user_id"]] = version
+        self.positions.update({p: advance.after for p, advance in batch.advances.items()})
+        self.writes.append(batch)
+        self.after_write()
+
+    def make_visible(self) -> None:
+        """Everything is."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the user's id and version."""
+        return event["user_id"], event["version"]
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield every user."""
+        yield list(self.users.items())
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Trial:
+    """An applier of partitions 0 and 1 over a `Memory`, and the letters it wrote."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.model = Memory()
+        self.letters: list[int] = []
+        self.checkpoint_at_letter: list[int] = []
+        self.applier = Applier(
+            self.model, self._write_letters, most_poisoned_in_a_row=most, insist=self._insist
+        )
+        self.applier.begin("topic", {0: None, 1: None})
+
+    def _write_letters(self, records: Sequence[Record]) -> None:
+        self.letters += [record.offset for record in records]
+        self.checkpoint_at_letter += [self.next_offset() for _ in records]
+
+    def _insist(self, step: Callable[[], None]) -> None:
+        for _ in range(5):
+            try:
+                return step()
+            except Unavailable:
+                continue
+        raise AssertionError
+
+    def next_offset(self, partition: int = 0) -> int:
+        """Return the offset that the checkpoint stands at."""
+        position = self.model.positions.get(partition)
+        return position.next_offset if position else 0
+
+    def held(self) -> int:
+        """Return how many users there are."""
+        return len(self.model.users)
+
+
+def test_good_records_are_one_write_with_each_partitions_position() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0), good(1), good(0, partition=1)])
+    assert len(trial.model.writes) == 1
+    assert trial.model.positions == {0: Position("topic", 2, 2), 1: Position("topic", 1, 1)}
+
+
+def test_the_last_event_of_a_user_is_the_only_one_written() -> None:
+    trial = Trial()
+    trial.applier.apply([Record(0, o, event(7, version=o + 1, seq=o + 1)) for o in range(3)])
+    assert [one["version"] for one in trial.model.writes[0].events] == [3]
+    assert trial.next_offset() == 3
+
+
+def test_a_broken_record_between_good_ones_is_lettered_before_the_checkpoint_passes_it() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0), broken(1), good(2)])
+    assert (trial.letters, trial.checkpoint_at_letter) == ([1], [0])
+    assert (trial.next_offset(), trial.held()) == (3, 2)
+
+
+def test_a_broken_record_at_the_end_waits_for_a_good_one() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0), broken(1)])
+    assert (trial.letters, trial.next_offset()) == ([], 1)
+    trial.applier.apply([good(2)])
+    assert (trial.letters, trial.next_offset()) == ([1], 3)
+
+
+def test_a_broken_record_at_the_end_of_an_idle_log_is_lettered_and_passed() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0), broken(1)])
+    trial.applier.settle()
+    assert (trial.letters, trial.next_offset()) == ([1], 2)
+    assert trial.model.positions[0].last_seq == 1
+    trial.applier.settle()
+    assert trial.letters == [1]
+
+
+@pytest.mark.parametrize("refused", [0, 3, 7])
+def test_a_refused_record_is_isolated_and_its_neighbours_are_applied(refused: int) -> None:
+    trial = Trial()
+    trial.applier.apply([good(o, name="Poison" if o == refused else "Jane") for o in range(8)])
+    trial.applier.settle()
+    assert (trial.letters, trial.held(), trial.next_offset()) == ([refused], 7, 8)
+    assert trial.model.positions[0].last_seq == 8
+
+
+def test_earlier_events_of_a_user_whose_last_is_refused_are_applied() -> None:
+    trial = Trial()
+    records = [Record(0, o, event(7, version=o + 1, seq=o + 1)) for o in range(3)]
+    records.append(Record(0, 3, event(7, version=4, seq=4, name="Poison")))
+    trial.applier.apply(records)
+    trial.applier.settle()
+    assert trial.model.users == {event(7)["user_id"]: 3}
+    assert (trial.letters, trial.next_offset()) == ([3], 4)
+
+
+def test_each_of_many_refused_and_broken_records_has_one_letter() -> None:
+    trial = Trial()
+    records = [broken(o) if o % 3 == 0 else good(o) for o in range(40)]
+    for offset in (7, 8, 20, 38):
+        records[offset] = good(offset, name="Poison")
+    trial.applier.apply(records)
+    trial.applier.settle()
+    expected = sorted({*range(0, 40, 3), 7, 8, 20, 38})
+    assert sorted(trial.letters) == expected
+    assert (trial.held(), trial.next_offset()) == (40 - len(expected), 40)
+
+
+def test_too_many_broken_in_a_row_stop_it_before_them_without_a_letter() -> None:
+    trial = Trial(most=3)
+    with pytest.raises(TooManyPoisoned, match="partition 0 offset 1 "):
+        trial.applier.apply([good(0), *[broken(o) for o in range(1, 5)], good(5)])
+    assert (trial.letters, trial.next_offset(), trial.held()) == ([], 1, 1)
+
+
+def test_as_many_broken_in_a_row_as_are_allowed_are_lettered() -> None:
+    trial = Trial(most=3)
+    trial.applier.apply([good(0), *[broken(o) for o in range(1, 4)], good(4)])
+    assert (trial.letters, trial.next_offset()) == ([1, 2, 3], 5)
+
+
+def test_the_row_is_counted_over_batches() -> None:
+    trial = Trial(most=3)
+    trial.applier.apply([good(0), broken(1), broken(2)])
+    with pytest.raises(TooManyPoisoned, match="offset 1 "):
+        trial.applier.apply([broken(3), broken(4)])
+    assert (trial.letters, trial.next_offset()) == ([], 1)
+
+
+def test_the_row_is_counted_over_idle_times() -> None:
+    trial = Trial(most=3)
+    for offset in range(3):
+        trial.applier.apply([broken(offset)])
+        trial.applier.settle()
+    with pytest.raises(TooManyPoisoned, match="offset 3 "):
+        trial.applier.apply([broken(3)])
+    assert (trial.letters, trial.next_offset()) == ([0, 1, 2], 3)
+
+
+def test_a_read_model_that_refuses_everything_stops_it_before_the_first() -> None:
+    trial = Trial(most=3)
+    with pytest.raises(TooManyPoisoned, match="offset 0 "):
+        trial.applier.apply([good(o, name="Poison") for o in range(100)])
+    assert trial.next_offset() == 0
+    assert len(trial.letters) <= 3
+
+
+def test_a_read_model_that_is_away_gets_the_same_batch_again() -> None:
+    trial = Trial()
+    answers = iter([Unavailable("away"), Unavailable("away")])
+
+    def fail_twice() -> None:
+        for error in answers:
+            raise error
+
+    trial.model.before_write = fail_twice
+    trial.applier.apply([good(0), good(1)])
+    assert (trial.held(), trial.next_offset(), len(trial.model.writes)) == (2, 2, 1)
+
+
+def test_a_write_whose_answer_was_lost_is_not_taken_for_another_process() -> None:
+    trial = Trial()
+    answers = iter([Unavailable("the answer was lost")])
+
+    def lose_the_answer() -> None:
+        for error in answers:
+            raise error
+
+    trial.model.after_write = lose_the_answer
+    trial.applier.apply([good(0)])
+    trial.applier.apply([good(1)])
+    assert (trial.held(), trial.next_offset()) == (2, 2)
+
+
+def test_another_process_that_moved_the_checkpoint_fences_this_one() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0)])
+    trial.model.positions[0] = Position("topic", 5, 5)
+    with pytest.raises(Fenced):
+        trial.applier.apply([good(1)])
+    assert trial.held() == 1
+
+
+def test_what_is_in_hand_of_a_dropped_partition_is_forgotten() -> None:
+    trial = Trial()
+    trial.applier.apply([good(0), broken(1), broken(0, partition=1)])
+    trial.applier.drop([0])
+    trial.applier.settle()
+    assert trial.letters == [0]
+    assert (trial.next_offset(0), trial.next_offset(1)) == (1, 1)

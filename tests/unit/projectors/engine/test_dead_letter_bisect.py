@@ -1,0 +1,117 @@
+"""Where a store refuses a batch: whoever is refused is found alone, at a cost of logarithms."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from projectors.engine.applier import TooManyPoisoned
+from projectors.log.records import Record
+from tests.unit.projectors.engine.test_applier import Trial, broken, good
+
+BATCH = 10_000
+LOG2 = 14  # halvings until one of so many is alone
+
+
+class Counted(Trial):
+    """A trial that counts the tries, refused ones too."""
+
+    def __init__(self, most: int = 100) -> None:
+        super().__init__(most)
+        self.tries = 0
+        self.model.before_write = self._count
+
+    def _count(self) -> None:
+        self.tries += 1
+
+
+def records(poisoned: Sequence[int], count: int = BATCH) -> list[Record]:
+    refused = set(poisoned)
+    return [good(offset, name="Poison" if offset in refused else "Jane") for offset in range(count)]
+
+
+def applied(poisoned: Sequence[int], count: int = BATCH) -> Counted:
+    trial = Counted()
+    trial.applier.apply(records(poisoned, count))
+    trial.applier.settle()
+    return trial
+
+
+def test_a_batch_without_poison_is_one_try() -> None:
+    assert applied([]).tries == 1
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4_999, 5_000, 9_998, 9_999])
+def test_one_of_ten_thousand_is_found_in_logarithmic_tries(offset: int) -> None:
+    trial = applied([offset])
+    assert (trial.letters, trial.held(), trial.next_offset()) == ([offset], BATCH - 1, BATCH)
+    assert trial.tries <= 2 * LOG2 + 3
+
+
+@pytest.mark.parametrize(
+    "poisoned",
+    [
+        [0, 9_999],
+        [4_999, 5_000],
+        [0, 1, 2, 9_997, 9_998, 9_999],
+        list(range(7, BATCH, 1_000)),
+        list(range(2_500, 2_600)),
+        list(range(0, 200, 2)),
+    ],
+)
+def test_each_of_several_costs_no_more_than_one_alone(poisoned: list[int]) -> None:
+    """Spread, at the ends, side by side, or as long a row as is allowed."""
+    trial = applied(poisoned)
+    assert sorted(trial.letters) == poisoned
+    assert len(trial.letters) == len(set(trial.letters))
+    assert (trial.held(), trial.next_offset()) == (BATCH - len(poisoned), BATCH)
+    assert trial.tries <= len(poisoned) * (2 * LOG2 + 3)
+
+
+def test_a_row_that_is_one_too_long_stops_in_front_of_it() -> None:
+    """Nothing of the row is passed; what came before it is applied."""
+    trial = Counted()
+    with pytest.raises(TooManyPoisoned, match="offset 3000 "):
+        trial.applier.apply(records(range(3_000, 3_101)))
+    assert trial.next_offset() == 3_000
+    assert trial.held() == 3_000
+    assert trial.tries <= 101 * (2 * LOG2 + 3)
+
+
+def test_a_store_that_refuses_everything_is_noticed_soon() -> None:
+    """It takes the row that is allowed, not the whole batch."""
+    trial = Counted()
+    with pytest.raises(TooManyPoisoned, match="offset 0 "):
+        trial.applier.apply(records(range(BATCH)))
+    assert (trial.next_offset(), trial.held()) == (0, 0)
+    assert trial.tries <= 101 * (2 + 1) + LOG2
+
+
+@given(
+    count=st.integers(1, 60),
+    kinds=st.lists(st.sampled_from(["good", "good", "refused", "broken"]), min_size=60),
+    cut=st.integers(0, 60),
+)
+@settings(max_examples=300)
+def test_whoever_is_poisoned_has_one_letter_and_whoever_is_not_is_applied(
+    count: int, kinds: list[str], cut: int
+) -> None:
+    """Broken and refused ones mixed, over two batches and two partitions."""
+    trial = Trial()
+    batch = []
+    for number, kind in enumerate(kinds[:count]):
+        offset, partition = divmod(number, 2)
+        if kind == "broken":
+            batch.append(broken(offset, partition))
+        else:
+            record = good(number, partition, name="Poison" if kind == "refused" else "Jane")
+            batch.append(Record(partition, offset, record.event))
+    trial.applier.apply(batch[:cut])
+    trial.applier.apply(batch[cut:])
+    trial.applier.settle()
+    poisoned = [record.offset for record, kind in zip(batch, kinds, strict=False) if kind != "good"]
+    assert sorted(trial.letters) == sorted(poisoned)
+    assert trial.held() == count - len(poisoned)
+    ends = [sum(record.partition == partition for record in batch) for partition in (0, 1)]
+    assert [trial.next_offset(0), trial.next_offset(1)] == ends

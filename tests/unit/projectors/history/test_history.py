@@ -1,0 +1,218 @@
+"""Which records make the history, what an erasure takes out, and a user as it was then."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projectors.cli.history import as_object, rows_of
+from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
+from projectors.history.as_of import as_of_time, as_of_version
+from projectors.history.writer import unerased
+from projectors.log.records import Record, every_event, last_per_user, read_record, to_apply
+from projectors.log.times import parse_time
+from schemas.errors import Poisoned, Rejected
+from schemas.identity import new_user_id
+from schemas.records import USER_CREATED, USER_DELETED, USER_ERASED, USER_UPDATED, UserEvent
+from scripts.cli import run
+from tests.unit.projectors.log.test_records import CODEC, USER_ID, Message, event
+
+OTHER = new_user_id(3, 1_700_000_000_000, 6)
+
+
+def of_version(version: int, kind: str = USER_UPDATED, **fields: Any) -> UserEvent:
+    """Return the event that brings the user to a version, a second after the one before."""
+    at = 1_700_000_000_000 + 1000 * version
+    gone: dict[str, Any] = {"user": None} if kind in {USER_DELETED, USER_ERASED} else {}
+    return event(version=version, seq=version, type=kind, occurred_at=at, **gone, **fields)
+
+
+def message(made: UserEvent, key: str | None = None) -> Message:
+    """Return the message of an event in `user-history`."""
+    name = f"{made['user_id']}:{made['version']}" if key is None else key
+    return Message(name.encode(), CODEC.encode(made))
+
+
+def read(one: Message) -> Record:
+    return read_record(one, WHOLE_HISTORY, CODEC.decode, 4)
+
+
+def test_an_event_is_known_by_its_user_and_version() -> None:
+    """Any other key is poisoned: compaction would keep and remove the wrong records."""
+    made = event(version=7)
+    assert read(message(made)).event == made
+    for key in (USER_ID, f"{USER_ID}:8", f"{USER_ID}:07", f"{OTHER}:7", ""):
+        poison = read(message(made, key)).poison
+        assert poison is not None
+        assert poison.code == "wrong_key"
+    poison = read(Message(None, CODEC.encode(made))).poison
+    assert poison is not None
+    assert poison.code == "no_key"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"version": 0}, "bad_version"),
+        ({"seq": 0}, "bad_seq"),
+        ({"occurred_at": -1}, "bad_time"),
+        ({"user_id": "jane"}, "bad_user_id"),
+        ({"user_id": OTHER}, "wrong_partition"),
+    ],
+)
+def test_an_event_out_of_bounds_is_poisoned(fields: dict[str, Any], code: str) -> None:
+    """As in the topic of the latest events."""
+    poison = read(message(event(**fields))).poison
+    assert poison is not None
+    assert poison.code == code
+
+
+def test_a_tombstone_removes_the_event_under_its_key() -> None:
+    """It is no dead letter here; in the topic of the latest events it is."""
+    record = read(Message(f"{USER_ID}:12".encode(), None))
+    assert (record.event, record.poison, record.removes) == (None, None, (USER_ID, 12))
+    poison = read_record(Message(USER_ID.encode(), None), LATEST_STATE, CODEC.decode, 4).poison
+    assert poison is not None
+    assert poison.code == "no_value"
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        (None, "no_key"),
+        (b"", "wrong_key"),
+        (USER_ID.encode(), "wrong_key"),
+        (f"{USER_ID}:0".encode(), "wrong_key"),
+        (f"{USER_ID}:-1".encode(), "wrong_key"),
+        (f"{USER_ID}:1x".encode(), "wrong_key"),
+        (f"{USER_ID.upper()}:1".encode(), "wrong_key"),
+        (b"\xff:1", "wrong_key"),
+        (f"{OTHER}:1".encode(), "wrong_partition"),
+        (f"{USER_ID}:{2**63 - 1}".encode(), "bad_version"),
+    ],
+)
+def test_a_tombstone_that_names_no_event_of_its_partition_is_poisoned(
+    key: bytes | None, code: str
+) -> None:
+    poison = read(Message(key, None)).poison
+    assert poison is not None
+    assert poison.code == code
+
+
+def test_every_event_is_applied_not_the_last_of_a_user_alone() -> None:
+    """In the order of the log, without the poisoned ones."""
+    records = [Record(0, n, of_version(n)) for n in (1, 2, 3, 4)]
+    records[2].poison = Poisoned("refused")
+    events, removed = to_apply(records, WHOLE_HISTORY)
+    assert ([one["version"] for one in events], removed) == ([1, 2, 4], [])
+    assert to_apply(records, LATEST_STATE) == (last_per_user(records), [])
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=12))
+def test_a_batch_leaves_what_its_records_one_by_one_would(steps: list[tuple[int, bool]]) -> None:
+    """Whatever the order of events and tombstones: the last under a key says."""
+    records = [
+        Record(0, n, None if removes else of_version(v), removes=(USER_ID, v) if removes else None)
+        for n, (v, removes) in enumerate(steps)
+    ]
+    one_by_one: set[int] = {1, 2, 3}
+    for version, removes in steps:
+        (one_by_one.discard if removes else one_by_one.add)(version)
+    events, removed = every_event(records)
+    at_once = {1, 2, 3} - {version for _, version in removed} | {e["version"] for e in events}
+    assert at_once == one_by_one
+
+
+def test_an_erasure_takes_out_what_stands_below_it_before_and_after() -> None:
+    """Of its own user alone; the marker itself stays."""
+    other = event(user_id=OTHER, version=2)
+    marker = of_version(4, USER_ERASED)
+    events = [of_version(1), other, of_version(2), marker, of_version(3)]
+    assert unerased(events) == ([other, marker], {USER_ID: 4})
+    later = of_version(9, USER_ERASED)
+    assert unerased([marker, later, marker]) == ([later], {USER_ID: 9})
+    assert unerased([other]) == ([other], {})
+
+
+def refusal(asked: Callable[[], object]) -> Rejected:
+    with pytest.raises(Rejected) as rejected:
+        asked()
+    return rejected.value
+
+
+def test_a_user_is_shown_as_it_was() -> None:
+    """Its state after that event, which also says when it was last changed."""
+    then = of_version(2)
+    for shown in (
+        as_of_version(2, then, of_version(5)),
+        as_of_time(datetime(2026, 1, 1, tzinfo=UTC), then, of_version(5)),
+    ):
+        assert (shown.user_id, shown.version, shown.age, shown.age_group) == (
+            *(USER_ID, 2, 34, "adult"),
+        )
+        assert shown.updated_at.timestamp() * 1000 == then["occurred_at"]
+        assert shown.created_at.timestamp() == 1_700_000_000
+
+
+def test_before_its_creation_and_after_its_deletion_there_is_no_user() -> None:
+    """Each has a code of its own, and a version that never was too."""
+    now = datetime(2023, 11, 14, tzinfo=UTC)
+    early = refusal(lambda: as_of_time(now, None, of_version(5)))
+    assert (early.code, "2023-11-14T00:00:00.000Z" in str(early)) == ("user_not_yet_created", True)
+    deleted = of_version(5, USER_DELETED)
+    gone = refusal(lambda: as_of_time(now, deleted, deleted))
+    assert (gone.code, "--at-version 4" in gone.next_step) == ("user_deleted", True)
+    assert refusal(lambda: as_of_version(5, deleted, deleted)).code == "user_deleted"
+    never = refusal(lambda: as_of_version(6, None, of_version(5)))
+    assert (never.code, "its last is 5" in str(never)) == ("version_not_found", True)
+
+
+def test_of_an_erased_user_nothing_is_shown_whenever_it_was() -> None:
+    """Not even a state that was read a moment before the erasure."""
+    marker = of_version(5, USER_ERASED)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for found in (None, of_version(2), marker):
+        assert refusal(lambda found=found: as_of_version(2, found, marker)).code == "user_erased"  # type: ignore[misc]
+        assert refusal(lambda found=found: as_of_time(now, found, marker)).code == "user_erased"  # type: ignore[misc]
+
+
+def test_each_field_is_shown_before_and_after() -> None:
+    """A creation shows all of them; programs get every column of every line, people each once."""
+    created = of_version(1, USER_CREATED)
+    fields = [row[4:] for row in rows_of(created, once=False)]
+    assert fields == [
+        ["email", None, "jane@example.com"],
+        ["name", None, "Jane Doe"],
+        ["age", None, 34],
+    ]
+    assert [row[0] for row in rows_of(created, once=False)] == [1, 1, 1]
+    assert [row[0] for row in rows_of(created, once=True)] == [1, None, None]
+    marker = of_version(5, USER_ERASED)
+    assert [row[2:] for row in rows_of(marker, once=True)] == [[USER_ERASED, "c", None, None, None]]
+    shown = as_object(created)
+    assert shown["occurred_at"] == "2023-11-14T22:13:21.000Z"
+    assert [change["field"] for change in shown["changes"]] == ["email", "name", "age"]
+
+
+@pytest.mark.parametrize("text", ["beginning", "", "0001-01-01T00:00+14:00", "9999-12-31T23:00-14"])
+def test_a_time_that_no_calendar_has_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a time like"):
+        parse_time(text, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", USER_ID, "--at", "yesterday"),
+        ("get", USER_ID, "--at-version", "0"),
+        ("get", USER_ID, "--at-version", "1", "--at", "10m"),
+        ("history", "jane"),
+        ("history", USER_ID, "--from-version", "0"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
+    """Before any server is asked, with the exit code for usage."""
+    assert run(["users", *arguments]) == 2

@@ -1,0 +1,231 @@
+"""Which records of the log are trusted, how far a replay is, and what a cursor and a lag mean."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projectors.contract.read_model import Position, Version
+from projectors.contract.source import LATEST_STATE
+from projectors.engine.catch_up import CatchUp
+from projectors.log.end import LogEnd
+from projectors.log.records import Record, first_long_run, last_per_user, read_record
+from projectors.log.times import iso_time
+from projectors.postgres.users.queries import UserView, parse_cursor
+from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, compare
+from schemas.codec import RecordCodec
+from schemas.errors import Poisoned, Rejected
+from schemas.identity import new_user_id, partition_of
+from schemas.records import UserEvent
+from schemas.trust import MAX_VERSION
+
+SHARD = 1025
+PARTITION = partition_of(SHARD, 4)
+USER_ID = new_user_id(SHARD, 1_700_000_000_000, 5)
+STATE = {
+    "email": "jane@example.com",
+    "email_key": "jane@example.com",
+    "name": "Jane Doe",
+    "age": 34,
+    "created_at": 1_700_000_000_000,
+    "created_by": "c",
+}
+
+
+def _no_other_schema(_schema_id: int) -> str:
+    raise Poisoned("no such schema", code="unknown_schema")
+
+
+CODEC: RecordCodec[Any] = RecordCodec("user_event", 1, _no_other_schema)
+
+
+@dataclass
+class Message:
+    """What the intake reads of a Kafka message."""
+
+    the_key: bytes | None
+    the_value: bytes | None
+    the_partition: int = PARTITION
+
+    def partition(self) -> int:
+        """Return its partition."""
+        return self.the_partition
+
+    def offset(self) -> int:
+        """Return its offset."""
+        return 7
+
+    def key(self) -> bytes | None:
+        """Return its key."""
+        return self.the_key
+
+    def value(self) -> bytes | None:
+        """Return its value."""
+        return self.the_value
+
+
+def event(**fields: Any) -> UserEvent:
+    made: dict[str, Any] = {
+        "event_id": "e",
+        "command_id": "c",
+        "seq": 3,
+        "user_id": USER_ID,
+        "version": 1,
+        "occurred_at": 1_700_000_000_000,
+        "type": "UserCreated",
+        "changes": [],
+        "user": STATE,
+    }
+    return made | fields  # type: ignore[return-value]
+
+
+def read(made: UserEvent, *, key: bytes | None = None, partition: int = PARTITION) -> Record:
+    message = Message(key or made["user_id"].encode(), CODEC.encode(made), partition)
+    return read_record(message, LATEST_STATE, CODEC.decode, 4)
+
+
+def test_a_good_record_keeps_its_place_and_event() -> None:
+    record = read(event())
+    assert (record.partition, record.offset, record.poison) == (PARTITION, 7, None)
+    assert record.event == event()
+
+
+def test_an_event_of_an_unknown_type_is_applied_by_its_state() -> None:
+    assert read(event(type="UserDreamt")).poison is None
+    assert read(event(type="UserVanished", user=None)).poison is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"version": 0}, "bad_version"),
+        ({"version": -1}, "bad_version"),
+        ({"version": MAX_VERSION + 1}, "bad_version"),
+        ({"seq": 0}, "bad_seq"),
+        ({"occurred_at": -1}, "bad_time"),
+        ({"occurred_at": 10**15}, "bad_time"),
+        ({"command_id": "c" * 65}, "bad_user"),
+        ({"command_id": "ж"}, "bad_user"),
+        ({"user": {**STATE, "age": 151}}, "bad_user"),
+        ({"user": {**STATE, "name": "n" * 201}}, "bad_user"),
+        ({"user": {**STATE, "email": "e" * 763}}, "bad_user"),
+        ({"user_id": "jane"}, "bad_user_id"),
+        ({"user_id": USER_ID.upper()}, "bad_user_id"),
+        ({"user_id": new_user_id(1024 * 3, 0, 0)}, "wrong_partition"),
+    ],
+)
+def test_an_event_out_of_bounds_is_poisoned(fields: dict[str, Any], code: str) -> None:
+    poison = read(event(**fields)).poison
+    assert poison is not None
+    assert poison.code == code
+    assert "jane" not in str(poison).lower()
+
+
+def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> None:
+    value = CODEC.encode(event())
+    cases = [
+        (None, value, "no_key"),
+        (b"", value, "wrong_key"),
+        (b"\xff", value, "wrong_key"),
+        (USER_ID.encode(), None, "no_value"),
+        (USER_ID.encode(), b"", "wrong_magic"),
+        (USER_ID.encode(), b"\x00\x00\x00\x00\x02abc", "unknown_schema"),
+    ]
+    for key, data, code in cases:
+        poison = read_record(Message(key, data), LATEST_STATE, CODEC.decode, 4).poison
+        assert poison is not None
+        assert poison.code == code
+
+
+@given(st.binary(max_size=80))
+def test_no_bytes_whatever_stop_the_intake(tail: bytes) -> None:
+    value = b"\x00\x00\x00\x00\x01" + tail
+    record = read_record(Message(USER_ID.encode(), value), LATEST_STATE, CODEC.decode, 4)
+    assert record.event is None or record.poison is None
+
+
+def test_one_event_a_user_is_left_the_one_with_the_greatest_version() -> None:
+    versions = [1, 3, 2, 3]
+    records = [Record(0, o, event(version=v, event_id=str(o))) for o, v in enumerate(versions)]
+    records.append(Record(0, 4, event(version=9), Poisoned("refused")))
+    assert [one["event_id"] for one in last_per_user(records)] == ["1"]
+
+
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 6), st.integers(0, 6))
+def test_a_long_run_is_found_exactly_where_counting_by_hand_finds_it(
+    poisoned: list[bool], most: int, before: int
+) -> None:
+    records = [Record(0, o, None, Poisoned("x") if bad else None) for o, bad in enumerate(poisoned)]
+    marks = "x" * before + "".join("x" if bad else "." for bad in poisoned)
+    at = marks.find("x" * (most + 1), 0)
+    if before > most:
+        return
+    expected = None if at < 0 else max(0, at - before)
+    assert first_long_run(records, most, before) == expected
+
+
+def test_a_replay_says_where_it_starts_how_fast_it_goes_and_when_it_is_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    caplog.set_level(logging.INFO)
+    catch_up = CatchUp(clock=lambda: now[0])
+    catch_up.begin(0, 0, 1000)
+    catch_up.begin(1, 5, 5)
+    now[0] = 6.0
+    catch_up.applied(600, {0: 600})
+    now[0] = 8.0
+    catch_up.applied(399, {0: 1000})
+    catch_up.applied(1, {0: 1001})
+    assert [record.getMessage() for record in caplog.records] == [
+        "replay: partition 0 from 0 to 1000",
+        "replay: 600 events, 100/s, 1 partitions to go",
+        "caught up in 8.0 s (999 events)",
+    ]
+
+
+def test_lag_is_counted_in_events_not_in_offsets() -> None:
+    """An idle log has a transaction marker after its last event: that is no lag."""
+    ends = dict.fromkeys(range(4), LogEnd(0, 12, 10))
+    checkpoint = {
+        0: Position("t", 11, 10, applied_at=5),
+        1: Position("t", 8, 7),
+        2: Position("other", 11, 10),
+    }
+    version = Version(2, "ready", live=True, created_at=1, live_since=1)
+    found = compare("m", version, checkpoint, "t", ends)
+    assert {(s.read_model, s.version, s.live) for s in found} == {("m", 2, True)}
+    assert [(s.state, s.lag) for s in found] == [
+        (CAUGHT_UP, 0),
+        (BEHIND, 3),
+        (OTHER_TOPIC, None),
+        (BEHIND, 10),
+    ]
+    assert {s.state for s in compare("m", None, {}, "t", ends)} == {NEVER_RUN}
+
+
+def _view(age: int, user_id: str = USER_ID) -> UserView:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    return UserView(user_id, "jane@example.com", "Jane", age, "adult", then, then, 1)
+
+
+@given(st.integers(0, 150), st.uuids())
+def test_a_cursor_names_the_user_it_goes_on_after(age: int, user_id: UUID) -> None:
+    assert parse_cursor(_view(age, str(user_id)).cursor) == (age, user_id)
+
+
+@pytest.mark.parametrize("text", ["", "x", "ÄÖÜ", "AAAA", _view(1).cursor + "A", "!" * 27])
+def test_a_cursor_that_is_none_of_ours_is_refused(text: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        parse_cursor(text)
+    assert refused.value.code == "invalid_cursor"
+
+
+def test_times_are_printed_in_utc_to_the_millisecond() -> None:
+    assert iso_time(1_700_000_000_250) == "2023-11-14T22:13:20.250Z"
+    assert iso_time(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00.000Z"

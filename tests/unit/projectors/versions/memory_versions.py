@@ -1,0 +1,112 @@
+"""Versions of a read model in memory, in which something may happen between any two questions."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from projectors.contract.read_model import READY, Batch, Dropped, Position, Row, Version
+from projectors.contract.source import LATEST_STATE
+from schemas.records import UserEvent
+
+
+class MemoryModel:
+    """One version: how far it has come, and how far queries see it."""
+
+    name = "memory"
+    source = LATEST_STATE
+
+    def __init__(self, version: int, asked: Callable[[], None]) -> None:
+        self.version = version
+        self.seqs: dict[int, int] = {}
+        self.visible: dict[int, int] = {}
+        self.dropped = False
+        self.closed = 0
+        self._asked = asked
+
+    def checkpoint(self) -> dict[int, Position]:
+        """Return the positions."""
+        self._asked()
+        if self.dropped:
+            raise Dropped("it was dropped")
+        return {partition: Position("topic", seq, seq) for partition, seq in self.seqs.items()}
+
+    def write(self, batch: Batch) -> None:
+        """Advance."""
+        self.seqs |= {partition: step.after.last_seq for partition, step in batch.advances.items()}
+
+    def make_visible(self) -> None:
+        """Let queries see it."""
+        self._asked()
+        if self.dropped:
+            raise Dropped("it was dropped")
+        self.visible |= self.seqs
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the user's id and version."""
+        return event["user_id"], event["version"]
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield nothing: only positions are kept."""
+        yield []
+
+    def close(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+
+class MemoryVersions:
+    """All versions; `happens` is called before every question, to do what others do meanwhile."""
+
+    name = "memory"
+    source = LATEST_STATE
+
+    def __init__(self) -> None:
+        self.models: dict[int, MemoryModel] = {}
+        self.live: int | None = None
+        self.happens: Callable[[], None] = lambda: None
+
+    def versions(self) -> list[Version]:
+        """Return every version."""
+        self.happens()
+        return [Version(n, READY, n == self.live, 0, None) for n in sorted(self.models)]
+
+    def begin(self) -> None:
+        """Make the first version."""
+        if not self.models:
+            self.live = self.create()
+
+    def create(self) -> int:
+        """Add a version."""
+        number = max(self.models, default=0) + 1
+        self.models[number] = MemoryModel(number, self._asked)
+        return number
+
+    def open(self, number: int) -> MemoryModel:
+        """Return a version."""
+        self.happens()
+        return self.models.get(number) or self._gone(number)
+
+    def finish(self, number: int) -> None:
+        """Nothing was put off."""
+
+    def accept(self, number: int) -> None:
+        """Every version is ready."""
+
+    def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
+        """Make a version live."""
+        await_caught_up()
+        self.models[number].visible |= self.models[number].seqs
+        self.live = number
+
+    def drop(self, number: int) -> None:
+        """Remove a version."""
+        self.models.pop(number).dropped = True
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _asked(self) -> None:
+        self.happens()
+
+    def _gone(self, number: int) -> MemoryModel:
+        model = MemoryModel(number, lambda: None)
+        model.dropped = True
+        return model

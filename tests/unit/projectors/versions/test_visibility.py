@@ -1,0 +1,202 @@
+"""A wait for a token ends when queries see it, whatever happens to the read model meanwhile."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projectors.versions.visibility import LiveVersion
+from schemas.errors import NotInTime, Unavailable
+from schemas.tokens import parse_token
+from tests.unit.projectors.versions.memory_versions import MemoryVersions
+
+TOKEN = parse_token("2:5")
+PATIENCE_SECONDS = 10
+
+
+@pytest.fixture
+def versions() -> MemoryVersions:
+    """A read model whose first version is live and has applied nothing."""
+    versions = MemoryVersions()
+    versions.begin()
+    return versions
+
+
+def steps(*actions: Callable[[], object]) -> Callable[[], None]:
+    """Do one of `actions` each time it is called, then nothing more."""
+    left = iter(actions)
+
+    def do() -> None:
+        next(left, lambda: None)()
+
+    return do
+
+
+def later(action: Callable[[], object], questions: int = 12) -> Callable[[], None]:
+    """Do it after so many questions to the store."""
+    return steps(*[lambda: None] * questions, action)
+
+
+def set_seqs(versions: MemoryVersions, number: int, **seqs: int) -> None:
+    versions.models[number].seqs = {int(name[1:]): seq for name, seq in seqs.items()}
+
+
+@pytest.mark.parametrize("seq", [5, 6])
+def test_what_is_applied_is_made_visible_and_not_waited_for(
+    versions: MemoryVersions, seq: int
+) -> None:
+    set_seqs(versions, 1, p2=seq)
+    LiveVersion(versions).wait(TOKEN, timeout_seconds=0)
+    assert versions.models[1].visible == {2: seq}
+
+
+def test_what_is_applied_meanwhile_is_waited_for(versions: MemoryVersions) -> None:
+    set_seqs(versions, 1, p2=4, p3=9)
+    versions.happens = later(lambda: set_seqs(versions, 1, p2=5))
+    LiveVersion(versions).wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
+    assert versions.models[1].visible == {2: 5}
+
+
+def test_each_partition_of_a_token_counts(versions: MemoryVersions) -> None:
+    set_seqs(versions, 1, p0=7, p2=5)
+    live = LiveVersion(versions)
+    live.wait(parse_token("0:7,2:5"), timeout_seconds=0)
+    with pytest.raises(NotInTime, match=r"memory has not come to 1:1 .* at 1:0; 2 more"):
+        live.wait(parse_token("0:7,1:1,2:6,3:1"), timeout_seconds=0)
+
+
+def test_a_wait_ends_in_time_and_says_how_far_it_is(versions: MemoryVersions) -> None:
+    """And nothing is made visible in vain."""
+    set_seqs(versions, 1, p2=4)
+    begun = time.monotonic()
+    with pytest.raises(NotInTime) as late:
+        LiveVersion(versions).wait(TOKEN, timeout_seconds=0.1)
+    assert 0.1 <= time.monotonic() - begun < 5
+    assert late.value.code == "not_visible_in_time"
+    assert str(late.value) == "memory has not come to 2:5 within 0.1 s: it is at 2:4"
+    assert "projector status" in late.value.next_step
+    assert versions.models[1].visible == {}
+
+
+def test_a_read_model_that_is_not_there_is_waited_for() -> None:
+    """Its projector may be about to make it."""
+    versions = MemoryVersions()
+    live = LiveVersion(versions)
+    with pytest.raises(NotInTime, match="there was no read model memory within 0 s"):
+        live.wait(TOKEN, timeout_seconds=0)
+
+    def begin() -> None:
+        versions.begin()
+        set_seqs(versions, 1, p2=5)
+
+    versions.happens = later(begin, 3)
+    live.wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
+
+
+def test_what_was_seen_on_a_version_that_is_no_longer_live_does_not_count(
+    versions: MemoryVersions,
+) -> None:
+    """The old version is fed after a swap as well, and may be ahead of the one queries see."""
+    set_seqs(versions, 1, p2=4)
+    versions.create()
+    set_seqs(versions, 2, p2=4)
+    live = LiveVersion(versions)
+    with pytest.raises(NotInTime):
+        live.wait(TOKEN, timeout_seconds=0)
+    versions.swap(2, lambda: None)
+    set_seqs(versions, 1, p2=5)
+    with pytest.raises(NotInTime, match="at 2:4"):
+        live.wait(TOKEN, timeout_seconds=0)
+    versions.happens = later(lambda: set_seqs(versions, 2, p2=5))
+    live.wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
+    assert versions.models[2].visible == {2: 5}
+
+
+def test_a_version_that_is_dropped_is_left_for_the_one_that_is_live(
+    versions: MemoryVersions,
+) -> None:
+    set_seqs(versions, 1, p2=4)
+    versions.create()
+    set_seqs(versions, 2, p2=5)
+
+    def leave() -> None:
+        versions.swap(2, lambda: None)
+        versions.drop(1)
+
+    first = versions.models[1]
+    versions.happens = later(leave)
+    live = LiveVersion(versions)
+    live.wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
+    live.close()
+    assert (first.closed, versions.models[2].closed) == (1, 1)
+
+
+def test_a_lag_that_shrinks_is_waited_for_if_that_is_asked(versions: MemoryVersions) -> None:
+    """However long it takes in all; one that stands still is not."""
+    moving = iter(range(1, 5))
+
+    def move() -> None:
+        seq = next(moving, None)
+        if seq is not None:
+            time.sleep(0.05)
+            set_seqs(versions, 1, p2=seq)
+
+    versions.happens = move
+    begun = time.monotonic()
+    with pytest.raises(NotInTime, match="at 2:4"):
+        LiveVersion(versions).wait(TOKEN, timeout_seconds=0.15, while_it_moves=True)
+    assert time.monotonic() - begun >= 0.2 + 0.15
+
+
+def test_a_store_that_is_away_is_told_at_once(versions: MemoryVersions) -> None:
+    def away() -> None:
+        raise Unavailable("away")
+
+    versions.happens = away
+    with pytest.raises(Unavailable):
+        LiveVersion(versions).wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
+
+
+SWAP, DROP = "swap", "drop"
+
+
+@given(st.lists(st.one_of(st.integers(1, 3), st.sampled_from([SWAP, DROP]))), st.integers(1, 6))
+def test_what_a_wait_promised_is_seen_by_every_query_after(
+    happenings: list[int | str], seq: int
+) -> None:
+    """Whatever swaps, drops and lags there are between any two of its steps, and after it."""
+    versions = MemoryVersions()
+    versions.begin()
+    todo = iter(happenings)
+
+    def happens() -> None:
+        _happen(versions, next(todo, None))
+
+    versions.happens = happens
+    live = LiveVersion(versions)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("projectors.versions.visibility._MOST_PAUSE_SECONDS", 0)
+        live.wait(parse_token(f"0:{seq}"), timeout_seconds=PATIENCE_SECONDS)
+    for _ in happenings:
+        assert versions.live is not None
+        assert versions.models[versions.live].visible[0] >= seq
+        happens()
+
+
+def _happen(versions: MemoryVersions, what: int | str | None) -> None:
+    """Let a projector apply an event, a version be made and swapped in, or an old one go."""
+    assert versions.live is not None
+    live = versions.models[versions.live]
+    if what == SWAP:
+        new = versions.models[versions.create()]
+        # It has applied all that the log had: at least what the live one has.
+        new.seqs = dict(live.seqs)
+        versions.swap(new.version, lambda: None)
+    elif what == DROP:
+        for number in [number for number in versions.models if number != versions.live]:
+            versions.drop(number)
+    else:
+        model = versions.models.get(what, live) if isinstance(what, int) else live
+        model.seqs[0] = model.seqs.get(0, 0) + 1

@@ -1,0 +1,135 @@
+"""How a process lives: one per name, stops when asked, logs without breaking its lines."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.process import Backoff, StopSignal, only_instance, start_logging
+from runtime.settings import Settings
+from schemas.errors import Misconfigured
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    saved = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in saved.items():
+        signal.signal(number, handler)
+
+
+def test_pauses_double_up_to_the_most_and_begin_again() -> None:
+    """Growing, jittered by a fifth at most, bounded; short again once a server answered."""
+    backoff = Backoff(first_seconds=0.1, most_seconds=1.0)
+    expected = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    for seconds in expected:
+        assert 0.8 * seconds <= backoff.next_seconds() <= 1.2 * seconds
+    backoff.reset()
+    assert backoff.next_seconds() <= 0.12
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_stop(own_signals: None, number: signal.Signals) -> None:
+    """The loop sees it and a wait ends at once; a second one would end the process."""
+    stop = StopSignal().install()
+    assert not stop
+    os.kill(os.getpid(), number)
+    assert stop.wait(5)
+    assert stop
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_waiting_ends_without_a_signal_too() -> None:
+    """A wait is bounded, and says that nobody asked."""
+    stop = StopSignal()
+    assert stop.wait(0.001) is False
+    stop.set()
+    assert stop.wait(60) is True
+
+
+def test_one_process_per_name(tmp_path: Path) -> None:
+    """A second holder of a name is refused; other names and prefixes are free; it ends with it."""
+    settings = Settings(state_directory=str(tmp_path))
+    with only_instance(settings, "handler-1"):
+        with pytest.raises(Misconfigured) as caught, only_instance(settings, "handler-1"):
+            pass
+        assert caught.value.code == "already_running"
+        with only_instance(settings, "handler-2"):
+            pass
+        other = Settings(state_directory=str(tmp_path), prefix="other")
+        with only_instance(other, "handler-1"):
+            pass
+    with only_instance(settings, "handler-1"):
+        pass
+
+
+def test_a_killed_process_leaves_its_name_free(tmp_path: Path) -> None:
+    """The lock goes with the process, even by SIGKILL."""
+    script = (
+        "import sys\n"
+        "from runtime.process import only_instance\n"
+        "from runtime.settings import Settings\n"
+        "with only_instance(Settings(state_directory=sys.argv[1]), 'handler-1'):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        settings = Settings(state_directory=str(tmp_path))
+        with pytest.raises(Misconfigured), only_instance(settings, "handler-1"):
+            pass
+        holder.kill()
+        holder.wait()
+    with only_instance(settings, "handler-1"):
+        pass
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    saved, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = saved
+    root.setLevel(level)
+
+
+def test_json_logs_are_one_object_a_line(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Time, level, logger and message, with newlines kept inside; tracebacks are not lost."""
+    start_logging(Settings(log_format="json"))
+    logging.getLogger("handler").info("partition %d\nready", 3)
+    try:
+        int("x")
+    except ValueError:
+        logging.getLogger("handler").exception("stopped")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[0]["message"] == "partition 3\nready"
+    assert lines[0]["level"] == "info"
+    assert lines[0]["logger"] == "handler"
+    assert set(lines[0]) == {"time", "level", "process", "logger", "message"}
+    assert "ValueError" in lines[1]["traceback"]
+
+
+def test_text_logs_are_for_people(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Level, logger and sentence on one line; the chatter of libraries is left out."""
+    start_logging(Settings())
+    logging.getLogger("handler").warning("waiting")
+    logging.getLogger("httpx").warning("request")
+    err = capsys.readouterr().err
+    assert "WARNING handler: waiting" in err
+    assert "request" not in err

@@ -1,0 +1,179 @@
+"""`rollbook bench projectors` without servers: its rates and ratios, its one object, its users."""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from schemas.errors import CheckFailed, Unavailable
+from schemas.identity import partition_of, user_shard
+from schemas.rules import AGE_MAX_YEARS
+from schemas.trust import check_event
+from scripts.bench import peer_debezium, peer_quix
+from scripts.bench.cli import projectors
+from scripts.bench.event_log import events, events_of
+from scripts.bench.many_people import ManyPeople
+from scripts.bench.people import people
+from scripts.bench.projector_findings import PARTS, PEERS, Findings, Plan, as_json, as_rows
+from scripts.bench.rate import Seen, filling_rate, rate_between
+from scripts.cli import rollbook
+
+SPREAD = {"median", "least", "greatest", "repeats"}
+RATIOS = {
+    "postgres_live_vs_debezium": 2.0,
+    "postgres_live_vs_quix": 4.0,
+    "postgres_rebuild_vs_quix": 6.0,
+    "postgres_live_vs_copy_limit": 0.5,
+    "elasticsearch_vs_quix": 5.0,
+    "elasticsearch_vs_bulk_limit": 0.5,
+    "rebuild_after_updates_ratio": 1.25,
+}
+STORES = ("postgres", "elasticsearch")
+QUERIES = ("get", "list", "summary", "search", "suggest")
+
+
+def findings(*, speeds: tuple[float, ...] = (2.0, 1.0)) -> Findings:
+    """Return what is found of everything, a repeat on a machine of each speed."""
+    found = Findings(Plan(20_000, 1_000, len(speeds), frozenset(PARTS), as_json=True))
+    for speed in speeds:
+        for name, value in {
+            "postgres_live_per_second": 40,
+            "postgres_rebuild_per_second": 60,
+            "debezium_per_second": 20,
+            "quix_postgres_per_second": 10,
+            "copy_into_table_per_second": 80,
+            "copy_into_heap_per_second": 500,
+            "elasticsearch_live_per_second": 25,
+            "quix_elasticsearch_per_second": 5,
+            "bulk_per_second": 50,
+            "rebuild_plain_seconds": 4,
+            "rebuild_compacted_seconds": 5,
+            "projector_rss_mb": 100,
+            **{f"visible_ms {store} {cut}": 7 for store in STORES for cut in ("p50", "p99")},
+            **{f"query_ms {query} {cut}": 3 for query in QUERIES for cut in ("p50", "p99")},
+        }.items():
+            found.add(name, speed * value)
+    found.add("search_hit_at_1", 0.97)
+    return found
+
+
+def test_ratios_are_of_one_repeat() -> None:
+    """A machine that slows down between repeats moves no ratio."""
+    result = as_json(findings())
+    for name, ratio in RATIOS.items():
+        assert result[name] == {"median": ratio, "least": ratio, "greatest": ratio, "repeats": 2}
+
+
+def test_every_figure_has_its_spread() -> None:
+    result = as_json(findings())
+    spreads = [result["projector_rss_mb"], result["search_hit_at_1"]]
+    spreads += [result["visible_ms"][store][cut] for store in STORES for cut in ("p50", "p99")]
+    spreads += [result["query_ms"][query][cut] for query in QUERIES for cut in ("p50", "p99")]
+    assert all(set(spread) == SPREAD for spread in spreads)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_what_was_not_measured_is_null() -> None:
+    """The object has the same keys whatever was asked for."""
+    nothing = as_json(Findings(Plan(20_000, 1_000, 1, frozenset({"search"}), as_json=True)))
+    assert {name: nothing[name] for name in RATIOS} == dict.fromkeys(RATIOS)
+    assert nothing["projector_rss_mb"] is None
+    assert nothing["visible_ms"] == {store: {"p50": None, "p99": None} for store in STORES}
+    assert nothing["query_ms"] == {query: {"p50": None, "p99": None} for query in QUERIES}
+    assert nothing["guarantees"] == {}
+
+
+def test_a_peer_that_failed_has_a_reason_and_no_figure() -> None:
+    """Not even of the repeats before: its ratio would be of other repeats than ours."""
+    found = findings()
+    found.leave_out("debezium", Unavailable("there is no network"))
+    result = as_json(found)
+    assert result["postgres_live_vs_debezium"] is None
+    assert result["postgres_live_vs_quix"]["median"] == 4.0
+    assert result["unavailable"] == {"debezium": "there is no network"}
+    rows = {name: shown for name, shown, _, _ in as_rows(found)}
+    assert "debezium_per_second" not in rows
+    assert rows["debezium"] == "not measured: there is no network"
+
+
+def test_the_table_says_what_everyone_guarantees() -> None:
+    """Ours, every peer and the limits; goals stand beside ratios."""
+    rows = {name: (goal, guarantee) for name, _, goal, guarantee in as_rows(findings())}
+    assert rows["postgres_live_vs_debezium"][0] == "≥ 2"
+    written = [name for name in rows if name.endswith("_per_second")]
+    assert {name for name in written if not rows[name][1]} == set()
+    assert set(PEERS.values()) <= set(written)
+
+
+def counted(values: list[int]) -> Callable[[], int]:
+    """Return what counts as told, and goes on with the last."""
+
+    def numbers() -> Iterator[int]:
+        yield from values
+        while True:
+            yield values[-1]
+
+    counts = numbers()
+    return lambda: next(counts)
+
+
+def test_a_rate_is_taken_from_a_tenth_on() -> None:
+    assert rate_between(Seen(100, 3.0), Seen(1100, 5.0)) == 500
+    assert filling_rate(counted([0, 5, 100, 1000]), 1000, lambda: True) > 0
+
+
+def test_a_rate_of_what_was_there_before_is_none() -> None:
+    with pytest.raises(CheckFailed, match="measure more users"):
+        filling_rate(counted([1000]), 1000, lambda: True)
+
+
+def test_who_fills_a_store_may_not_end_before() -> None:
+    with pytest.raises(CheckFailed, match="5 of 1,000 users"):
+        filling_rate(counted([5]), 1000, lambda: False)
+
+
+def test_events_are_such_as_our_handler_writes() -> None:
+    """Projectors would dead-letter any other."""
+    for version in (1, 2, 3):
+        for seq, event in enumerate(events_of(people(50), version), 1):
+            partition = partition_of(user_shard(event["user_id"]), 8)
+            check_event(event | {"seq": seq}, event["user_id"].encode(), partition, 8)
+            assert bool(event["changes"]) == (version > 1)
+    assert list(islice(events(3), 3)) == list(events_of(people(3)))
+
+
+def test_many_people_are_the_same_in_every_run() -> None:
+    """Of all languages, each with an address of its own, and names that are shared by some."""
+    crowd = ManyPeople()
+    some = list(crowd.some(3000))
+    assert some == list(ManyPeople().some(3000))
+    assert crowd.person(1234) == some[1234]
+    assert len({person.email for person in some}) == 3000
+    assert all(0 <= person.age <= AGE_MAX_YEARS for person in some)
+    assert 1000 < len({person.name for person in some}) <= 3000
+
+
+def test_peers_are_the_versions_that_are_named() -> None:
+    pom = resources.files("scripts.bench").joinpath("pom.xml").read_text(encoding="utf-8")
+    assert "<debezium.version>3.3.1.Final<" in pom
+    assert "<connect.version>4.2.1<" in pom
+    assert "3.3.1" in peer_debezium.NAME
+    assert "4.2.1" in peer_debezium.NAME
+    lock = Path(__file__).parents[4].joinpath("uv.lock").read_text(encoding="utf-8")
+    assert f'name = "quixstreams"\nversion = "{peer_quix.NAME.split()[-1]}"' in lock
+
+
+def test_every_part_can_be_asked_for() -> None:
+    [only] = [option for option in projectors.params if option.name == "only"]
+    assert isinstance(only.type, click.Choice)
+    assert set(only.type.choices) == set(PARTS)
+
+
+@pytest.mark.parametrize("wrong", [["--users", "100"], ["--repeats", "0"], ["--only", "nothing"]])
+def test_what_cannot_be_measured_is_refused(wrong: list[str]) -> None:
+    assert CliRunner().invoke(rollbook, ["bench", "projectors", *wrong]).exit_code == 2

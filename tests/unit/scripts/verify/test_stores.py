@@ -1,0 +1,106 @@
+"""The verifier can fail: every promise about a read model is broken by a forged one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from projectors.contract.read_model import Position
+from scripts.verify.facts import Last, last_of
+from scripts.verify.store_checks import (
+    Stored,
+    Summary,
+    check_current,
+    check_summary,
+    check_users,
+    check_visible,
+    recomputed,
+    stored,
+)
+from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, event, gone, user_id_of
+
+USERS: dict[str, Last] = {ID: last_of(event(3, 3))}
+ROW: Stored = stored(
+    {"version": 3, "email": JANE, "name": "Jane 3", "age": 33, "age_group": "adult"}
+)
+AT_END = {HOME: Position("topic", 9, 3)}
+
+
+def test_a_good_read_model_holds() -> None:
+    """A row for each user at its last version, with its fields."""
+    assert check_users("x", {ID: ROW}, AT_END, USERS, PARTITIONS).holds
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("email", 1), ("name", 1), ("age", 34), ("age_group", "teen"), ("version", 2), ("age", None)],
+)
+def test_a_row_that_differs_is_found(field: str, value: Any) -> None:
+    """Any field, an old version, or a live user held as gone; the value is not shown."""
+    check = check_users("x", {ID: ROW._replace(**{field: value})}, AT_END, USERS, PARTITIONS)
+    assert not check.holds
+    assert ID in check.examples[0]
+    assert "jane" not in check.examples[0].lower()
+
+
+def test_a_missing_or_extra_row_is_found() -> None:
+    """Nobody is lost, and nobody is there whom the log does not know."""
+    assert "missing" in check_users("x", {}, AT_END, USERS, PARTITIONS).examples[0]
+    extra = {ID: ROW, user_id_of("x@example.com"): ROW}
+    check = check_users("x", extra, AT_END, USERS, PARTITIONS)
+    assert "not on the log" in check.examples[0]
+
+
+def test_a_gone_user_that_is_still_shown_is_found() -> None:
+    """Deleted on the log is a marker in the read model."""
+    users = {ID: last_of(gone(4, 4))}
+    positions = {HOME: Position("topic", 9, 4)}
+    marker = stored({"version": 4})
+    assert check_users("x", {ID: marker}, positions, users, PARTITIONS).holds
+    assert not check_users("x", {ID: ROW}, positions, users, PARTITIONS).holds
+    alive = ROW._replace(version=4)
+    assert not check_users("x", {ID: alive}, positions, users, PARTITIONS).holds
+
+
+def test_beyond_the_checkpoint_a_row_may_be_older_never_newer() -> None:
+    """A model that lags is judged by what it had to know, and never by the future."""
+    behind = {HOME: Position("topic", 5, 2)}
+    for row in ({ID: ROW._replace(version=2, name=0)}, {}, {ID: ROW}):
+        assert check_users("x", row, behind, USERS, PARTITIONS).holds
+    for wrong in (ROW._replace(version=4), ROW._replace(age=1)):
+        assert not check_users("x", {ID: wrong}, behind, USERS, PARTITIONS).holds
+
+
+def test_a_model_that_lags_is_found() -> None:
+    """Behind, never begun, or at the offsets of a topic that was created anew."""
+    assert check_current("x", AT_END, {HOME: 3}, "topic").holds
+    assert "seq 3 of 4" in check_current("x", AT_END, {HOME: 4}, "topic").examples[0]
+    assert not check_current("x", {}, {HOME: 1}, "topic").holds
+    assert "another topic" in check_current("x", AT_END, {HOME: 3}, "new").examples[0]
+
+
+RIGHT = Summary(2, 25.5, {"teen": 1, "adult": 1, "senior": 0})
+HELD = [ROW._replace(age=19), ROW._replace(age=32), stored({"version": 2})]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda s: s._replace(total_users=3),
+        lambda s: s._replace(average_age=25.6),
+        lambda s: s._replace(average_age=None),
+        lambda s: s._replace(users_by_age_group={"teen": 2, "adult": 0, "senior": 0}),
+    ],
+)
+def test_a_wrong_summary_is_found(forge: Callable[[Summary], Summary]) -> None:
+    """Each of its columns."""
+    assert recomputed(HELD) == RIGHT
+    assert check_summary(RIGHT, HELD).holds
+    assert not check_summary(forge(RIGHT), HELD).holds
+
+
+def test_a_marker_that_people_see_is_found() -> None:
+    """What people query shows the live users, no more and no fewer."""
+    assert check_visible("x", 2, HELD).holds
+    assert not check_visible("x", 3, HELD).holds
+    assert not check_visible("x", 1, HELD).holds

@@ -1,0 +1,272 @@
+"""The verifier can fail: every promise about the log is broken by a forged one, and only that."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from schemas.errors import Poisoned
+from schemas.records import UserEvent
+from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
+from scripts.verify.facts import NO_CUT, Entry
+from scripts.verify.findings import EXAMPLES, Check
+from scripts.verify.log_checks import LogChecks
+from scripts.verify.reader import judge
+from tests.unit.scripts.verify.forged import (
+    HOME,
+    ID,
+    JANE,
+    PARTITIONS,
+    as_events,
+    as_history,
+    broken,
+    erasure,
+    event,
+    gone,
+    only,
+    user_id_of,
+)
+
+
+def log_checks(
+    history: list[Entry], events: list[Entry] | None = None, cut: int = NO_CUT
+) -> LogChecks:
+    if events is None:
+        events = as_events([entry.record for entry in history if entry.record])
+    checks = LogChecks(PARTITIONS)
+    checks.history(HOME, history)
+    checks.events(HOME, events)
+    checks.settle(HOME, cut)
+    checks.finish()
+    return checks
+
+
+GOOD = [event(1), event(2, 2), event(3, 3)]
+
+
+def test_a_good_log_holds() -> None:
+    """Nothing is wrong with a log as the handler writes it, and every promise was looked at."""
+    checks = log_checks(as_history(GOOD))
+    assert broken(checks.checks()) == []
+    assert all(check.looked_at for check in checks.checks())
+
+
+def test_compaction_is_no_fault() -> None:
+    """`user-events` with only the last record of each user is as good."""
+    assert broken(log_checks(as_history(GOOD), as_events(GOOD[-1:])).checks()) == []
+
+
+def test_a_missing_seq_is_found() -> None:
+    """An event lost from the middle leaves a hole in the partition's sequence."""
+    other = event(3, email=JANE, number=1)
+    other["user"] |= {"email": "other@example.com", "email_key": "other@example.com"}
+    other["type"] = "UserUpdated"  # so that its address is not compared with its shard
+    checks = log_checks(as_history([event(1), other]))
+    assert "no seq 2–2" in only(checks, checks.seq)
+
+
+def test_a_repeated_seq_is_found() -> None:
+    """Two events with one seq, as two writers would leave."""
+    checks = log_checks(as_history([event(1), event(2, 2), event(2, 3)]))
+    assert checks.seq.promise in broken(checks.checks())
+    assert "seq 2 after 2" in checks.seq.examples[0]
+
+
+def test_a_missing_version_is_found() -> None:
+    """Seq without a gap, but a user's version skips."""
+    checks = log_checks(as_history([event(1), event(2, 3)]))
+    assert f"user {ID} lacks 1" in only(checks, checks.version)
+
+
+def test_a_repeated_version_is_found() -> None:
+    """The same version decided twice."""
+    checks = log_checks(as_history([event(1), event(2, 2), event(3, 2)]))
+    assert "version 2 after 2" in only(checks, checks.version)
+
+
+def test_only_erasure_excuses_gaps() -> None:
+    """An erased user's records may be gone, a deleted user's may not."""
+    erased = as_history([erasure(3, 3), f"{ID}:1", f"{ID}:2"])
+    checks = log_checks(erased)
+    assert broken(checks.checks()) == []
+    assert checks.removed.found == 2
+    deleted = log_checks(as_history([gone(3, 3)]))
+    assert broken(deleted.checks()) == [deleted.seq.promise, deleted.version.promise]
+
+
+def test_an_erasure_that_leaves_something_is_found() -> None:
+    """An event without its tombstone, one written again after it, or a marker that tells."""
+    good = [*GOOD, erasure(4, 4), *(f"{ID}:{version}" for version in (1, 2, 3))]
+    assert broken(log_checks(as_history(good)).checks()) == []
+    for bad in (good[:-1], [*good, GOOD[0]]):
+        checks = log_checks(as_history(bad), as_events([*GOOD, erasure(4, 4)]))
+        assert checks.erased.promise in broken(checks.checks())
+        assert "is still there" in checks.erased.examples[0]
+    changes = [{"field": "age", "before": 33, "after": None}]
+    telling = [*GOOD, erasure(4, 4) | {"changes": changes}, *good[4:]]
+    checks = log_checks(as_history(telling))
+    assert "tells of it" in only(checks, checks.erased)
+    checks = log_checks(as_history(good[:-1]), as_events(good[:4]), cut=3)
+    assert broken(checks.checks()) == []
+
+
+def test_history_removed_of_one_who_was_not_erased_is_found() -> None:
+    """A tombstone for a deleted user's past, whether compaction has come by or not."""
+    for kept in ([GOOD[0]], []):
+        checks = log_checks(as_history([*kept, event(2, 2), gone(3, 3), f"{ID}:1"]))
+        assert checks.erased.promise in broken(checks.checks())
+        assert "was removed" in checks.erased.examples[0]
+
+
+def test_time_that_goes_back_is_found() -> None:
+    """An event before the one it follows."""
+    late = [event(1), event(2, 2) | {"occurred_at": 999}]
+    checks = log_checks(as_history(late))
+    only(checks, checks.time)
+
+
+def test_a_record_on_the_wrong_partition_is_found() -> None:
+    """A user's record where its shard does not belong."""
+    elsewhere = LogChecks(PARTITIONS)
+    wrong = (HOME + 1) % PARTITIONS
+    elsewhere.history(wrong, as_history([event(1)]))
+    elsewhere.events(wrong, as_events([event(1)]))
+    elsewhere.settle(wrong)
+    elsewhere.finish()
+    assert ID in only(elsewhere, elsewhere.place)
+
+
+def test_a_user_placed_by_another_address_is_found() -> None:
+    """An id whose shard is not that of the address it registered with."""
+    strange = event(1)
+    strange["user"] |= {"email": "x@example.com", "email_key": "x@example.com"}
+    checks = log_checks(as_history([strange]))
+    assert "not where its address says" in only(checks, checks.place)
+
+
+@pytest.mark.parametrize("where", ["history", "events", "event_id"])
+def test_a_wrong_key_is_found(where: str) -> None:
+    """A key that is not its record's would make compaction eat another's."""
+    record = event(1) | ({"event_id": "other:1"} if where == "event_id" else {})
+    history, events = as_history([record]), as_events([record])
+    if where == "history":
+        history[0] = history[0]._replace(key=ID)
+    if where == "events":
+        events[0] = events[0]._replace(key=f"{ID}:1")
+    checks = log_checks(history, events)
+    only(checks, checks.key)
+
+
+def test_two_live_users_with_one_address_are_found() -> None:
+    """Within a partition at that moment, and in the end over all."""
+    checks = log_checks(as_history([event(1), event(2, number=1)]))
+    assert broken(checks.checks()) == [checks.moment.promise, checks.everywhere.promise]
+    assert user_id_of(JANE, 1) in checks.moment.examples[0]
+    assert JANE not in str([check.as_json() for check in checks.checks()])
+
+
+def test_two_readings_decide_who_shares_an_address() -> None:
+    """One alone may show a user before it left an address and another who took it after."""
+    checks = LogChecks(PARTITIONS)
+    checks.events(HOME, as_events([event(1), event(2, number=1)]))
+    before = checks.shared_addresses()
+    assert before == {frozenset((ID, user_id_of(JANE, 1)))}
+    checks.later(as_events([gone(3, 2)]))
+    checks.finish(before)
+    assert broken(checks.checks()) == []
+
+
+def test_a_shared_address_that_ended_is_still_found() -> None:
+    """It was never allowed, though the first holder is gone by now."""
+    checks = log_checks(as_history([event(1), event(2, number=1), gone(3, 2)]))
+    assert broken(checks.checks()) == [checks.moment.promise]
+
+
+def test_an_address_may_be_used_again() -> None:
+    """After its holder is gone, another may have it."""
+    assert broken(log_checks(as_history([event(1), gone(2, 2), event(3, number=1)])).checks()) == []
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [event(1), event(2, 2)],  # the last one is not there
+        [event(1), event(2, 2), event(3, 3) | {"command_id": "forged"}],
+        [],
+    ],
+)
+def test_events_that_differ_from_history_are_found(events: list[Any]) -> None:
+    """Missing, older or altered: the two topics were written in one transaction."""
+    checks = log_checks(as_history(GOOD), as_events(events))
+    assert ID in only(checks, checks.same)
+
+
+def test_what_is_decided_meanwhile_is_left_out() -> None:
+    """Topics read at different moments differ at their ends; before the cut they may not."""
+    assert broken(log_checks(as_history(GOOD), as_events(GOOD[:2]), cut=2).checks()) == []
+    checks = log_checks(as_history(GOOD), as_events(GOOD[:2]), cut=3)
+    only(checks, checks.same)
+
+
+def test_events_out_of_order_or_bare_tombstones_are_found() -> None:
+    """`user-events` keeps its order under compaction, and a deletion is a record."""
+    checks = log_checks(as_history(GOOD), as_events([GOOD[1], GOOD[0], GOOD[2]]))
+    only(checks, checks.order)
+    checks = log_checks(as_history(GOOD), as_events([*GOOD, None]))
+    assert "tombstone" in only(checks, checks.order)
+
+
+def test_foreign_bytes_are_listed_not_blamed() -> None:
+    """A stranger's record is no broken promise of ours, but is shown."""
+    foreign = Entry(HOME, 9, None, None, "wrong_magic")
+    checks = log_checks([*as_history(GOOD), foreign], [*as_events(GOOD), foreign])
+    assert broken(checks.checks()) == []
+    assert checks.foreign.found == 2
+
+
+def test_examples_are_bounded() -> None:
+    """A broken million prints ten lines and the count."""
+    check = Check("a promise")
+    for number in range(1000):
+        check.report(str(number))
+    assert (check.found, len(check.examples)) == (1000, EXAMPLES)
+    assert check.line().startswith("✗ a promise")
+    listing = copy.copy(check)
+    listing.listing = True
+    assert listing.holds
+    assert listing.line().startswith("·")
+
+
+def test_a_typed_event_passes_as_one() -> None:
+    """The forged events have the shape of the contract."""
+    assert set(event(1)) == set(UserEvent.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "forged", "code"),
+    [
+        (EVENTS, "other", {}, "wrong_key"),
+        (EVENTS, ID, {"version": 2**63 - 1}, "bad_version"),
+        (EVENTS, ID, {"occurred_at": -1}, "bad_time"),
+        (HISTORY, ID, {}, "wrong_key"),
+        (HISTORY, f"{ID}:1", {"seq": 0}, "bad_seq"),
+        (HISTORY, "x:1", None, "wrong_key"),
+    ],
+)
+def test_what_projectors_pass_over_is_passed_over(
+    topic: Topic, key: str, forged: dict[str, Any] | None, code: str
+) -> None:
+    """A readable event that goes to the dead letters is a stranger's, not a broken promise."""
+    record = None if forged is None else event(1) | forged
+    entry = Entry(HOME, 0, key, record)
+    with pytest.raises(Poisoned) as caught:
+        judge(topic, entry, key.encode(), PARTITIONS)
+    assert caught.value.code == code
+
+
+def test_what_projectors_trust_is_judged() -> None:
+    """So is what is no event: claims, hops, commands."""
+    for topic, key in ((EVENTS, ID), (HISTORY, f"{ID}:1"), (EMAILS, "anything")):
+        judge(topic, Entry(HOME, 0, key, event(1)), key.encode(), PARTITIONS)
+    judge(HISTORY, Entry(HOME, 0, f"{ID}:1", None), f"{ID}:1".encode(), PARTITIONS)
+    judge(EMAILS, Entry(HOME, 0, "k", None), b"k", PARTITIONS)
