@@ -1,107 +1,156 @@
-"""The topics: what each is for, how it is keyed and cleaned, in one place.
+"""The topics: what each is for, how it is keyed and cleaned and why, in one place.
 
-All but the dead letters have the same number of partitions, because a record's partition is always
-its user's (or, for a claim, its address's) and the command handler owns one number in all of them.
+All topics except the dead letters have the same number of partitions, because a record's partition
+is always its user's (or, for a claim, its address's), and one command handler owns a partition
+number in all of them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 
+class Option(NamedTuple):
+    """The value of one of Kafka's topic options, and why it has that value."""
+
+    value: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic; `schema` names the `.avsc` file of its values, `config` is Kafka's own."""
+    """One topic; `schema` names the `.avsc` file of its values, `key` says what its keys are."""
 
     name: str
     schema: str
+    key: str
     purpose: str
-    config: Mapping[str, str]
+    options: Mapping[str, Option]
     one_partition: bool = False
 
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's options as Kafka takes them."""
+        return {name: option.value for name, option in self.options.items()}
 
-def _delete(retention_ms: int) -> dict[str, str]:
+
+def _delete(retention_ms: int, reason: str) -> dict[str, Option]:
     return {
-        "cleanup.policy": "delete",
-        "retention.ms": str(retention_ms),
-        # The broker deletes whole closed segments: without a roll a quiet topic would keep personal
-        # data long past its retention.
-        "segment.ms": str(_DAY),
+        "cleanup.policy": Option("delete", "records are needed for a limited time only"),
+        "retention.ms": Option(str(retention_ms), reason),
+        "segment.ms": Option(
+            str(_DAY),
+            "the broker deletes closed segments only: without a roll, a topic with little traffic "
+            "would keep personal data long past its retention",
+        ),
     }
 
 
 COMMANDS = Topic(
     "user-commands",
     "user_command",
+    "command id",
     "what was asked; the only topic clients may write",
-    _delete(7 * _DAY),
+    _delete(
+        7 * _DAY,
+        "a handler that was down for a week still decides every command; after that their personal "
+        "data is deleted",
+    ),
 )
 EVENTS = Topic(
     "user-events",
     "user_event",
+    "user id",
     "the latest event of each user, with state: the source of the read models",
     {
-        "cleanup.policy": "compact",
-        # A closed segment is cleaned within a day whatever the dirty ratio: this, plus the roll
-        # below, bounds how long an erased user's last state can survive on disk.
-        "max.compaction.lag.ms": str(_DAY),
-        "segment.ms": str(6 * _HOUR),
-        # Restore and rebuild read the superseded part as well; cleaning at a third keeps it small
-        # without rewriting the log all the time.
-        "min.cleanable.dirty.ratio": "0.3",
-        # No tombstones are written here (a deletion is a record with null state); the default
-        # day stays for transaction markers, which are collected by the same rule.
-        "delete.retention.ms": str(_DAY),
+        "cleanup.policy": Option("compact", "keeps the latest event of every user for ever"),
+        "max.compaction.lag.ms": Option(
+            str(_DAY),
+            "a closed segment is cleaned within a day whatever its dirty ratio; together with "
+            "`segment.ms` this bounds how long the last state of an erased user stays on disk",
+        ),
+        "segment.ms": Option(str(6 * _HOUR), "compaction skips the open segment, so it must close"),
+        "min.cleanable.dirty.ratio": Option(
+            "0.3",
+            "restores and rebuilds read superseded records too; cleaning at a third keeps those "
+            "few without rewriting the log all the time",
+        ),
+        "delete.retention.ms": Option(
+            str(_DAY),
+            "Kafka's default, for transaction markers, which are collected by the same rule; no "
+            "tombstones are written here (a deletion is a record without a user)",
+        ),
     },
 )
 HISTORY = Topic(
     "user-history",
     "user_event",
+    "user id and version",
     "every event: the audit trail",
     {
-        "cleanup.policy": "compact",
-        # Keys are nearly unique, so cleaning frees nothing but what was erased: wait for a mostly
-        # dirty log, but never longer than a week, which bounds the life of erased records.
-        "min.cleanable.dirty.ratio": "0.9",
-        "max.compaction.lag.ms": str(7 * _DAY),
-        "segment.ms": str(_DAY),
-        # A reader that is down for less than a week still sees the tombstones of an erasure.
-        "delete.retention.ms": str(7 * _DAY),
+        "cleanup.policy": Option(
+            "compact", "keeps every event for ever, except those that an erasure overwrites"
+        ),
+        "min.cleanable.dirty.ratio": Option(
+            "0.9",
+            "almost every key is unique, so cleaning frees only what was erased: it waits for a "
+            "mostly dirty log, or for `max.compaction.lag.ms`",
+        ),
+        "max.compaction.lag.ms": Option(
+            str(7 * _DAY), "bounds, with `segment.ms`, how long erased events stay on disk"
+        ),
+        "segment.ms": Option(str(_DAY), "compaction skips the open segment, so it must close"),
+        "delete.retention.ms": Option(
+            str(7 * _DAY),
+            "a reader that is stopped for less than a week still sees the tombstones of an erasure",
+        ),
     },
 )
 OUTCOMES = Topic(
     "user-outcomes",
     "command_outcome",
+    "command id",
     "accepted or rejected and why; the index of decided command ids",
-    # Longer than the commands': an answer must outlive the command it belongs to.
-    _delete(8 * _DAY),
+    _delete(8 * _DAY, "a day longer than the commands: an answer must outlive its command"),
 )
 EMAILS = Topic(
     "user-emails",
     "email_claim",
+    "user id and offset of the command",
     "addresses of this partition held by users who live in another",
     {
-        "cleanup.policy": "compact",
-        "max.compaction.lag.ms": str(_DAY),
-        "segment.ms": str(6 * _HOUR),
-        "min.cleanable.dirty.ratio": "0.3",
-        "delete.retention.ms": str(_DAY),
+        "cleanup.policy": Option("compact", "keeps every claim until it is released"),
+        "max.compaction.lag.ms": EVENTS.options["max.compaction.lag.ms"],
+        "segment.ms": EVENTS.options["segment.ms"],
+        "min.cleanable.dirty.ratio": Option("0.3", "a restore reads superseded claims too"),
+        "delete.retention.ms": Option(
+            str(_DAY), "Kafka's default: a restore takes minutes, so it still sees the tombstones"
+        ),
     },
 )
 HOPS = Topic(
     "user-hops",
     "email_hop",
+    "claim id",
     "messages of the change-of-address saga between partitions",
-    _delete(30 * _DAY),
+    _delete(
+        30 * _DAY,
+        "a change of address survives a partition whose handler is down for weeks; grants that are "
+        "still open are sent again after a restore",
+    ),
 )
 DEAD_LETTERS = Topic(
     "user-dead-letters",
     "dead_letter",
+    "topic, partition and offset of the record",
     "coordinates of records that could not be read or applied",
-    _delete(14 * _DAY),
+    _delete(
+        14 * _DAY, "two weeks to fix a cause and retry; the records themselves stay in the log"
+    ),
     one_partition=True,
 )
 

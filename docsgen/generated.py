@@ -1,0 +1,16 @@
+"""Every file that is generated and committed, with what generates it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from docsgen.command_page import commands_page
+from docsgen.table_pages import errors_page, settings_page, topics_page
+
+ROOT: Final = Path(__file__).parents[1]
+FILES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/reference/commands.md": commands_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/topics.md": topics_page,
+    "docs/reference/errors.md": errors_page,
+}
