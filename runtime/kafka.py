@@ -118,10 +118,10 @@ def assign(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
     consumer.assign(list(places))
 
 
-def arrived(consumer: Consumer, most: int, wait_seconds: float) -> list[Message]:
-    """Return what has arrived, at most `most` messages, waiting only for the first.
+def poll_batch(consumer: Consumer, most: int, wait_seconds: float) -> list[Message]:
+    """Return the messages that are waiting, at most `most`; blocks only for the first.
 
-    `Consumer.consume(n, timeout)` alone waits the whole timeout for the n-th.
+    `Consumer.consume(n, timeout)` alone waits the whole timeout for the n-th message.
     """
     first = consumer.poll(wait_seconds)
     return [] if first is None else [first, *consumer.consume(most - 1, 0)]

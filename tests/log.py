@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Producer, TopicPartition
 
-from runtime.kafka import arrived, assign, end_reader, producer_config
+from runtime.kafka import assign, end_reader, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import email_shard, partition_of
@@ -28,7 +28,7 @@ def read(settings: Settings, topic: Topic) -> Iterator[Any]:
     assign(consumer, [TopicPartition(name, number, 0) for number in range(partitions)])
     open_partitions = set(range(partitions))
     while open_partitions:
-        for message in arrived(consumer, 10_000, 1.0):
+        for message in poll_batch(consumer, 10_000, 1.0):
             if message.error():
                 open_partitions.discard(message.partition() or 0)
             else:

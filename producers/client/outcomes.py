@@ -13,7 +13,7 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka import arrived, end_reader, kafka_available
+from runtime.kafka import end_reader, kafka_available, poll_batch
 from runtime.log_ranges import Unread, log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -238,7 +238,7 @@ class _Scan:
             self._consumer.assign(_positions(self._consumer, self._settings, topic.name, since_ms))
             heard_at = time.monotonic()
             while unread:
-                messages = arrived(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
+                messages = poll_batch(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
                 for message in messages:
                     if unread.takes(message) and message.key() == self._key:
                         yield message

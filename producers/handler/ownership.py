@@ -19,7 +19,7 @@ from producers.domain.state import PartitionState
 from producers.handler.group import GROUP, client_id, refuse_twin
 from producers.handler.owned import Owned, first_offsets
 from producers.handler.restore import Restore
-from runtime.kafka import arrived, consumer_config
+from runtime.kafka import consumer_config, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -192,7 +192,7 @@ class Ownership:
         wanted: dict[tuple[str, int], int] = {}
         room, room_bytes = most, most_bytes
         while room > 0 and room_bytes > 0:
-            chunk = arrived(self.consumer, min(room, _CHUNK_MESSAGES), wait_seconds)
+            chunk = poll_batch(self.consumer, min(room, _CHUNK_MESSAGES), wait_seconds)
             if not chunk:
                 break
             room, wait_seconds = room - len(chunk), 0.0

@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.domain.state import OutcomeWindow, PartitionState
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, arrived, assign, end_reader, lone_consumer
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, end_reader, lone_consumer, poll_batch
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -104,7 +104,7 @@ class Restore:
         address to two users), KafkaException if the broker fails.
         """
         if self._ends:
-            messages = arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS)
+            messages = poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS)
             if messages:
                 self._heard = time.monotonic()
             for message in messages:

@@ -31,7 +31,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.client.outcomes import check_command_topics, follow_outcomes
 from producers.importer.lines import BadLine, UserLine
-from runtime.kafka import arrived, kafka_unavailable, lone_consumer, producer_config
+from runtime.kafka import kafka_unavailable, lone_consumer, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -250,7 +250,7 @@ class UserImport:
         if self._failed is not None:
             raise kafka_unavailable(self._settings, KafkaException(self._failed))
         waiting = self._waiting
-        for message in arrived(self._consumer, _OUTCOMES_A_STEP, wait_seconds):
+        for message in poll_batch(self._consumer, _OUTCOMES_A_STEP, wait_seconds):
             key = cast("bytes", message.key())
             number = waiting.get(key)
             if number is not None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from runtime.kafka import arrived, consumer_config, kafka_available, kafka_unavailable
+from runtime.kafka import consumer_config, kafka_available, kafka_unavailable, poll_batch
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.topics import Topic
@@ -92,7 +92,7 @@ class Subscription:
         """
         try:
             early, self._early = self._early, []
-            messages = early + arrived(self._consumer, most, 0 if early else wait_seconds)
+            messages = early + poll_batch(self._consumer, most, 0 if early else wait_seconds)
             return [message for message in messages if self._is_expected(message)]
         except KafkaException as error:
             # Nothing may be lost: not the rest of this batch, nor a broken record that librdkafka

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from projectors.contract.read_model import Row
 from projectors.contract.source import Source
 from projectors.log.records import Record, read_record
-from runtime.kafka import arrived, assign, end_reader, kafka_available
+from runtime.kafka import assign, end_reader, kafka_available, poll_batch
 from runtime.log_ranges import is_end, log_ranges
 from runtime.settings import Settings
 from schemas.errors import Unavailable
@@ -53,7 +53,7 @@ def _read_on(
     silent = 0
     while place.offset < end:
         with kafka_available(settings):
-            messages = arrived(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
+            messages = poll_batch(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
             read = [message for message in messages if not is_end(message)]
         if messages:
             last = messages[-1]

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, arrived, assign, end_reader
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, assign, end_reader, poll_batch
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
@@ -74,7 +74,7 @@ def _events(settings: Settings) -> int:
     with closing(end_reader(settings)) as consumer:
         assign(consumer, [TopicPartition(topic, number, 0) for number in unread])
         while unread:
-            for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
+            for message in poll_batch(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
                 if is_end(message):
                     unread.discard(message.partition() or 0)
                 else:

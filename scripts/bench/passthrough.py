@@ -15,10 +15,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
-    arrived,
     assign,
     consumer_config,
     end_reader,
+    poll_batch,
     transactional_config,
 )
 from runtime.log_ranges import is_end
@@ -76,7 +76,7 @@ def read_written(settings: Settings) -> Written:
         assign(consumer, [TopicPartition(*place, 0) for place in places])
         unread = set(places)
         while unread:
-            for message in arrived(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
+            for message in poll_batch(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
                 place = (message.topic() or "", message.partition() or 0)
                 if is_end(message):
                     unread.discard(place)
@@ -122,7 +122,7 @@ def _take(consumer: Consumer, most: int) -> tuple[dict[int, int], Counter[int]]:
     counts = Counter[int]()
     while counts.total() < most:
         wait_seconds = _FILL_SECONDS if counts else 1.0
-        messages = arrived(consumer, most - counts.total(), wait_seconds)
+        messages = poll_batch(consumer, most - counts.total(), wait_seconds)
         if not messages:
             break
         for message in messages:

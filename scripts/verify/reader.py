@@ -15,11 +15,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
-    arrived,
     assign,
     end_reader,
     kafka_available,
     lone_consumer,
+    poll_batch,
 )
 from runtime.log_ranges import is_end
 from runtime.registry import Registry
@@ -118,7 +118,7 @@ class LogReader:
         with kafka_available(self._settings):
             assign(self._consumer, [tp])
             while at < end:
-                for message in arrived(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
+                for message in poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
                     deadline = time.monotonic() + self._patience_seconds
                     offset = message.offset() or 0
                     if is_end(message):
