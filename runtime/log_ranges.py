@@ -1,13 +1,16 @@
-"""What a topic holds at a moment, and reading it up to there though others go on writing.
+"""Reads a range of a topic that is fixed when reading begins, so reading ends under any load.
 
-A reader that waits for librdkafka to tell of a partition's end never gets there under a steady
-load: it is told where a fetch brings nothing, and every fetch brings what was just written.
+A reader that waits for librdkafka to report the end of a partition never finishes under a steady
+load: librdkafka reports it when a fetch returns nothing, and every fetch returns what was just
+written.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from confluent_kafka import (
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -17,48 +20,150 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, assign, kafka_available, poll_batch
 from runtime.settings import Settings
+from schemas.errors import Unavailable
 from schemas.topics import Topic
 
+# A broker that restarts is back sooner.
+SILENCE_SECONDS = 30.0
+_BATCH_RECORDS = 10_000
+_WAIT_SECONDS = 0.2  # also how long Ctrl-C may take
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+# The name that a topic has on the brokers, and the number of a partition.
+Place: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """What a reader of committed records can ask one partition for: low ≤ offset < end."""
+    """The offsets of one partition with `low` ≤ offset < `end`; empty if they are equal."""
 
     low: int
     end: int
 
 
 def log_ranges(
-    settings: Settings, topic: Topic, partitions: Collection[int]
+    settings: Settings, topic: Topic, partitions: Collection[int], since_ms: int | None = None
 ) -> dict[int, LogRange]:
-    """Return the offsets that there are of each partition. Raises `Unavailable`."""
-    lows, ends = offsets(settings, topic, partitions, (_EARLIEST, _LATEST))
-    return {partition: LogRange(lows[partition], ends[partition]) for partition in partitions}
+    """Return the offsets that a reader of committed records can ask each partition for.
+
+    With `since_ms`, in milliseconds since the epoch, each range begins at the first record that is
+    not older; it is empty if there is none. Records of open transactions come after the end.
+    Raises `Unavailable`.
+    """
+    first = _EARLIEST if since_ms is None else OffsetSpec.for_timestamp(since_ms)
+    lows, ends = _offsets(settings, topic, partitions, (first, _LATEST))
+    return {p: LogRange(lows[p] if lows[p] >= 0 else end, end) for p, end in ends.items()}
 
 
-def offsets(
+def read_topic(
+    settings: Settings,
+    consumer: Consumer,
+    topic: Topic,
+    ranges: Mapping[int, LogRange],
+    *,
+    silence_seconds: float = SILENCE_SECONDS,
+) -> Iterator[list[Message]]:
+    """Yield the records in `ranges` of one topic; see `read_ranges`."""
+    name = settings.named(topic.name)
+    places = {(name, partition): wanted for partition, wanted in ranges.items()}
+    return read_ranges(settings, consumer, places, silence_seconds=silence_seconds)
+
+
+def read_ranges(
+    settings: Settings,
+    consumer: Consumer,
+    ranges: Mapping[Place, LogRange],
+    *,
+    silence_seconds: float = SILENCE_SECONDS,
+) -> Iterator[list[Message]]:
+    """Yield the records in `ranges` in batches; end when every range was read to its end.
+
+    In order within a partition; between partitions as they arrive. A batch is empty if nothing
+    arrived for 0.2 s. `consumer` must report the ends of partitions (see `end_reader`); it is
+    assigned to these ranges and nothing else. Its isolation level decides whether records of
+    aborted transactions are yielded. Raises `Unavailable` if Kafka fails, or sends nothing for
+    `silence_seconds`.
+    """
+    unread = Unread({place: r.end for place, r in ranges.items() if r.low < r.end})
+    if unread:
+        starts = [TopicPartition(*place, ranges[place].low) for place in unread.ends]
+        with kafka_available(settings):
+            assign(consumer, starts)
+    silent_seconds = 0.0
+    while unread:
+        with kafka_available(settings):
+            messages = poll_batch(consumer, _BATCH_RECORDS, _WAIT_SECONDS)
+            records = [message for message in messages if unread.takes(message)]
+        silent_seconds = 0.0 if messages else silent_seconds + _WAIT_SECONDS
+        if silent_seconds > silence_seconds:
+            topic, partition = min(unread.ends)
+            raise Unavailable(
+                f"Kafka at {settings.kafka_bootstrap_servers} does not send {topic} partition "
+                f"{partition} up to offset {unread.ends[topic, partition]}",
+                code="kafka_unavailable",
+                next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+            )
+        yield records
+
+
+class Unread:
+    """The partitions that a reader has not yet read to their `ends`; falsy when none is left.
+
+    The offset before an end may belong to no record that a reader receives: transaction markers
+    and aborted or compacted records take offsets too. So a partition counts as read when its end is
+    reported there or beyond, or when any record arrives that is the last before it or comes after.
+    """
+
+    def __init__(self, ends: Mapping[Place, int]) -> None:
+        self.ends = dict(ends)
+
+    def __bool__(self) -> bool:
+        return bool(self.ends)
+
+    def takes(self, message: Message) -> bool:
+        """Note a message that arrived; return whether it is a record before its partition's end.
+
+        Raises KafkaException if the message is an error.
+        """
+        place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        end = self.ends.get(place, 0)
+        reports_end = is_end(message)
+        if place in self.ends and offset + (not reports_end) >= end:
+            del self.ends[place]
+        return not reports_end and offset < end
+
+
+def is_end(message: Message) -> bool:
+    """Return whether a message reports a partition's end. Raises KafkaException on an error."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+        return True
+    raise KafkaException(error)
+
+
+def _offsets(
     settings: Settings, topic: Topic, partitions: Collection[int], specs: Sequence[OffsetSpec]
 ) -> list[dict[int, int]]:
-    """Return the offset of each partition that each of `specs` means. Raises `Unavailable`."""
+    """Return, for each of `specs`, the offset of each partition; -1 if there is none."""
     name = settings.named(topic.name)
     places = [TopicPartition(name, partition) for partition in partitions]
     if not places:
         return [{} for _ in specs]
     with kafka_available(settings):
-        client = admin(settings)  # held by name: futures of a client that is gone never resolve
-        # A client that is new drops its first connection for one to the broker by name. A question
-        # for offsets that is lost on the way (one in a hundred, on a busy machine more) is asked
-        # again after 3 s; this one at once.
+        client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
+        # A new client replaces its first connection by one to the broker's advertised name. An
+        # offset request lost in between (one in a hundred, more on a busy machine) is repeated
+        # after 3 s; a metadata request is repeated at once.
         for described in client.describe_topics(
             TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_SECONDS
         ).values():
             described.result()
-        asked = [
+        answers = [
             client.list_offsets(
                 dict.fromkeys(places, spec),
                 isolation_level=IsolationLevel.READ_COMMITTED,
@@ -68,44 +173,5 @@ def offsets(
         ]
         return [
             {place.partition: future.result().offset for place, future in futures.items()}
-            for futures in asked
+            for futures in answers
         ]
-
-
-class Unread:
-    """Which partitions a reader of one topic has still to read; falsy once there is none.
-
-    `ends` are the offsets to come to, which may stand behind records that no reader is given:
-    markers of transactions, what was aborted or compacted away. So a partition is read when its
-    end is told of (the reader needs `enable.partition.eof`), or by any record from there or beyond.
-    """
-
-    def __init__(self, ends: Mapping[int, int]) -> None:
-        self._ends = dict(ends)
-
-    def __bool__(self) -> bool:
-        return bool(self._ends)
-
-    def takes(self, message: Message) -> bool:
-        """Note what has arrived; say whether it is a record, and one to be read.
-
-        Raises KafkaException if it is an error.
-        """
-        partition, offset = message.partition() or 0, message.offset() or 0
-        if is_end(message):
-            self._ends.pop(partition, None)
-            return False
-        end = self._ends.get(partition, 0)
-        if offset + 1 >= end:
-            self._ends.pop(partition, None)
-        return offset < end
-
-
-def is_end(message: Message) -> bool:
-    """Say whether it tells of a partition's end. Raises KafkaException if it is an error."""
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-        return True
-    raise KafkaException(error)

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from runtime.kafka import end_reader, kafka_available, poll_batch
-from runtime.log_ranges import Unread, log_ranges
+from runtime.kafka import end_reader, kafka_available
+from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -26,8 +26,6 @@ from schemas.topics import COMMANDS, OUTCOMES, Topic
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _AT_THE_END = -1
-_MESSAGES_A_STEP = 10_000
-_STEP_SECONDS = 0.1
 _RETRY_SECONDS = 0.05
 _HOUR_MS = 3_600_000
 _UUID_V7 = 7
@@ -123,31 +121,22 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
     """Assign every partition of the outcomes from where it ends now.
 
     All of them at once: a partition added later would wait for the fetch that is under way, up to
-    `fetch.wait.max.ms`. Raises `Unavailable`.
+    `fetch.wait.max.ms`. Tries for 5 s: brokers refuse while a partition changes its leader or was
+    only just created. Raises `Unavailable`.
     """
-    with kafka_available(settings):
-        consumer.assign(_positions(consumer, settings, OUTCOMES.name, _AT_THE_END))
-
-
-def _positions(
-    consumer: Consumer, settings: Settings, topic: str, unix_ms: int
-) -> list[TopicPartition]:
-    """Return each partition's first offset at or after a time; -1 asks for the end.
-
-    Tries for 5 s: while a partition changes its leader, or was only just made, brokers refuse.
-    """
-    asked = [
-        TopicPartition(settings.named(topic), number, unix_ms)
-        for number in range(settings.partitions)
-    ]
+    name = settings.named(OUTCOMES.name)
+    ends = [TopicPartition(name, number, _AT_THE_END) for number in range(settings.partitions)]
     deadline = time.monotonic() + CONNECT_TIMEOUT_SECONDS
-    while True:
-        try:
-            return _asked_once(consumer, asked)
-        except KafkaException:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_SECONDS)
+    with kafka_available(settings):
+        while True:
+            try:
+                consumer.assign(_asked_once(consumer, ends))
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
 
 
 def _asked_once(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
@@ -231,23 +220,13 @@ class _Scan:
         self._count = 0
 
     def matches(self, topic: Topic, since_ms: int) -> Iterator[Message]:
-        """Yield what stands under the key in `topic` since a time. Raises `Unavailable`."""
-        ranges = log_ranges(self._settings, topic, range(self._settings.partitions))
-        unread = Unread({number: there.end for number, there in ranges.items()})
-        with kafka_available(self._settings):
-            self._consumer.assign(_positions(self._consumer, self._settings, topic.name, since_ms))
-            heard_at = time.monotonic()
-            while unread:
-                messages = poll_batch(self._consumer, _MESSAGES_A_STEP, _STEP_SECONDS)
-                for message in messages:
-                    if unread.takes(message) and message.key() == self._key:
-                        yield message
-                self._tell(len(messages))
-                if messages:
-                    heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > 2 * CONNECT_TIMEOUT_SECONDS:
-                    silent = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public name
-                    raise KafkaException(silent)
+        """Yield the records under the key in `topic` since a time. Raises `Unavailable`."""
+        ranges = log_ranges(self._settings, topic, range(self._settings.partitions), since_ms)
+        for messages in read_topic(self._settings, self._consumer, topic, ranges):
+            for message in messages:
+                if message.key() == self._key:
+                    yield message
+            self._tell(len(messages))
 
     def _tell(self, count: int) -> None:
         self._count += count

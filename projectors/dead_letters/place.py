@@ -1,27 +1,27 @@
 """What stands in the log now where a dead letter points."""
 
-import time
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Any, Final, Literal, TypeAlias
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.log.records import read_record
 from projectors.log.times import iso_time
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, end_reader, kafka_available
-from runtime.log_ranges import LogRange, is_end, log_ranges
+from runtime.kafka import end_reader
+from runtime.log_ranges import LogRange, Place, log_ranges, read_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import wanted_partitions
 from schemas.codec import HEADER_BYTES, MAGIC
-from schemas.errors import Poisoned, Unavailable
+from schemas.errors import Poisoned
 from schemas.letters import GONE, SUPERSEDED, Letter
 from schemas.topics import TOPICS, Topic
 
-_WAIT_SECONDS: Final = 0.2
-# A record this far ahead comes sooner by reading on than by asking for it.
-_READ_ON: Final = 500
+# A record no further ahead is reached sooner by reading on than by a new request.
+_READ_ON_RECORDS: Final = 500
 _KEY_MAX_CHARACTERS: Final = 80
 _SOURCES: Final = {source.topic.name: source for source in (LATEST_STATE, WHOLE_HISTORY)}
 
@@ -44,11 +44,12 @@ class LogPlaces:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumer = end_reader(settings)
-        self._ranges: dict[tuple[str, int], LogRange] = {}
-        self._at: tuple[str, int, int] | None = None  # what the consumer gives next
+        self._ranges: dict[Place, LogRange] = {}
+        self._next: tuple[Place, int] | None = None  # where the records below continue
+        self._records: Iterator[Message] = iter(())
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def look(self, topic: Topic, partition: int, offset: int) -> Message | Absent:
@@ -59,48 +60,36 @@ class LogPlaces:
         """
         if partition >= wanted_partitions(topic, self._settings):
             return GONE
-        there = self._range(topic, partition)
+        place = (self._settings.named(topic.name), partition)
+        if place not in self._ranges:
+            self._ranges[place] = log_ranges(self._settings, topic, [partition])[partition]
+        there = self._ranges[place]
         if not there.low <= offset < there.end:
             return GONE
-        message = self._first_from(self._settings.named(topic.name), partition, offset)
+        message = self._first_from(place, LogRange(offset, there.end))
         if message is not None and message.offset() == offset:
             return message
         return SUPERSEDED if topic.config["cleanup.policy"] == "compact" else GONE
 
-    def _range(self, topic: Topic, partition: int) -> LogRange:
-        place = (topic.name, partition)
-        if place not in self._ranges:
-            self._ranges |= {
-                (topic.name, p): found
-                for p, found in log_ranges(self._settings, topic, [partition]).items()
-            }
-        return self._ranges[place]
-
-    def _first_from(self, topic: str, partition: int, offset: int) -> Message | None:
-        """Return the first committed record from `offset` on; None at the end of the log."""
-        here = self._at
-        if here is None or here[:2] != (topic, partition) or not 0 <= offset - here[2] < _READ_ON:
-            with kafka_available(self._settings):
-                assign(self._consumer, [TopicPartition(topic, partition, offset)])
-        self._at = None
-        deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            with kafka_available(self._settings):
-                message = self._consumer.poll(_WAIT_SECONDS)
-                if message is None:
-                    continue
-                if is_end(message):
-                    return None
+    def _first_from(self, place: Place, wanted: LogRange) -> Message | None:
+        """Return the first committed record of a range, or None if there is none."""
+        if not self._is_near(place, wanted.low):
+            batches = read_ranges(self._settings, self._consumer, {place: wanted})
+            self._records = chain.from_iterable(batches)
+        self._next = None
+        for message in self._records:
             reached = message.offset() or 0
-            is_asked = (message.topic(), message.partition()) == (topic, partition)
-            if is_asked and reached >= offset:
-                self._at = (topic, partition, reached + 1)
+            if reached >= wanted.low:
+                self._next = place, reached + 1
                 return message
-        raise Unavailable(
-            f"Kafka at {self._settings.kafka_bootstrap_servers} does not send {topic} partition "
-            f"{partition} offset {offset}",
-            code="kafka_unavailable",
-            next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+        return None
+
+    def _is_near(self, place: Place, offset: int) -> bool:
+        """Return whether reading on reaches an offset sooner than a new request."""
+        return (
+            self._next is not None
+            and self._next[0] == place
+            and 0 <= offset - self._next[1] < _READ_ON_RECORDS
         )
 
 

@@ -1,21 +1,15 @@
 """What a read model should hold: the log folded from its beginning up to a checkpoint."""
 
 from collections.abc import Callable, Iterator
-
-from confluent_kafka import Consumer, Message, TopicPartition
+from contextlib import closing
 
 from projectors.contract.read_model import Row
 from projectors.contract.source import Source
 from projectors.log.records import Record, read_record
-from runtime.kafka import assign, end_reader, kafka_available, poll_batch
-from runtime.log_ranges import is_end, log_ranges
+from runtime.kafka import end_reader
+from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.settings import Settings
-from schemas.errors import Unavailable
 from schemas.records import USER_ERASED, UserEvent
-
-_RECORDS_A_STEP = 10_000
-_WAIT_SECONDS = 1.0
-_SILENT_WAITS = 30
 
 
 def read_partition(
@@ -26,45 +20,19 @@ def read_partition(
 ) -> Iterator[list[Record]]:
     """Yield the committed records of a partition in order.
 
-    It is read to its end as it was when it began, and on to the end as it is then: of a user whose
-    record compaction took away meanwhile, there is the later one.
-    Raises `Unavailable` if Kafka or the registry is, or if nothing comes for 30 s.
+    It is read to the end that it had at first, and then to the end that it has by then: if
+    compaction removed a user's record in the meantime, the user's later record is yielded.
+    Raises `Unavailable`, also if Kafka sends nothing for 30 s.
     """
     topic = source.topic
-    consumer = end_reader(settings)
-    place: TopicPartition | None = None
-    try:
+    with closing(end_reader(settings)) as consumer:
+        start = 0
         for _ in range(2):
             there = log_ranges(settings, topic, [partition])[partition]
-            if place is None:
-                place = TopicPartition(settings.named(topic.name), partition, there.low)
-                with kafka_available(settings):
-                    assign(consumer, [place])
-            for read in _read_on(settings, consumer, place, there.end):
-                yield [read_record(one, source, decode, settings.partitions) for one in read]
-    finally:
-        consumer.close()
-
-
-def _read_on(
-    settings: Settings, consumer: Consumer, place: TopicPartition, end: int
-) -> Iterator[list[Message]]:
-    """Yield records until `place`, which goes along, is at `end` or beyond."""
-    silent = 0
-    while place.offset < end:
-        with kafka_available(settings):
-            messages = poll_batch(consumer, _RECORDS_A_STEP, _WAIT_SECONDS)
-            read = [message for message in messages if not is_end(message)]
-        if messages:
-            last = messages[-1]
-            place.offset = (last.offset() or 0) + (0 if is_end(last) else 1)
-        silent = 0 if messages else silent + 1
-        if silent >= _SILENT_WAITS:
-            raise Unavailable(
-                f"Kafka does not send {place.topic} partition {place.partition}",
-                code="kafka_unavailable",
-            )
-        yield read
+            wanted = LogRange(max(start, there.low), there.end)
+            for messages in read_topic(settings, consumer, topic, {partition: wanted}):
+                yield [read_record(m, source, decode, settings.partitions) for m in messages]
+            start = wanted.end
 
 
 class LogFold:

@@ -5,6 +5,7 @@ under-read while a transaction is open, and a read_committed consumer's own wate
 that (seen with librdkafka 2.16), so a second consumer is asked for the ends.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -15,13 +16,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
-    assign,
     end_reader,
     kafka_available,
     lone_consumer,
-    poll_batch,
 )
-from runtime.log_ranges import is_end
+from runtime.log_ranges import LogRange, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -31,8 +30,6 @@ from schemas.trust import check_event, check_history_event, removed_event
 from scripts.verify.facts import Entry
 
 HANDLER_GROUP = "rollbook-handler"
-_STEP_MESSAGES = 10_000
-_STEP_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
 # A transaction of a handler that died ends by itself after its timeout; then some for the broker.
 _SPARE_SECONDS = 30.0
@@ -110,30 +107,22 @@ class LogReader:
         Raises `NotInTime` if a transaction stays open for longer than it may.
         """
         begin, end = self.ends(topic, partition)
-        at = begin if start is None else max(begin, start)
-        if at >= end:
-            return
-        tp = TopicPartition(self._settings.named(topic.name), partition, at)
-        deadline = time.monotonic() + self._patience_seconds
-        with kafka_available(self._settings):
-            assign(self._consumer, [tp])
-            while at < end:
-                for message in poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS):
-                    deadline = time.monotonic() + self._patience_seconds
-                    offset = message.offset() or 0
-                    if is_end(message):
-                        at = max(at, offset)
-                    elif offset < end:
-                        at = offset + 1
-                        yield self._entry(topic, message)
-                    else:
-                        at = end
-                if time.monotonic() > deadline:
-                    raise NotInTime(
-                        f"a transaction on {tp.topic} partition {partition} does not end",
-                        code="open_transaction",
-                    )
-            self._consumer.unassign()
+        wanted = LogRange(begin if start is None else max(begin, start), end)
+        heard_at = time.monotonic()
+        batches = read_topic(
+            self._settings, self._consumer, topic, {partition: wanted}, silence_seconds=math.inf
+        )
+        for messages in batches:
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > self._patience_seconds:
+                raise NotInTime(
+                    f"a transaction on {self._settings.named(topic.name)} partition {partition} "
+                    "does not end",
+                    code="open_transaction",
+                )
+            for message in messages:
+                yield self._entry(topic, message)
 
     def _entry(self, topic: Topic, message: Any) -> Entry:
         key, value = message.key(), message.value()

@@ -16,6 +16,10 @@ class Arrived:
     at: tuple[int, int]
     code: int | None = None
 
+    def topic(self) -> str:
+        """The topic's name."""
+        return "t"
+
     def partition(self) -> int:
         """The partition."""
         return self.at[0]
@@ -34,7 +38,7 @@ def takes(unread: Unread, partition: int, offset: int, code: int | None = None) 
 
 
 def test_the_last_record_before_the_end_ends_a_partition() -> None:
-    unread = Unread({0: 3, 1: 1})
+    unread = Unread({("t", 0): 3, ("t", 1): 1})
     assert [takes(unread, 0, 0), takes(unread, 1, 0)] == [True, True]
     assert (takes(unread, 1, 0), bool(unread)) == (False, True)
     assert takes(unread, 0, 2)
@@ -43,7 +47,7 @@ def test_the_last_record_before_the_end_ends_a_partition() -> None:
 
 def test_behind_markers_a_later_record_ends_it_and_is_not_taken() -> None:
     """Under a steady load nothing else does: the end of the log is never told of."""
-    unread = Unread({0: 3})
+    unread = Unread({("t", 0): 3})
     assert takes(unread, 0, 1)
     assert unread
     assert not takes(unread, 0, 3)
@@ -52,13 +56,13 @@ def test_behind_markers_a_later_record_ends_it_and_is_not_taken() -> None:
 
 
 def test_behind_markers_on_an_idle_log_its_end_is_told_of() -> None:
-    unread = Unread({0: 3})
+    unread = Unread({("t", 0): 3})
     assert not takes(unread, 0, 3, KafkaError._PARTITION_EOF)
     assert not unread
 
 
 def test_an_error_is_none_of_both() -> None:
-    unread = Unread({0: 3})
+    unread = Unread({("t", 0): 3})
     with pytest.raises(KafkaException):
         takes(unread, 0, 0, KafkaError._TRANSPORT)
     assert unread
