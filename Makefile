@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test bench clean
+.PHONY: help setup demo check test test-deep bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,11 +29,17 @@ check: setup ## format, lint, types, import contract, pure tests: within a minut
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest tests/unit
+	.venv/bin/pytest -n 2 tests/unit
 
-# Two workers, each with servers of its own: most of the time is waiting for sessions to end.
+# Three workers on two sets of servers, one of them to be taken away: the tests mostly wait.
+SERVER_TESTS := -n 3 --dist loadfile --no-loadscope-reorder tests/faults tests/integration
+
 test: check ## everything, on real servers it starts itself
-	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 tests/faults tests/integration
+	.venv/bin/pytest --durations 25 $(SERVER_TESTS)
+
+test-deep: setup ## every property test, schedule and kill point in depth: hours
+	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest -n 2 tests/unit
+	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest --durations 50 $(SERVER_TESTS)
 
 bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
 	@$(UV) $(SYNC) --group benchmark

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one stack for the session, a prefix of its own for every test."""
+"""Real servers for the tests: one stack for all workers, a prefix of its own for every test."""
 
 import os
 import sys
@@ -6,7 +6,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from runtime.kafka import admin
 from runtime.registry import Registry
@@ -14,43 +17,74 @@ from runtime.settings import Settings, load_settings
 from runtime.topic_admin import ensure_topics
 from schemas.topics import TOPICS
 from scripts.stack.local import LocalStack
+from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS
 from tests.processes import Rollbook, RunningProcess
 
 PARTITIONS = 4
-# Servers that live for minutes: to compile their code a second time takes a third of what they
-# need of the processor, and the tests ask for no speed.
+# The second compiler would take a third of the processor time that servers need in their few
+# minutes, and no test needs fast servers.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
+OWN_STACK = pytest.StashKey[str]()
+FAULTS = "tests/faults/servers/"
+SHARED_STACK = "ROLLBOOK_TEST_STACK"
 
 
-@pytest.fixture(scope="session")
-def own_stack() -> Iterator[LocalStack]:
-    """A stack of this worker alone, on free ports, wiped at the end."""
-    stack = LocalStack(f"tests-{os.getpid()}")
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the stack that all workers of this run share, unless a running one is named.
+
+    Property tests that say nothing else try ten times as much in `make test-deep`.
+    """
+    hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
+    if DEEP:
+        hypothesis.settings.load_profile("deep")
+    if SHARED_STACK not in os.environ:  # the workers inherit the environment
+        os.environ[SHARED_STACK] = config.stash[OWN_STACK] = f"tests-{os.getpid()}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the shared stack down once the last worker has ended, if this run started it."""
+    if OWN_STACK in config.stash:
+        LocalStack(config.stash[OWN_STACK]).down(wipe=True)
+
+
+class FileScheduling(LoadFileScheduling):
+    """Gives each file to one worker, and to one and the same all that take servers away."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return FAULTS if nodeid.startswith(FAULTS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Schedule `--dist loadfile` with one set of servers to take away, not one per worker."""
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Replace the time limits by one for deep tests in `make test-deep`."""
+    if DEEP:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(DEEP_TIMEOUT_SECONDS), append=False)
+
+
+def start_stack(name: str) -> LocalStack:
+    """Start a stack on free ports, or return it as it is if another worker has started it."""
+    stack = LocalStack(name)
     with pytest.MonkeyPatch.context() as patch:
         for options in ("JDK_JAVA_OPTIONS", "ES_JAVA_OPTS"):
             patch.setenv(options, QUICK_JAVA)
         stack.up(free_ports=True, report=print)
-    try:
-        yield stack
-    finally:
-        stack.down(wipe=True)
+    return stack
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest) -> LocalStack:
-    """The worker's own stack; ROLLBOOK_TEST_STACK names a running one instead."""
-    named = os.environ.get("ROLLBOOK_TEST_STACK")
-    if not named:
-        own: LocalStack = request.getfixturevalue("own_stack")
-        return own
-    stack = LocalStack(named)
-    stack.up(free_ports=True, report=print)
-    return stack
+def stack() -> LocalStack:
+    """The stack that all tests share, each with a prefix of its own."""
+    return start_stack(os.environ[SHARED_STACK])
 
 
 @pytest.fixture
 def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
-    """Settings with a prefix of the test's own and its topics made; they go with the test."""
+    """Settings with a prefix of the test's own, and its topics, which are deleted afterwards."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
         "partitions": PARTITIONS,
@@ -60,7 +94,7 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     Registry(settings).ensure()
     ensure_topics(settings)
     yield settings
-    # A broker with thousands of idle partitions is slow for every later test.
+    # A broker with thousands of idle partitions would slow down every later test.
     client = admin(settings)
     deletions = client.delete_topics([settings.named(topic.name) for topic in TOPICS])
     for deletion in deletions.values():
@@ -69,16 +103,16 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def rollbook(settings: Settings, stack: LocalStack, tmp_path: Path) -> Iterator[Rollbook]:
-    """The `rollbook` command under the test's settings; what it started ends with the test."""
+    """The `rollbook` command with the test's settings; its processes end with the test."""
     rollbook = Rollbook(settings, stack.config_file, tmp_path)
     try:
         yield rollbook
     finally:
         rollbook.stop_all()
-        sys.stdout.write(rollbook.last_words())  # shown of a test that failed
+        sys.stdout.write(rollbook.last_words())  # pytest shows this if the test failed
 
 
 @pytest.fixture
 def handler(rollbook: Rollbook) -> RunningProcess:
-    """A command handler that has all partitions."""
+    """A command handler that has restored all partitions."""
     return rollbook.start_handler()

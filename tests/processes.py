@@ -1,4 +1,4 @@
-"""Runs `rollbook` as people and supervisors do: as processes, with a test's own settings."""
+"""Runs `rollbook` as users and supervisors do: as processes, with a test's own settings."""
 
 import json
 import os
@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from runtime.settings import Settings
+from tests.depth import depth
 
-# A shell that puts the tests into the background has them ignore SIGINT, and so their processes.
+# A shell that runs the tests in the background makes them, and so their processes, ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Deep tests put more on the log, so every wait may take longer.
+DEEP_PATIENCE = depth(1, 6)
 ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
 
 
 def eventually(condition: Callable[[], object], timeout_seconds: float = 60, what: str = "") -> Any:
     """Return the first true value of `condition`; fail after `timeout_seconds` without one."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + timeout_seconds * DEEP_PATIENCE
     while time.monotonic() < deadline:
         value = condition()
         if value:
@@ -56,11 +59,11 @@ class RunningProcess:
         return self.log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, times: int = 1, timeout_seconds: float = 60) -> None:
-        """Wait until it has printed `text` so many times; fail if it ends before."""
+        """Wait until it has printed `text` at least `times` times; fail if it ends before that."""
         self.wait_for_match(re.escape(text), times, timeout_seconds)
 
     def wait_for_match(self, pattern: str, times: int = 1, timeout_seconds: float = 60) -> None:
-        """Wait as `wait_for` does, for a regular expression."""
+        """Wait as `wait_for` does, but for a regular expression."""
 
         def printed() -> bool:
             if len(re.findall(pattern, self.text())) >= times:
@@ -73,7 +76,7 @@ class RunningProcess:
 
     def wait(self, timeout_seconds: float = 60) -> int:
         """Wait until it ends; return its exit code."""
-        return self._process.wait(timeout_seconds)
+        return self._process.wait(timeout_seconds * DEEP_PATIENCE)
 
     def returncode(self) -> int | None:
         """Return its exit code, None while it runs."""
@@ -89,11 +92,11 @@ class RunningProcess:
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on: SIGCONT."""
+        """Let it continue: SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """Ask it to end, SIGTERM, and return its exit code."""
+        """Ask it to end with SIGTERM; return its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -138,7 +141,7 @@ class Rollbook:
             cwd=self.directory,
             input=data,
             capture_output=True,
-            timeout=timeout_seconds,
+            timeout=timeout_seconds * DEEP_PATIENCE,
             check=False,
         )
         return subprocess.CompletedProcess(
@@ -146,20 +149,20 @@ class Rollbook:
         )
 
     def json(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Any:
-        """Run a command with `--json`, which must end with `code`; return its one object."""
+        """Run a command with `--json`, which must end with `code`; return the object it prints."""
         done = self.run(*arguments, "--json", stdin=stdin)
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout or done.stderr)
 
     def start(self, *arguments: str) -> RunningProcess:
-        """Start a command in the background; it is ended with the test."""
+        """Start a command in the background; it is stopped when the test ends."""
         log = self.directory / f"{len(self._started)}-{'-'.join(arguments[:3])}.log"
         process = RunningProcess(list(arguments), self.environment(), log)
         self._started.append(process)
         return process
 
     def start_handler(self, instance: str = "a", *, wait: bool = True) -> RunningProcess:
-        """Start a handler; unless told otherwise wait until all its partitions are restored."""
+        """Start a handler; with `wait`, return once all partitions are restored."""
         process = self.start("handler", "run", "--instance", instance)
         if wait:
             process.wait_for("restored partition", times=self.settings.partitions)
@@ -177,6 +180,6 @@ class Rollbook:
         )
 
     def stop_all(self) -> None:
-        """End everything that was started."""
+        """Stop all processes in the background."""
         for process in self._started:
             process.stop()

@@ -1,23 +1,21 @@
-"""A transaction whose end its handler cannot be sure of: decided once all the same."""
+"""A handler that cannot know whether its transaction has ended still decides each command once."""
 
 from runtime.settings import Settings
-from tests.faults.outage import (
-    MODELS,
-    Progress,
-    RunningImport,
-    assert_all_is_right,
-)
+from tests.depth import depth
+from tests.faults.outage import MODELS, Progress, RunningImport, assert_all_is_right
 from tests.faults.proxy import BrokerProxy
 from tests.processes import Rollbook, eventually
 
-# INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the end of a transaction is no longer ours to say.
+# INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: this producer may no longer end the transaction.
 REFUSED = {47, 90}
+ROUNDS = depth(3, 8)
+USERS = ROUNDS * 5_000
 
 
 def test_the_end_of_a_transaction_is_lost_or_comes_late(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """An answer that never comes; a request that arrives when the next transaction is open."""
+    """The answer to `EndTxn` is lost, or the request arrives when the next transaction is open."""
     with BrokerProxy(settings.kafka_bootstrap_servers) as proxy:
         rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = proxy.address
         rollbook.start_handler()
@@ -25,8 +23,8 @@ def test_the_end_of_a_transaction_is_lost_or_comes_late(
         for model in MODELS:
             rollbook.start_projector(model)
         progress = Progress(settings)
-        running = RunningImport(rollbook, 15_000, pace=500)
-        for _ in range(3):
+        running = RunningImport(rollbook, USERS, pace=500)
+        for _ in range(ROUNDS):
             progress.wait_for(500)
             proxy.lose_answer()
             eventually(proxy.done.is_set, what="the end of a transaction")
@@ -36,4 +34,4 @@ def test_the_end_of_a_transaction_is_lost_or_comes_late(
             progress.wait_for(200)
             assert proxy.let_go() in REFUSED
         running.wait()
-        assert_all_is_right(rollbook, 15_000)
+        assert_all_is_right(rollbook, USERS)

@@ -31,17 +31,13 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-MODULES = sorted(
-    path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")
-)
-
-
-def ids(path: Path) -> str:
-    """Name a test's case after the file."""
+def shown(path: Path) -> str:
+    """Return the path as a message shows it."""
     return str(path.relative_to(ROOT))
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Modules = dict[Path, tuple[str, ast.Module]]
 
 
 def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
@@ -60,39 +56,50 @@ def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
     yield from walk(tree, public=True)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_a_module_says_why_it_exists(path: Path) -> None:
-    """Every module opens with a docstring and every public thing has one.
-
-    A test's name may be its whole promise: there a docstring is for what the name cannot say.
-    """
-    tree = ast.parse(path.read_text("utf-8"))
-    in_tests = path.is_relative_to(ROOT / "tests")
-    if tree.body and not in_tests:
-        assert ast.get_docstring(tree), "the module has no docstring"
-    for node, public in definitions(tree):
-        if public and not in_tests:
-            assert ast.get_docstring(node), f"{node.name} (line {node.lineno}) has no docstring"
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    """Every module's text and syntax tree: each is read once for all the checks."""
+    paths = [path for name in (*PACKAGES, "tests") for path in (ROOT / name).rglob("*.py")]
+    texts = {path: path.read_text("utf-8") for path in sorted(paths)}
+    return {path: (text, ast.parse(text)) for path, text in texts.items()}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_files_and_functions_are_short(path: Path) -> None:
+def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> None:
+    """In the product, not in tests: there a name may be the whole promise."""
+    missing = []
+    for path, (_text, tree) in modules.items():
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        if tree.body and not ast.get_docstring(tree):
+            missing.append(shown(path))
+        missing += [
+            f"{shown(path)}:{node.lineno} {node.name}"
+            for node, public in definitions(tree)
+            if public and not ast.get_docstring(node)
+        ]
+    assert missing == []
+
+
+def test_files_and_functions_are_short(modules: Modules) -> None:
     """A file is read in one sitting, a function on one screen."""
-    text = path.read_text("utf-8")
-    assert len(text.splitlines()) <= FILE_LINES
-    for node, _public in definitions(ast.parse(text)):
-        if not isinstance(node, ast.ClassDef):
+    long = []
+    for path, (text, tree) in modules.items():
+        if len(text.splitlines()) > FILE_LINES:
+            long.append(f"{shown(path)} has {len(text.splitlines())} lines")
+        for node, _public in definitions(tree):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert lines <= FUNCTION_LINES, f"{node.name} has {lines} lines"
+            if lines > FUNCTION_LINES and not isinstance(node, ast.ClassDef):
+                long.append(f"{shown(path)}: {node.name} has {lines} lines")
+    assert long == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_names_are_the_fields_terms(path: Path) -> None:
+def test_names_are_the_fields_terms(modules: Modules) -> None:
     """Nothing is called a manager, a helper, a base or utils: such names say nothing."""
-    assert not FORBIDDEN_NAMES.search(path.stem)
-    assert not FORBIDDEN_NAMES.search(path.parent.name)
-    for node, _public in definitions(ast.parse(path.read_text("utf-8"))):
-        assert not FORBIDDEN_NAMES.search(node.name), node.name
+    forbidden = []
+    for path, (_text, tree) in modules.items():
+        names = [path.stem, path.parent.name, *(node.name for node, _ in definitions(tree))]
+        forbidden += [f"{shown(path)}: {name}" for name in names if FORBIDDEN_NAMES.search(name)]
+    assert forbidden == []
 
 
 def test_the_checks_can_fail() -> None:
@@ -114,14 +121,14 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     """What is committed works on any machine, through whatever registry it is set up for."""
     found = []
     for path in tracked():
-        if ids(path) in MAY_NAME_REGISTRIES:
+        if shown(path) in MAY_NAME_REGISTRIES:
             continue
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
             continue
         found += [
-            f"{ids(path)}:{number}"
+            f"{shown(path)}:{number}"
             for number, line in enumerate(text.splitlines(), 1)
             if MACHINE.search(line)
         ]

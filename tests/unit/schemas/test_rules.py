@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.errors import Rejected
@@ -49,7 +49,6 @@ addresses = st.builds(
 )
 
 
-@settings(max_examples=1000)
 @given(addresses | st.from_regex(_PLAIN_EMAIL, fullmatch=True))
 @example("a@b.local")
 @example("NOC@example.com")

@@ -19,6 +19,7 @@ from runtime.settings import Settings
 from schemas.records import UserCommand
 from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
 from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders, send
+from tests.depth import depth
 from tests.given import address_in, home_of
 from tests.log import read
 from tests.processes import Rollbook, RunningProcess
@@ -28,6 +29,8 @@ HOME = home_of(JANE)
 AWAY = (HOME + 1) % 4
 NEAR, FAR = address_in(HOME), address_in(AWAY)
 SEED = 20_261_124
+# The handlers to kill in each round.
+KILLED = depth(("a", "b", "ab"), ("a", "b", "ab", "ab") * 3)
 
 
 def told(outcome: Outcome) -> tuple[str, int | None, str | None]:
@@ -148,12 +151,12 @@ def test_a_crash_between_any_two_steps_loses_no_answer_and_no_address(
     with CommandClient(settings, timeout_seconds=60) as client:
         ids = [client.create_user(email, "Someone", 20).user_id for email in emails[:10]]
         sent = 0
-        for turn in range(3):
+        for turn in range(len(KILLED)):
             commands = [_any_command(chance, ids, emails, f"{turn}-{n}") for n in range(120)]
             send(settings, commands)
             sent += len(commands)
             time.sleep(chance.random() / 2)  # no condition is waited for: any moment will do
-            for name in ("a", "b", "ab")[turn]:
+            for name in KILLED[turn]:
                 handlers[name].kill()
                 handlers[name] = rollbook.start_handler(name, wait=False)
         found = all_answers(settings, len(ids) + sent)

@@ -20,17 +20,21 @@ from projectors.postgres.users.schema import SHAPE
 from projectors.postgres.users.writer import PostgresUsers
 from runtime.settings import Settings
 from tests.compactions import SEEDS, STEPS, Steps
+from tests.depth import depth
 from tests.killed_projector import check_live_equals_rebuilt
-from tests.unit.projectors.contract.test_compactions import LONG, UNTIL_FOUND
+from tests.unit.projectors.contract.test_compactions import UNTIL_FOUND
 
-EXAMPLES = {"postgres": 25, "history": 25, "elasticsearch": 8}
+EXAMPLES = depth(
+    {"postgres": 25, "history": 25, "elasticsearch": 8},
+    {"postgres": 500, "history": 500, "elasticsearch": 500},
+)
 
 
-@pytest.mark.timeout(0 if LONG else 600)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", OURS)
 def test_a_live_read_model_equals_a_rebuild_from_any_compaction(name: str, store: Settings) -> None:
     with closing(OURS[name](store)) as versions:
-        check(versions, store, settings(max_examples=LONG or EXAMPLES[name]))
+        check(versions, store, settings(max_examples=EXAMPLES[name]))
 
 
 def check(versions: ReadModelVersions, store: Settings, examples: settings) -> None:

@@ -11,11 +11,13 @@ from projectors.postgres.store.database import Database
 from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.settings import Settings
 from scripts.bench.stores import remove_read_models
+from tests.depth import depth
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
 from tests.readers import Question, Readers, Seen
 
-USERS = 1_500
+USERS = depth(1_500, 3_000)
+QUESTIONS = depth(100, 300)
 PAUSE_SECONDS = 0.05
 KINDS = ("UserDeleted", "UserErased")
 
@@ -103,13 +105,13 @@ def test_the_summary_is_exact_in_every_snapshot(
         process.wait_for("assigned: partitions [")
     eventually(lambda: caught_up(settings), what="the users are there")
     with Load(forged), Readers(*[partial(compares, settings)] * 4) as readers:
-        eventually(readers.have_asked(100), what="asked")
+        eventually(readers.have_asked(QUESTIONS), what="asked")
         assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
         assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
-        eventually(readers.have_asked(100), what="asked")
+        eventually(readers.have_asked(QUESTIONS), what="asked")
         one.kill()
         assert rollbook.run("projector", "rollback", "postgres").returncode == 0
-        eventually(readers.have_asked(100), what="asked")
+        eventually(readers.have_asked(QUESTIONS), what="asked")
     eventually(lambda: caught_up(settings), what="caught up")
     with Readers(partial(compares, settings)) as readers:
         eventually(readers.have_asked(1))

@@ -5,23 +5,29 @@ from contextlib import closing
 
 import pytest
 
-from projectors.catalog import open_versions
+from projectors.catalog import OURS, open_versions
 from projectors.contract.read_model import READY, Dropped, ReadModelVersions
 from runtime.settings import Settings
 from scripts.bench.stores import remove_read_models
+from tests.depth import depth
 from tests.faults.outage import RunningImport, wait_caught_up
 from tests.processes import Rollbook, eventually
 
 USERS = 6_000
 
 
+def exists(reached: int | None) -> bool:
+    """Return whether the new version exists."""
+    return reached is not None
+
+
 def is_filled(reached: int | None) -> bool:
-    """Say whether it holds something."""
+    """Return whether the new version has applied anything."""
     return bool(reached)
 
 
 def is_full(reached: int | None) -> bool:
-    """Say whether it has applied everything, so that it is indexed or compared."""
+    """Return whether it has applied everything: it is being indexed or compared."""
     return reached == USERS
 
 
@@ -39,16 +45,21 @@ def reached_by_newest(versions: ReadModelVersions) -> int | None:
 
 @pytest.mark.parametrize(
     ("name", "moments"),
-    [("postgres", (is_filled,)), ("elasticsearch", (is_full,))],
-    ids=("postgres", "elasticsearch"),
+    depth(
+        [("postgres", (is_filled,)), ("elasticsearch", (is_full,))],
+        [(name, (exists, is_filled, is_full)) for name in OURS],
+    ),
 )
-def test_a_rebuild_is_killed_at_any_point(
+def test_a_killed_rebuild_leaves_the_live_version_and_can_be_run_again(
     settings: Settings,
     rollbook: Rollbook,
     name: str,
     moments: tuple[Callable[[int | None], bool], ...],
 ) -> None:
-    """While it is filled, or when it is full; then it is run to its end, and swapped in."""
+    """Killed while it copies or once it has everything; then it runs to its end and is swapped in.
+
+    `make test-deep` kills rebuilds of every read model at each of the three moments.
+    """
     rollbook.start_handler()
     projector = rollbook.start_projector(name)
     RunningImport(rollbook, USERS, pace=USERS).wait()

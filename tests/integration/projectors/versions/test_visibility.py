@@ -24,14 +24,15 @@ from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
 from scripts.bench.stores import remove_read_models
 from scripts.people import write_people
+from tests.depth import depth
 from tests.processes import Rollbook, RunningProcess
 
 JANE = ("--email", "jane@example.com", "--name", "Jane Doe", "--age", "34")
 EMAIL = "jane@example.com"
 PATIENCE_SECONDS = 60.0
-ROUNDS = 15
-LOAD = 8_000
-SWAPS = 2
+ROUNDS = depth(15, 40)
+LOAD = depth(8_000, 20_000)
+SWAPS = depth(2, 4)
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """Random lives of many users against a reference that was written without the deciding code.
 
 A failure prints the shrunk steps that lead to it and a `@reproduce_failure` blob: put that above
-`class RegistryMachine` to run just this story again. `ROLLBOOK_STATEFUL_EXAMPLES=20000` makes it a
-long run. The second half breaks the deciding side in ways it was or could be broken, and requires
+`class RegistryMachine` to run just this story again. `make test-deep` tries
+many more. The second half breaks the deciding side in ways it was or could be broken, and requires
 that the same machine finds each.
 """
-
-import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,13 +15,13 @@ from producers.domain.aggregate import Change
 from producers.domain.draft import Draft
 from producers.domain.state import PartitionState
 from schemas.records import CommandOutcome, EmailClaim, EmailHop, User, UserEvent
+from tests.depth import depth
 from tests.unit.producers.domain.reference_log import Window
 from tests.unit.producers.domain.reference_machine import RegistryMachine
 from tests.unit.producers.domain.reference_rules import Wrong
 
-LONG = int(os.environ.get("ROLLBOOK_STATEFUL_EXAMPLES", "0"))
 EXAMPLES = settings(
-    max_examples=LONG or 60,
+    max_examples=depth(30, 5_000),
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
@@ -41,7 +39,7 @@ class ForgetfulMachine(RegistryMachine):
     window = Window(6, 40)
 
 
-@pytest.mark.timeout(0 if LONG else 900)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("machine", [RegistryMachine, ForgetfulMachine])
 def test_the_registry_answers_as_the_reference(machine: type[RegistryMachine]) -> None:
     """At each step: versions, seqs, states and answers are those that the reference permits.

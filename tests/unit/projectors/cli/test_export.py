@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.importer.lines import UserLine, read_users
@@ -50,7 +50,6 @@ def test_what_was_stored_is_imported_as_it_was() -> None:
     assert [clean_line(line) for line in read] == stored
 
 
-@settings(max_examples=300)
 @given(st.emails())
 def test_a_stored_address_is_stored_as_it_is(address: str) -> None:
     """Normalising twice changes nothing, or an export would not come back the same."""

@@ -1,11 +1,10 @@
 """Whatever compaction has left of a log, and whatever happens meanwhile: the same read model.
 
-On a read model in a file, because it is quick; the module of the same name in `tests/integration`
-runs ours on their servers. `ROLLBOOK_COMPACTIONS_EXAMPLES=2000` makes it a long run. A failure
-prints the shrunk steps and the seed that lead to it.
+These tests use a read model in a file, because it is fast; the module of the same name in
+`tests/integration` runs the product's read models on their servers. `make test-deep` tries many
+more examples. A failure prints the shrunk steps and the seed that lead to it.
 """
 
-import os
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from hypothesis import Phase, given, settings
 
 from runtime.settings import Settings
 from tests.compactions import SEEDS, STEPS, Steps
+from tests.depth import depth
 from tests.examples.domains import DomainUsers, DomainVersions
 from tests.killed_projector import check_live_equals_rebuilt
 from tests.unit.projectors.contract.broken_domains import (
@@ -24,8 +24,7 @@ from tests.unit.projectors.contract.broken_domains import (
     broken,
 )
 
-LONG = int(os.environ.get("ROLLBOOK_COMPACTIONS_EXAMPLES", "0"))
-EXAMPLES = settings(max_examples=LONG or 40, deadline=None, print_blob=True)
+EXAMPLES = settings(max_examples=depth(40, 2_000), deadline=None, print_blob=True)
 UNTIL_FOUND = settings(
     EXAMPLES, max_examples=1_000, phases=[Phase.generate], database=None, derandomize=True
 )
@@ -39,7 +38,6 @@ def check(kind: type[DomainVersions], place: Path, steps: Steps, seed: int) -> N
         check_live_equals_rebuilt(versions, steps, seed)
 
 
-@pytest.mark.timeout(0 if LONG else 300)
 @EXAMPLES
 @given(steps=STEPS, seed=SEEDS)
 def test_a_live_read_model_equals_a_rebuild_from_any_compaction(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projectors.engine.applier import TooManyPoisoned
@@ -93,7 +93,6 @@ def test_a_store_that_refuses_everything_is_noticed_soon() -> None:
     kinds=st.lists(st.sampled_from(["good", "good", "refused", "broken"]), min_size=60),
     cut=st.integers(0, 60),
 )
-@settings(max_examples=300)
 def test_whoever_is_poisoned_has_one_letter_and_whoever_is_not_is_applied(
     count: int, kinds: list[str], cut: int
 ) -> None:

@@ -17,6 +17,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime
 from schemas.topics import EVENTS
+from tests.depth import depth
 from tests.faults.outage import Servers, wait_caught_up
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook
@@ -78,7 +79,7 @@ def test_a_projector_that_runs_applies_again_what_was_forgotten(
     with written_lazily(settings):
         process = rollbook.start_projector("postgres")
         for round_number in (1, 2):
-            for step in range(3):
+            for step in range(depth(3, 5)):
                 forged.users(300 * step, 700, version=10 * round_number + step)
             wait_caught_up(settings, "postgres")
             servers.crash("postgres")

@@ -1,24 +1,30 @@
-"""Servers to be taken away, and brought back for whoever comes next."""
+"""Servers that a test may kill or freeze; they run again before the next test."""
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from scripts.stack.local import LocalStack
+from tests.conftest import start_stack
 from tests.faults.outage import Servers
 from tests.processes import Rollbook
 
 
 @pytest.fixture(scope="session")
-def stack(own_stack: LocalStack) -> LocalStack:
-    """Never one that somebody named: its servers are killed."""
-    return own_stack
+def stack() -> Iterator[LocalStack]:
+    """A stack of this worker's own: the shared one must not lose its servers."""
+    stack = start_stack(f"tests-{os.getpid()}-faults")
+    try:
+        yield stack
+    finally:
+        stack.down(wipe=True)
 
 
 @pytest.fixture
 def servers(stack: LocalStack, rollbook: Rollbook) -> Iterator[Servers]:
-    """The servers, to be taken away; the next test finds all of them again."""
+    """The servers to kill or freeze; all of them are started again afterwards."""
     servers = Servers(stack)
     try:
         yield servers
