@@ -41,9 +41,8 @@ test-deep: setup ## every property test, schedule and kill point in depth: hours
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest -n 2 tests/unit
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest --durations 50 $(SERVER_TESTS)
 
-bench: $(UV) ## measure ours, the peers and the bare limits side by side, on the running stack
+bench: $(UV) ## measure rollbook, its peers and the upper bounds on the running stack
 	@$(UV) $(SYNC) --group benchmark
-	.venv/bin/rollbook bench pipeline
 	.venv/bin/rollbook bench commands
 	.venv/bin/rollbook bench projectors
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -11,6 +12,9 @@ from runtime.settings import Settings
 from runtime.terminal import EXIT_INTERRUPTED, EXIT_USAGE, exit_code, print_error
 from schemas.errors import RollbookError
 from scripts.lazy import LazyGroup
+
+# The wheel does not contain the benchmarks: they need the dependency groups of a checkout.
+_BENCH = "scripts.bench.cli:bench" if find_spec("scripts.bench") else "scripts.cli:bench_is_absent"
 
 # name → (module:attribute, one line for `rollbook --help`)
 COMMANDS = {
@@ -34,7 +38,7 @@ COMMANDS = {
     "status": ("scripts.stack.cli:status", "Show what runs and how far it has come."),
     "demo": ("scripts.demo:demo", "Show the whole of rollbook on real servers."),
     "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
-    "bench": ("scripts.bench.cli:bench", "Measure ours, the peers and the bare limits."),
+    "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }
 
 
@@ -58,6 +62,13 @@ def rollbook(context: click.Context, config: str | None) -> None:
     4 not in time, 5 a server is unavailable, 130 interrupted.
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     context.obj = Root(config, _visible_in)
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench_is_absent(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever was asked for
+    """Say that an installed rollbook has no benchmarks."""
+    raise click.UsageError("Benchmarks run from a checkout of rollbook; a wheel has none.")
 
 
 def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:

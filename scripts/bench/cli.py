@@ -1,21 +1,11 @@
 """`rollbook bench`: what a person or a script asks to be measured."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import click
 
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_json, print_table, say
+from runtime.terminal import Seconds, json_option, print_json, print_table
 from schemas.errors import CheckFailed
-
-_GOALS = {
-    "vs_passthrough": "≥ 0.3, then 0.5",
-    "single_command_p50_ms": "≤ 15",
-    "single_command_p99_ms": "≤ 60",
-    "elasticsearch_vs_bulk_limit": "≥ 0.6",
-}
 
 _repeats_option = click.option(
     "--repeats",
@@ -26,71 +16,17 @@ _repeats_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def bench(context: click.Context) -> None:
-    """Measure ours and the bare limits side by side.
+@click.group()
+def bench() -> None:
+    """Measure rollbook beside comparable systems and upper bounds.
+
+    Benchmarks run from a checkout only; the wheel does not contain them.
 
     \b
     Examples:
-      rollbook bench                            the pipeline with 100,000 users, three times
-      rollbook bench pipeline --users 20000 --repeats 1 --json
-      rollbook bench commands                   the command side, beside its limit and its peer
-      rollbook bench projectors                 the query side, beside its peers and its limits
+      rollbook bench commands      the command side, beside its upper bound and its peer
+      rollbook bench projectors    the query side, beside its peers and its upper bounds
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    if context.invoked_subcommand is None:
-        context.invoke(pipeline)
-
-
-@bench.command()
-@click.option(
-    "--users",
-    "count",
-    default=100_000,
-    show_default=True,
-    type=click.IntRange(20_000),
-    help="How many users every measurement works on.",
-)
-@_repeats_option
-@json_option
-@pass_settings
-def pipeline(settings: Settings, *, count: int, repeats: int, as_json: bool) -> None:
-    """Measure import, handler, projectors and one command, on the stack that runs.
-
-    Every repeat has topics and read models of its own, removed afterwards. Nothing else should run
-    on the machine; a handler or projector of the registry itself may, idle.
-
-    \b
-    Example:
-      rollbook bench pipeline --users 20000 --repeats 1
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from scripts.bench.measure import percentiles, ratios, spread
-
-    values: dict[str, list[float]] = {}
-    lone: list[float] = []
-    for repeat in range(repeats):
-        say(f"repeat {repeat + 1} of {repeats}")
-        for name, value in _one_repeat(settings, count, lone):
-            values.setdefault(name, []).append(value)
-            say(f"  {name}: {value:,.0f}")
-    p50, p99 = percentiles(lone)
-    result: dict[str, Any] = {name: spread(found) for name, found in values.items()}
-    result |= {
-        "vs_passthrough": ratios(values["handler_per_second"], values["passthrough_per_second"]),
-        "postgres_vs_copy_limit": ratios(
-            values["postgres_per_second"], values["copy_limit_per_second"]
-        ),
-        "elasticsearch_vs_bulk_limit": ratios(
-            values["elasticsearch_per_second"], values["bulk_limit_per_second"]
-        ),
-        "single_command_p50_ms": spread([p50]),
-        "single_command_p99_ms": spread([p99]),
-    }
-    if as_json:
-        print_json({"users": count, **{name: one.as_json() for name, one in result.items()}})
-    else:
-        rows = [(name, one, _GOALS.get(name, "")) for name, one in result.items()]
-        print_table(["measured", "median (least to greatest)", "goal"], rows)
 
 
 @bench.command()
@@ -220,30 +156,3 @@ def projectors(
         print_table(columns, projector_findings.as_rows(findings))
     if findings.broken:
         raise CheckFailed(f"not measured: {', '.join(findings.broken)}")
-
-
-def _one_repeat(settings: Settings, count: int, lone: list[float]) -> Iterator[tuple[str, float]]:
-    """Yield (name, value) of every measurement; lone commands' milliseconds go into `lone`."""
-    from scripts.bench import our_projectors, store_limits, write_side
-    from scripts.bench.handlers import running_handlers
-    from scripts.bench.registry_under_test import fresh_registry
-    from scripts.bench.user_index import empty_user_index
-    from scripts.bench.user_table import empty_user_table
-
-    with fresh_registry(settings) as own:
-        with running_handlers(own) as alive:
-            rate = write_side.handler_creates_per_second(own, count, alive)
-            yield "handler_per_second", rate
-            lone += write_side.lone_command_ms(own)
-        with fresh_registry(settings) as limit:
-            yield "passthrough_per_second", write_side.passthrough_per_second(limit, count, own)
-        for name in ("postgres", "elasticsearch"):
-            yield f"{name}_per_second", our_projectors.project(own, name, count).per_second
-        with empty_user_table(own) as table:
-            rate = store_limits.copied_rows_per_second(table, count)
-            yield "copy_limit_per_second", rate
-        with empty_user_index(own) as index:
-            rate = store_limits.bulk_documents_per_second(index, count)
-            yield "bulk_limit_per_second", rate
-    with fresh_registry(settings) as own, running_handlers(own):
-        yield "import_per_second", write_side.import_users_per_second(own, count)

@@ -1,24 +1,14 @@
-"""Measures the command side: the handler, the limit it works under, the import, one command."""
+"""Measures the command side: the handler, the limit it works under, one command."""
 
-import json
 import multiprocessing
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from producers.client.command_client import CommandClient
 from producers.handler.group import GROUP
 from runtime.settings import Settings
-from schemas.errors import CheckFailed
 from scripts.bench import passthrough
-from scripts.bench.handlers import (
-    ROLLBOOK,
-    await_commits,
-    environment_of,
-    warm_up,
-)
+from scripts.bench.handlers import await_commits, warm_up
 from scripts.bench.people import people
 from scripts.bench.registry_under_test import send_creates
 
@@ -60,29 +50,6 @@ def _creates_per_second(
     started = time.perf_counter()
     await_commits(settings, group, ends, alive)
     return count / (time.perf_counter() - started)
-
-
-def import_users_per_second(settings: Settings, count: int) -> float:
-    """Import a CSV file with `rollbook users import` through the running handler; return its rate.
-
-    From the command's start to its end: reading, checking, sending, deciding and being answered.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "users.csv")
-        lines = (f'{p.email},"{p.name}",{p.age}\n' for p in people(count, "import"))
-        file.write_text("email,name,age\n" + "".join(lines), encoding="utf-8")
-        started = time.perf_counter()
-        done = subprocess.run(
-            [ROLLBOOK, "users", "import", str(file), "--json"],
-            env=environment_of(settings),
-            capture_output=True,
-            check=False,
-        )
-        seconds = time.perf_counter() - started
-    created = json.loads(done.stdout or b"{}").get("created")
-    if created != count:
-        raise CheckFailed(f"the import created {created} of {count} users")
-    return count / seconds
 
 
 def lone_command_ms(settings: Settings) -> list[float]:

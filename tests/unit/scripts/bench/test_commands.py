@@ -6,13 +6,14 @@ import pytest
 from click.testing import CliRunner
 
 from runtime.settings import Settings
+from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
 from scripts.bench.command_side import Findings, Plan, as_json, as_rows
 from scripts.bench.handlers import environment_of
 from scripts.bench.passthrough import Written
 from scripts.bench.peer import PeerSetup, peer_setups
 from scripts.bench.registry_under_test import MEASURED_TAG, command_id
-from scripts.cli import rollbook
+from scripts.cli import bench_is_absent, rollbook
 
 PEERS = tuple(peer_setups(4))
 SPREAD = {"median", "least", "greatest", "repeats"}
@@ -91,6 +92,13 @@ def test_a_missing_peer_is_said_before_anything_is_measured(
     assert isinstance(result.exception, Misconfigured)
     assert result.exception.code == "peer_not_installed"
     assert "uv sync --group benchmark" in result.exception.next_step
+
+
+def test_without_the_benchmarks_one_sentence_says_where_they_are() -> None:
+    """An installed wheel has no `scripts.bench`; it exits with 2 whatever was asked for."""
+    result = CliRunner().invoke(bench_is_absent, ["commands", "--json"])
+    assert result.exit_code == EXIT_USAGE
+    assert "Benchmarks run from a checkout" in result.stderr
 
 
 def test_the_limit_commits_as_much_at_once_as_the_handler() -> None:
