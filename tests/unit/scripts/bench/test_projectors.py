@@ -160,9 +160,9 @@ def test_many_people_are_the_same_in_every_run() -> None:
 
 def test_peers_are_the_versions_that_are_named() -> None:
     pom = resources.files("scripts.bench").joinpath("pom.xml").read_text(encoding="utf-8")
-    assert "<debezium.version>3.3.1.Final<" in pom
+    assert "<debezium.version>3.6.0.Final<" in pom
     assert "<connect.version>4.2.1<" in pom
-    assert "3.3.1" in peer_debezium.NAME
+    assert "3.6.0" in peer_debezium.NAME
     assert "4.2.1" in peer_debezium.NAME
     lock = Path(__file__).parents[4].joinpath("uv.lock").read_text(encoding="utf-8")
     assert f'name = "quixstreams"\nversion = "{peer_quix.NAME.split()[-1]}"' in lock
