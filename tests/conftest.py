@@ -16,6 +16,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings, load_settings
 from runtime.topic_admin import ensure_topics
 from schemas.topics import TOPICS
+from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
 from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS
 from tests.processes import Rollbook, RunningProcess
@@ -84,7 +85,7 @@ def stack() -> LocalStack:
 
 @pytest.fixture
 def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
-    """Settings with a prefix of the test's own, and its topics, which are deleted afterwards."""
+    """Settings with a prefix of the test's own; its topics and read models go with the test."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
         "partitions": PARTITIONS,
@@ -94,6 +95,7 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     Registry(settings).ensure()
     ensure_topics(settings)
     yield settings
+    remove_read_models(settings)
     # A broker with thousands of idle partitions would slow down every later test.
     client = admin(settings)
     deletions = client.delete_topics([settings.named(topic.name) for topic in TOPICS])

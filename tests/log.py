@@ -1,53 +1,71 @@
-"""Writes commands to the log and reads what became of them, as a test needs it."""
+"""Writes to the topics and reads them, as a test needs it, past handlers and projectors."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 
-from runtime.kafka import assign, end_reader, poll_batch, producer_config
+from producers.client.build import command_partition
+from runtime.kafka import end_reader, producer_config
+from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.identity import email_shard, partition_of
-from schemas.records import CommandOutcome, UserEvent
+from schemas.errors import Poisoned
+from schemas.records import CommandOutcome, UserCommand, UserEvent
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic
 from tests.given import create
 
 
-def read(settings: Settings, topic: Topic) -> Iterator[Any]:
+def read(settings: Settings, topic: Topic, *, skip_foreign: bool = False) -> Iterator[Any]:
     """Yield (partition, record) of a topic from its beginning to its end.
 
-    In order within a partition; between partitions as they come.
+    In order within a partition; between partitions in any order. Raises `Poisoned` for bytes that
+    are no record, unless they are skipped.
     """
     codec = Registry(settings).codec(topic.schema)
-    partitions = 1 if topic.one_partition else settings.partitions
-    consumer = end_reader(settings)
-    name = settings.named(topic.name)
-    assign(consumer, [TopicPartition(name, number, 0) for number in range(partitions)])
-    open_partitions = set(range(partitions))
-    while open_partitions:
-        for message in poll_batch(consumer, 10_000, 1.0):
-            if message.error():
-                open_partitions.discard(message.partition() or 0)
+    partitions = range(1 if topic.one_partition else settings.partitions)
+    with closing(end_reader(settings)) as consumer:
+        ranges = log_ranges(settings, topic, partitions)
+        for message in chain.from_iterable(read_topic(settings, consumer, topic, ranges)):
+            try:
+                record = codec.decode(message.value())
+            except Poisoned:
+                if not skip_foreign:
+                    raise
             else:
-                yield message.partition(), codec.decode(message.value())
-    consumer.close()
+                yield message.partition(), record
+
+
+def put(
+    settings: Settings, topic: Topic, *records: tuple[bytes | str | None, bytes | None, int]
+) -> None:
+    """Write (key, value, partition) of each record, as any program with the topic's name can."""
+    producer = Producer(producer_config(settings))
+    for key, value, partition in records:
+        producer.produce(settings.named(topic.name), value, key, partition)
+    assert producer.flush(30) == 0
+
+
+def send(settings: Settings, commands: Iterable[UserCommand]) -> None:
+    """Put commands on the log, in this order, without waiting for answers."""
+    encode = Registry(settings).codec(COMMANDS.schema).encode
+    records = [
+        (command["command_id"], encode(command), command_partition(command, settings.partitions))
+        for command in commands
+    ]
+    put(settings, COMMANDS, *records)
 
 
 def send_creates(settings: Settings, tag: str, count: int) -> None:
     """Put `count` creations on the log without waiting for answers."""
-    codec = Registry(settings).codec(COMMANDS.schema)
-    producer = Producer(producer_config(settings))
-    for n in range(count):
-        email = f"{tag}{n}@example.com"
-        command = create(email, command_id=f"{tag}-{n}")
-        partition = partition_of(email_shard(email), settings.partitions)
-        producer.produce(
-            settings.named(COMMANDS.name), codec.encode(command), f"{tag}-{n}", partition
-        )
-    producer.flush()
+    send(
+        settings,
+        (create(f"{tag}{n}@example.com", command_id=f"{tag}-{n}") for n in range(count)),
+    )
 
 
 def decided(settings: Settings) -> int:

@@ -154,6 +154,12 @@ class Rollbook:
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout or done.stderr)
 
+    def ndjson(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> list[Any]:
+        """Run a command with `--json`, which must end with `code`; return its object per line."""
+        done = self.run(*arguments, "--json", stdin=stdin)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def start(self, *arguments: str) -> RunningProcess:
         """Start a command in the background; it is stopped when the test ends."""
         log = self.directory / f"{len(self._started)}-{'-'.join(arguments[:3])}.log"

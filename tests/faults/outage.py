@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 import psutil
 from confluent_kafka import TopicPartition
 
-from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from scripts.stack.local import LocalStack
 from tests.log import assert_exactly_once
+from tests.people import people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
 
 MODELS = ("postgres", "history", "elasticsearch")
@@ -75,7 +75,7 @@ class RunningImport:
     ) -> None:
         self._count = count
         file = rollbook.directory / f"{tag}.csv"
-        file.write_text(people(tag, count), encoding="utf-8")
+        file.write_text(people_csv(count, tag), encoding="utf-8")
         self._process = rollbook.start(
             "users", "import", "--json", "--in-flight", str(pace), str(file)
         )
@@ -90,12 +90,6 @@ class RunningImport:
     def goes_on(self) -> bool:
         """Say whether lines still wait for their answer."""
         return not self._process.text()
-
-
-def people(tag: str, count: int) -> str:
-    """Return CSV of `count` people, no two with one address."""
-    lines = (f"{tag}{n}@example.com,Zoë {tag} {n},{n % 100}\n" for n in range(count))
-    return "email,name,age\n" + "".join(lines)
 
 
 class Progress:
@@ -128,18 +122,6 @@ def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
     for process in processes.values():
         process.wait_for("assigned: partitions [0")
     return {"handler": handler, **processes}
-
-
-def wait_caught_up(settings: Settings, *models: str) -> None:
-    """Wait until the models have applied all that is on the log."""
-
-    def caught_up() -> bool:
-        found = [one for one in read_status(settings).partitions if one.read_model in models]
-        return len(found) == len(models) * settings.partitions and all(
-            one.state == CAUGHT_UP for one in found
-        )
-
-    eventually(caught_up, what=f"{models} caught up")
 
 
 def assert_all_is_right(rollbook: Rollbook, users: int) -> None:

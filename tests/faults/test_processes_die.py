@@ -3,6 +3,7 @@
 import random
 
 from runtime.settings import Settings
+from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.faults.outage import (
     MODELS,
@@ -10,7 +11,6 @@ from tests.faults.outage import (
     RunningImport,
     assert_all_is_right,
     start_all,
-    wait_caught_up,
 )
 from tests.processes import Rollbook, RunningProcess
 

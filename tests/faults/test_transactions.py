@@ -2,8 +2,8 @@
 
 from runtime.settings import Settings
 from tests.depth import depth
+from tests.faults.broker_proxy import BrokerProxy
 from tests.faults.outage import MODELS, Progress, RunningImport, assert_all_is_right
-from tests.faults.proxy import BrokerProxy
 from tests.processes import Rollbook, eventually
 
 # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: this producer may no longer end the transaction.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from projectors.catalog import OURS
 from runtime.settings import Settings, load_settings
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
@@ -22,8 +23,12 @@ def store(stack: LocalStack) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
-    """The projector of PostgreSQL; what it made goes with the test."""
-    yield rollbook.start_projector("postgres")
-    rollbook.stop_all()
-    remove_read_models(settings)
+def projector(rollbook: Rollbook) -> RunningProcess:
+    """The projector of PostgreSQL, running."""
+    return rollbook.start_projector("postgres")
+
+
+@pytest.fixture
+def projectors(rollbook: Rollbook) -> dict[str, RunningProcess]:
+    """The projectors of all read models, running."""
+    return {name: rollbook.start_projector(name) for name in OURS}

@@ -1,7 +1,7 @@
-"""PostgreSQL may forget the last moments before a crash: data and checkpoint together, or neither.
+"""A crash of PostgreSQL may lose the last commits: data and checkpoint together, or neither.
 
-Projectors commit without waiting for its disk (`synchronous_commit=off`). Here its writer of the
-log sleeps for ten seconds, not for a fifth of one, so that every crash is one that forgets.
+Projectors commit without waiting for the disk (`synchronous_commit=off`). In these tests the WAL
+writer sleeps for ten seconds instead of 0.2 s, so that every crash loses commits.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime
 from schemas.topics import EVENTS
+from tests.catch_up import wait_caught_up
 from tests.depth import depth
-from tests.faults.outage import Servers, wait_caught_up
+from tests.faults.outage import Servers
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook
 
@@ -27,7 +28,7 @@ LAZILY = {"wal_writer_delay": "'10s'", "wal_writer_flush_after": "'1GB'"}
 
 @contextmanager
 def written_lazily(settings: Settings) -> Iterator[None]:
-    """Let PostgreSQL take its time to write its log to disk, while within."""
+    """Make PostgreSQL write its WAL to disk late, inside the `with` block."""
     with closing(Database(settings)) as database, database.session() as connection:
         for name, value in LAZILY.items():
             connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
@@ -42,38 +43,38 @@ def written_lazily(settings: Settings) -> Iterator[None]:
 
 
 def token(settings: Settings) -> str:
-    """Return the token of all that the read model has applied."""
+    """Return the token of everything that the read model has applied."""
     with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
         found = model.checkpoint()
     return ",".join(f"{p}:{position.last_seq}" for p, position in sorted(found.items()))
 
 
 def rows(settings: Settings) -> dict[str, int]:
-    """Return user id → version as the read model has it."""
+    """Return user id → version from the read model."""
     with closing(Database(settings)) as database, database.session() as connection:
         shown = database.statement("SELECT id::text, version FROM {schema}.user_views")
         return dict(connection.execute(shown).fetchall())
 
 
 def keep(settings: Settings) -> dict[str, int]:
-    """Have PostgreSQL write all that it has to disk; return what that is."""
+    """Make PostgreSQL write everything to disk; return the rows that are now safe."""
     with closing(Database(settings)) as database, database.session() as connection:
         connection.execute("CHECKPOINT")
     return rows(settings)
 
 
 def equals_the_log(settings: Settings) -> bool:
-    """Say whether the read model holds what a fold of the log says up to its checkpoint."""
+    """Return whether the read model equals a fold of the log up to its checkpoint."""
     decode = Registry(settings).codec(EVENTS.schema).decode
     with closing(postgres_versions(settings)) as versions, closing(versions.open(1)) as model:
         found = compare(settings, model, decode, {})
     return found.same and found.rows > 0
 
 
-def test_a_projector_that_runs_applies_again_what_was_forgotten(
+def test_a_running_projector_applies_lost_commits_again(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """Killed in the middle of load, and again: it notices that the checkpoint went back."""
+    """PostgreSQL is killed twice under load; the projector sees that the checkpoint went back."""
     forged = ForgedLog(settings)
     forged.users(0, 2_000)
     with written_lazily(settings):
@@ -92,17 +93,17 @@ def test_a_projector_that_runs_applies_again_what_was_forgotten(
         assert process.stop() == 0
 
 
-def test_a_token_that_was_satisfied_is_waited_for_again(
+def test_a_satisfied_token_is_waited_for_again_after_lost_commits(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """Its event is not there after the crash, and no answer is given as if it were."""
+    """After the crash the read model lacks its event, and no query answers as if it had it."""
     forged = ForgedLog(settings)
     forged.users(0, 1_000)
     with written_lazily(settings), Visibility(settings, ["postgres"]) as visibility:
         process = rollbook.start_projector("postgres")
         wait_caught_up(settings, "postgres")
         kept = keep(settings)
-        forged.users(0, 500, version=2)  # the others can be compared: nothing has changed them
+        forged.users(0, 500, version=2)  # the other users show that nothing else changed
         wait_caught_up(settings, "postgres")
         satisfied, shown = token(settings), rows(settings)
         visibility.wait(satisfied, 1)

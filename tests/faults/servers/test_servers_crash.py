@@ -1,6 +1,6 @@
-"""Servers killed with -9 under load, and back: everything goes on by itself, nothing is restarted.
+"""Servers are killed with SIGKILL under load and started again: our processes need no restart.
 
-Every test ends with the invariant checker over log and stores, and with each command decided once.
+Every test ends with `rollbook verify` over log and stores, and with each command decided once.
 """
 
 import time
@@ -9,6 +9,7 @@ from producers.client.command_client import CommandClient
 from projectors.versions.status import read_status
 from runtime.registry import Registry
 from runtime.settings import Settings
+from tests.catch_up import wait_caught_up
 from tests.faults.outage import (
     MODELS,
     Progress,
@@ -16,15 +17,14 @@ from tests.faults.outage import (
     Servers,
     assert_all_is_right,
     start_all,
-    wait_caught_up,
 )
 from tests.processes import Rollbook, eventually
 
 
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
-    """Handler, projectors and an import wait for the broker and go on where they were.
+    """Handler, projectors and an import wait for the broker and resume.
 
-    What is open times out while it is away: a broker must end it for good when it starts
+    Transactions time out while it is away: a broker must abort them when it starts
     (docs/decisions/0011).
     """
     rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
@@ -42,7 +42,7 @@ def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, server
 def test_kafka_is_frozen_under_load(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """For less than a session; then until sessions and transactions have timed out."""
+    """For less than a session timeout, then until sessions and transactions have timed out."""
     rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
     processes = start_all(rollbook)
     progress = Progress(settings)
@@ -59,7 +59,7 @@ def test_kafka_is_frozen_under_load(
 def test_a_store_crashes_while_its_projector_catches_up(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """Its projectors stay in the group for longer than a session; others are unaffected."""
+    """Its projectors stay in the group for longer than a session timeout; others are unaffected."""
     processes = start_all(rollbook)
     stores = {"postgres": ("postgres", "history"), "elasticsearch": ("elasticsearch",)}
     for name, models in stores.items():
@@ -71,7 +71,9 @@ def test_a_store_crashes_while_its_projector_catches_up(
         RunningImport(rollbook, 2_000, tag=f"without-{name}").wait()
         wait_caught_up(settings, *(set(MODELS) - set(models)))
         assert set(read_status(settings).unavailable) == set(models)
-        processes[name].wait_for("trying again in", times=6)  # so long, and as long again
+        processes[name].wait_for(
+            "trying again in", times=6
+        )  # the sixth pause ends after a session timeout
         servers.bring_back(name)
         wait_caught_up(settings, *MODELS)
     assert_all_is_right(rollbook, 8_000)
@@ -82,7 +84,7 @@ def test_a_store_crashes_while_its_projector_catches_up(
 
 
 def test_the_registry_crashes(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
-    """Who runs needs it no more, who starts waits for it, and its ids keep their meaning."""
+    """Running processes no longer need it, starting ones wait for it, its ids stay valid."""
     ids = Registry(settings).ensure()
     start_all(rollbook)
     with CommandClient(settings) as client:

@@ -3,7 +3,6 @@
 import os
 import pty
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -14,10 +13,10 @@ from projectors.elasticsearch.search.queries import search_users
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from scripts.bench.stores import remove_read_models
 from tests.addresses import assert_log_is_right, created_in_time
+from tests.catch_up import wait_caught_up
 from tests.given import PARTITIONS, address_in, home_of
-from tests.integration.scripts.test_pipeline import digests, wait_current
+from tests.integration.scripts.test_pipeline import digests
 from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
 
 JANE = "jane@example.com"
@@ -26,13 +25,11 @@ MODELS = ("postgres", "elasticsearch")
 
 
 @pytest.fixture
-def registry(rollbook: Rollbook, settings: Settings, handler: RunningProcess) -> Iterator[Rollbook]:
-    """A handler and both projectors, running; what they made goes with the test."""
+def registry(rollbook: Rollbook, handler: RunningProcess) -> Rollbook:
+    """A handler and the projectors of `MODELS`, running."""
     for name in MODELS:
         rollbook.start_projector(name)
-    yield rollbook
-    rollbook.stop_all()
-    remove_read_models(settings)
+    return rollbook
 
 
 def made(rollbook: Rollbook, email: str, name: str, age: int) -> str:
@@ -45,7 +42,7 @@ def made(rollbook: Rollbook, email: str, name: str, age: int) -> str:
 
 def assert_all_see(settings: Settings, users: dict[str, str], gone: set[str]) -> None:
     """Every query shows exactly these users (id → address), and none of those who are gone."""
-    wait_current(settings, *MODELS)
+    wait_caught_up(settings, *MODELS)
     with closing(UserQueries(settings)) as queries:
         listed = queries.get_users_by_age_range().users
         assert {user.user_id: user.email for user in listed} == users

@@ -1,7 +1,6 @@
 """The whole path through the real commands: from a command line to both read models and back."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,21 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from projectors.catalog import OURS
-from projectors.versions.status import CAUGHT_UP, read_status
+from projectors.versions.status import CAUGHT_UP
 from runtime.kafka import admin
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED
 from schemas.rules import age_group
 from schemas.topics import EVENTS, TOPICS
-from scripts.bench.stores import remove_read_models
 from scripts.people import people, write_people
 from scripts.verify.store_checks import digest
 from scripts.verify.stores import MODELS, read_users, stored_models
+from tests.catch_up import wait_caught_up
 from tests.processes import Rollbook, RunningProcess, eventually
 
 PEOPLE = 2_000
 OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "token"]
-
-
-@pytest.fixture
-def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[dict[str, RunningProcess]]:
-    """All projectors, running; what they made goes with the test."""
-    yield {name: rollbook.start_projector(name) for name in OURS}
-    rollbook.stop_all()
-    remove_read_models(settings)
 
 
 @pytest.fixture
@@ -42,23 +33,6 @@ def imported(rollbook: Rollbook, handler: RunningProcess, tmp_path: Path) -> lis
     totals = rollbook.json("users", "import", str(tmp_path / "people.csv"))
     assert (totals["created"], totals["undecided"]) == (PEOPLE, 0)
     return [{"email": email, "name": name, "age": age} for email, name, age in people(PEOPLE)]
-
-
-def ndjson(rollbook: Rollbook, *arguments: str) -> list[dict[str, Any]]:
-    """Return what a command prints with `--json`: an object a line."""
-    done = rollbook.run(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def wait_current(settings: Settings, *names: str) -> None:
-    """Wait until the read models (default: all) have applied every event there is."""
-
-    def current() -> bool:
-        found = [s for s in read_status(settings).partitions if s.read_model in (names or OURS)]
-        return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
-
-    eventually(current, what="caught up")
 
 
 def digests(settings: Settings) -> dict[str, str]:
@@ -95,23 +69,23 @@ def test_one_users_life_is_seen_everywhere(
     changed = rollbook.json("users", "update", user_id, *name)
     assert (changed["version"], changed["token"]) == (2, f"{home}:2")
 
-    wait_current(settings)
+    wait_caught_up(settings)
     shown = rollbook.json("users", "get", user_id)
     assert only([shown]) == [jane | {"name": "Jane Döring"}]
     assert (shown["user_id"], shown["age_group"], shown["version"]) == (user_id, "adult", 2)
-    [listed] = ndjson(rollbook, "users", "list", "--min-age", "34", "--max-age", "34")
+    [listed] = rollbook.ndjson("users", "list", "--min-age", "34", "--max-age", "34")
     assert listed == shown | {"cursor": listed["cursor"]}
-    assert ndjson(rollbook, "users", "list", "--min-age", "35") == []
+    assert rollbook.ndjson("users", "list", "--min-age", "35") == []
     assert rollbook.json("users", "summary") == {
         "total_users": 1,
         "average_age": 34.0,
         "users_by_age_group": {"teen": 0, "adult": 1, "senior": 0},
         "last_updated": shown["updated_at"],
     }
-    [found] = eventually(lambda: ndjson(rollbook, "users", "search", "jnae", "dorin"))
+    [found] = eventually(lambda: rollbook.ndjson("users", "search", "jnae", "dorin"))
     assert found.items() >= {k: v for k, v in shown.items() if not k.endswith("_at")}.items()
 
-    events = ndjson(rollbook, "events", "tail", "--from", "beginning", "--no-follow")
+    events = rollbook.ndjson("events", "tail", "--from", "beginning", "--no-follow")
     assert [(event["type"], event["seq"]) for event in events] == [
         (USER_CREATED, 1),
         (USER_UPDATED, 2),
@@ -121,7 +95,7 @@ def test_one_users_life_is_seen_everywhere(
     assert events[1]["changes"] == [change]
     for outcome, code in ((made, 0), (taken, 3), (changed, 0)):
         assert rollbook.json("commands", "show", outcome["command_id"], code=code) == outcome
-    assert {check["holds"] for check in ndjson(rollbook, "verify")} == {True}
+    assert {check["holds"] for check in rollbook.ndjson("verify")} == {True}
 
 
 def test_everybody_imported_is_listed_once_counted_and_found(
@@ -131,16 +105,16 @@ def test_everybody_imported_is_listed_once_counted_and_found(
     projectors: dict[str, RunningProcess],
 ) -> None:
     """Pages by cursor cover all, the summary is exact; typos, beginnings, lost accents match."""
-    wait_current(settings)
+    wait_caught_up(settings)
     listed: list[dict[str, Any]] = []
-    page = ndjson(rollbook, "users", "list", "--limit", "700")
+    page = rollbook.ndjson("users", "list", "--limit", "700")
     while page:
         listed += page
-        page = ndjson(rollbook, "users", "list", "--limit", "700", "--cursor", page[-1]["cursor"])
+        page = rollbook.ndjson("users", "list", "--limit", "700", "--cursor", page[-1]["cursor"])
     assert only(listed) == only(imported)
     assert [one["age"] for one in listed] == sorted(one["age"] for one in imported)
-    assert listed == ndjson(rollbook, "users", "list", "--all")
-    adults = ndjson(rollbook, "users", "list", "--min-age", "20", "--max-age", "64", "--all")
+    assert listed == rollbook.ndjson("users", "list", "--all")
+    adults = rollbook.ndjson("users", "list", "--min-age", "20", "--max-age", "64", "--all")
     assert adults == [one for one in listed if 20 <= one["age"] <= 64]
 
     ages = [one["age"] for one in imported]
@@ -153,12 +127,12 @@ def test_everybody_imported_is_listed_once_counted_and_found(
     rollbook.json(
         "users", "create", "-", stdin='{"email": "q@example.com", "name": "Łucja Señor", "age": 9}'
     )
-    wait_current(settings)
+    wait_caught_up(settings)
     for text in ("Łucja Señor", "lucja senor", "LUCAJ senor", "señor luc"):
-        found = eventually(lambda text=text: ndjson(rollbook, "users", "search", text))  # type: ignore[misc]
+        found = eventually(lambda text=text: rollbook.ndjson("users", "search", text))  # type: ignore[misc]
         assert found[0]["email"] == "q@example.com", text
     other = next(one for one in imported if not one["name"].replace(" ", "").isascii())
-    found = eventually(lambda: ndjson(rollbook, "users", "search", other["email"]))
+    found = eventually(lambda: rollbook.ndjson("users", "search", other["email"]))
     assert found[0]["name"] == other["name"]
 
 
@@ -169,21 +143,21 @@ def test_a_rebuild_equals_what_was_there(
     projectors: dict[str, RunningProcess],
 ) -> None:
     """Of every read model, swapped in while its projector runs; the old versions still follow."""
-    wait_current(settings)
+    wait_caught_up(settings)
     user_id = rollbook.json("users", "list", "--limit", "1")["user_id"]
     rollbook.json("users", "update", user_id, "--name", "Renamed")
-    wait_current(settings)
+    wait_caught_up(settings)
     before = digests(settings)
     assert len(set(before.values())) == 1
     for name in projectors:
         built = rollbook.json("projector", "rebuild", name)
         assert (built["version"], built["users_left_out"]) == (2, 0)
         assert rollbook.run("projector", "swap", name, "2").returncode == 0
-        states = [(v["number"], v["live"]) for v in ndjson(rollbook, "projector", "versions", name)]
+        states = [(v["number"], v["live"]) for v in rollbook.ndjson("projector", "versions", name)]
         assert states == [(1, False), (2, True)]
     assert digests(settings) == before
     rollbook.json("users", "update", user_id, "--name", "Renamed again")
-    wait_current(settings)
+    wait_caught_up(settings)
     done = rollbook.run("verify")
     assert (done.returncode, done.stderr) == (0, "all promises hold\n"), done.stdout
     assert "postgres 1" in done.stdout
@@ -199,8 +173,8 @@ def test_projectors_stop_start_and_share_without_losing_or_doubling(
     tmp_path: Path,
 ) -> None:
     """Stopped, each shows its lag; started again, one or two of them, it is where the log is."""
-    wait_current(settings)
-    rest = ndjson(rollbook, "projector", "status")
+    wait_caught_up(settings)
+    rest = rollbook.ndjson("projector", "status")
     assert list(rest[0]) == [
         *(
             "read_model",
@@ -222,15 +196,15 @@ def test_projectors_stop_start_and_share_without_losing_or_doubling(
     totals = rollbook.json("users", "import", "-", stdin=f"email,name,age\n{more}")
     assert totals["created"] == 500
     for name in OURS:
-        behind = [s for s in ndjson(rollbook, "projector", "status") if s["read_model"] == name]
+        behind = [s for s in rollbook.ndjson("projector", "status") if s["read_model"] == name]
         assert sum(one["lag"] for one in behind) == 500
         assert {one["state"] for one in behind} == {"behind"}
         pair = [rollbook.start_projector(name) for _ in range(2)]
         eventually(lambda pair=pair: shares(pair) == [2, 2], what="two partitions each")  # type: ignore[misc]
-        wait_current(settings, name)
+        wait_caught_up(settings, name)
     half = "".join(f"half{n}@example.com,Half {n},{n % 100}\n" for n in range(500))
     rollbook.json("users", "import", "-", stdin=f"email,name,age\n{half}")
-    wait_current(settings)
+    wait_caught_up(settings)
     assert rollbook.json("users", "summary")["total_users"] == PEOPLE + 1_000
     assert len(set(digests(settings).values())) == 1
     done = rollbook.run("verify")
@@ -264,7 +238,7 @@ def test_topics_are_ensured_and_drift_is_told(rollbook: Rollbook, settings: Sett
         }
         for topic in TOPICS
     ]
-    assert ndjson(rollbook, "topics", "ensure") == ndjson(rollbook, "topics", "ensure") == wanted
+    assert rollbook.ndjson("topics", "ensure") == rollbook.ndjson("topics", "ensure") == wanted
     name = settings.named(EVENTS.name)
     altered = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[altered])
@@ -272,7 +246,7 @@ def test_topics_are_ensured_and_drift_is_told(rollbook: Rollbook, settings: Sett
     client.incremental_alter_configs([resource])[resource].result()
 
     def drifted() -> dict[str, Any]:
-        found = ndjson(rollbook, "topics", "ensure")
+        found = rollbook.ndjson("topics", "ensure")
         return {one["topic"]: one["drift"] for one in found if one["drift"]}
 
     drift = eventually(drifted, what="the alteration is seen")

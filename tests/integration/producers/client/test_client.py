@@ -1,19 +1,14 @@
 """One command and its answer, on real servers."""
 
-import statistics
-import time
-
 import pytest
-from confluent_kafka import Producer
 
-from producers.client.command_client import CommandClient, command_partition, create_command
+from producers.client.command_client import CommandClient, create_command
 from producers.client.outcomes import find_outcome
-from runtime.kafka import producer_config
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, NotInTime, Rejected, Unavailable
 from schemas.identity import email_shard, user_shard
-from schemas.topics import COMMANDS, OUTCOMES
+from schemas.topics import OUTCOMES
+from tests.log import put, send
 from tests.processes import Rollbook, RunningProcess
 
 NOBODY = "018bcfe5-6800-7abc-8000-000000000000"
@@ -64,18 +59,6 @@ def test_sending_again_under_the_same_id_does_nothing_twice(
     assert again.as_fields() == first.as_fields()
 
 
-def test_a_warm_client_is_quick(settings: Settings, handler: RunningProcess) -> None:
-    """The goal is 15 ms; four times that here, for machines that do other things as well."""
-    with CommandClient(settings) as client:
-        client.create_user("first@example.com", "First", 1)
-        seconds = []
-        for n in range(50):
-            begun_at = time.perf_counter()
-            client.create_user(f"user{n}@example.com", "Next", 1)
-            seconds.append(time.perf_counter() - begun_at)
-    assert statistics.median(seconds) < 0.06
-
-
 def test_without_a_handler_the_wait_ends_and_the_answer_is_found_later(
     settings: Settings, rollbook: Rollbook
 ) -> None:
@@ -102,14 +85,7 @@ def test_an_answer_to_an_earlier_sending_is_not_taken_for_this_one(
 ) -> None:
     """Two commands under one id wait for a handler; each sender learns of its own."""
     command = create_command("jane@example.com", "Jane", 34, "c-1")
-    producer = Producer(producer_config(settings))
-    producer.produce(
-        settings.named(COMMANDS.name),
-        Registry(settings).codec(COMMANDS.schema).encode(command),
-        "c-1",
-        command_partition(command, settings.partitions),
-    )
-    producer.flush()
+    send(settings, [command])
     with CommandClient(settings, timeout_seconds=60) as client:
         rollbook.start_handler(wait=False)
         other = client.create_user("jane@example.com", "Other", 34, "c-1")
@@ -121,10 +97,7 @@ def test_foreign_bytes_under_the_id_are_no_answer(
     settings: Settings, handler: RunningProcess
 ) -> None:
     """Neither for the client that waits nor for the one who asks later."""
-    producer = Producer(producer_config(settings))
-    for partition in range(settings.partitions):
-        producer.produce(settings.named(OUTCOMES.name), b"?", "c-1", partition)
-    producer.flush()
+    put(settings, OUTCOMES, *(("c-1", b"?", number) for number in range(settings.partitions)))
     with CommandClient(settings) as client:
         assert client.create_user("jane@example.com", "Jane", 34, "c-1").accepted
     assert find_outcome(settings, "c-1").accepted

@@ -15,12 +15,12 @@ from psycopg import sql
 from producers.client.command_client import CommandClient
 from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
-from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.kafka import admin
 from runtime.settings import Settings
 from schemas.identity import email_shard, partition_of
 from schemas.topics import TOPICS
 from scripts.stack.local import LocalStack
+from tests.catch_up import wait_caught_up
 from tests.processes import Rollbook, eventually
 
 # In every e-mail address and name of the person to erase, and nowhere else.
@@ -124,7 +124,7 @@ def test_nothing_of_an_erased_user_is_left(
             address = address_of(partition, settings, f"{MARK}.{partition}")
             assert client.change_email(made.user_id, address).status == "accepted"
         assert client.update_user(made.user_id, name=f"{MARK} C").status == "accepted"
-        caught_up(settings)
+        wait_caught_up(settings)
         assert {"user-events", "user-history", "user-emails"} <= marked_files(stack, settings)
         for model in MODELS:  # a second version of each, kept beside the first
             assert rollbook.json("projector", "rebuild", model)["version"] == 2
@@ -135,20 +135,10 @@ def test_nothing_of_an_erased_user_is_left(
         assert is_indexed(settings)
         erased = client.erase_user(made.user_id)
         assert (erased.status, erased.version) == ("accepted", 5)
-    caught_up(settings)
+    wait_caught_up(settings)
     assert marked_rows(settings) == set()
     assert not is_indexed(settings)
     eventually(lambda: not marked_files(stack, settings), 90, "every file is cleaned")
     assert rollbook.json("users", "get", stays.user_id)["name"] == "Jane"
     [marker] = rollbook.run("users", "history", made.user_id, "--json").stdout.splitlines()
     assert json.loads(marker)["type"] == "UserErased"
-
-
-def caught_up(settings: Settings) -> None:
-    """Wait until every read model shows all that was written."""
-
-    def done() -> bool:
-        found = [one for one in read_status(settings).partitions if one.read_model in MODELS]
-        return bool(found) and all(one.state == CAUGHT_UP for one in found)
-
-    eventually(done, what="caught up")

@@ -18,10 +18,10 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.records import UserCommand
 from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
-from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders, send
+from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders
 from tests.depth import depth
 from tests.given import address_in, home_of
-from tests.log import read
+from tests.log import read, send
 from tests.processes import Rollbook, RunningProcess
 
 JANE = "jane@example.com"

@@ -15,13 +15,8 @@ from producers.importer.source import Source
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
+from tests.people import HEADER, people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
-
-HEADER = "email,name,age\n"
-
-
-def people(count: int, tag: str = "user") -> str:
-    return HEADER + "".join(f"{tag}{n}@example.com,Pérson {n},{n % 100}\n" for n in range(count))
 
 
 @pytest.fixture
@@ -50,11 +45,11 @@ def test_an_import_run_again_creates_nobody_twice(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
     """Not even in the other format, and with no rejects there is no file of them."""
-    file.write_text(people(3000), encoding="utf-8")
+    file.write_text(people_csv(3000), encoding="utf-8")
     assert summary(rollbook.json("users", "import", str(file))) == (3000, 0, 0, 0)
     assert summary(rollbook.json("users", "import", str(file))) == (0, 3000, 0, 0)
     lines = [
-        json.dumps({"age": n % 100, "email": f"user{n}@example.com", "name": f"Pérson {n}"})
+        json.dumps({"age": n % 100, "email": f"user{n}@example.com", "name": f"Zoë user {n}"})
         for n in range(3000)
     ]
     again = rollbook.json("users", "import", "-", stdin="\n".join(lines))
@@ -109,7 +104,7 @@ def test_gzip_that_breaks_off_is_imported_as_far_as_it_goes(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
     """Exit 1 with true totals and the place; the whole file, from a pipe, then adds the rest."""
-    packed = gzip.compress(people(3000).encode())
+    packed = gzip.compress(people_csv(3000).encode())
     file.write_bytes(packed[: len(packed) // 2])
     done = rollbook.run("users", "import", str(file), "--json")
     assert done.returncode == 1
@@ -128,7 +123,7 @@ def test_a_small_window_is_enough(
     settings: Settings, handler: RunningProcess, file: Path, in_flight: int
 ) -> None:
     """However few may be in flight, all are decided, equal lines too."""
-    file.write_text(people(20) + "user19@example.com,Pérson 19,19\n" * 5, encoding="utf-8")
+    file.write_text(people_csv(20) + "user19@example.com,Zoë user 19,19\n" * 5, encoding="utf-8")
     running = UserImport(settings, lambda *_line: None, in_flight=in_flight)
     with file.open("rb") as opened:
         assert running.run(read_users(Source(opened), None))
@@ -140,7 +135,7 @@ def test_a_handler_that_is_killed_costs_time_only(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
     """The import waits for the next handler; nobody is lost and nobody is there twice."""
-    file.write_text(people(60_000), encoding="utf-8")
+    file.write_text(people_csv(60_000), encoding="utf-8")
     importing = rollbook.start("users", "import", "--in-flight", "2000", str(file))
     eventually(lambda: outcomes_end(settings) > 10_000)
     handler.kill()
@@ -155,7 +150,7 @@ def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
     rollbook: Rollbook, file: Path
 ) -> None:
     """Exit 4 after the time without progress; what was sent is decided later."""
-    file.write_text(people(100), encoding="utf-8")
+    file.write_text(people_csv(100), encoding="utf-8")
     done = rollbook.run("users", "import", str(file), "--timeout", "0.5", "--json")
     assert done.returncode == 4
     assert summary(json.loads(done.stdout)) == (0, 0, 0, 100)
@@ -167,7 +162,7 @@ def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
 
 def test_an_interrupted_import_tells_how_far_it_came(rollbook: Rollbook, file: Path) -> None:
     """Exit 130, with totals that add up."""
-    file.write_text(people(100), encoding="utf-8")
+    file.write_text(people_csv(100), encoding="utf-8")
     importing = rollbook.start("users", "import", "--format", "csv", str(file))
     importing.wait_for("100 lines read")
     os.kill(importing.pid, signal.SIGINT)
@@ -190,6 +185,6 @@ def test_a_file_that_is_none_is_refused_and_an_empty_table_is_done(
 
 def test_the_list_of_rejects_cannot_overwrite_the_file(rollbook: Rollbook, file: Path) -> None:
     """A slip of the hand must not cost the data."""
-    file.write_text(people(1), encoding="utf-8")
+    file.write_text(people_csv(1), encoding="utf-8")
     assert rollbook.run("users", "import", str(file), "--rejects", str(file)).returncode == 2
-    assert file.read_text(encoding="utf-8") == people(1)
+    assert file.read_text(encoding="utf-8") == people_csv(1)

@@ -5,7 +5,6 @@ import os
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -36,16 +35,15 @@ def write(settings: Settings, *applied: UserEvent) -> None:
 
 
 @pytest.fixture
-def read_model(settings: Settings) -> Iterator[Settings]:
-    """A read model of people of many scripts, without a log; it goes with the test."""
+def read_model(settings: Settings) -> Settings:
+    """A read model of people of many scripts, without a log."""
     made = list(events(USERS))
     for event, (email, name, age) in zip(made, people(1_000), strict=False):
         assert event["user"] is not None
         stored = clean_email(email)
         event["user"] |= {"email": stored, "email_key": email_key(stored), "name": name, "age": age}
     write(settings, *made)
-    yield settings
-    remove_read_models(settings)
+    return settings
 
 
 def users(text: str | bytes) -> list[dict[str, Any]]:

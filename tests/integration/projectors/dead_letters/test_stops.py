@@ -1,8 +1,8 @@
 """Dead letters around what stops: the limit, a rebuild, a store or a broker that is away."""
 
 from projectors.dead_letters.reader import read_letters
-from projectors.versions.status import read_status
 from runtime.settings import Settings
+from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, Stranger, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
     MEND,
@@ -104,7 +104,7 @@ def test_a_retry_that_is_killed_can_be_run_again(
     for event, home in users:
         stranger.put_event(event, home)
     eventually(lambda: len(letters(settings)) == len(users), what="a letter for each")
-    eventually(lambda: caught_up(settings), what="past all of them")
+    wait_caught_up(settings, "postgres")
     run_sql(settings, 1, MEND)
     killed = rollbook.start("dead-letters", "retry", "--all")
     eventually(lambda: age_of(settings, users[0][0]["user_id"]), what="the first is applied")
@@ -119,8 +119,3 @@ def test_a_retry_that_is_killed_can_be_run_again(
     assert {one["result"] for one in tries} == {"applied"}
     assert letters(settings) == []
     assert rollbook.json("users", "summary")["total_users"] == len(users) + 1
-
-
-def caught_up(settings: Settings) -> bool:
-    found = [one for one in read_status(settings).partitions if one.read_model == "postgres"]
-    return bool(found) and all(one.lag == 0 for one in found)

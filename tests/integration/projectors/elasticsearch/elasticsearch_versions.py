@@ -7,7 +7,6 @@ from projectors.contract.read_model import Batch
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from runtime.settings import Settings
 from schemas.records import UserEvent
-from scripts.bench.stores import remove_read_models
 
 
 @contextmanager
@@ -16,7 +15,6 @@ def begun(settings: Settings) -> Iterator[ElasticsearchVersions]:
     with closing(ElasticsearchVersions(settings)) as versions:
         versions.begin()
         yield versions
-    remove_read_models(settings)
 
 
 def built(versions: ElasticsearchVersions, *events: UserEvent) -> int:

@@ -13,7 +13,6 @@ from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Rejected
 from schemas.records import UserEvent
-from scripts.bench.stores import remove_read_models
 from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
     at_once,
     begun,
@@ -43,7 +42,6 @@ def test_many_may_begin_at_once(settings: Settings) -> None:
     assert version.live_since is not None
     for each in several:
         each.close()
-    remove_read_models(settings)
 
 
 def test_a_version_is_built_apart_and_made_for_queries_at_the_end(

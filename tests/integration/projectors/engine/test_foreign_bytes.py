@@ -2,34 +2,23 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, suppress
 from typing import Any
 
-import pytest
-from confluent_kafka import TopicPartition
-
-from projectors.catalog import OURS
-from projectors.versions.status import CAUGHT_UP, read_status
-from runtime.kafka import assign, end_reader, producer
+from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Poisoned
 from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY
-from scripts.bench.stores import remove_read_models
+from tests.catch_up import wait_caught_up
 from tests.given import create
 from tests.integration.foreign import SECRET, Future, Stranger, forged
 from tests.integration.projectors.engine.foreign_corpus import corpus
+from tests.log import read
+from tests.people import people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
 
 PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34})
 NEW = ("users", "create", "-")
-
-
-def people(tag: str) -> str:
-    """Return twenty people as CSV: every partition has some of them."""
-    return "email,name,age\n" + "".join(f"{tag}{n}@example.com,Other,{n}\n" for n in range(20))
 
 
 def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ...]]:
@@ -42,46 +31,26 @@ def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ..
 
 
 def letters(settings: Settings) -> Counter[tuple[Any, ...]]:
-    """Return all dead letters there are, foreign bytes among them left out."""
-    codec = Registry(settings).codec(DEAD_LETTERS.schema)
+    """Return place, reader and error of every dead letter; foreign bytes among them are skipped."""
     found: Counter[tuple[Any, ...]] = Counter()
-    with closing(end_reader(settings)) as consumer:
-        assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
-        while (message := consumer.poll(10)) is not None and message.error() is None:
-            with suppress(Poisoned):
-                one = codec.decode(message.value())
-                assert SECRET not in repr(one)
-                found[
-                    tuple(one[k] for k in ("topic", "partition", "offset", "reader", "error"))
-                ] += 1
+    for _, letter in read(settings, DEAD_LETTERS, skip_foreign=True):
+        assert SECRET not in repr(letter)
+        found[tuple(letter[k] for k in ("topic", "partition", "offset", "reader", "error"))] += 1
     return found
-
-
-@pytest.fixture
-def projectors(rollbook: Rollbook, settings: Settings) -> Iterator[list[RunningProcess]]:
-    """All projectors, running; what they made goes with the test."""
-    yield [rollbook.start_projector(name) for name in OURS]
-    rollbook.stop_all()
-    remove_read_models(settings)
-
-
-def caught_up(settings: Settings) -> bool:
-    found = read_status(settings).partitions
-    return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
 
 
 def test_foreign_bytes_on_every_topic_stick_nothing(
     settings: Settings,
     rollbook: Rollbook,
     handler: RunningProcess,
-    projectors: list[RunningProcess],
+    projectors: dict[str, RunningProcess],
 ) -> None:
     """Each is dead-lettered where it stands by who reads it; commands get through, restarts too."""
     before = rollbook.json(*NEW, stdin=PERSON)["user_id"]
-    assert rollbook.json("users", "import", "-", stdin=people("before"))["created"] == 20
+    assert rollbook.json("users", "import", "-", stdin=people_csv(20, "before"))["created"] == 20
     expected = put_foreign(settings, Stranger(settings))
     eventually(lambda: len(letters(settings)) >= len(expected), what="a letter for each")
-    eventually(lambda: caught_up(settings), what="past the foreign bytes")
+    wait_caught_up(settings)
     assert letters(settings) == expected
     future, large = (forged(settings, tag)[0]["user_id"] for tag in ("future", "large"))
     for user_id, name in ((future, "Future"), (large, "Forged")):
@@ -90,12 +59,12 @@ def test_foreign_bytes_on_every_topic_stick_nothing(
 
     handler.stop()
     handler = rollbook.start_handler()
-    assert rollbook.json("users", "import", "-", stdin=people("after"))["created"] == 20
+    assert rollbook.json("users", "import", "-", stdin=people_csv(20, "after"))["created"] == 20
     changed = ("users", "update", before, "--age", "60", "--expected-version", "1")
     assert rollbook.json(*changed)["version"] == 2
     taken = rollbook.json("users", "update", future, "--age", "41")
     assert taken["version"] == 2
-    eventually(lambda: caught_up(settings), what="what came after")
+    wait_caught_up(settings)
     assert rollbook.json("users", "summary")["total_users"] == 43
     assert rollbook.json("users", "get", before)["age"] == 60
     eventually(lambda: rollbook.json("users", "search", "Future")["age"] == 41)
@@ -106,14 +75,14 @@ def test_foreign_bytes_on_every_topic_stick_nothing(
     listed = rollbook.run("dead-letters", "list", "--json")
     assert len(listed.stdout.splitlines()) == len(expected)
     assert SECRET not in listed.stdout + listed.stderr
-    for process in (handler, *projectors):
+    for process in (handler, *projectors.values()):
         assert SECRET not in process.text()
         assert "Traceback" not in process.text()
         assert process.stop() == 0
 
 
 def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
-    settings: Settings, rollbook: Rollbook, projectors: list[RunningProcess]
+    settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
     """To each read model by its own letter; what nobody can mend stays as it is."""
     stranger, future = Stranger(settings), Future(settings, EVENTS.schema)
@@ -127,7 +96,7 @@ def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
     neighbour, home = forged(settings, "neighbour")
     stranger.put_event(neighbour, home)
     eventually(lambda: len(letters(settings)) == 4, what="four letters")
-    eventually(lambda: caught_up(settings), what="past them")
+    wait_caught_up(settings)
     assert rollbook.run("users", "get", user_id).returncode == 3
     assert rollbook.run("users", "history", user_id).returncode == 3
     assert "Future" not in rollbook.run("users", "search", "Future").stdout

@@ -1,15 +1,13 @@
 """The history as people ask for it: one user's whole life through the real commands."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from projectors.history.queries import EventStore
-from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -17,35 +15,16 @@ from schemas.errors import Rejected
 from schemas.identity import event_id, partition_of, user_shard
 from schemas.records import USER_ERASED
 from schemas.topics import HISTORY
-from scripts.bench.stores import remove_read_models
+from tests.catch_up import wait_caught_up
 from tests.integration.projectors.history.test_history_model import SECRET, event
 from tests.processes import Rollbook, RunningProcess, eventually
 from tests.read_models import NOW
 
 
 @pytest.fixture
-def projector(rollbook: Rollbook, settings: Settings) -> Iterator[RunningProcess]:
-    """The projector of the history, running; what it made goes with the test."""
-    yield rollbook.start_projector("history")
-    rollbook.stop_all()
-    remove_read_models(settings)
-
-
-def wait_current(settings: Settings) -> None:
-    """Wait until the history has every event there is."""
-
-    def current() -> bool:
-        found = [s for s in read_status(settings).partitions if s.read_model == "history"]
-        return all(one.state == CAUGHT_UP and one.lag == 0 for one in found)
-
-    eventually(current, what="caught up")
-
-
-def history(rollbook: Rollbook, user_id: str) -> list[dict[str, Any]]:
-    """Return what `users history` prints for programs."""
-    done = rollbook.run("users", "history", user_id, "--json")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def projector(rollbook: Rollbook) -> RunningProcess:
+    """The projector of the history, running."""
+    return rollbook.start_projector("history")
 
 
 def test_one_users_whole_life(
@@ -59,7 +38,7 @@ def test_one_users_whole_life(
     rollbook.json("users", "change-email", user_id, "--email", f"{SECRET}2@example.com")
     rollbook.json("users", "delete", user_id)
     other = rollbook.json("users", "create", *jane)["user_id"]
-    wait_current(settings)
+    wait_caught_up(settings, "history")
 
     each_step_is_told(rollbook, user_id)
     with closing(EventStore(settings)) as store:
@@ -79,7 +58,7 @@ def test_one_users_whole_life(
         late_copies(settings, user_id)
         assert rollbook.run("projector", "rebuild", "history").returncode == 0
         assert rollbook.run("projector", "swap", "history", "2").returncode == 0
-        wait_current(settings)
+        wait_caught_up(settings, "history")
         assert [store.get_events(one) for one in (user_id, other)] == held
     only_the_late_copies_are_wrong(rollbook)
     assert SECRET not in projector.text()
@@ -87,7 +66,7 @@ def test_one_users_whole_life(
 
 def each_step_is_told(rollbook: Rollbook, user_id: str) -> None:
     """By the commands, for programs and for people."""
-    told = history(rollbook, user_id)
+    told = rollbook.ndjson("users", "history", user_id)
     kinds = ["UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted"]
     assert [(one["version"], one["type"]) for one in told] == list(enumerate(kinds, 1))
     assert told[0]["command_id"] == "first"

@@ -13,7 +13,6 @@ from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
 from schemas.identity import event_id
 from schemas.records import USER_ERASED, UserEvent
-from scripts.bench.stores import remove_read_models
 from tests.read_models import NOW, Held, id_of
 
 SECRET = "qsecretq"
@@ -76,7 +75,6 @@ def held(settings: Settings) -> Iterator[HeldHistory]:
     """An empty read model, dropped with the test."""
     with HeldHistory(settings) as held:
         yield held
-    remove_read_models(settings)
 
 
 def test_every_event_is_kept_as_it_stood_on_the_log(held: HeldHistory) -> None:

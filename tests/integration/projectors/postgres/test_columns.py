@@ -17,7 +17,6 @@ from projectors.postgres.users.schema import SHAPE
 from projectors.postgres.users.writer import PostgresUsers, postgres_versions
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.bench.stores import remove_read_models
 from tests.read_models import Held, user_event
 
 _USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
@@ -58,7 +57,6 @@ def older(settings: Settings) -> Iterator[PostgresVersions]:
     with Held(postgres_versions(settings)) as held:
         held.write(user_event(1))
         yield held.versions
-    remove_read_models(settings)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
-from scripts.bench.stores import remove_read_models
 from tests.read_models import NOW, Held, user_event
 
 RECOMPUTED = """
@@ -40,7 +39,6 @@ def held(settings: Settings) -> Iterator[Held]:
     """An empty read model, dropped with the test."""
     with Held(postgres_versions(settings)) as held:
         yield held
-    remove_read_models(settings)
 
 
 @pytest.fixture

@@ -1,33 +1,30 @@
 """The projector as people run it, on events forged onto the log: nothing lost, nothing stuck."""
 
 import json
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from projectors.postgres.users.queries import UserQueries
-from projectors.versions.status import CAUGHT_UP, PartitionStatus, read_status
-from runtime.kafka import assign, client_config, end_reader
-from runtime.registry import Registry
+from projectors.versions.status import PartitionStatus, read_status
+from runtime.kafka import client_config
 from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
 from schemas.records import DeadLetter
 from schemas.topics import DEAD_LETTERS, EVENTS
-from scripts.bench.stores import remove_read_models
-from tests.door import Door
+from tests.catch_up import wait_caught_up
 from tests.integration.forged_log import ForgedLog, id_of
+from tests.log import read
 from tests.processes import Rollbook, eventually
+from tests.proxy import Proxy
 
 
 @pytest.fixture
-def forged(settings: Settings, rollbook: Rollbook) -> Iterator[ForgedLog]:
-    """A log to forge on; what a projector makes of it goes with the test."""
-    yield ForgedLog(settings)
-    rollbook.stop_all()
-    remove_read_models(settings)
+def forged(settings: Settings) -> ForgedLog:
+    """A log to which the test writes events without a handler."""
+    return ForgedLog(settings)
 
 
 def held(settings: Settings) -> dict[str, int]:
@@ -59,25 +56,9 @@ def live_version(rollbook: Rollbook) -> int:
     return int(live)
 
 
-def wait_caught_up(settings: Settings, timeout_seconds: float = 60) -> None:
-    """Wait until the projector has applied all that is on the log."""
-    eventually(
-        lambda: all(one.state == CAUGHT_UP for one in status(settings)),
-        timeout_seconds,
-        "caught up",
-    )
-
-
 def dead_letters(settings: Settings) -> list[DeadLetter]:
     """Return all dead letters there are."""
-    decode = Registry(settings).codec(DEAD_LETTERS.schema).decode
-    consumer = end_reader(settings)
-    assign(consumer, [TopicPartition(settings.named(DEAD_LETTERS.name), 0, 0)])
-    letters = []
-    while (message := consumer.poll(10)) is not None and message.error() is None:
-        letters.append(decode(message.value()))
-    consumer.close()
-    return letters
+    return [letter for _, letter in read(settings, DEAD_LETTERS)]
 
 
 def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_lag(
@@ -89,7 +70,7 @@ def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_
     forged.users(0, 500, version=2)
     forged.users(3000, 200)
     forged.aborted(50)
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     assert held(settings) == forged.versions
     found = status(settings)
     assert {one.lag for one in found} == {0}
@@ -103,14 +84,14 @@ def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
     forged.users(0, 2000)
     forged.users(0, 300, version=2)
     process = rollbook.start_projector("postgres")
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     for number in (2, 3):
         built = rollbook.json("projector", "rebuild", "postgres")
         assert (built["version"], built["events"]) == (number, 2100 + 100 * number)
         assert (built["rows_compared"], built["users_left_out"]) == (2000, 0)
         assert rollbook.run("projector", "swap", "postgres", str(number)).returncode == 0
         forged.users(0, 100, version=number + 1)
-        wait_caught_up(settings)
+        wait_caught_up(settings, "postgres")
         assert held(settings) == forged.versions
     assert rollbook.run("projector", "rollback", "postgres").returncode == 0
     assert live_version(rollbook) == 2
@@ -135,7 +116,7 @@ def test_foreign_bytes_become_dead_letters_and_nothing_sticks(
     forged.users(7, 1, version=2, name="Ja\0ne")
     process = rollbook.start_projector("postgres")
     eventually(lambda: len(dead_letters(settings)) >= 5, what="five dead letters")
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     letters = dead_letters(settings)
     assert [one["error"] for one in letters if one["error"] != "postgres_refused"] == expected
     assert {one["reader"] for one in letters} == {"projector:postgres"}
@@ -163,7 +144,7 @@ def test_too_many_broken_in_a_row_stop_it_in_front_of_them(
     del rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"]
     rollbook.start_projector("postgres")
     eventually(lambda: len(dead_letters(settings)) == 10, what="a letter for each")
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     assert held(settings) == forged.versions
 
 
@@ -177,7 +158,7 @@ def test_one_that_is_killed_is_replaced_by_another_of_its_group(
         forged.users(first, 1000)
         if first == 2000:
             one.kill()
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     assert held(settings) == forged.versions
 
 
@@ -186,31 +167,34 @@ def test_a_zombie_that_wakes_up_changes_nothing(
 ) -> None:
     zombie = rollbook.start_projector("postgres")
     forged.users(0, 1000)
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     zombie.freeze()
     rollbook.start_projector("postgres").wait_for("assigned: partitions [0")
     forged.users(0, 1000, version=2)
     forged.users(1000, 1000)
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     zombie.thaw()
     forged.users(0, 500, version=3)
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     assert held(settings) == forged.versions
 
 
 def test_while_postgres_is_away_it_waits_in_the_group_and_loses_nothing(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    with Door(settings) as door:
-        rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = door.url
+    server = conninfo_to_dict(settings.postgres_url)
+    with Proxy(str(server["host"]), int(str(server["port"]))) as proxy:
+        rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = make_conninfo(
+            settings.postgres_url, host=proxy.host, port=proxy.port
+        )
         process = rollbook.start_projector("postgres")
         forged.users(0, 500)
-        wait_caught_up(settings)
-        door.shut()
+        wait_caught_up(settings, "postgres")
+        proxy.shut()
         forged.users(0, 500, version=2)
         process.wait_for("trying again", times=4)
-        door.open()
-        wait_caught_up(settings)
+        proxy.open()
+        wait_caught_up(settings, "postgres")
         assert held(settings) == forged.versions
         assert "revoked" not in process.text()
         assert process.stop() == 0
@@ -221,7 +205,7 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
 ) -> None:
     forged.users(0, 10)
     process = rollbook.start_projector("postgres")
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     process.stop()
     name = settings.named(EVENTS.name)
     admin = AdminClient(client_config(settings))
@@ -239,7 +223,7 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
     assert len(held(settings)) == 10  # until it is swapped, what there was is shown
     assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
     assert rollbook.run("projector", "drop", "postgres", "1", "--yes").returncode == 0
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     assert held(settings) == anew.versions
 
 
@@ -249,7 +233,7 @@ def test_questions_end_as_the_contract_says(
     assert rollbook.json("users", "get", id_of(1), code=5)["error"]["code"] == "read_model_missing"
     forged.users(0, 30)
     rollbook.start_projector("postgres")
-    wait_caught_up(settings)
+    wait_caught_up(settings, "postgres")
     user = rollbook.json("users", "get", id_of(1))
     assert (user["user_id"], user["age_group"]) == (id_of(1), "teen")
     assert user["created_at"] == "2023-11-14T22:13:20.000Z"

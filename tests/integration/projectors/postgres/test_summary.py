@@ -2,15 +2,13 @@
 
 import random
 import threading
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from projectors.postgres.store.database import Database
-from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.settings import Settings
-from scripts.bench.stores import remove_read_models
+from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
@@ -36,13 +34,11 @@ FROM {schema}.user_summary s, (
 
 
 @pytest.fixture
-def forged(settings: Settings, rollbook: Rollbook) -> Iterator[ForgedLog]:
-    """A log with users; what projectors make of it goes with the test."""
+def forged(settings: Settings) -> ForgedLog:
+    """A log with users."""
     log = ForgedLog(settings)
     log.users(0, USERS)
-    yield log
-    rollbook.stop_all()
-    remove_read_models(settings)
+    return log
 
 
 class Load:
@@ -90,12 +86,6 @@ def compares(settings: Settings) -> Question:
     return ask, database.close
 
 
-def caught_up(settings: Settings) -> bool:
-    """Say whether every version shows all that is on the log."""
-    found = [one for one in read_status(settings).partitions if one.read_model == "postgres"]
-    return all(one.state == CAUGHT_UP for one in found)
-
-
 def test_the_summary_is_exact_in_every_snapshot(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
@@ -103,7 +93,7 @@ def test_the_summary_is_exact_in_every_snapshot(
     one, other = rollbook.start_projector("postgres"), rollbook.start_projector("postgres")
     for process in (one, other):
         process.wait_for("assigned: partitions [")
-    eventually(lambda: caught_up(settings), what="the users are there")
+    wait_caught_up(settings, "postgres")
     with Load(forged), Readers(*[partial(compares, settings)] * 4) as readers:
         eventually(readers.have_asked(QUESTIONS), what="asked")
         assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
@@ -112,7 +102,7 @@ def test_the_summary_is_exact_in_every_snapshot(
         one.kill()
         assert rollbook.run("projector", "rollback", "postgres").returncode == 0
         eventually(readers.have_asked(QUESTIONS), what="asked")
-    eventually(lambda: caught_up(settings), what="caught up")
+    wait_caught_up(settings, "postgres")
     with Readers(partial(compares, settings)) as readers:
         eventually(readers.have_asked(1))
     assert rollbook.json("users", "summary")["total_users"] == len(forged.versions)

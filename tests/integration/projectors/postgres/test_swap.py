@@ -19,7 +19,6 @@ from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError, Unavailable
-from scripts.bench.stores import remove_read_models
 from tests.integration.projectors.postgres.shown_users import (
     USERS,
     batch,
@@ -44,7 +43,6 @@ def versions(settings: Settings) -> Iterator[PostgresVersions]:
     with closing(postgres_versions(settings)) as versions:
         versions.begin()
         yield versions
-    remove_read_models(settings)
 
 
 class Follower:

@@ -15,7 +15,6 @@ from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import partition_of, user_shard
-from scripts.bench.stores import remove_read_models
 from tests.integration.projectors.postgres.shown_users import USERS, live
 from tests.read_models import Held, id_of, user_event
 
@@ -26,7 +25,6 @@ def versions(settings: Settings) -> Iterator[PostgresVersions]:
     with closing(postgres_versions(settings)) as versions:
         versions.begin()
         yield versions
-    remove_read_models(settings)
 
 
 def test_many_who_begin_at_once_make_one_version(settings: Settings) -> None:
@@ -41,7 +39,6 @@ def test_many_who_begin_at_once_make_one_version(settings: Settings) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(begin, range(8))) == [[1]] * 8
-    remove_read_models(settings)
 
 
 def test_what_must_not_go_live_or_be_dropped_is_refused(versions: PostgresVersions) -> None:

@@ -1,7 +1,7 @@
 """Read models are rebuilt, swapped, rolled back and dropped while they serve."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import cast
 
@@ -22,7 +22,7 @@ from projectors.versions import swap
 from projectors.versions.compare import compare
 from projectors.versions.rebuild import Rebuild, RebuildDiffersError
 from projectors.versions.rebuild_lock import only_rebuild
-from projectors.versions.status import CAUGHT_UP, read_status
+from projectors.versions.status import read_status
 from projectors.versions.visibility import Visibility
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -30,7 +30,7 @@ from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
 from schemas.records import UserEvent
 from schemas.topics import EVENTS
-from scripts.bench.stores import remove_read_models
+from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.integration.forged_log import ForgedLog, id_of
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -39,12 +39,11 @@ USERS = 3_000
 
 
 @pytest.fixture
-def forged(settings: Settings) -> Iterator[ForgedLog]:
-    """A log of users; what read models are made of it goes with the test."""
+def forged(settings: Settings) -> ForgedLog:
+    """A log with users."""
     log = ForgedLog(settings)
     log.users(0, USERS)
-    yield log
-    remove_read_models(settings)
+    return log
 
 
 class Reader:
@@ -120,7 +119,7 @@ def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
     made = rollbook.json(
         *("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")
     )
-    wait_current(settings)
+    wait_caught_up(settings)
     with Visibility(settings, OURS) as visibility:
         visibility.wait(made["token"], 60)
     reader = Reader(settings, made["user_id"], "jane@example.com")
@@ -140,21 +139,11 @@ def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
     finally:
         writer.stop()
         reader.stop()
-    wait_current(settings)
+    wait_caught_up(settings)
     found = rollbook.run("verify")
     assert found.returncode == 0, found.stdout
     assert {one.version for one in read_status(settings).partitions} == {1}
     assert all(process.stop() == 0 for process in projectors)
-    remove_read_models(settings)
-
-
-def wait_current(settings: Settings) -> None:
-    """Wait until every version of every read model has applied every event there is."""
-
-    def current() -> bool:
-        return all(one.state == CAUGHT_UP for one in read_status(settings).partitions)
-
-    eventually(current, what="caught up")
 
 
 class Lying(PostgresUsers):

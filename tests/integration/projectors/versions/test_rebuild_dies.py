@@ -8,9 +8,9 @@ import pytest
 from projectors.catalog import OURS, open_versions
 from projectors.contract.read_model import READY, Dropped, ReadModelVersions
 from runtime.settings import Settings
-from scripts.bench.stores import remove_read_models
+from tests.catch_up import wait_caught_up
 from tests.depth import depth
-from tests.faults.outage import RunningImport, wait_caught_up
+from tests.faults.outage import RunningImport
 from tests.processes import Rollbook, eventually
 
 USERS = 6_000
@@ -86,4 +86,3 @@ def test_a_killed_rebuild_leaves_the_live_version_and_can_be_run_again(
                 assert rollbook.run("projector", *rest).returncode == 0
     wait_caught_up(settings, name)
     assert projector.stop() == 0
-    remove_read_models(settings)

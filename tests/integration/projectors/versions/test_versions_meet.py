@@ -23,7 +23,6 @@ from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
-from scripts.bench.stores import remove_read_models
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
 from tests.read_models import user_event
@@ -35,7 +34,6 @@ def versions(settings: Settings) -> Iterator[PostgresVersions]:
     with closing(postgres_versions(settings)) as versions:
         versions.begin()
         yield versions
-    remove_read_models(settings)
 
 
 def ready(versions: PostgresVersions) -> int:
@@ -120,7 +118,6 @@ def test_a_comparison_does_not_wait_for_what_was_written_to_be_seen(settings: Se
         rebuild = Rebuild(settings, versions, StopSignal())
         rebuild._read(number, "before it is refreshed by itself")
         assert rebuild._compare(number).rows == 50
-    remove_read_models(settings)
 
 
 def test_a_block_that_went_up_after_its_hold_was_lifted_goes_with_it(settings: Settings) -> None:
@@ -138,7 +135,6 @@ def test_a_block_that_went_up_after_its_hold_was_lifted_goes_with_it(settings: S
                 write(model)
             frozen.release()
             write(model)
-    remove_read_models(settings)
 
 
 def write(model: ElasticsearchUsers) -> None:

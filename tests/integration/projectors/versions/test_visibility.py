@@ -4,7 +4,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from projectors.versions.visibility import Visibility
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
-from scripts.bench.stores import remove_read_models
 from scripts.people import write_people
 from tests.depth import depth
 from tests.processes import Rollbook, RunningProcess
@@ -34,21 +33,7 @@ ROUNDS = depth(15, 40)
 LOAD = depth(8_000, 20_000)
 SWAPS = depth(2, 4)
 
-
-@pytest.fixture
-def stores(settings: Settings) -> Iterator[None]:
-    """The stores, emptied after the test of what its projectors made."""
-    yield
-    remove_read_models(settings)
-
-
-@pytest.fixture
-def projectors(
-    stores: None, rollbook: Rollbook, handler: RunningProcess
-) -> Iterator[dict[str, RunningProcess]]:
-    """Projectors of all read models, and a handler."""
-    yield {name: rollbook.start_projector(name) for name in OURS}
-    rollbook.stop_all()
+pytestmark = pytest.mark.usefixtures("handler")
 
 
 class Asker:
@@ -274,7 +259,7 @@ def test_an_import_waits_for_all_of_it_and_has_a_token(
 
 
 def test_a_read_model_that_was_never_built_is_waited_for(
-    settings: Settings, rollbook: Rollbook, stores: None, handler: RunningProcess
+    settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
     """Without a projector there is none; once one has made it, it shows what it must."""
     token = rollbook.json("users", "create", *JANE)["token"]
@@ -284,4 +269,3 @@ def test_a_read_model_that_was_never_built_is_waited_for(
         for name in OURS:
             rollbook.start_projector(name)
         visibility.wait(token, PATIENCE_SECONDS)
-    rollbook.stop_all()

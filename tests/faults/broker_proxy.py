@@ -1,7 +1,7 @@
 """Stands between a Kafka client and its broker and does to `EndTxn` what a network can do.
 
-The broker's own address in its answers is replaced by ours, which has the same length, so that the
-client never goes past us.
+The broker's own address in its answers is replaced by the proxy's, which must have the same length,
+so that the client never connects to the broker directly.
 """
 
 import socket
@@ -10,15 +10,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Self
+
+from tests.proxy import Proxy, cut
 
 END_TXN = 26
 _LENGTH_BYTES = 4
 _ERROR_AT = 12
 
 
-class BrokerProxy:
-    """A broker's double at `address`.
+class BrokerProxy(Proxy):
+    """A proxy at `address` for one broker; `done` is set once it has interfered as it was told.
 
     The next `EndTxn` after `lose_answer` is carried out and its connection cut before the answer
     comes through; the next one after `hold_back` is kept while its connection is cut, and carried
@@ -27,35 +28,22 @@ class BrokerProxy:
 
     def __init__(self, broker: str) -> None:
         host, port = broker.split(":")
-        self._broker = (host, int(port))
-        self._listener = socket.create_server((host, 0))
-        own_port = self._listener.getsockname()[1]
-        self.address = f"{host}:{own_port}"
+        super().__init__(host, int(port))
+        self.address = f"{self.host}:{self.port}"
         self._theirs = host.encode() + struct.pack(">i", int(port))
-        self._ours = host.encode() + struct.pack(">i", own_port)
+        self._ours = self.host.encode() + struct.pack(">i", self.port)
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
         self._kept: list[tuple[socket.socket, bytes]] = []
-        self._unheard: SimpleQueue[tuple[socket.socket, bytes]] = SimpleQueue()
-        self._sockets: list[socket.socket] = []
+        self._undelivered: SimpleQueue[tuple[socket.socket, bytes]] = SimpleQueue()
         self.done = threading.Event()
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in (self._listener, *self._sockets):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
     def lose_answer(self) -> None:
-        """Carry out the next `EndTxn`, but let the client not know."""
+        """Carry out the next `EndTxn`, but do not let its answer through."""
         self.done.clear()
         self._next = self._lose_answer
 
     def hold_back(self) -> None:
-        """Keep the next `EndTxn` on its way."""
+        """Keep the next `EndTxn` until `let_go`."""
         self.done.clear()
         self._next = self._hold_back
 
@@ -63,49 +51,40 @@ class BrokerProxy:
         """Carry out the `EndTxn` that was kept; return the broker's error code for it."""
         broker, request = self._kept.pop()
         broker.sendall(request)
-        source, answer = self._unheard.get(timeout=20)
-        while source is not broker:  # that of an answer lost before
-            source, answer = self._unheard.get(timeout=20)
+        source, answer = self._undelivered.get(timeout=20)
+        while source is not broker:  # an answer that was lost before
+            source, answer = self._undelivered.get(timeout=20)
         # After length, correlation id and throttle time: librdkafka speaks version 1.
         return int(struct.unpack_from(">h", answer, _ERROR_AT)[0])
 
     def _lose_answer(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
-        _cut(client)
+        cut(client)
         broker.sendall(request)
 
     def _hold_back(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
-        _cut(client)
+        cut(client)
         self._kept.append((broker, request))
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                broker = socket.create_connection(self._broker)
-                self._sockets += [client, broker]
-                for pump in (self._requests, self._answers):
-                    threading.Thread(target=pump, args=(client, broker), daemon=True).start()
-
-    def _requests(self, client: socket.socket, broker: socket.socket) -> None:
+    def _to_server(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while request := _frame(client):
                 [key] = struct.unpack_from(">h", request, _LENGTH_BYTES)
                 act, self._next = (self._next, None) if key == END_TXN else (None, self._next)
                 if act:
-                    act(request, client, broker)
+                    act(request, client, server)
                     self.done.set()
-                    return  # the broker's side stays open: nobody tells it that we have gone
-                broker.sendall(request)
-            _cut(broker)
+                    return  # the broker is not told that the client is gone
+                server.sendall(request)
+        cut(server)
 
-    def _answers(self, client: socket.socket, broker: socket.socket) -> None:
+    def _to_client(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
-            while answer := _frame(broker):
+            while answer := _frame(server):
                 try:
                     client.sendall(answer.replace(self._theirs, self._ours))
                 except OSError:
-                    self._unheard.put((broker, answer))
-            _cut(client)
+                    self._undelivered.put((server, answer))
+        cut(client)
 
 
 def _frame(source: socket.socket) -> bytes:
@@ -122,8 +101,3 @@ def _read(source: socket.socket, count: int) -> bytes:
             return b""
         data += more
     return data
-
-
-def _cut(one: socket.socket) -> None:
-    with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
