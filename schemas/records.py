@@ -5,7 +5,7 @@ integers, milliseconds since the epoch in UTC: the Avro logical type is for othe
 loops skip the conversion (see `schemas.codec`).
 """
 
-from typing import Final, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypeAlias, TypedDict
 
 CREATE_USER: Final = "CreateUser"
 UPDATE_USER: Final = "UpdateUser"
@@ -18,6 +18,11 @@ USER_UPDATED: Final = "UserUpdated"
 USER_EMAIL_CHANGED: Final = "UserEmailChanged"
 USER_DELETED: Final = "UserDeleted"
 USER_ERASED: Final = "UserErased"
+# What this release writes. A later one may add a type: readers that must tolerate it read the
+# state that the event carries.
+EventType: TypeAlias = Literal[
+    "UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted", "UserErased"
+]
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -51,7 +56,7 @@ class UserEvent(TypedDict):
     user_id: str
     version: int
     occurred_at: int
-    type: str
+    type: EventType
     changes: list[FieldChange]
     user: User | None
 
@@ -116,8 +121,8 @@ class EmailClaim(TypedDict):
     expected_version: int | None
 
 
-class EmailHop(TypedDict):
-    """A message of the change-of-address saga, from partition to partition."""
+class AddressMessage(TypedDict):
+    """A message of an address change, from partition to partition."""
 
     claim_id: str
     kind: str

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
 
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from projectors.contract.read_model import Row
 from projectors.contract.source import Source
 from projectors.log.fold import LogFold
@@ -70,16 +70,16 @@ class Message:
 
 
 class LoggedPartition(Partition):
-    """A partition whose drafts go to topics as well."""
+    """A partition whose overlays go to topics as well."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.log = PartitionLog()
 
-    def commit(self, draft: Draft) -> None:
+    def commit(self, overlay: Overlay) -> None:
         """Append what the handler appends."""
-        super().commit(draft)
-        self.log.commit(draft)
+        super().commit(overlay)
+        self.log.commit(overlay)
 
 
 def decided(steps: Steps) -> list[PartitionLog]:

@@ -1,23 +1,23 @@
-"""given → when → then for the deciding side: through `Draft`, as the handler calls it."""
+"""given → when → then for the deciding side: through `Overlay`, as the handler calls it."""
 
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 
-from producers.domain.address_change import grants_to_send_again, take_hop
+from producers.domain.address_change import apply_message, resend_open_grants
 from producers.domain.decisions import decide_command
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from producers.domain.state import OutcomeWindow, PartitionState
-from schemas.identity import email_key, email_shard, partition_of, user_shard
+from schemas.identity import email_key, email_shard, partition_of, user_shard, uuid_bytes
 from schemas.records import (
     CHANGE_EMAIL,
     CREATE_USER,
     DELETE_USER,
     ERASE_USER,
     UPDATE_USER,
+    AddressMessage,
     CommandOutcome,
     EmailClaim,
-    EmailHop,
     UserCommand,
     UserEvent,
 )
@@ -116,33 +116,33 @@ class Partition:
         self.outcomes: list[CommandOutcome] = []
         self.claims: list[tuple[str, EmailClaim | None]] = []
         self.erased_history: list[str] = []
-        self.hops: list[tuple[int, EmailHop]] = []
+        self.hops: list[tuple[int, AddressMessage]] = []
         self._random = count(1)
         self._offset = 0
         self.now = NOW
 
-    def draft(self) -> Draft:
-        """Return a draft on the state, with ids that are the same in every run."""
-        return Draft(self.state, now=self.now, random_bits=lambda: next(self._random))
+    def overlay(self) -> Overlay:
+        """Return a overlay on the state, with ids that are the same in every run."""
+        return Overlay(self.state, now=self.now, random_bits=lambda: next(self._random))
 
-    def commit(self, draft: Draft) -> None:
-        """Append what the draft holds and fold it in."""
-        draft.fold()
-        self.events += draft.events
-        self.outcomes += draft.outcomes
-        self.claims += draft.claims
-        self.erased_history += draft.erased_history
-        self.hops += draft.hops
+    def commit(self, overlay: Overlay) -> None:
+        """Append what the overlay holds and fold it in."""
+        overlay.fold()
+        self.events += overlay.events
+        self.outcomes += overlay.outcomes
+        self.claims += overlay.claims
+        self.erased_history += overlay.erased_history
+        self.hops += overlay.messages
 
     def batch(self, *commands: UserCommand, commit: bool = True) -> list[CommandOutcome]:
         """Decide `commands` in one transaction; return their outcomes."""
-        draft = self.draft()
+        overlay = self.overlay()
         for offset, command in enumerate(commands, self._offset):
-            decide_command(draft, offset, command)
+            decide_command(overlay, offset, command)
         if commit:
             self._offset += len(commands)
-            self.commit(draft)
-        return draft.outcomes
+            self.commit(overlay)
+        return overlay.outcomes
 
     def ask(self, command: UserCommand) -> CommandOutcome:
         """Decide one command in a transaction of its own; return its outcome."""
@@ -163,9 +163,9 @@ class Partition:
     def restart(self) -> None:
         """Forget the state, restore it, and send the open grants again."""
         self.state = self.restored()
-        draft = self.draft()
-        grants_to_send_again(draft)
-        self.commit(draft)
+        overlay = self.overlay()
+        resend_open_grants(overlay)
+        self.commit(overlay)
 
 
 def registered(email: str = "jane@example.com", name: str = "Jane", age: int = 34) -> Partition:
@@ -184,7 +184,7 @@ class Log:
     )
 
     def __post_init__(self) -> None:
-        self.under_way: dict[tuple[int, int], deque[EmailHop]] = {}
+        self.under_way: dict[tuple[int, int], deque[AddressMessage]] = {}
 
     def send(self, command: UserCommand) -> None:
         """Decide a command in its user's partition; hops are under way afterwards."""
@@ -199,11 +199,11 @@ class Log:
         """Let the oldest hop from one partition to another take its step."""
         queue = self.under_way[sender, receiver]
         partition = self.partitions[receiver]
-        draft = partition.draft()
-        take_hop(draft, queue.popleft())
+        overlay = partition.overlay()
+        apply_message(overlay, queue.popleft())
         if not queue:
             del self.under_way[sender, receiver]
-        partition.commit(draft)
+        partition.commit(overlay)
         self._post(receiver)
 
     def settle(self) -> None:
@@ -245,9 +245,9 @@ class Log:
     def email_of(self, user_id: str) -> str | None:
         """Return a user's address, None once it is gone."""
         home = self.partitions[partition_of(user_shard(user_id), PARTITIONS)]
-        known = home.draft().held(user_id)
+        known = home.overlay().user(uuid_bytes(user_id))
         return known.user["email"] if known and known.user else None
 
     def holder_of(self, email: str) -> str | None:
         """Return who holds or reserved an address, as its partition knows it."""
-        return self.partitions[home_of(email)].draft().holder_id(email_key(email))
+        return self.partitions[home_of(email)].overlay().holder_id(email_key(email))

@@ -1,132 +1,171 @@
-"""The user aggregate: what a command changes and what a user is after it.
+"""The user aggregate: what a command changes, and what a user is after an event.
 
-No I/O, no clock, no randomness: time and ids are passed in, so every rule is tested by
-given → when → then. Named tuples, because two are made for each command, and a frozen dataclass
-takes three times as long.
+No I/O, no clock, no randomness: time, seq and ids are passed in, so every rule is tested as given
+events → when command → then events. Commands are named tuples because one is made for each record
+of the log, and a frozen dataclass takes three times as long.
 """
 
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, assert_never, cast
 
+from producers.domain.snapshot import UserSnapshot
 from schemas.errors import Rejected
-from schemas.identity import email_key
-from schemas.records import FieldChange, User
+from schemas.identity import event_id
+from schemas.records import (
+    USER_CREATED,
+    USER_DELETED,
+    USER_EMAIL_CHANGED,
+    USER_ERASED,
+    USER_UPDATED,
+    EventType,
+    FieldChange,
+    User,
+    UserEvent,
+)
+
+
+class Address(NamedTuple):
+    """An e-mail address: as written, as uniqueness compares it, and the shard of that key."""
+
+    email: str
+    key: str
+    shard: int
+
+
+class UserId(NamedTuple):
+    """A user's id: canonical text, its 16 bytes, and the shard written into it."""
+
+    text: str
+    packed: bytes
+    shard: int
 
 
 class CreateUser(NamedTuple):
-    """Ask for a new user; the fields are cleaned."""
+    """Register a user under an address that no live user holds."""
 
     command_id: str
-    email: str
+    address: Address
     name: str
     age: int
 
 
 class UpdateUser(NamedTuple):
-    """Ask for another name or age; None leaves the field as it is."""
+    """Change a user's name, age or both; None leaves a field as it is."""
 
-    user_id: str
+    command_id: str
+    user_id: UserId
     name: str | None = None
     age: int | None = None
     expected_version: int | None = None
 
 
 class ChangeEmail(NamedTuple):
-    """Ask for another address."""
+    """Give a user another address."""
 
-    user_id: str
-    email: str
+    command_id: str
+    user_id: UserId
+    address: Address
     expected_version: int | None = None
 
 
 class DeleteUser(NamedTuple):
-    """Ask that a user be gone; the history stays."""
+    """Remove a user; its history stays."""
 
-    user_id: str
+    command_id: str
+    user_id: UserId
     expected_version: int | None = None
 
 
 class EraseUser(NamedTuple):
-    """Ask that nothing personal of a user, live or gone, be left."""
+    """Remove a user, live or deleted, and everything personal in its history."""
 
-    user_id: str
+    command_id: str
+    user_id: UserId
     expected_version: int | None = None
 
 
-AboutUser: TypeAlias = UpdateUser | ChangeEmail | DeleteUser | EraseUser
-Command: TypeAlias = CreateUser | AboutUser
+UserCommand: TypeAlias = UpdateUser | ChangeEmail | DeleteUser | EraseUser
+Command: TypeAlias = CreateUser | UserCommand
 
 
-class Created(NamedTuple):
-    """A user came to be."""
+class EventSlot(NamedTuple):
+    """Where an event goes: the next seq of the partition, the time in ms, the user's id."""
 
-    user: User
-
-
-class Updated(NamedTuple):
-    """Fields took other values; never empty."""
-
-    fields: list[FieldChange]
-
-
-class EmailChanged(NamedTuple):
-    """The address took another value, and with it its key."""
-
-    fields: list[FieldChange]
-    email_key: str
-
-
-class Deleted(NamedTuple):
-    """The user is gone; the fields tell what was there."""
-
-    fields: list[FieldChange]
-
-
-class Erased(NamedTuple):
-    """The user is gone and nothing of it is told."""
-
-
-Change: TypeAlias = Created | Updated | EmailChanged | Deleted | Erased
-
-
-class Standing(NamedTuple):
-    """What is known of the user that a command is about: never there, live, gone or erased.
-
-    `version` is 0 if it never was; `user` is None unless it is live.
-    """
-
-    user: User | None = None
-    version: int = 0
-    erased: bool = False
+    seq: int
+    now: int
+    user_id: str
 
 
 def decide(
-    standing: Standing, command: Command, *, holder_id: str | None, now: int
-) -> Change | None:
-    """Say what `command` changes, or raise `Rejected`; never both, never partly.
+    known: UserSnapshot | None, command: Command, slot: EventSlot, *, holder_id: str | None = None
+) -> list[UserEvent]:
+    """Return what `command` changes, or raise `Rejected`; never both, never in part.
 
-    `holder_id` is another live user who holds the address that a creation or a change asks for;
-    `now` is in milliseconds. None means that the command is accepted and changes nothing.
+    `known` is None if the user never existed. `holder_id` is another live user who holds the
+    address that the command asks for. No event means: accepted, and nothing changes.
     """
-    if isinstance(command, CreateUser):
-        _require_free(holder_id)
-        return Created(_new_user(command, now))
-    user, version = standing.user, standing.version
-    if user is None and not (isinstance(command, EraseUser) and version):
-        raise Rejected("there is no such user", code="user_not_found")
+    match command:
+        case CreateUser():
+            return _created(command, slot, holder_id)
+        case UpdateUser():
+            return _updated(command, slot, _live(known, command))
+        case ChangeEmail():
+            return _email_changed(command, slot, _live(known, command), holder_id)
+        case DeleteUser():
+            return _deleted(command, slot, _live(known, command))
+        case EraseUser():
+            return _erased(command, slot, known)
+        case _:
+            assert_never(command)
+
+
+def evolve(user: User | None, event: UserEvent) -> User | None:
+    """Return the user after `event`, or None once it is gone.
+
+    Only what `changes` cannot express (a creation, the key of an address) is read from the state
+    that the event carries, so folding a history checks that state.
+    """
+    match event["type"]:
+        case "UserCreated":
+            return event["user"]
+        case "UserUpdated":
+            return _with_changes(user, event["changes"])
+        case "UserEmailChanged":
+            carried = event["user"]
+            if carried is None:
+                raise AssertionError("a change of address leaves a live user")
+            changed = _with_changes(user, event["changes"])
+            return cast("User", {**changed, "email_key": carried["email_key"]})
+        case "UserDeleted" | "UserErased":
+            return None
+        case unknown:
+            assert_never(unknown)
+
+
+class _Live(NamedTuple):
+    """The version and state of a live user."""
+
+    version: int
+    user: User
+
+
+def _live(known: UserSnapshot | None, command: UserCommand) -> _Live:
+    """Return the live user that `command` is about, or raise `Rejected`."""
+    if known is None or known.user is None:
+        raise _not_found()
+    _require_version(known.version, command)
+    return _Live(known.version, known.user)
+
+
+def _not_found() -> Rejected:
+    return Rejected("there is no such user", code="user_not_found")
+
+
+def _require_version(version: int, command: UserCommand) -> None:
     if command.expected_version not in (None, version):
         raise Rejected(
             f"the user is at version {version}, not {command.expected_version}",
             code="version_conflict",
         )
-    if isinstance(command, EraseUser):
-        return None if standing.erased else Erased()
-    if user is None:
-        raise AssertionError("only an erasure is about one who is gone")
-    if isinstance(command, UpdateUser):
-        return _update(user, command)
-    if isinstance(command, ChangeEmail):
-        return _change_email(user, command, holder_id)
-    return Deleted([_field(name, user[name], None) for name in ("email", "name", "age")])
 
 
 def _require_free(holder_id: str | None) -> None:
@@ -138,47 +177,87 @@ def _require_free(holder_id: str | None) -> None:
         )
 
 
-def _new_user(command: CreateUser, now: int) -> User:
-    return {
-        "email": command.email,
-        "email_key": email_key(command.email),
+def _created(command: CreateUser, slot: EventSlot, holder_id: str | None) -> list[UserEvent]:
+    _require_free(holder_id)
+    user: User = {
+        "email": command.address.email,
+        "email_key": command.address.key,
         "name": command.name,
         "age": command.age,
-        "created_at": now,
+        "created_at": slot.now,
         "created_by": command.command_id,
     }
+    return [_event(USER_CREATED, command, slot, 1, changes=[], user=user)]
 
 
-def _update(user: User, command: UpdateUser) -> Updated | None:
-    fields: list[FieldChange] = []
+def _updated(command: UpdateUser, slot: EventSlot, live: _Live) -> list[UserEvent]:
+    user = live.user
+    changes: list[FieldChange] = []
     if command.name is not None and command.name != user["name"]:
-        fields.append(_field("name", user["name"], command.name))
+        changes.append(_change("name", user["name"], command.name))
     if command.age is not None and command.age != user["age"]:
-        fields.append(_field("age", user["age"], command.age))
-    return Updated(fields) if fields else None
+        changes.append(_change("age", user["age"], command.age))
+    if not changes:
+        return []
+    after = _with_changes(user, changes)
+    return [_event(USER_UPDATED, command, slot, live.version + 1, changes=changes, user=after)]
 
 
-def _change_email(user: User, command: ChangeEmail, holder_id: str | None) -> EmailChanged | None:
-    if command.email == user["email"]:
-        return None
+def _email_changed(
+    command: ChangeEmail, slot: EventSlot, live: _Live, holder_id: str | None
+) -> list[UserEvent]:
+    address, user = command.address, live.user
+    if address.email == user["email"]:
+        return []
     _require_free(holder_id)
-    fields = [_field("email", user["email"], command.email)]
-    return EmailChanged(fields, email_key(command.email))
+    changes = [_change("email", user["email"], address.email)]
+    after: User = {**user, "email": address.email, "email_key": address.key}
+    version = live.version + 1
+    return [_event(USER_EMAIL_CHANGED, command, slot, version, changes=changes, user=after)]
 
 
-def _field(name: str, before: str | int | None, after: str | int | None) -> FieldChange:
+def _deleted(command: DeleteUser, slot: EventSlot, live: _Live) -> list[UserEvent]:
+    changes = [_change(name, live.user[name], None) for name in ("email", "name", "age")]
+    return [_event(USER_DELETED, command, slot, live.version + 1, changes=changes, user=None)]
+
+
+def _erased(command: EraseUser, slot: EventSlot, known: UserSnapshot | None) -> list[UserEvent]:
+    """Erase a user, live or deleted; erasing one that is erased changes nothing."""
+    if known is None:
+        raise _not_found()
+    _require_version(known.version, command)
+    if known.erased:
+        return []
+    return [_event(USER_ERASED, command, slot, known.version + 1, changes=[], user=None)]
+
+
+def _change(name: str, before: str | int | None, after: str | int | None) -> FieldChange:
     return {"field": name, "before": before, "after": after}
 
 
-def evolve(user: User | None, change: Change) -> User | None:
-    """Return the user after `change`; None once it is gone."""
-    if isinstance(change, Created):
-        return change.user
-    if isinstance(change, Deleted | Erased):
-        return None
+def _with_changes(user: User | None, changes: list[FieldChange]) -> User:
     if user is None:
         raise AssertionError("only a live user is changed")
-    after = {item["field"]: item["after"] for item in change.fields}
-    if isinstance(change, EmailChanged):
-        after["email_key"] = change.email_key
-    return cast("User", {**user, **after})
+    return cast("User", {**user, **{change["field"]: change["after"] for change in changes}})
+
+
+def _event(
+    kind: EventType,
+    command: Command,
+    slot: EventSlot,
+    version: int,
+    *,
+    changes: list[FieldChange],
+    user: User | None,
+) -> UserEvent:
+    return {
+        "event_id": event_id(slot.user_id, version),
+        "command_id": command.command_id,
+        "seq": slot.seq,
+        "user_id": slot.user_id,
+        "version": version,
+        "occurred_at": slot.now,
+        "type": kind,
+        "changes": changes,
+        "user": user,
+    }

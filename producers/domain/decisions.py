@@ -1,57 +1,28 @@
-"""Decides commands of one partition, one after the other, into the draft of a batch."""
+"""Decides the commands of one partition, one after the other, on the overlay of a batch."""
 
-from hashlib import blake2b
-from typing import NamedTuple
-
+from producers.domain import address_messages
 from producers.domain.aggregate import (
-    AboutUser,
     ChangeEmail,
     Command,
     CreateUser,
-    EmailChanged,
-    Standing,
+    UserCommand,
     decide,
 )
-from producers.domain.draft import Draft
-from producers.domain.parse import read_command
+from producers.domain.answers import CommandRef, accept, body_digest, reject, repeat
+from producers.domain.overlay import Overlay
+from producers.domain.parse import parse_command
+from producers.domain.snapshot import UserSnapshot
 from schemas.errors import Poisoned, Rejected
-from schemas.identity import email_key, email_shard, partition_of, user_shard
-from schemas.records import ACCEPTED, REJECTED, CommandOutcome, UserCommand
+from schemas.identity import email_shard, uuid_bytes
+from schemas.records import UserCommand as CommandRecord
+from schemas.records import UserEvent
 from schemas.rules import clean_command_id
 
-_NOBODY = Standing()
 
+def decide_command(overlay: Overlay, offset: int, record: CommandRecord) -> None:
+    """Decide the command at `offset`; a repeated command gets its first answer again.
 
-class Asked(NamedTuple):
-    """Which command an outcome answers, and which user it is about, if the command says."""
-
-    command_id: str
-    offset: int
-    digest: bytes
-    user_id: str | None
-
-    def about(self, user_id: str | None) -> "Asked":
-        """Return the same, about this user; `_replace` takes three times as long."""
-        return Asked(self.command_id, self.offset, self.digest, user_id)
-
-
-def body_digest(record: UserCommand) -> bytes:
-    """Return 8 bytes over what `record` asks: the same id with another body is refused."""
-    body = (
-        record["kind"],
-        record.get("user_id"),
-        record.get("email"),
-        record.get("name"),
-        record.get("age"),
-        record.get("expected_version"),
-    )
-    return blake2b(repr(body).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def decide_command(draft: Draft, offset: int, record: UserCommand) -> None:
-    """Decide the command at `offset`; a repeated one gets its first answer again.
-
-    A change to an address of another partition is sent there and answered when it comes back.
+    A change to an address of another partition is sent there and answered when the reply arrives.
     Raises `Poisoned` if the command's id cannot key an outcome, so that nobody could be answered.
     """
     command_id = record["command_id"]
@@ -59,29 +30,26 @@ def decide_command(draft: Draft, offset: int, record: UserCommand) -> None:
         clean_command_id(command_id)
     except Rejected as error:
         raise Poisoned(str(error), code="bad_command_id") from None
-    asked = Asked(command_id, offset, body_digest(record), record.get("user_id"))
-    first = draft.answer(command_id)
+    ref = CommandRef(command_id, offset, body_digest(record), record.get("user_id"))
+    first = overlay.answer(command_id)
     if first is not None:
-        repeat(draft, first, asked)
+        repeat(overlay, first, ref)
         return
     try:
-        command = read_command(record)
-        _require_home(draft, command)
+        command = parse_command(record)
+        _require_home(overlay, command)
         if isinstance(command, CreateUser):
-            _create(draft, asked, command)
+            _create(overlay, ref, command)
         else:
-            _change(draft, asked, command)
+            _change(overlay, ref.for_user(command.user_id.text), command)
     except Rejected as error:
-        reject(draft, asked, error)
+        reject(overlay, ref, error)
 
 
-def _require_home(draft: Draft, command: Command) -> None:
-    """Refuse a command that a stranger put on the wrong partition: never a second user."""
-    if isinstance(command, CreateUser):
-        shard = email_shard(email_key(command.email))
-    else:
-        shard = user_shard(command.user_id)
-    if partition_of(shard, draft.state.partitions) != draft.state.partition:
+def _require_home(overlay: Overlay, command: Command) -> None:
+    """Refuse a command that somebody put on the wrong partition: it could make a second user."""
+    placed_by = command.address if isinstance(command, CreateUser) else command.user_id
+    if not overlay.state.owns(placed_by.shard):
         raise Rejected(
             "the command stands on a partition that is not its user's",
             code="wrong_partition",
@@ -89,118 +57,69 @@ def _require_home(draft: Draft, command: Command) -> None:
         )
 
 
-def _create(draft: Draft, asked: Asked, command: CreateUser) -> None:
-    key = email_key(command.email)
-    holder_id = draft.holder_id(key)
-    holder = draft.held(holder_id) if holder_id else None
-    if holder and holder.user and holder.user["created_by"] == asked.command_id:
-        accept(draft, asked.about(holder_id), 1, seq=holder.seq, repeated=True)
+def _create(overlay: Overlay, ref: CommandRef, command: CreateUser) -> None:
+    holder_id = overlay.holder_id(command.address.key)
+    holder = overlay.user(uuid_bytes(holder_id)) if holder_id else None
+    if holder and holder.user and holder.user["created_by"] == ref.command_id:
+        accept(overlay, ref.for_user(holder_id), 1, seq=holder.seq, repeated=True)
         return
-    change = decide(_NOBODY, command, holder_id=holder_id, now=draft.now)
-    if change is None:
-        raise AssertionError("a creation always changes something")
-    user_id = draft.new_user_id(key)
-    version = draft.append_event(user_id, change, asked.command_id)
-    accept(draft, asked.about(user_id), version)
+    user_id = overlay.new_user_id(command.address.shard)
+    events = decide(None, command, overlay.next_slot(user_id), holder_id=holder_id)
+    _append(overlay, uuid_bytes(user_id), None, events)
+    accept(overlay, ref.for_user(user_id), 1)
 
 
-def _change(draft: Draft, asked: Asked, command: AboutUser) -> None:
+def _change(overlay: Overlay, ref: CommandRef, command: UserCommand) -> None:
     """Decide a command about a user of this partition."""
-    user_id = command.user_id
-    asked = asked.about(user_id)
-    known = draft.held(user_id)
-    if known is not None and known.command_id == asked.command_id:
-        accept(draft, asked, known.version, seq=known.seq, repeated=True)
+    known = overlay.user(command.user_id.packed)
+    if known is not None and known.command_id == ref.command_id:
+        accept(overlay, ref, known.version, seq=known.seq, repeated=True)
         return
     holder_id = None
     if isinstance(command, ChangeEmail):
-        holder_id = draft.holder_id(email_key(command.email))
-        holder_id = None if holder_id == user_id else holder_id
-    standing = draft.standing(user_id)
-    change = decide(standing, command, holder_id=holder_id, now=draft.now)
-    if isinstance(command, ChangeEmail) and isinstance(change, EmailChanged):
-        current = standing.user["email_key"] if standing.user else ""
-        if change.email_key != current and not draft.state.is_home_of(change.email_key):
-            _ask_elsewhere(draft, asked, command)
-            return
-    version = standing.version
-    if change is not None:
-        version = draft.append_event(user_id, change, asked.command_id)
-    accept(draft, asked, version)
-
-
-def _ask_elsewhere(draft: Draft, asked: Asked, command: ChangeEmail) -> None:
-    """Ask the partition of the new address to reserve it; nothing is kept here meanwhile."""
-    key = email_key(command.email)
-    hop = draft.hop(
-        "reserve",
-        asked.command_id,
-        command.user_id,
-        email=command.email,
-        email_key=key,
-        command_offset=asked.offset,
-        digest=asked.digest,
-        expected_version=command.expected_version,
-    )
-    draft.send(key, hop)
-
-
-def accept(
-    draft: Draft, asked: Asked, version: int, *, seq: int | None = None, repeated: bool = False
-) -> None:
-    """Append an acceptance; `repeated` where the user itself remembers the command's effect."""
-    outcome = _outcome(draft, asked, ACCEPTED, asked.user_id, version)
-    outcome["seq"] = draft.seq if seq is None else seq
-    outcome["repeated"] = repeated
-    draft.append_outcome(outcome)
-
-
-def reject(draft: Draft, asked: Asked, error: Rejected) -> None:
-    """Append a rejection: its code, and the user's version if there is such a user."""
-    known = _known(draft, asked.user_id)
-    user_id = error.user_id or (asked.user_id if known else None)
-    outcome = _outcome(draft, asked, REJECTED, user_id, known)
-    outcome["code"], outcome["message"] = error.code, str(error)
-    draft.append_outcome(outcome)
-
-
-def _known(draft: Draft, user_id: str | None) -> int | None:
-    """Return the version of the user that a command names, if it is an id that we know."""
-    try:
-        known = draft.held(user_id) if user_id else None
-    except ValueError:
-        return None
-    return known.version if known else None
-
-
-def repeat(draft: Draft, first: CommandOutcome, asked: Asked) -> None:
-    """Append the first answer again, or a refusal if `asked` has another body."""
-    if first["digest"] != asked.digest:
-        reused = Rejected("this command id was used for another command", code="command_id_reused")
-        reject(draft, asked.about(None), reused)
+        holder_id = overlay.holder_id(command.address.key)
+        holder_id = None if holder_id == command.user_id.text else holder_id
+    slot = overlay.next_slot(command.user_id.text)
+    events = decide(known, command, slot, holder_id=holder_id)
+    if isinstance(command, ChangeEmail) and events and _is_elsewhere(overlay, known, command):
+        # Nothing is kept here meanwhile: the reply carries what was asked.
+        message = address_messages.reserve(ref, command, overlay.now)
+        overlay.send(command.address.shard, message)
         return
-    again: CommandOutcome = {
-        **first,
-        "command_offset": asked.offset,
-        "decided_at": draft.now,
-        "repeated": True,
-    }
-    draft.append_outcome(again)
+    accept_events(overlay, ref, command, known, events)
 
 
-def _outcome(
-    draft: Draft, asked: Asked, status: str, user_id: str | None, version: int | None
-) -> CommandOutcome:
-    return {
-        "command_id": asked.command_id,
-        "command_offset": asked.offset,
-        "decided_at": draft.now,
-        "digest": asked.digest,
-        "status": status,
-        "user_id": user_id,
-        "version": version,
-        "seq": draft.seq,
-        "code": None,
-        "message": None,
-        "repeated": False,
-    }
+def _is_elsewhere(overlay: Overlay, known: UserSnapshot | None, command: ChangeEmail) -> bool:
+    """Return whether the address is new to the user and belongs to another partition."""
+    current = known.user["email_key"] if known and known.user else None
+    return command.address.key != current and not overlay.state.owns(command.address.shard)
+
+
+def accept_events(
+    overlay: Overlay,
+    ref: CommandRef,
+    command: UserCommand,
+    known: UserSnapshot | None,
+    events: list[UserEvent],
+) -> None:
+    """Append the events of a decided command, and its acceptance at the version after them."""
+    version = _append(overlay, command.user_id.packed, known, events)
+    accept(overlay, ref, version)
+
+
+def _append(
+    overlay: Overlay, packed_id: bytes, known: UserSnapshot | None, events: list[UserEvent]
+) -> int:
+    """Append events of one user; return the version after them.
+
+    An address of another partition that the user leaves is freed there by a message.
+    """
+    version, user = (known.version, known.user) if known else (0, None)
+    for event in events:
+        overlay.append_event(packed_id, event, user)
+        left = address_messages.left_key(user, event)
+        if left is not None and not overlay.state.is_home_of(left):
+            message = address_messages.free(event, left, overlay.now)
+            overlay.send(email_shard(left), message)
+        version, user = event["version"], event["user"]
+    return version

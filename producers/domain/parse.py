@@ -1,59 +1,78 @@
-"""Reads command records: from what anybody may have written to what the aggregate decides."""
+"""Parses command records, which anyone may have written, into the commands that are decided.
+
+Each input is parsed once: the command carries its address key, its shard and the bytes of its ids,
+so that nothing after this module computes them again.
+"""
 
 from producers.domain.aggregate import (
+    Address,
     ChangeEmail,
     Command,
     CreateUser,
     DeleteUser,
     EraseUser,
     UpdateUser,
+    UserId,
 )
 from schemas import rules
 from schemas.errors import Rejected
-from schemas.identity import parse_user_id
+from schemas.identity import email_key, email_shard, parse_user_id, user_shard, uuid_bytes
 from schemas.records import (
     CHANGE_EMAIL,
     CREATE_USER,
     DELETE_USER,
     ERASE_USER,
     UPDATE_USER,
-    UserCommand,
 )
+from schemas.records import UserCommand as CommandRecord
 
 
-def read_command(record: UserCommand) -> Command:
+def parse_command(record: CommandRecord) -> Command:
     """Return what `record` asks, every field cleaned.
 
-    Raises `Rejected` (`invalid_command`) if a field breaks a rule or the kind is unknown. The
-    clients checked the same rules; this is the check that counts.
+    Raises `Rejected` (`invalid_command`) if a field breaks a rule or the kind is unknown. Clients
+    check the same rules before they send; this check is the one that counts.
     """
-    kind = record["kind"]
+    kind, command_id = record["kind"], record["command_id"]
     if kind == CREATE_USER:
         return CreateUser(
-            record["command_id"],
-            rules.clean_email(record.get("email")),
+            command_id,
+            address_of(rules.clean_email(record.get("email"))),
             rules.clean_name(record.get("name")),
             rules.clean_age(record.get("age")),
         )
     if kind not in {UPDATE_USER, CHANGE_EMAIL, DELETE_USER, ERASE_USER}:
         raise Rejected("the kind of command is unknown", code="invalid_command")
-    user_id = parse_user_id(record.get("user_id") or "")
+    user_id = user_id_of(parse_user_id(record.get("user_id") or ""))
     expected = record.get("expected_version")
     expected = None if expected is None else rules.clean_version(expected)
     if kind == UPDATE_USER:
-        return _read_update(record, user_id, expected)
+        return _parse_update(record, user_id, expected)
     if kind == CHANGE_EMAIL:
-        return ChangeEmail(user_id, rules.clean_email(record.get("email")), expected)
-    return (DeleteUser if kind == DELETE_USER else EraseUser)(user_id, expected)
+        address = address_of(rules.clean_email(record.get("email")))
+        return ChangeEmail(command_id, user_id, address, expected)
+    return (DeleteUser if kind == DELETE_USER else EraseUser)(command_id, user_id, expected)
 
 
-def _read_update(record: UserCommand, user_id: str, expected: int | None) -> UpdateUser:
+def _parse_update(record: CommandRecord, user_id: UserId, expected: int | None) -> UpdateUser:
     name, age = record.get("name"), record.get("age")
     if name is None and age is None:
         raise Rejected("an update names no field", code="invalid_command")
     return UpdateUser(
+        record["command_id"],
         user_id,
         None if name is None else rules.clean_name(name),
         None if age is None else rules.clean_age(age),
         expected,
     )
+
+
+def address_of(email: str) -> Address:
+    """Return a normalised address with its key and shard."""
+    key = email_key(email)
+    return Address(email, key, email_shard(key))
+
+
+def user_id_of(text: str) -> UserId:
+    """Return a canonical user id with its bytes and shard."""
+    return UserId(text, uuid_bytes(text), user_shard(text))

@@ -12,9 +12,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
-from producers.domain.address_change import grants_to_send_again, has_open_grants, take_hop
+from producers.domain.address_change import apply_message, has_open_grants, resend_open_grants
 from producers.domain.decisions import decide_command
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from producers.handler.group import GROUP, refuse_twin
 from producers.handler.idle_segments import COMPACTED, Housekeeping
 from producers.handler.ownership import Ownership
@@ -26,7 +26,7 @@ from runtime.settings import Settings
 from runtime.topic_admin import roll_after_ms
 from schemas.errors import Poisoned
 from schemas.letters import HANDLER, letter_key, letter_of
-from schemas.records import DeadLetter, EmailHop
+from schemas.records import AddressMessage, DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _IDLE_SECONDS = 0.2
 class _Work:
     """What one transaction will hold."""
 
-    drafts: dict[int, Draft] = field(default_factory=dict)
+    overlays: dict[int, Overlay] = field(default_factory=dict)
     next_offsets: dict[int, dict[str, int]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ class CommandHandler:
             return 0
         began = time.monotonic()
         work = self._decide(messages)
-        if not work.drafts:
+        if not work.overlays:
             self._keep_house()
             return 0
         try:
@@ -141,34 +141,34 @@ class CommandHandler:
         self._send_grants_again(work, now)
         for message in messages:
             number, offset = message.partition() or 0, message.offset() or 0
-            topic, draft = message.topic() or "", self._draft(work, number, now)
+            topic, overlay = message.topic() or "", self._overlay(work, number, now)
             work.next_offsets[number][topic] = offset + 1
             try:
                 if topic == self._ownership.topic:
-                    decide_command(draft, offset, self._commands.decode(message.value()))
+                    decide_command(overlay, offset, self._commands.decode(message.value()))
                 else:
-                    take_hop(draft, self._hops.decode(message.value()))
+                    apply_message(overlay, self._hops.decode(message.value()))
             except Poisoned as poisoned:
                 work.dead_letters.append(_letter(topic, number, offset, poisoned, now))
         return work
 
-    def _draft(self, work: _Work, number: int, now: int) -> Draft:
-        draft = work.drafts.get(number)
-        if draft is None:
+    def _overlay(self, work: _Work, number: int, now: int) -> Overlay:
+        overlay = work.overlays.get(number)
+        if overlay is None:
             owned = self._ownership.partitions[number]
             if owned.state is None:
                 raise AssertionError("a batch holds only partitions that are ready")
-            draft = work.drafts[number] = Draft(owned.state, now=now)
+            overlay = work.overlays[number] = Overlay(owned.state, now=now)
             # Both offsets, always: one alone would look like the other's loss.
             work.next_offsets[number] = dict(owned.next_offsets)
-        return draft
+        return overlay
 
     def _send_grants_again(self, work: _Work, now: int) -> None:
         for number, owned in self._ownership.partitions.items():
             if owned.state is None or not owned.has_open_grants:
                 continue
             if has_open_grants(owned.state):
-                grants_to_send_again(self._draft(work, number, now))
+                resend_open_grants(self._overlay(work, number, now))
             else:
                 owned.has_open_grants = False
 
@@ -188,12 +188,12 @@ class CommandHandler:
         except KafkaException as error:
             self._transactions.abort(error)
             log.warning("transaction aborted, deciding again: %s", error.args[0].str())
-            for number in work.drafts:
+            for number in work.overlays:
                 self._ownership.rewind(number)
             self._stop.wait(self._backoff.next_seconds())
             return False
-        for number, draft in work.drafts.items():
-            draft.fold()
+        for number, overlay in work.overlays.items():
+            overlay.fold()
             owned = self._ownership.partitions[number]
             owned.next_offsets, owned.has_open_grants = work.next_offsets[number], False
         self._backoff.reset()
@@ -201,8 +201,8 @@ class CommandHandler:
 
     def _records(self, work: _Work) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
         """Yield what to produce: topic, partition, records."""
-        for number, draft in work.drafts.items():
-            for topic, records in self._records_of(draft):
+        for number, overlay in work.overlays.items():
+            for topic, records in self._records_of(overlay):
                 if records:
                     yield self._settings.named(topic.name), number, records
         for number, hops in _by_partition(work):
@@ -215,34 +215,34 @@ class CommandHandler:
         if letters:
             yield self._settings.named(DEAD_LETTERS.name), 0, letters
 
-    def _records_of(self, draft: Draft) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
-        """Yield what stays in the draft's partition; an event is encoded once for two topics."""
+    def _records_of(self, overlay: Overlay) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
+        """Yield what stays in the overlay's partition; an event is encoded once for two topics."""
         latest: list[dict[str, Any]] = []
         every: list[dict[str, Any]] = []
-        for event in draft.events:
+        for event in overlay.events:
             value = self._events.encode(event)
             latest.append({"key": event["user_id"], "value": value})
             every.append({"key": event["event_id"], "value": value})
         # Tombstones: nothing of an erased user's past stays in the audit trail.
-        every += [{"key": key, "value": None} for key in draft.erased_history]
+        every += [{"key": key, "value": None} for key in overlay.erased_history]
         yield EVENTS, latest
         yield HISTORY, every
         encode = self._outcomes.encode
-        yield OUTCOMES, [{"key": o["command_id"], "value": encode(o)} for o in draft.outcomes]
+        yield OUTCOMES, [{"key": o["command_id"], "value": encode(o)} for o in overlay.outcomes]
         yield (
             EMAILS,
             [
                 {"key": claim_id, "value": None if claim is None else self._claims.encode(claim)}
-                for claim_id, claim in draft.claims
+                for claim_id, claim in overlay.claims
             ],
         )
 
 
-def _by_partition(work: _Work) -> Iterator[tuple[int, list[EmailHop]]]:
+def _by_partition(work: _Work) -> Iterator[tuple[int, list[AddressMessage]]]:
     """Yield the hops for each partition, those of one sender in the order they were sent."""
-    hops: dict[int, list[EmailHop]] = {}
-    for draft in work.drafts.values():
-        for number, hop in draft.hops:
+    hops: dict[int, list[AddressMessage]] = {}
+    for overlay in work.overlays.values():
+        for number, hop in overlay.messages:
             hops.setdefault(number, []).append(hop)
     yield from hops.items()
 

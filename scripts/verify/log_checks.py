@@ -11,6 +11,7 @@ from schemas.records import USER_CREATED, UserEvent
 from scripts.verify.erasures import check_erasures
 from scripts.verify.facts import NO_CUT, Entry, Fact, Last, last_of, text_hash
 from scripts.verify.findings import Check
+from scripts.verify.replay import Replay
 
 
 class LogChecks:
@@ -28,6 +29,7 @@ class LogChecks:
         self.same = Check("events: each user's last record equals the history's last")
         self.order = Check("events: seq only grows, and nothing is a bare tombstone")
         self.erased = Check("history: of an erased user the marker alone is left, of others all")
+        self.replay = Check("history: replayed from nothing, it gives the state each event carries")
         self.removed = Check("history: records removed", listing=True)
         self.foreign = Check("records that are not ours", listing=True)
         self.users: dict[str, Last] = {}
@@ -43,12 +45,12 @@ class LogChecks:
         """Return all of them in the order they are shown."""
         return [
             *(self.seq, self.version, self.time, self.place, self.key, self.order, self.same),
-            *(self.moment, self.everywhere, self.erased, self.removed, self.foreign),
+            *(self.moment, self.everywhere, self.erased, self.replay, self.removed, self.foreign),
         ]
 
     def history(self, partition: int, entries: Iterable[Entry]) -> list[Fact]:
         """Fold the whole of one partition of `user-history`; return its events' ids."""
-        self._history = {}
+        self._history, replay = {}, Replay()
         facts: list[Fact] = []
         self._facts = facts
         self._tombstones, self._taken = {}, []
@@ -70,6 +72,7 @@ class LogChecks:
             self._check_place(event, partition, entry.key, key, where)
             self._check_version(event, where)
             self._check_holder(event, holders, where)
+            self._check_replay(replay, event, where)
             last_seq = max(last_seq, event["seq"])
             last_time = max(last_time, event["occurred_at"])
             before = self._history.get(event["user_id"])
@@ -119,6 +122,13 @@ class LogChecks:
         self.key.looked_at += 1
         if key != wanted_key or event["event_id"] != event_id(event["user_id"], event["version"]):
             self.key.report(where)
+
+    def _check_replay(self, replay: Replay, event: UserEvent, where: str) -> None:
+        agrees = replay.agrees(event)
+        if agrees is not None:
+            self.replay.looked_at += 1
+            if not agrees:
+                self.replay.report(f"{where}: user {event['user_id']} version {event['version']}")
 
     def _check_holder(self, event: UserEvent, holders: dict[int, str], where: str) -> None:
         """Keep who holds which address in this partition, in the order of the log."""

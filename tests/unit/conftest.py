@@ -6,6 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
+
+# No test fails on a time: a busy machine takes seconds for what takes a millisecond.
+settings.register_profile("rollbook", deadline=None)
+settings.load_profile("rollbook")
 
 MEMORY = "/dev/shm"  # noqa: S108 - only where it is looked for; nothing has a name known before
 

@@ -25,7 +25,7 @@ TYPES: dict[str, Any] = {
     "command_outcome": records.CommandOutcome,
     "dead_letter": records.DeadLetter,
     "email_claim": records.EmailClaim,
-    "email_hop": records.EmailHop,
+    "email_hop": records.AddressMessage,
 }
 # Not the golden files' id, so that they are read as another writer's.
 OUR_ID = 1000

@@ -1,6 +1,14 @@
 """The records' helpers."""
 
-from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, User, UserEvent, changes_of
+from schemas.records import (
+    USER_CREATED,
+    USER_DELETED,
+    USER_UPDATED,
+    EventType,
+    User,
+    UserEvent,
+    changes_of,
+)
 
 JANE: User = {
     "email": "jane@example.com",
@@ -12,7 +20,7 @@ JANE: User = {
 }
 
 
-def event(kind: str, user: User | None, changes: list[tuple[str, str, str]]) -> UserEvent:
+def event(kind: EventType, user: User | None, changes: list[tuple[str, str, str]]) -> UserEvent:
     return {
         "event_id": "u:1",
         "command_id": "c1",

@@ -2,12 +2,12 @@
 
 from confluent_kafka import Producer
 
-from producers.domain.state import PartitionState, id_bytes
+from producers.domain.state import PartitionState
 from producers.handler.restore import Restore
 from runtime.kafka import transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.identity import partition_of, user_shard
+from schemas.identity import partition_of, user_shard, uuid_bytes
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from tests.processes import eventually
 from tests.unit.scripts.verify.forged import event
@@ -33,4 +33,4 @@ def test_a_restore_waits_for_a_predecessors_open_transaction(settings: Settings)
         state: PartitionState = eventually(restore.step)
     finally:
         restore.close()
-    assert list(state.users) == [id_bytes(user_id)]
+    assert list(state.users) == [uuid_bytes(user_id)]

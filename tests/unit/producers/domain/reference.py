@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from schemas.records import CommandOutcome, EmailHop, UserCommand, UserEvent
+from schemas.records import AddressMessage, CommandOutcome, UserCommand, UserEvent
 from tests.unit.producers.domain.reference_rules import (
     ENDS,
     Person,
@@ -47,10 +47,10 @@ class Step:
 
     offset: int = 0
     command: UserCommand | None = None
-    hop: EmailHop | None = None
+    hop: AddressMessage | None = None
     outcomes: Sequence[CommandOutcome] = ()
     events: Sequence[UserEvent] = ()
-    sent: Sequence[EmailHop] = ()
+    sent: Sequence[AddressMessage] = ()
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Registry:
         if step.command is not None:
             self._take_command(number, step, step.command)
         elif step.hop is not None:
-            self._take_hop(number, step, step.hop)
+            self._apply_message(number, step, step.hop)
         else:
             require(not step.outcomes and not step.events, "grants sent again decide", step)
 
@@ -115,7 +115,7 @@ class Registry:
             require(outcome[name] == first[name], "a repeat got another answer", step, first)
         require(outcome["repeated"], "a repeat does not say so", step)
 
-    def _take_hop(self, number: int, step: Step, hop: EmailHop) -> None:
+    def _apply_message(self, number: int, step: Step, hop: AddressMessage) -> None:
         key = hop["email_key"] or ""
         if step.outcomes:
             place = (number, step.outcomes[0]["command_offset"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from producers.domain.state import PartitionState
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
@@ -51,16 +51,16 @@ class PartitionLog:
         records = self.topics[topic]
         records.append(Record(len(records), key, value))
 
-    def commit(self, draft: Draft) -> None:
-        """Append what the handler appends for a draft, but for its hops."""
-        for event in draft.events:
+    def commit(self, overlay: Overlay) -> None:
+        """Append what the handler appends for a overlay, but for its hops."""
+        for event in overlay.events:
             self.append(EVENTS.name, event["user_id"], event)
             self.append(HISTORY.name, event["event_id"], event)
-        for key in draft.erased_history:
+        for key in overlay.erased_history:
             self.append(HISTORY.name, key, None)
-        for outcome in draft.outcomes:
+        for outcome in overlay.outcomes:
             self.append(OUTCOMES.name, outcome["command_id"], outcome)
-        for key, claim in draft.claims:
+        for key, claim in overlay.claims:
             self.append(EMAILS.name, key, claim)
 
     def compacted(self, topic: str, random: Random) -> list[Record]:

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from producers.domain.address_change import grants_to_send_again, take_hop
+from producers.domain.address_change import apply_message, resend_open_grants
 from producers.domain.decisions import decide_command
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from producers.domain.state import OutcomeWindow, PartitionState
 from schemas.errors import Poisoned
-from schemas.records import EmailHop, UserCommand
+from schemas.records import AddressMessage, UserCommand
 from schemas.topics import COMMANDS, HISTORY, HOPS
 from tests.given import NOW
 from tests.unit.producers.domain.reference import Registry, Step
@@ -30,7 +30,7 @@ from tests.unit.producers.domain.reference_wishes import PARTITIONS, POOL, WISH,
 class RegistryMachine(RuleBasedStateMachine):
     """All partitions, their logs, whoever owns them now, and the reference beside them."""
 
-    draft_class: ClassVar[type[Draft]] = Draft
+    overlay_class: ClassVar[type[Overlay]] = Overlay
     state_class: ClassVar[type[PartitionState]] = PartitionState
     window: ClassVar[Window] = Window(100_000, 10**9)
 
@@ -138,12 +138,12 @@ class RegistryMachine(RuleBasedStateMachine):
         """One batch of one partition: some of its commands and hops, in any interleaving."""
         self.clock += Random(order).randint(-5, 20)
         log, places = self.logs[number], dict(self.next[number])
-        draft = self.draft_class(
+        overlay = self.overlay_class(
             self.states[number], now=self.clock, random_bits=lambda: next(self._numbers)
         )
         steps = []
         if self.has_open_grants[number]:
-            steps.append(self._step(draft, lambda: grants_to_send_again(draft)))
+            steps.append(self._step(overlay, lambda: resend_open_grants(overlay)))
         random = Random(order)
         for _ in range(most):
             waiting = [name for name, at in places.items() if at < len(log.topics[name])]
@@ -152,29 +152,29 @@ class RegistryMachine(RuleBasedStateMachine):
             name = random.choice(waiting)
             record = log.topics[name][places[name]]
             places[name] += 1
-            steps.append(self._input(draft, name, record.offset, record.value))
+            steps.append(self._input(overlay, name, record.offset, record.value))
         if ends == "commit":
-            self._commit(number, draft, steps, places)
+            self._commit(number, overlay, steps, places)
 
-    def _input(self, draft: Draft, name: str, offset: int, value: bytes | None) -> Step:
+    def _input(self, overlay: Overlay, name: str, offset: int, value: bytes | None) -> Step:
         record = CODECS[name].decode(value)
         if name == COMMANDS.name:
             return self._step(
-                draft, lambda: decide_command(draft, offset, record), offset, command=record
+                overlay, lambda: decide_command(overlay, offset, record), offset, command=record
             )
-        return self._step(draft, lambda: take_hop(draft, record), offset, hop=record)
+        return self._step(overlay, lambda: apply_message(overlay, record), offset, hop=record)
 
     def _step(
         self,
-        draft: Draft,
+        overlay: Overlay,
         action: Callable[[], None],
         offset: int = 0,
         *,
         command: UserCommand | None = None,
-        hop: EmailHop | None = None,
+        hop: AddressMessage | None = None,
     ) -> Step:
-        """Let one input act on the draft; return it with all that came of it."""
-        before = len(draft.outcomes), len(draft.events), len(draft.hops)
+        """Let one input act on the overlay; return it with all that came of it."""
+        before = len(overlay.outcomes), len(overlay.events), len(overlay.messages)
         try:
             action()
         except Poisoned as poisoned:
@@ -184,16 +184,18 @@ class RegistryMachine(RuleBasedStateMachine):
             offset,
             command,
             hop,
-            draft.outcomes[before[0] :],
-            draft.events[before[1] :],
-            [sent for _target, sent in draft.hops[before[2] :]],
+            overlay.outcomes[before[0] :],
+            overlay.events[before[1] :],
+            [sent for _target, sent in overlay.messages[before[2] :]],
         )
 
-    def _commit(self, number: int, draft: Draft, steps: list[Step], places: dict[str, int]) -> None:
-        self.logs[number].commit(draft)
-        for target, hop in draft.hops:
+    def _commit(
+        self, number: int, overlay: Overlay, steps: list[Step], places: dict[str, int]
+    ) -> None:
+        self.logs[number].commit(overlay)
+        for target, hop in overlay.messages:
             self.logs[target].append(HOPS.name, hop["claim_id"], hop)
-        draft.fold()
+        overlay.fold()
         self.next[number], self.has_open_grants[number] = places, False
         for step in steps:
             self.model.take(number, step)
@@ -247,7 +249,7 @@ class RegistryMachine(RuleBasedStateMachine):
         require(claimed == away, "claims are not those of users living away", claimed, away)
         for email in POOL:
             if home_of_address(email, PARTITIONS) == number:
-                holder = self.draft_class(state, now=self.clock).holder_id(email)
+                holder = self.overlay_class(state, now=self.clock).holder_id(email)
                 require(holder == self.model.owner(email), "an address is stuck", email, holder)
 
     def _check_history(self, number: int) -> None:

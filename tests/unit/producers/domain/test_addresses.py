@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.domain.draft import Draft
+from producers.domain.overlay import Overlay
 from schemas.records import UserCommand
 from tests.given import (
     NOW,
@@ -143,6 +143,6 @@ def test_a_reservation_is_not_the_users_yet() -> None:
     log.send(change_email(user_id, NEW))
     log.deliver(HOME, AWAY)
     assert log.email_of(user_id) == JANE
-    draft: Draft = log.partitions[HOME].draft()
-    assert draft.holder_id(JANE) == user_id
+    overlay: Overlay = log.partitions[HOME].overlay()
+    assert overlay.holder_id(JANE) == user_id
     assert log.holder_of(NEW) == user_id

@@ -2,7 +2,6 @@
 
 import pytest
 
-from producers.domain.aggregate import Created, Updated, evolve
 from producers.domain.state import OutcomeWindow
 from schemas.errors import Poisoned
 from schemas.identity import user_shard
@@ -207,16 +206,6 @@ def test_the_state_after_a_restore_equals_the_state_before() -> None:
     assert (after.users, after.emails) == (before.users, before.emails)
     assert (after.last_seq, after.last_time) == (before.last_seq, before.last_time)
     assert after.window.get("late") == before.window.get("late")
-
-
-def test_evolve_gives_the_state_that_the_event_carries() -> None:
-    partition = registered()
-    created = partition.events[0]["user"]
-    assert created is not None
-    partition.ask(update(partition.events[0]["user_id"], name="J", age=1))
-    event = partition.events[1]
-    assert evolve(None, Created(created)) == created
-    assert evolve(created, Updated(event["changes"])) == event["user"]
 
 
 def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer() -> None:

@@ -1,12 +1,10 @@
 """Changing an address, deleting and erasing: every rule, and the saga between partitions."""
 
-from typing import Any
-
 import pytest
 
 from producers.domain.address_change import HELD, RESERVED
-from producers.domain.draft import Draft
-from schemas.records import EmailHop, UserCommand
+from producers.domain.overlay import Overlay
+from schemas.records import AddressMessage, UserCommand
 from tests import given
 from tests.given import (
     PARTITIONS,
@@ -185,17 +183,17 @@ def test_a_grant_sent_again_late_never_takes_an_address_back() -> None:
     assert log.holder_of(new) is None
 
 
-class DecidesAgain(Draft):
-    """Does not say of a grant that it was sent before."""
+class DecidesAgain(Overlay):
+    """Sends an open grant again as if it were new."""
 
-    def hop(self, *args: Any, **kwargs: Any) -> EmailHop:
-        """Leave the word out."""
-        return super().hop(*args, **{**kwargs, "again": False})
+    def send(self, shard: int, message: AddressMessage) -> None:
+        """Drop the mark of a copy."""
+        super().send(shard, {**message, "again": False})
 
 
 def test_a_grant_that_was_decided_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The story above can fail: the user has an address that anybody may register."""
-    monkeypatch.setattr(given, "Draft", DecidesAgain)
+    monkeypatch.setattr(given, "Overlay", DecidesAgain)
     log, user_id, new = late_grant()
     assert log.email_of(user_id) == new
     assert log.holder_of(new) is None

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from producers.domain.address_change import take_hop
+from producers.domain.address_change import apply_message
 from schemas.errors import Poisoned
-from schemas.records import EmailHop
+from schemas.records import AddressMessage
 from tests.given import PARTITIONS, Log, address_in, change_email, home_of
 
 JANE = "jane@example.com"
@@ -97,17 +97,17 @@ def test_a_hop_that_no_handler_wrote_is_poisoned_and_changes_nothing(
     log = Log()
     log.send(change_email(log.create(JANE), NEW))
     [hop] = log.under_way[HOME, AWAY]
-    draft = log.partitions[AWAY].draft()
+    overlay = log.partitions[AWAY].overlay()
     strange: Any = {**hop, **forged}
     with pytest.raises(Poisoned):
-        take_hop(draft, strange)
-    assert [draft.events, draft.claims, draft.outcomes, draft.hops] == [[], [], [], []]
+        apply_message(overlay, strange)
+    assert [overlay.events, overlay.claims, overlay.outcomes, overlay.messages] == [[], [], [], []]
 
 
 def test_a_refusal_that_names_no_holder_is_no_refusal() -> None:
     """It would be decided as if the address were free."""
     log = Log()
     log.send(change_email(log.create(JANE), NEW))
-    refused: EmailHop = {**log.under_way[HOME, AWAY][0], "kind": "refused"}
+    refused: AddressMessage = {**log.under_way[HOME, AWAY][0], "kind": "refused"}
     with pytest.raises(Poisoned):
-        take_hop(log.partitions[HOME].draft(), refused)
+        apply_message(log.partitions[HOME].overlay(), refused)

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.domain.state import Held, pack, packed_key, packed_version, unpack
+from producers.domain.snapshot import UserSnapshot, pack, packed_key, packed_version, unpack
 from schemas.records import User
 
 # What the rules and `schemas.trust` let in.
@@ -27,12 +27,12 @@ _users = st.fixed_dictionaries(
 _numbers = st.integers(1, 2**63 - 2)
 
 
-_gone = st.builds(Held, _numbers, _numbers, _command_ids, st.none(), st.booleans())
-_live = st.builds(Held, _numbers, _numbers, _command_ids, _users, st.just(value=False))
+_gone = st.builds(UserSnapshot, _numbers, _numbers, _command_ids, st.none(), st.booleans())
+_live = st.builds(UserSnapshot, _numbers, _numbers, _command_ids, _users, st.just(value=False))
 
 
 @given(_gone | _live)
-def test_what_is_packed_comes_back(one: Held) -> None:
+def test_what_is_packed_comes_back(one: UserSnapshot) -> None:
     """Whatever its texts, gone or not; version and key are found without unpacking."""
     packed = pack(one)
     assert unpack(packed) == one
@@ -41,7 +41,7 @@ def test_what_is_packed_comes_back(one: Held) -> None:
 
 
 @given(_live)
-def test_what_is_the_same_twice_is_kept_once(one: Held) -> None:
+def test_what_is_the_same_twice_is_kept_once(one: UserSnapshot) -> None:
     """The key like the address, the creation like the latest command: as after every creation."""
     assert one.user is not None
     user: User = {**one.user, "email_key": one.user["email"], "created_by": one.command_id}
@@ -52,5 +52,5 @@ def test_what_is_the_same_twice_is_kept_once(one: Held) -> None:
 
 def test_a_uuid_takes_sixteen_bytes() -> None:
     """As ids of commands mostly are: there is one for each user."""
-    short = pack(Held(1, 1, str(UUID(int=5)), None, erased=False))
-    assert len(pack(Held(1, 1, "x" * 36, None, erased=False))) - len(short) == 20
+    short = pack(UserSnapshot(1, 1, str(UUID(int=5)), None, erased=False))
+    assert len(pack(UserSnapshot(1, 1, "x" * 36, None, erased=False))) - len(short) == 20

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from producers.domain import address_change as email_saga
-from producers.domain.aggregate import Change
-from producers.domain.draft import Draft
+from producers.domain import address_change
+from producers.domain.overlay import Overlay
 from producers.domain.state import PartitionState
-from schemas.records import CommandOutcome, EmailClaim, EmailHop, User, UserEvent
+from schemas.records import AddressMessage, CommandOutcome, EmailClaim, User, UserEvent
 from tests.depth import depth
 from tests.unit.producers.domain.reference_log import Window
 from tests.unit.producers.domain.reference_machine import RegistryMachine
@@ -51,32 +50,32 @@ def test_the_registry_answers_as_the_reference(machine: type[RegistryMachine]) -
     run_state_machine_as_test(machine, settings=EXAMPLES)
 
 
-class NeverFrees(Draft):
+class NeverFrees(Overlay):
     """An address left behind in another partition stays taken."""
 
-    def send(self, key: str, hop: EmailHop) -> None:
+    def send(self, shard: int, message: AddressMessage) -> None:
         """Lose some."""
-        if hop["kind"] != "free":
-            super().send(key, hop)
+        if message["kind"] != "free":
+            super().send(shard, message)
 
 
-class NeverReleases(Draft):
+class NeverReleases(Overlay):
     """A grant that is not taken stays reserved."""
 
-    def send(self, key: str, hop: EmailHop) -> None:
+    def send(self, shard: int, message: AddressMessage) -> None:
         """Lose some."""
-        if hop["kind"] != "release":
-            super().send(key, hop)
+        if message["kind"] != "release":
+            super().send(shard, message)
 
 
-class GrantsWithoutReserving(Draft):
+class GrantsWithoutReserving(Overlay):
     """Two users are granted one address."""
 
     def put_claim(self, claim: EmailClaim) -> None:
         """Forget it."""
 
 
-class OneKeyForTwoClaims(Draft):
+class OneKeyForTwoClaims(Overlay):
     """Claims are keyed by their command id, which two users may share."""
 
     def put_claim(self, claim: EmailClaim) -> None:
@@ -90,15 +89,15 @@ class OneKeyForTwoClaims(Draft):
         self.claims[-1] = (claim["claim_id"], None)
 
 
-class KeepsOldAddress(Draft):
+class KeepsOldAddress(Overlay):
     """An address of the same partition stays taken when its user leaves it."""
 
-    def _move_address(self, stored_id: bytes, before: User | None, event: UserEvent) -> None:
-        super()._move_address(stored_id, before, event)
+    def _move_address(self, packed_id: bytes, before: User | None, after: User | None) -> None:
+        super()._move_address(packed_id, before, after)
         self._emails = {key: holder for key, holder in self._emails.items() if holder}
 
 
-class LeaksOnAbort(Draft):
+class LeaksOnAbort(Overlay):
     """An answer is remembered before it is on the log."""
 
     def append_outcome(self, outcome: CommandOutcome) -> None:
@@ -107,14 +106,14 @@ class LeaksOnAbort(Draft):
         self.state.window.add(outcome)
 
 
-class DecidesTwice(Draft):
+class DecidesTwice(Overlay):
     """A repeated command is decided again."""
 
     def answer(self, command_id: str) -> None:
         """Forget it."""
 
 
-class TakesARefusalForTheAnswer(Draft):
+class TakesARefusalForTheAnswer(Overlay):
     """What a batch says last about an id goes before what was said first."""
 
     def answer(self, command_id: str) -> CommandOutcome | None:
@@ -122,14 +121,13 @@ class TakesARefusalForTheAnswer(Draft):
         return self._answers.get(command_id) or self.state.window.get(command_id)
 
 
-class LeavesHistory(Draft):
+class LeavesHistory(Overlay):
     """An erased user's past stays."""
 
-    def append_event(self, user_id: str, change: Change, command_id: str) -> int:
+    def append_event(self, packed_id: bytes, event: UserEvent, before: User | None) -> None:
         """Append it without tombstones."""
-        version = super().append_event(user_id, change, command_id)
+        super().append_event(packed_id, event, before)
         self.erased_history = []
-        return version
 
 
 class ForgetsClaims(PartitionState):
@@ -163,10 +161,10 @@ class KeepsReleased(PartitionState):
         KeepsReleased,
     ],
 )
-def test_the_machine_finds_what_is_broken(broken: type[Draft] | type[PartitionState]) -> None:
+def test_the_machine_finds_what_is_broken(broken: type[Overlay] | type[PartitionState]) -> None:
     """A checker that cannot fail proves nothing."""
-    is_draft = issubclass(broken, Draft)
-    names = {"draft_class" if is_draft else "state_class": broken}
+    is_draft = issubclass(broken, Overlay)
+    names = {"overlay_class" if is_draft else "state_class": broken}
     machine = type("BrokenMachine", (RegistryMachine,), names)
     with pytest.raises(Wrong):
         run_state_machine_as_test(machine, settings=UNTIL_FOUND)
@@ -181,7 +179,7 @@ class RacingMachine(RegistryMachine):
 
 def test_the_machine_finds_one_key_for_two_claims() -> None:
     """Two users who change to two addresses of one partition under one command id."""
-    machine = type("BrokenMachine", (RacingMachine,), {"draft_class": OneKeyForTwoClaims})
+    machine = type("BrokenMachine", (RacingMachine,), {"overlay_class": OneKeyForTwoClaims})
     with pytest.raises(Wrong):
         run_state_machine_as_test(machine, settings=UNTIL_FOUND)
 
@@ -189,9 +187,9 @@ def test_the_machine_finds_one_key_for_two_claims() -> None:
 def test_the_machine_finds_a_claim_granted_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two users who change to one address under one command id."""
 
-    def to_anybody(_holder_id: str | None, _hop: EmailHop) -> bool:
+    def to_anybody(_holder_id: str | None, _hop: AddressMessage) -> bool:
         return True
 
-    monkeypatch.setattr(email_saga, "_may_reserve", to_anybody)
+    monkeypatch.setattr(address_change, "_may_reserve", to_anybody)
     with pytest.raises(Wrong):
         run_state_machine_as_test(RacingMachine, settings=UNTIL_FOUND)

@@ -31,7 +31,7 @@ def event(seq: int, version: int = 1, *, email: str = JANE, number: int = 0) -> 
         "version": version,
         "occurred_at": 1000 + seq,
         "type": "UserCreated" if version == 1 else "UserUpdated",
-        "changes": [],
+        "changes": [] if version == 1 else _changes(version),
         "user": {
             "email": email,
             "email_key": email,
@@ -43,8 +43,15 @@ def event(seq: int, version: int = 1, *, email: str = JANE, number: int = 0) -> 
     }
 
 
+def _changes(version: int) -> list[dict[str, Any]]:
+    return [
+        {"field": "name", "before": f"Jane {version - 1}", "after": f"Jane {version}"},
+        {"field": "age", "before": 29 + version, "after": 30 + version},
+    ]
+
+
 def gone(seq: int, version: int, kind: str = "UserDeleted") -> Any:
-    return event(seq, version) | {"type": kind, "user": None}
+    return event(seq, version) | {"type": kind, "user": None, "changes": []}
 
 
 def erasure(seq: int, version: int) -> Any:

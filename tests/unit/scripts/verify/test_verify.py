@@ -12,6 +12,7 @@ from scripts.verify.facts import NO_CUT, Entry
 from scripts.verify.findings import EXAMPLES, Check
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import judge
+from tests.given import address_in
 from tests.unit.scripts.verify.forged import (
     HOME,
     ID,
@@ -56,12 +57,31 @@ def test_compaction_is_no_fault() -> None:
     assert broken(log_checks(as_history(GOOD), as_events(GOOD[-1:])).checks()) == []
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"user": event(2, 2)["user"] | {"name": "Forged"}},
+        {"changes": []},
+        {"type": "UserDeleted"},
+    ],
+)
+def test_a_state_that_the_history_does_not_give_is_found(forged: dict[str, Any]) -> None:
+    """A wrong state, and a change that is not told: the replay from nothing gives another user."""
+    checks = log_checks(as_history([event(1), event(2, 2) | forged]))
+    assert only(checks, checks.replay).endswith(f"user {ID} version 2")
+
+
+def test_a_type_of_a_newer_release_is_not_replayed() -> None:
+    """Its state is believed, and the replay goes on from there."""
+    renamed = event(2, 2) | {"type": "UserPromoted", "changes": []}
+    checks = log_checks(as_history([event(1), renamed, event(3, 3)]))
+    assert broken(checks.checks()) == []
+    assert checks.replay.looked_at == 2
+
+
 def test_a_missing_seq_is_found() -> None:
     """An event lost from the middle leaves a hole in the partition's sequence."""
-    other = event(3, email=JANE, number=1)
-    other["user"] |= {"email": "other@example.com", "email_key": "other@example.com"}
-    other["type"] = "UserUpdated"  # so that its address is not compared with its shard
-    checks = log_checks(as_history([event(1), other]))
+    checks = log_checks(as_history([event(1), event(3, email=address_in(HOME))]))
     assert "no seq 2–2" in only(checks, checks.seq)
 
 

@@ -1,0 +1,110 @@
+"""The messages of an address change between partitions: how they are built and checked.
+
+`address_change` explains the protocol. Messages stand in the topic `user-hops`, which handlers
+alone may write.
+"""
+
+from producers.domain.aggregate import ChangeEmail
+from producers.domain.answers import CommandRef
+from schemas.errors import Poisoned, Rejected
+from schemas.identity import parse_user_id
+from schemas.records import AddressMessage, EmailClaim, User, UserEvent
+from schemas.rules import clean_command_id
+from schemas.trust import MAX_TIME_MS
+
+# To the user's home partition, and to the partition of the address.
+TO_HOME = frozenset({"granted", "refused"})
+TO_ADDRESS = frozenset({"reserve", "keep", "release", "free"})
+_WITH_COMMAND = frozenset({"reserve", "granted", "refused"})
+
+
+def reserve(ref: CommandRef, command: ChangeEmail, now: int) -> AddressMessage:
+    """Home asks for the new address; the message carries the whole command."""
+    return {
+        **_message("reserve", ref.command_id, command.user_id.text, command.address.key, now),
+        "email": command.address.email,
+        "command_offset": ref.offset,
+        "digest": ref.digest,
+        "expected_version": command.expected_version,
+    }
+
+
+def granted(request: AddressMessage, now: int) -> AddressMessage:
+    """The address is reserved for the user who asked."""
+    return {**request, "kind": "granted", "sent_at": now}
+
+
+def refused(request: AddressMessage, holder_id: str | None, now: int) -> AddressMessage:
+    """The address is held by another user."""
+    return {**request, "kind": "refused", "holder_id": holder_id, "sent_at": now}
+
+
+def granted_again(claim: EmailClaim, now: int) -> AddressMessage:
+    """An open grant once more, after a restore: it is answered but decides nothing."""
+    return {
+        **_message("granted", claim["claim_id"], claim["user_id"], claim["email_key"], now),
+        "email": claim["email"],
+        "command_offset": claim["command_offset"],
+        "digest": claim["digest"],
+        "expected_version": claim["expected_version"],
+        "again": True,
+    }
+
+
+def grant_answer(grant: AddressMessage, key: str, now: int, *, holds: bool) -> AddressMessage:
+    """Home answers a grant: `keep` if the user holds the address now, `release` if not."""
+    kind = "keep" if holds else "release"
+    message = _message(kind, grant["claim_id"], grant["user_id"], key, now)
+    return {**message, "command_offset": grant["command_offset"]}
+
+
+def free(event: UserEvent, key: str, now: int) -> AddressMessage:
+    """The user has left an address of another partition, or is gone."""
+    return _message("free", event["command_id"], event["user_id"], key, now)
+
+
+def left_key(before: User | None, event: UserEvent) -> str | None:
+    """Return the key of the address that the user leaves with `event`; None if it leaves none."""
+    old = before["email_key"] if before else None
+    new = event["user"]["email_key"] if event["user"] else None
+    return None if old == new else old
+
+
+def _message(kind: str, claim_id: str, user_id: str, key: str, now: int) -> AddressMessage:
+    return {
+        "claim_id": claim_id,
+        "kind": kind,
+        "sent_at": now,
+        "user_id": user_id,
+        "email": None,
+        "email_key": key,
+        "holder_id": None,
+        "command_offset": None,
+        "digest": None,
+        "expected_version": None,
+        "again": False,
+    }
+
+
+def checked_key(message: AddressMessage) -> str:
+    """Return the key of the address that `message` is about.
+
+    Raises `Poisoned` (`bad_hop`) for what no handler writes, so that a foreign record cannot stop
+    one.
+    """
+    kind, key = message["kind"], message["email_key"]
+    if kind not in TO_HOME | TO_ADDRESS:
+        raise Poisoned("an address message is of an unknown kind", code="bad_hop")
+    try:
+        clean_command_id(message["claim_id"])
+        is_canonical = parse_user_id(message["user_id"]) == message["user_id"]
+    except Rejected:
+        is_canonical = False
+    if not is_canonical or key is None or not 0 <= message["sent_at"] <= MAX_TIME_MS:
+        raise Poisoned("an address message names no claim, user, address or time", code="bad_hop")
+    carried = [message["email"], message["command_offset"], message["digest"]]
+    if kind == "refused":
+        carried.append(message["holder_id"])
+    if kind in _WITH_COMMAND and None in carried:
+        raise Poisoned("an address message does not say what the command asked", code="bad_hop")
+    return key
