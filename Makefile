@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep bench clean
+.PHONY: help setup demo check test test-deep bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,12 @@ bench: $(UV) ## measure rollbook, its peers and the upper bounds on the running 
 	@$(UV) $(SYNC) --group benchmark
 	.venv/bin/rollbook bench commands
 	.venv/bin/rollbook bench projectors
+
+docs: $(UV) ## build the site into build/docs; a warning or a broken link is an error
+	@$(UV) $(SYNC) --group docs
+	.venv/bin/python -m docsgen
+	.venv/bin/python -m sphinx -b html -W --keep-going -q docs build/docs
+	.venv/bin/python -m docsgen.site build/docs
 
 clean: ## remove the virtual environment and caches of this folder
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

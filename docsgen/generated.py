@@ -1,10 +1,12 @@
 """Every file that is generated and committed, with what generates it."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from docsgen.command_page import commands_page
+from docsgen.flow import flow
 from docsgen.table_pages import errors_page, settings_page, topics_page
 
 ROOT: Final = Path(__file__).parents[1]
@@ -13,4 +15,6 @@ FILES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/topics.md": topics_page,
     "docs/reference/errors.md": errors_page,
+    "docs/images/flow-light.svg": partial(flow, "light"),
+    "docs/images/flow-dark.svg": partial(flow, "dark"),
 }

@@ -1,4 +1,4 @@
-"""Reads docs/search.md: its people, its requests, and what it says that they answer."""
+"""Reads docs/searching.md: its people, its requests, and what it says that they answer."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PAGE = (Path(__file__).parents[4] / "docs" / "search.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "searching.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""docs/search.md is true: each request on it answers what the page says."""
+"""docs/searching.md is accurate: each request on it gives the answer that the page states."""
 
 import doctest
 import json
@@ -104,7 +104,7 @@ def filled_in(body: Any, known: dict[str, Any]) -> Any:
 
 def doctest_failures(text: str) -> int:
     """Run a Python session of the page; return how many of its lines answer something else."""
-    session = doctest.DocTestParser().get_doctest(text, {}, "search.md", None, None)
+    session = doctest.DocTestParser().get_doctest(text, {}, "searching.md", None, None)
     return doctest.DocTestRunner(verbose=False).run(session).failed
 
 

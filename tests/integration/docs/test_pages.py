@@ -1,0 +1,46 @@
+"""The commands and programs on the README and on docs/versions.md do what the pages say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docsgen.pages import page
+from runtime.settings import Settings
+from scripts.bench.stores import remove_read_models
+from tests.integration.docs.run_blocks import Project, assert_prints, commands, printed_by
+from tests.processes import Rollbook, RunningProcess
+
+PROJECTORS = ("postgres", "elasticsearch", "history")
+
+
+@pytest.fixture
+def project(
+    rollbook: Rollbook, handler: RunningProcess, settings: Settings, tmp_path: Path
+) -> Iterator[Project]:
+    """A folder in which everything runs that `rollbook up` starts."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in PROJECTORS:
+        rollbook.start_projector(name)
+    yield Project(rollbook, folder)
+    rollbook.stop_all()
+    remove_read_models(settings)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/versions.md"])
+def test_the_blocks_of_the_page_do_what_it_says(name: str, project: Project) -> None:
+    project.run_page(page(name))
+
+
+def test_commands_and_their_output_are_told_apart() -> None:
+    """A command may continue on the next line; the rest is what it prints."""
+    assert list(commands("$ a \\\n    b\nc\nd\n$ e\n")) == [("a     b", "c\nd\n"), ("e", "")]
+    assert printed_by("x = 1\nprint(x)  # 1\n") == "1"
+
+
+def test_the_comparison_can_fail() -> None:
+    assert_prints("a  1\nb\t2\nc\n", "a 1\n…\nc")
+    for wrong in ("a 1\nb 2\n", "a 2\n…\nc", "…\nb 2"):
+        with pytest.raises(AssertionError):
+            assert_prints("a  1\nb\t2\nc\n", wrong)
