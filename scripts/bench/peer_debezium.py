@@ -60,7 +60,7 @@ def _running(
     settings: Settings, files: ConnectFiles, topic: str, table: UserTable
 ) -> Iterator[Callable[[], bool]]:
     """Run the worker; gives a function that says whether it still runs."""
-    java = choose_jdk(None).jdk.home / "bin" / "java"
+    java = choose_jdk(None).home / "bin" / "java"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         worker = _worker_options(settings, files, folder)

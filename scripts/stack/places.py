@@ -1,4 +1,4 @@
-"""Where a local stack keeps things, on which ports, and as which user its servers run."""
+"""The directories, ports and user of a local stack."""
 
 import fcntl
 import hashlib
@@ -8,11 +8,12 @@ import random
 import re
 import shutil
 import socket
-import stat
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runtime.settings import stack_directory
 from schemas.errors import Misconfigured
@@ -27,14 +28,14 @@ DEFAULT_PORTS = {
 }
 HOST = "127.0.0.1"
 
-# Chosen below the range that Linux hands out for outgoing connections (from 32768), so that
-# none of those takes a port between our choosing it and the server's binding it.
+# Below the range of ports for outgoing connections (on Linux from 32768): none of those can take
+# a port between the moment we choose it and the moment the server binds it.
 _FREE_PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """The unprivileged user that servers run as when we are root."""
+    """The unprivileged user that runs the servers when we are root."""
 
     name: str
     uid: int
@@ -44,7 +45,7 @@ class ServerUser:
 def named_directory(name: str | None) -> Path:
     """Return the folder of the stack `name` (default: as the settings say).
 
-    Raises `Misconfigured` unless the name is one plain word: `down --wipe` deletes that folder.
+    Raises `Misconfigured` unless the name is a plain word: `down --wipe` deletes that folder.
     """
     name = name or os.environ.get("ROLLBOOK_STACK") or "default"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
@@ -67,44 +68,35 @@ def server_user() -> ServerUser | None:
     return ServerUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
+def as_user(user: ServerUser | None) -> dict[str, Any]:
+    """Return the arguments that make `subprocess.run` run a command as `user`."""
+    return {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+
+
 def reachable(path: Path, user: ServerUser | None) -> bool:
-    """Say whether `user` may read `path`, which means entering every folder above it."""
-    if user is None:
-        return os.access(path, os.R_OK)
-    path = path.resolve()
-    return all(_permits(folder, user, execute=True) for folder in path.parents) and _permits(
-        path, user, execute=False
-    )
+    """Return whether `user` may read `path`, which includes entering every folder above it."""
+    return _test("-r", path, user)
 
 
-def _permits(path: Path, user: ServerUser, *, execute: bool) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return not execute  # a path that is not made yet is ours to make; its parents count
-    bit = stat.S_IXOTH if execute else stat.S_IROTH
-    if status.st_uid == user.uid:
-        bit <<= 6
-    elif status.st_gid == user.gid:
-        bit <<= 3
-    return bool(status.st_mode & bit)
+def _test(flag: str, path: Path, user: ServerUser | None) -> bool:
+    return subprocess.run(["test", flag, path], check=False, **as_user(user)).returncode == 0
 
 
 def cache_directory(user: ServerUser | None) -> Path:
-    """Return where downloaded servers stay, over `down` and `down --wipe`.
+    """Return the folder of downloads, which `down --wipe` keeps.
 
-    The XDG cache directory's `rollbook`; but root's home is usually closed to the user the servers
-    run as, so root keeps them in /var/cache then.
+    It is `rollbook` in the XDG cache directory, or /var/cache/rollbook where `user` has no access
+    to that: root's home is usually closed to other users.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollbook"
     return cache if _open_to(cache, user) else Path("/var/cache/rollbook")
 
 
 def data_directory(stack: Path, user: ServerUser | None) -> Path:
-    """Return where the servers of the stack in folder `stack` keep their data.
+    """Return the data folder of the servers of the stack in folder `stack`.
 
-    Inside the folder; for root with a closed home in /var/lib, under a name made from the folder's
-    path, so that stacks of the same name in different homes stay apart.
+    It is inside `stack`, or in /var/lib/rollbook where `user` has no access to that. Its name there
+    contains a hash of the path: stacks of the same name in different homes must not share data.
     """
     if _open_to(stack, user):
         return stack / "data"
@@ -116,11 +108,11 @@ def _open_to(directory: Path, user: ServerUser | None) -> bool:
     existing = directory
     while not existing.exists():
         existing = existing.parent
-    return user is None or reachable(existing / "anything", user)
+    return user is None or _test("-x", existing, user)
 
 
 def make_directory(path: Path, user: ServerUser | None) -> Path:
-    """Make `path`, closed to others, owned by the user that servers run as."""
+    """Create the folder `path` if it is missing; only the servers' user may enter it."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     if user:
@@ -129,21 +121,21 @@ def make_directory(path: Path, user: ServerUser | None) -> Path:
 
 
 def give(path: Path, user: ServerUser | None) -> None:
-    """Let only the servers' user read the file `path`."""
+    """Make the servers' user the owner of the file `path`, and its only reader."""
     path.chmod(0o600)
     if user:
         os.chown(path, user.uid, user.gid)
 
 
 def remove(path: Path) -> None:
-    """Remove a folder and all in it, if it is there."""
+    """Remove a folder and everything in it; nothing happens if it is missing."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port` of 127.0.0.1 now."""
+    """Return whether a server could listen on `port` of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As servers do: a port whose last connection is just closing is free.
+        # As servers do: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -153,14 +145,14 @@ def is_free(port: int) -> bool:
 
 
 def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
-    """Return a port for each name of `DEFAULT_PORTS`: as `chosen`, else a free one or the default.
+    """Return a port for each name in `DEFAULT_PORTS`: the chosen, else a free or the default one.
 
     Raises `Misconfigured` for an unknown server name or a port given to two servers.
     """
     unknown = sorted(set(chosen) - set(DEFAULT_PORTS))
     if unknown:
         raise Misconfigured(
-            f"there is no server {unknown[0]} to give a port to",
+            f"cannot set the port of {unknown[0]}: there is no such server",
             code="bad_port",
             next_step=f"the names are {', '.join(DEFAULT_PORTS)}",
         )
@@ -171,7 +163,7 @@ def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
     for name, port in ports.items():
         other = next((o for o, p in ports.items() if p == port and o != name), None)
         if other:
-            raise Misconfigured(f"port {port} is given to both {name} and {other}", code="bad_port")
+            raise Misconfigured(f"{name} and {other} cannot both use port {port}", code="bad_port")
     return {name: ports[name] for name in DEFAULT_PORTS}
 
 
@@ -184,21 +176,39 @@ def free_port(taken: set[int]) -> int:
 
 
 def require_free(ports: Mapping[str, int]) -> None:
-    """Raise `Misconfigured` naming the first port that is taken, and how to choose another."""
+    """Raise `Misconfigured`, naming the port and its server, if one of `ports` is in use."""
     for name, port in ports.items():
         if not is_free(port):
             raise Misconfigured(
-                f"port {port} of {HOST}, wanted for {name}, is taken by another process",
+                f"port {port} of {HOST}, needed by {name}, is in use by another process",
                 code="port_taken",
-                next_step=f"choose another with --port {name}=N, or let --free-ports choose all; "
+                next_step=f"choose another with --port {name}=N, or all with --free-ports; "
                 f"`lsof -i :{port}` names the process",
             )
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` while within, waiting for whoever holds it."""
+    """Hold an exclusive lock on the file `path`; blocks while another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Return `folder`, which `fill` has filled: now, or in an earlier call.
+
+    `fill` gets a temporary folder that is renamed at the end, so `folder` is never incomplete, even
+    if the process is killed. Every user may read it. Blocks while another process fills it.
+    """
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.is_dir():
+            partial = folder.with_name(f"{folder.name}.partial")
+            remove(partial)
+            partial.mkdir()
+            for path in (partial, partial.parent):
+                path.chmod(0o755)
+            fill(partial)
+            partial.rename(folder)
+    return folder

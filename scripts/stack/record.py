@@ -1,4 +1,4 @@
-"""What `up` writes down for the commands that come later, and for rollbook's own settings."""
+"""What `up` records on disk: how the stack was started, and the settings that lead to it."""
 
 import json
 import os
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.stack import ready
 from scripts.stack.places import HOST
 
 
@@ -22,11 +21,11 @@ class StackRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One server or service of a stack as it is now."""
+    """The present state of one server or service."""
 
     name: str
     kind: str  # server or service
-    state: str  # running, starting, backoff, exited, fatal or stopped
+    state: str  # supervisord's (running, backoff, fatal, …) or Docker's name for it
     pid: int | None
     uptime_seconds: float | None
     port: int | None
@@ -35,7 +34,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What an `up` did: the ports, the servers it started, and whether others ran before."""
+    """What `up` did; `was_running`: the stack was up before, `started`: the servers it started."""
 
     ports: dict[str, int]
     was_running: bool
@@ -44,7 +43,7 @@ class Started:
 
 
 def read_record(stack: Path) -> StackRecord | None:
-    """Return what `up` noted in the folder of a stack, or None if it is not up."""
+    """Return what the last `up` recorded in folder `stack`; None if there was none since a wipe."""
     try:
         text = (stack / "stack.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -53,18 +52,18 @@ def read_record(stack: Path) -> StackRecord | None:
 
 
 def write_record(stack: Path, record: StackRecord) -> None:
-    """Note how the stack was brought up."""
+    """Record how the stack was started."""
     write_private(stack / "stack.json", json.dumps(asdict(record), indent=1))
 
 
 def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
-    """Write the `rollbook.toml` that leads every rollbook command to these servers."""
+    """Write the stack's `rollbook.toml`, which every rollbook command reads by default."""
     settings = {
         "kafka_bootstrap_servers": f"{HOST}:{ports['kafka']}",
-        "registry_url": ready.registry_url(ports),
-        "postgres_url": ready.postgres_url(ports),
+        "registry_url": registry_url(ports),
+        "postgres_url": postgres_url(ports),
         "postgres_password_file": str(password_file(stack)),
-        "elasticsearch_url": ready.elasticsearch_url(ports),
+        "elasticsearch_url": elasticsearch_url(ports),
     }
     # A JSON string is a TOML string.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
@@ -72,12 +71,27 @@ def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
 
 
 def password_file(stack: Path) -> Path:
-    """Return the path of the file with PostgreSQL's password, readable by its owner only."""
+    """Return the path of the file that holds PostgreSQL's password."""
     return stack / "postgres.password"
 
 
+def registry_url(ports: Mapping[str, int]) -> str:
+    """Return the address of the registry's Confluent-compatible API."""
+    return f"http://{HOST}:{ports['registry']}/apis/ccompat/v7"
+
+
+def postgres_url(ports: Mapping[str, int]) -> str:
+    """Return the address of the database, without the password."""
+    return f"postgresql://rollbook@{HOST}:{ports['postgres']}/rollbook"
+
+
+def elasticsearch_url(ports: Mapping[str, int]) -> str:
+    """Return the address of Elasticsearch."""
+    return f"http://{HOST}:{ports['elasticsearch']}"
+
+
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by a file that only its owner may read, at once and whole."""
+    """Replace `path` atomically by a file that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".new")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -1,7 +1,7 @@
-"""The configuration files of the servers, and what every server must know of its place.
+"""The servers' configuration files, and the values they depend on.
 
-Each setting that is not the server's default stands here with its reason; docker-compose.yml holds
-the same ones.
+Every setting that is not the server's default has its reason beside it. docker-compose.yml has the
+same settings.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.stack.fetch import Artefacts
+from scripts.stack.jdk import VECTOR_MODULE, Jdk
 from scripts.stack.places import HOST, ServerUser
 
 SERVERS = ("kafka", "registry", "postgres", "elasticsearch")
@@ -16,31 +17,31 @@ SERVERS = ("kafka", "registry", "postgres", "elasticsearch")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Everything the servers of one stack need to know of the place they run in."""
+    """The folders, ports, user and Java of the servers of one stack."""
 
     data: Path
     configuration: Path
     logs: Path
     password_file: Path
-    java: Path
+    java: Jdk
     programs: Artefacts
     ports: Mapping[str, int]
     user: ServerUser | None
 
 
 def configuration_files(site: Site) -> dict[Path, str]:
-    """Return the text of each configuration file, by its path."""
+    """Return the text of each configuration file by its path."""
     configuration = site.configuration
     return {
         configuration / "kafka.properties": kafka_properties(site),
         configuration / "kafka-log4j2.properties": _CONSOLE_LOG,
         configuration / "elasticsearch" / "elasticsearch.yml": elasticsearch_yml(site),
         configuration / "elasticsearch" / "log4j2.properties": _CONSOLE_LOG,
-        configuration / "elasticsearch" / "jvm.options": _ELASTICSEARCH_JVM,
+        configuration / "elasticsearch" / "jvm.options": jvm_options(site),
     }
 
 
-# All servers log to stdout: the supervisor keeps one rotated file for each.
+# All servers log to stdout, from where supervisord writes one rotated file each.
 _CONSOLE_LOG = """\
 status = error
 appender.console.type = Console
@@ -53,7 +54,7 @@ rootLogger.appenderRef.console.ref = console
 
 
 def kafka_properties(site: Site) -> str:
-    """Return Kafka's configuration: one node that is broker and controller."""
+    """Return Kafka's configuration: one node that is both broker and controller."""
     client, controller = site.ports["kafka"], site.ports["kafka-controller"]
     options = {
         "process.roles": "broker,controller",
@@ -70,9 +71,9 @@ def kafka_properties(site: Site) -> str:
 
 
 KAFKA_OPTIONS: dict[str, str | int] = {
-    # A topic that a typing error names must not come into being.
+    # A misspelt topic name must be an error.
     "auto.create.topics.enable": "false",
-    # One node: Kafka's own topics cannot have three copies, and few partitions start faster.
+    # With one node, Kafka's internal topics cannot have replicas; few partitions start faster.
     "offsets.topic.replication.factor": 1,
     "offsets.topic.num.partitions": 4,
     "transaction.state.log.replication.factor": 1,
@@ -80,15 +81,15 @@ KAFKA_OPTIONS: dict[str, str | int] = {
     "transaction.state.log.num.partitions": 4,
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
-    # The first member of a group need not wait 3 s for others.
+    # By default the first member of a group waits 3 s for others.
     "group.initial.rebalance.delay.ms": 0,
-    # Sessions may be short: the default forbids less than 6 s, and tests want less.
+    # Tests use session timeouts below the default minimum of 6 s.
     "group.min.session.timeout.ms": 1000,
-    # A dead handler's transaction is ended within a second of its timeout, not within ten.
+    # A dead handler's transaction is aborted within 1 s of its timeout instead of 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
-    # Compaction looks for work every second instead of every 15, so that tests can watch it.
+    # Compaction looks for work every second instead of every 15 s, so that tests can wait for it.
     "log.cleaner.backoff.ms": 1000,
-    # Deleted topics and old segments go at once-a-second pace as well; tests make many topics.
+    # Deleted topics and old segments are removed soon as well: tests create many topics.
     "log.segment.delete.delay.ms": 1000,
     "log.retention.check.interval.ms": 5_000,
 }
@@ -106,12 +107,18 @@ def elasticsearch_yml(site: Site) -> str:
         "path.logs": site.data / "elasticsearch" / "logs",
         "discovery.type": "single-node",
         "xpack.security.enabled": "false",
-        # A developer's disk is often nine tenths full; that must not make indexes read-only.
+        # A developer's disk is often 90 % full, which would make indexes read-only.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
-        # An index comes into being with its mapping, or not at all; but Kibana's own, with a dot.
+        # Indexes are created with their mapping, never implicitly; except Kibana's own (".*").
         "action.auto_create_index": '"+.*,-*"',
     }
     return "".join(f"{name}: {value}\n" for name, value in options.items())
+
+
+def jvm_options(site: Site) -> str:
+    """Return Elasticsearch's own JVM options, with a smaller heap and no files in /tmp."""
+    vectors = f"--add-modules={VECTOR_MODULE}\n" if site.java.has_vectors else ""
+    return _ELASTICSEARCH_JVM + vectors
 
 
 _ELASTICSEARCH_JVM = """\
@@ -121,7 +128,6 @@ _ELASTICSEARCH_JVM = """\
 -XX:-UsePerfData
 -XX:-AlwaysPreTouch
 -Djava.io.tmpdir=${ES_TMPDIR}
---add-modules=jdk.incubator.vector
 -XX:CompileCommand=dontinline,java/lang/invoke/MethodHandle.setAsTypeCache
 -XX:CompileCommand=dontinline,java/lang/invoke/MethodHandle.asTypeUncached
 -Dorg.apache.lucene.store.defaultReadAdvice=normal

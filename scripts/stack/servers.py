@@ -1,4 +1,4 @@
-"""The four native servers: how they are made ready once, and how each is started.
+"""The four native servers: their one-off preparation, and the command that runs each.
 
 Every option that is not a server's default has its reason beside it, here and in server_files.
 """
@@ -7,14 +7,15 @@ import secrets
 import subprocess
 
 from schemas.errors import Unavailable
-from scripts.stack.places import HOST, give, make_directory, remove
+from scripts.stack.maven import last_lines
+from scripts.stack.places import HOST, as_user, give, make_directory, remove
+from scripts.stack.programs import Program
 from scripts.stack.record import write_private
 from scripts.stack.server_files import SERVERS, Site, configuration_files
-from scripts.stack.supervise import Program
 
 
 def prepare(site: Site) -> None:
-    """Write the servers' configuration, and make their data folders where there are none yet."""
+    """Write the servers' configuration; create and initialise the data folders that are missing."""
     make_directory(site.data, site.user)
     make_directory(site.configuration, site.user)
     for name in (*SERVERS, "elasticsearch/tmp", "registry/tmp"):
@@ -30,15 +31,15 @@ def prepare(site: Site) -> None:
 
 
 def programs(site: Site) -> list[Program]:
-    """Return how the supervisor starts each server."""
+    """Return the program of each server."""
     return [_kafka(site), _registry(site), _postgres(site), _elasticsearch(site)]
 
 
 def _java_classes(site: Site, *options: str) -> list[str]:
     log4j = site.configuration / "kafka-log4j2.properties"
     return [
-        str(site.java / "bin" / "java"),
-        "-XX:-UsePerfData",
+        str(site.java.home / "bin" / "java"),
+        "-XX:-UsePerfData",  # a file in /tmp that only monitoring tools of the same user read
         *options,
         f"-Dlog4j2.configurationFile={log4j}",
         "-cp",
@@ -63,25 +64,25 @@ def _registry(site: Site) -> Program:
         "-XX:-UsePerfData",
         "-Xms128m",
         "-Xmx512m",
-        # It serves a few requests a minute: a quick start matters more than its best speed.
+        # It serves a few requests a minute: a quick start matters more than peak speed.
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={site.data / 'registry' / 'tmp'}",
         f"-Dquarkus.http.host={HOST}",
         f"-Dquarkus.http.port={site.ports['registry']}",
-        # Health and metrics, which nobody here asks for, would listen on port 9000 to the world.
+        # Health and metrics, which nothing here uses, would listen on port 9000 of all interfaces.
         f"-Dquarkus.management.host={HOST}",
         "-Dquarkus.management.port=0",  # any free one
-        # Its default keeps schemas in memory: after a restart ids would be dealt anew.
+        # The default keeps schemas in memory: after a restart they would get other ids.
         "-Dapicurio.storage.kind=kafkasql",
         f"-Dapicurio.kafkasql.bootstrap.servers={kafka}",
         "-Dapicurio.kafkasql.topic=apicurio-journal",
         "-Dapicurio.kafkasql.snapshots.topic=apicurio-snapshots",
         "-Dapicurio.events.kafka.topic=apicurio-events",
-        # It waits this long, twice, for records that are not there: 10 s of each start by default.
+        # At its start the registry waits this long for records, twice; the default makes it 10 s.
         "-Dapicurio.kafkasql.consumer.poll.timeout=1000",
-        # Each start would log a thousand lines of client settings, each request another line.
+        # Otherwise each start logs a thousand lines of client settings, and each request a line.
         '-Dquarkus.log.category."org.apache.kafka".level=WARN',
         "-Dquarkus.http.access-log.enabled=false",
         f"-Dapicurio.storage.snapshot.location={site.data / 'registry' / 'tmp'}",
@@ -90,7 +91,7 @@ def _registry(site: Site) -> Program:
     return Program(
         "registry",
         [
-            str(site.java / "bin" / "java"),
+            str(site.java.home / "bin" / "java"),
             *options,
             "-jar",
             str(site.programs.registry / "quarkus-run.jar"),
@@ -104,13 +105,13 @@ def _postgres(site: Site) -> Program:
     settings = {
         "port": site.ports["postgres"],
         "listen_addresses": HOST,
-        # No Unix socket: its path may be too long, and loopback serves all.
+        # No Unix socket: its path may be too long, and every client uses loopback.
         "unix_socket_directories": "",
         "shared_buffers": "256MB",
-        # The default 1 GB makes a rebuild write checkpoints all the time.
+        # With the default of 1 GB, a rebuild writes checkpoints all the time.
         "max_wal_size": "4GB",
         "max_connections": 200,
-        # DETAIL and statements carry rows, which is personal data: keep them out of the log.
+        # DETAIL and statements contain rows, which are personal data: keep them out of the log.
         "log_error_verbosity": "terse",
         "log_min_error_statement": "panic",
     }
@@ -125,7 +126,7 @@ def _postgres(site: Site) -> Program:
         ],
         directory=site.data / "postgres",
         priority=20,
-        stop_signal="INT",  # a fast shutdown; TERM would wait for every client to leave
+        stop_signal="INT",  # a fast shutdown; TERM waits until every client has disconnected
     )
 
 
@@ -136,7 +137,7 @@ def _elasticsearch(site: Site) -> Program:
         directory=site.data / "elasticsearch",
         priority=20,
         environment={
-            "ES_JAVA_HOME": str(site.java),
+            "ES_JAVA_HOME": str(site.java.home),
             "ES_PATH_CONF": str(site.configuration / "elasticsearch"),
             "ES_TMPDIR": str(site.data / "elasticsearch" / "tmp"),
             "CLI_JAVA_OPTS": "-XX:-UsePerfData",
@@ -149,7 +150,7 @@ def _format_kafka(site: Site) -> None:
     log = site.data / "kafka" / "log"
     if (log / "meta.properties").exists():
         return
-    # 16 bytes as Kafka writes them; the tool takes a leading hyphen for an option.
+    # 16 bytes in Kafka's encoding; the tool would read a leading hyphen as an option.
     name = "R" + secrets.token_urlsafe(16)[1:]
     properties = str(site.configuration / "kafka.properties")
     tool = ["kafka.tools.StorageTool", "format", "--cluster-id", name, "--config", properties]
@@ -161,8 +162,8 @@ def _init_postgres(site: Site) -> None:
     cluster = site.data / "postgres" / "cluster"
     if (cluster / "rollbook-initialised").exists():
         return
-    remove(cluster)  # what an interrupted start left: initdb wants an empty folder
-    # initdb reads the password as the servers' user, who may not read ours.
+    remove(cluster)  # left by an interrupted start: initdb requires an empty folder
+    # initdb runs as the servers' user, who may not read our file.
     password = site.data / "postgres" / "password"
     password.write_text(site.password_file.read_text(encoding="utf-8"), encoding="utf-8")
     give(password, site.user)
@@ -175,11 +176,11 @@ def _init_postgres(site: Site) -> None:
                 *("-D", str(cluster)),
                 *("--username", "rollbook", "--pwfile", str(password)),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8"),
-                # PostgreSQL's own Unicode rules: the same on every system, and quick.
+                # PostgreSQL's own Unicode rules: the same on every system, and fast.
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
             ],
         )
-        # Without a running server: one more start and stop would take longer.
+        # Without a server: starting and stopping one would take longer.
         single = [str(site.programs.postgres / "bin" / "postgres"), "--single", "-D", str(cluster)]
         _run(site, "postgres-initdb", [*single, "postgres"], stdin="CREATE DATABASE rollbook\n")
     finally:
@@ -188,22 +189,20 @@ def _init_postgres(site: Site) -> None:
 
 
 def _run(site: Site, name: str, command: list[str], *, stdin: str = "") -> None:
-    """Run a one-off `command` as the servers' user. Raises `Unavailable` with its output."""
-    user = site.user
-    done = subprocess.run(
-        command,
-        cwd=site.data,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        user=user.uid if user else None,
-        group=user.gid if user else None,
-        extra_groups=[] if user else None,
-    )
+    """Run a one-off `command` as the servers' user. Raises `Unavailable` with its last lines."""
     log = site.logs / f"{name}.log"
-    with log.open("a", encoding="utf-8") as file:
-        file.write(done.stdout + done.stderr)
+    with log.open("a", encoding="utf-8") as output:
+        done = subprocess.run(
+            command,
+            cwd=site.data,
+            input=stdin,
+            stdout=output,
+            stderr=output,
+            text=True,
+            check=False,
+            **as_user(site.user),
+        )
     if done.returncode != 0:
-        lines = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
-        raise Unavailable(f"{name} failed; its log {log} ends with:\n{lines}", code="server_failed")
+        raise Unavailable(
+            f"{name} failed; its log {log} ends with:\n{last_lines(log)}", code="server_failed"
+        )

@@ -1,66 +1,56 @@
-"""The supervisor of one stack: a detached supervisord that runs servers and services.
+"""The supervisor of one stack: a detached supervisord that runs the servers and our services.
 
-It outlives the terminal that started it, keeps a rotated log for each program, and starts again
-what dies. We talk to it over a Unix socket that only its owner may open.
+supervisord restarts what dies, rotates the logs, and stops everything in the order of priorities.
+This module writes its configuration and calls it over a Unix socket that only its owner may open.
 """
 
 import os
 import pwd
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import Unavailable
 from scripts.stack.places import ServerUser
+from scripts.stack.programs import (
+    MARK,
+    Program,
+    program_section,
+    quote,
+    service_script,
+)
+from scripts.stack.record import write_private
 
 # A Unix socket's path may have 108 characters on Linux and 104 elsewhere.
 _LONGEST_SOCKET_PATH = 100
 
-# Every partition keeps a few files open in Kafka, and each test makes its own topics.
-_WANTED_FILES = 65_536
+# Kafka keeps several files open per partition, and each test creates its own topics.
+_OPEN_FILES = 65_536
 
-# Set in all we start, so that they can be found again when the supervisor itself was killed.
-MARK = "ROLLBOOK_SUPERVISED_BY"
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One process to keep running."""
-
-    name: str
-    command: list[str]
-    directory: Path
-    priority: int  # lower starts first and stops last
-    environment: Mapping[str, str] = field(default_factory=dict)
-    stop_signal: str = "TERM"
-    stop_seconds: int = 30
-    # A server must live this long to count as started; else the pause before the next start grows.
-    start_seconds: int = 5
-    # An exit with one of these codes is final; with none of them the program always starts again.
-    final_exit_codes: tuple[int, ...] = ()
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """What the supervisor says of one program. `state` is one of its words, in lower case."""
+    """The state of one program; `state` is supervisord's own name for it, in lower case."""
 
     name: str
     state: str
     pid: int | None
     uptime_seconds: float | None
+    has_ended: bool  # at least once since supervisord started
 
 
 class Supervisor:
-    """Talks to, starts and stops the supervisord of the stack in `directory`."""
+    """Starts, calls and stops the supervisord of the stack in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -68,7 +58,7 @@ class Supervisor:
 
     @property
     def logs(self) -> Path:
-        """The folder with a log for each program."""
+        """The folder that holds one log per program."""
         return self._directory / "logs"
 
     def log(self, name: str) -> Path:
@@ -76,25 +66,29 @@ class Supervisor:
         return self.logs / f"{name}.log"
 
     def runs(self) -> bool:
-        """Say whether it answers."""
+        """Return whether supervisord answers."""
         try:
             with self._rpc() as rpc:
                 return bool(rpc.getState())
         except (OSError, xmlrpc.client.Error):
             return False
 
-    def start(self) -> None:
-        """Start supervisord, detached from this terminal. Raises `Unavailable` if it cannot."""
+    def start(self, programs: Sequence[Program] = (), user: ServerUser | None = None) -> None:
+        """Start supervisord, detached from this terminal; it starts `programs`, run as `user`.
+
+        Raises `Unavailable` if supervisord does not answer.
+        """
         self._programs.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
-        for file in self._programs.glob("*.conf"):
-            file.unlink()  # a supervisor that was killed left it
+        self._forget_services()  # a killed supervisord leaves them behind
         for log in self.logs.glob("*.log"):
-            # What went wrong before must not be taken for what goes wrong now.
+            # Error messages quote the end of a log: it must not show an earlier run.
             log.replace(log.with_suffix(".log.1"))
+        sections = [program_section(one, self.log(one.name), user) for one in programs]
         configuration = self._directory / "supervisord.conf"
-        configuration.write_text(self._configuration(), encoding="utf-8")
-        configuration.chmod(0o600)
+        write_private(configuration, "\n".join([self._configuration(), *sections]))
+        # Services bring their own settings; one that is no longer set must not be inherited.
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith("ROLLBOOK_")}
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration],
             stdin=subprocess.DEVNULL,
@@ -102,7 +96,7 @@ class Supervisor:
             text=True,
             check=False,
             cwd=self._directory,
-            env=dict(os.environ) | {MARK: str(self._directory)},
+            env=inherited | {MARK: str(self._directory)},
         )
         until = time.monotonic() + 15
         while done.returncode == 0 and time.monotonic() < until:
@@ -121,35 +115,52 @@ class Supervisor:
             return int(rpc.getPID())
 
     def shut_down(self) -> None:
-        """Stop all programs and supervisord, and wait until it is gone."""
-        pid = self.pid()
+        """Stop all programs, then supervisord; wait for it. Raises `Unavailable` after 60 s."""
+        import psutil
+
+        supervisord = psutil.Process(self.pid())
         with self._rpc() as rpc:
             rpc.shutdown()
-        until = time.monotonic() + 60
-        while _lives(pid) and time.monotonic() < until:
-            time.sleep(0.05)
-        if _lives(pid):
-            raise Unavailable(f"the supervisor (process {pid}) did not end", code="not_stopped")
-        for file in self._programs.glob("*.conf"):
-            file.unlink()
+        try:
+            supervisord.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            message = f"the supervisor (process {supervisord.pid}) did not end"
+            raise Unavailable(message, code="not_stopped") from None
+        self._forget_services()
 
-    def add(self, program: Program, user: ServerUser | None) -> None:
-        """Make `program`, run as `user`, known without starting it; it replaces its namesake."""
-        self.remove(program.name)
-        path = self._programs / f"{program.name}.conf"
-        path.write_text(program_section(program, self.log(program.name), user), encoding="utf-8")
-        path.chmod(0o600)
-        with self._rpc() as rpc:
-            rpc.reloadConfig()
-            rpc.addProcessGroup(program.name)
+    def run_service(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        """Run `command` in this working directory as `name`, replacing a service of that name.
 
-    def remove(self, name: str) -> None:
-        """Stop the program and forget it; nothing happens if it is unknown."""
-        (self._programs / f"{name}.conf").unlink(missing_ok=True)
-        if name in self.states():
+        A service that ends is restarted within about a second, except after exit code 2:
+        misconfigured. The same command with the same `environment` is not restarted.
+        """
+        script = self._programs / f"{name}.sh"
+        text = service_script(command, environment)
+        known = name in self.states()
+        if known and script.exists() and script.read_text(encoding="utf-8") == text:
+            self.start_program(name)
+            return
+        if known:
             self.stop(name)
             with self._rpc() as rpc:
                 rpc.removeProcessGroup(name)
+        write_private(script, text)
+        program = Program(
+            name,
+            ["/bin/sh", str(script)],
+            directory=Path.cwd(),
+            priority=900,
+            stop_seconds=20,
+            start_seconds=0,
+            final_exit_codes=(2,),
+        )
+        configuration = program_section(program, self.log(name), None)
+        write_private(self._programs / f"{name}.conf", configuration)
+        with self._rpc() as rpc:
+            rpc.reloadConfig()
+            rpc.addProcessGroup(name)
 
     def start_program(self, name: str) -> None:
         """Start the program and return at once; nothing happens if it runs."""
@@ -157,43 +168,48 @@ class Supervisor:
             rpc.startProcess(name, False)
 
     def stop(self, *names: str) -> None:
-        """Stop the programs together and wait until they ended."""
+        """Stop the programs together and wait until they have ended; they stay stopped."""
         with self._rpc() as rpc:
             for name in names:
-                with _ignoring("NOT_RUNNING", "BAD_NAME"):
+                with _ignoring("NOT_RUNNING"):
                     rpc.stopProcess(name, False)
         while any(s.name in names and s.state == "stopping" for s in self.states().values()):
             time.sleep(0.05)
 
     def states(self) -> dict[str, ProgramState]:
-        """Return what is known of every program, by name."""
+        """Return the state of every program, by name."""
         with self._rpc() as rpc:
             infos: Any = rpc.getAllProcessInfo()
         return {info["name"]: _state(info) for info in infos}
+
+    def _forget_services(self) -> None:
+        """Delete the services' files: their environment may hold secrets."""
+        for file in self._programs.glob("*"):
+            file.unlink()
 
     def _configuration(self) -> str:
         owner = f"user={pwd.getpwuid(os.geteuid()).pw_name}\n" if os.geteuid() == 0 else ""
         return f"""\
 [supervisord]
-directory={_quote(self._directory)}
-logfile={_quote(self._directory / "supervisord.log")}
-pidfile={_quote(self._directory / "supervisord.pid")}
-childlogdir={_quote(self.logs)}
-minfds={_files_allowed()}
+directory={quote(self._directory)}
+logfile={quote(self._directory / "supervisord.log")}
+pidfile={quote(self._directory / "supervisord.pid")}
+childlogdir={quote(self.logs)}
+minfds={_open_files_limit()}
 {owner}
 [unix_http_server]
-file={_quote(self._socket())}
+file={quote(self._socket())}
 chmod=0700
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files={_quote(self._programs)}/*.conf
+files={quote(self._programs)}/*.conf
 """
 
     def _socket(self) -> Path:
-        """Return the socket's path: in our folder, or where that is too long in a private one."""
+        """Return the socket's path: in our folder, or if that is too long in a temporary one."""
         path = self._directory / "supervisor.sock"
         if len(str(path)) <= _LONGEST_SOCKET_PATH:
             return path
@@ -210,7 +226,7 @@ files={_quote(self._programs)}/*.conf
         transport: Any = SupervisorTransport(  # type: ignore[no-untyped-call]
             serverurl=f"unix://{self._socket()}"
         )
-        # The address is not used: the transport goes to the socket.
+        # The transport connects to the socket; this address is required but not used.
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             yield proxy.supervisor
@@ -218,39 +234,26 @@ files={_quote(self._programs)}/*.conf
             transport.close()
 
 
-def program_section(program: Program, log: Path, user: ServerUser | None) -> str:
-    """Return the supervisor's configuration for `program`, run as `user` or as ourselves."""
-    environment = ",".join(f'{n}="{_quote(v)}"' for n, v in program.environment.items())
-    final = ",".join(map(str, program.final_exit_codes))
-    lines = {
-        "command": _quote(shlex.join(program.command)),
-        "directory": _quote(program.directory),
-        "priority": program.priority,
-        "autostart": "false",
-        "autorestart": "unexpected" if final else "true",
-        **({"exitcodes": final} if final else {}),
-        # The pause grows by a second with each failed start; it is never given up.
-        "startretries": 1_000_000_000,
-        "startsecs": program.start_seconds,
-        "stopsignal": program.stop_signal,
-        "stopwaitsecs": program.stop_seconds,
-        # Launchers have children; none may be left behind.
-        "stopasgroup": "true" if program.stop_signal == "TERM" else "false",
-        "killasgroup": "true",
-        "stdout_logfile": _quote(log),
-        "stdout_logfile_maxbytes": "20MB",
-        "stdout_logfile_backups": 2,
-        "redirect_stderr": "true",
-        **({"environment": environment} if environment else {}),
-        **({"user": user.name} if user else {}),
-    }
-    body = "".join(f"{name}={value}\n" for name, value in lines.items())
-    return f"[program:{program.name}]\n{body}"
+def end_orphans(directory: Path) -> bool:
+    """End the processes that a killed supervisord left behind; return whether there were any.
 
+    Blocks until they have ended: SIGTERM first, SIGKILL after 20 s.
+    """
+    import psutil
 
-def _quote(value: object) -> str:
-    """Double the percent signs, which the supervisor's configuration expands."""
-    return str(value).replace("%", "%%")
+    # A service that runs `rollbook stack down` must not end itself.
+    spared = (os.getpid(), os.getppid())
+    orphans = [
+        process
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(MARK) == str(directory) and process.pid not in spared
+    ]
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in psutil.wait_procs(orphans, timeout=0)[1]:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(orphans, timeout=20)
+    return bool(orphans)
 
 
 def _state(info: dict[str, Any]) -> ProgramState:
@@ -260,27 +263,20 @@ def _state(info: dict[str, Any]) -> ProgramState:
         state=info["statename"].lower(),
         pid=info["pid"] or None,
         uptime_seconds=float(info["now"] - info["start"]) if running else None,
+        has_ended=info["stop"] > 0,
     )
 
 
 @contextmanager
-def _ignoring(*faults: str) -> Iterator[None]:
+def _ignoring(fault_name: str) -> Iterator[None]:
     try:
         yield
     except xmlrpc.client.Fault as fault:
-        if not fault.faultString.startswith(faults):
+        if not fault.faultString.startswith(fault_name):
             raise
 
 
-def _files_allowed() -> int:
+def _open_files_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The supervisor wants the limit to be greater than what it is told.
-    return _WANTED_FILES if hard == resource.RLIM_INFINITY else min(_WANTED_FILES, hard - 1)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    # supervisord requires the hard limit to be greater than this number.
+    return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard - 1)

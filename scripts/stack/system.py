@@ -1,17 +1,16 @@
-"""The whole system on a local stack: topics, command handler, projectors, and how far they are."""
+"""Our own processes on a local stack: topics, command handler and projectors, and their state."""
 
-import json
-import os
 import shutil
-import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runtime.settings import Settings, load_settings
 from schemas.errors import RollbookError, Unavailable
-from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack, Report
+from scripts.stack.maven import last_lines
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
@@ -20,27 +19,27 @@ SERVICES = {
     "projector-elasticsearch": ["projector", "run", "elasticsearch"],
 }
 
-# A service that is misconfigured says so and ends within this time.
+# A misconfigured service reports that and ends within this time.
 _SETTLED_SECONDS = 2.0
-_COMMAND_TIMEOUT_SECONDS = 60
-
-
-def rollbook_command() -> str:
-    """Return the path of the `rollbook` command of this very installation."""
-    beside = Path(sys.executable).with_name("rollbook")
-    return str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
 
 
 def start_services(stack: LocalStack, report: Report) -> None:
-    """Make the topics, then run handler and projectors under the stack's supervisor.
+    """Create the topics, then run handler and projectors under the stack's supervisor.
 
     Services get this process's `ROLLBOOK_*` variables, the prefix among them. Raises `Unavailable`,
-    with the last lines of its log, if one ends at once for good.
+    with the last lines of its log, if a service ends at once with exit code 2.
     """
-    run_rollbook(stack, "topics", "ensure", "--json")
-    report("topics and schemas are there")
+    from runtime.registry import Registry
+    from runtime.topic_admin import ensure_topics
+
+    settings = _settings(stack)
+    ensure_topics(settings)
+    Registry(settings).ensure()
+    report("topics and schemas exist")
+    beside = Path(sys.executable).with_name("rollbook")
+    rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
     for name, arguments in SERVICES.items():
-        stack.add_service(name, [rollbook_command(), *arguments])
+        stack.add_service(name, [rollbook, *arguments])
     until = time.monotonic() + _SETTLED_SECONDS
     while time.monotonic() < until:
         time.sleep(0.1)
@@ -50,40 +49,26 @@ def start_services(stack: LocalStack, report: Report) -> None:
                     f"{service.name} ended; its log {service.log} ends with:\n"
                     + last_lines(Path(service.log)),
                     code="service_failed",
-                    next_step=f"mend the cause, then `rollbook up`; the whole log: {service.log}",
+                    next_step=f"fix the cause, then `rollbook up`; the whole log: {service.log}",
                 )
     report(f"running {', '.join(SERVICES)}")
 
 
-def run_rollbook(stack: LocalStack, *arguments: str) -> str:
-    """Run `rollbook …` against the stack; return what it printed. Raises its error if it fails."""
-    done = subprocess.run(
-        [rollbook_command(), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_COMMAND_TIMEOUT_SECONDS,
-        env=dict(os.environ) | {"ROLLBOOK_CONFIG": str(stack.config_file)},
-    )
-    if done.returncode != 0:
-        raise _error(" ".join(arguments), done.stderr)
-    return done.stdout
-
-
 def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:
-    """Return what `rollbook projector status --json` prints, or nothing and why it cannot."""
+    """Return the rows of `rollbook projector status --json`, and why some are missing, or ''."""
+    from projectors.log.times import iso_time
+    from projectors.versions.status import read_status
+
     try:
-        printed = run_rollbook(stack, "projector", "status", "--json")
-    except (RollbookError, OSError, subprocess.TimeoutExpired) as error:
+        found = read_status(_settings(stack))
+    except RollbookError as error:
         return [], str(error)
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")], ""
+    rows = [asdict(partition) for partition in found.partitions]
+    for row in rows:
+        row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
+    # Two read models on one server report the same error.
+    return rows, "; ".join({str(error): "" for error in found.unavailable.values()})
 
 
-def _error(command: str, stderr: str) -> RollbookError:
-    lines = stderr.strip().splitlines()
-    try:
-        told = json.loads(lines[-1])["error"]
-    except (IndexError, ValueError, KeyError, TypeError):
-        what = " ".join(lines[-3:]) or "it said nothing"
-        return RollbookError(f"rollbook {command} failed: {what}", code="command_failed")
-    return Unavailable(told["message"], code=told["code"], next_step=told["next"])
+def _settings(stack: LocalStack) -> Settings:
+    return load_settings(config=str(stack.config_file)).settings

@@ -39,13 +39,13 @@ class Servers:
 
     def _is_kept_away(self, name: str) -> bool:
         # Its supervisor would start it again, and takes no order in the moment before it does.
-        self._stack.stop(name)
+        self._stack.supervisor.stop(name)
         return self._stack.servers()[name].state == "stopped"
 
     def bring_back(self, *names: str) -> None:
         """Start servers and wait until they answer."""
         for name in names:
-            self._stack.start(name)
+            self._stack.supervisor.start_program(name)
         self._stack.wait_until_ready(*names, timeout_seconds=90)
 
     @contextmanager

@@ -13,8 +13,9 @@ PACKAGES = ("schemas", "runtime", "producers", "projectors", "scripts")
 FILE_LINES = 300
 FUNCTION_LINES = 50
 FORBIDDEN_NAMES = re.compile(r"Manager|Helper|Base$|^Base(?![a-z])|[Uu]tils?$|[Hh]elpers?$")
-# A lock file must say where its packages come from; nothing else may.
-MAY_NAME_REGISTRIES = {"uv.lock"}
+# A lock file must say where its packages come from, and where Maven is missing it is fetched from
+# Maven Central; nothing else may name a registry.
+MAY_NAME_REGISTRIES = {"uv.lock", "scripts/stack/maven.py"}
 MACHINE = re.compile(
     r"(?<![\w.$}~-])/(?:work|root)/"  # where this was developed
     r"|(?<![\w.$}~-])/home/(?!rollbook\b|user\b)\w+/"

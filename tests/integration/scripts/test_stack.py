@@ -1,4 +1,4 @@
-"""The local stack is what every other test stands on; here it is tried itself."""
+"""The local stack itself, which every other integration test depends on."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pytest
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.local import LocalStack
 from scripts.stack.places import data_directory, server_user
-from scripts.stack.supervise import MARK
+from scripts.stack.programs import MARK
 from tests.processes import eventually
 
 
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    """A second stack in a folder of its own, gone after the test."""
+    """A second stack in a separate folder, removed after the test."""
     monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
     other = LocalStack("other")
     yield other
@@ -36,7 +36,7 @@ def processes_of(stack: LocalStack) -> list[int]:
 
 
 def test_up_twice_is_harmless(stack: LocalStack) -> None:
-    """A second `up` starts nothing, stops nothing, and tells the same ports."""
+    """A second `up` starts nothing, stops nothing, and returns the same ports."""
     before = stack.servers()
     started = stack.up(free_ports=True)
     assert started.was_running
@@ -45,8 +45,8 @@ def test_up_twice_is_harmless(stack: LocalStack) -> None:
     assert started.ports["kafka"] == before["kafka"].port
 
 
-def test_a_taken_port_is_named_with_its_server(stack: LocalStack, other: LocalStack) -> None:
-    """The message says which port, which server wanted it, and how to choose another."""
+def test_a_port_in_use_is_named_with_its_server(stack: LocalStack, other: LocalStack) -> None:
+    """The message says which port, which server needs it, and how to choose another."""
     port = stack.servers()["postgres"].port
     assert port
     with pytest.raises(Misconfigured, match=f"port {port} .*postgres") as refused:
@@ -58,7 +58,7 @@ def test_a_taken_port_is_named_with_its_server(stack: LocalStack, other: LocalSt
 def test_a_server_that_dies_while_starting_is_named_with_its_log(
     stack: LocalStack, other: LocalStack
 ) -> None:
-    """The error holds the log's path and last lines; what had started is stopped, no more."""
+    """The error has the log's path and last lines; only servers of this stack are stopped."""
     neighbours = {name: server.pid for name, server in stack.servers().items()}
     broken = data_directory(other.directory, server_user()) / "kafka" / "log"
     broken.mkdir(parents=True)
@@ -71,38 +71,43 @@ def test_a_server_that_dies_while_starting_is_named_with_its_log(
     assert {name: server.pid for name, server in stack.servers().items()} == neighbours
 
 
-def test_a_service_comes_back_when_it_dies_but_not_when_it_is_misconfigured(
+def test_a_service_that_dies_is_restarted_unless_it_is_misconfigured(
     other: LocalStack, tmp_path: Path
 ) -> None:
-    """A killed service runs again with its settings; exit code 2 is final."""
+    """A killed service gets the same settings again; exit code 2 is final."""
     other.supervisor.start()
-    told = tmp_path / "told.json"
-    tell = f"import json, os, time; json.dump(dict(os.environ), open({str(told)!r}, 'w'))"
-    asleep = [sys.executable, "-c", f"{tell}; time.sleep(600)"]
+    written = tmp_path / "environment.json"
+    write = f"import json, os, time; json.dump(dict(os.environ), open({str(written)!r}, 'w'))"
+    asleep = [sys.executable, "-c", f"{write}; time.sleep(600)"]
     other.add_service("asleep", asleep, environment={"ROLLBOOK_PREFIX": 'it\'s 100% "mine"'})
-    eventually(lambda: told.exists() and told.read_text().endswith("}"), what="the service ran")
-    environment = json.loads(told.read_text())
+    eventually(lambda: written.exists() and written.read_text().endswith("}"), what="it runs")
+    environment = json.loads(written.read_text())
     assert environment["ROLLBOOK_PREFIX"] == 'it\'s 100% "mine"'
     assert environment["ROLLBOOK_CONFIG"] == str(other.config_file)
 
     killed = other.kill("asleep")
-    eventually(lambda: other.services()["asleep"].pid not in (None, killed), what="it came back")
+    eventually(lambda: other.services()["asleep"].pid not in (None, killed), what="it runs again")
+
+    attempts = tmp_path / "attempts"
+    fail = f"open({str(attempts)!r}, 'a').write('x'); raise SystemExit(1)"
+    other.add_service("failing", [sys.executable, "-c", fail])
+    eventually(lambda: attempts.exists() and len(attempts.read_text()) > 2, what="3 attempts")
+    other.supervisor.stop("failing")
+    assert other.services()["failing"].state in {"stopped", "exited"}
 
     other.add_service("wrong", [sys.executable, "-c", "raise SystemExit(2)"])
-    eventually(lambda: other.services()["wrong"].state == "exited", what="it ended for good")
-    other.remove_service("wrong")
-    assert set(other.services()) == {"asleep"}
+    eventually(lambda: other.services()["wrong"].state == "exited", what="it is given up")
 
 
-def test_down_ends_what_a_killed_supervisor_left(other: LocalStack, tmp_path: Path) -> None:
-    """Even then `down` stops everything that `up` started, and nothing else."""
+def test_down_stops_what_a_killed_supervisor_left(other: LocalStack, tmp_path: Path) -> None:
+    """Even then `down` stops everything that `up` started."""
     other.supervisor.start()
     started = tmp_path / "started"
     code = f"import time; open({str(started)!r}, 'w'); time.sleep(600)"
     other.add_service("asleep", [sys.executable, "-c", code])
-    eventually(started.exists, what="the service ran")
+    eventually(started.exists, what="the service runs")
     os.kill(other.supervisor.pid(), signal.SIGKILL)
-    eventually(lambda: not other.runs(), what="the supervisor is dead")
+    eventually(lambda: not other.supervisor.runs(), what="the supervisor is dead")
     assert processes_of(other) != []
     assert other.down() is True
     assert processes_of(other) == []

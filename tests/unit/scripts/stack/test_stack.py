@@ -1,36 +1,40 @@
-"""What of the local stack can be tried without servers: ports, places, specifications, pauses."""
+"""The parts of the local stack that need no servers: ports, folders, Java, Maven, services."""
 
 import configparser
 import os
+import shlex
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from runtime.settings import load_settings
 from schemas.errors import Misconfigured
+from scripts.stack import docker
 from scripts.stack.cli import parse_ports
-from scripts.stack.fetch import last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
-from scripts.stack.paced import LONGEST_PAUSE_SECONDS, pause_seconds
+from scripts.stack.maven import find_maven, last_lines, repository
 from scripts.stack.places import (
     DEFAULT_PORTS,
     ServerUser,
     choose_ports,
     data_directory,
+    filled_once,
     is_free,
     reachable,
 )
+from scripts.stack.programs import Program, program_section, service_script
 from scripts.stack.record import password_file, read_record, write_private, write_settings
-from scripts.stack.services import is_same
 from scripts.stack.show import duration
-from scripts.stack.supervise import Program, program_section
 
 SOMEBODY = ServerUser("somebody", uid=os.getuid() + 4711, gid=os.getgid() + 4711)
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another user")
 
 
-def test_ports_are_the_defaults_but_for_those_that_are_given() -> None:
-    """A port given on the command line counts; the others stay where the settings expect them."""
+def test_a_given_port_replaces_the_default() -> None:
+    """The others stay where the settings expect them."""
     assert choose_ports({"kafka": 29092}, free=False) == {**DEFAULT_PORTS, "kafka": 29092}
 
 
@@ -42,8 +46,8 @@ def test_free_ports_are_all_different_and_free() -> None:
 
 
 @pytest.mark.parametrize("ports", [{"mysql": 1234}, {"kafka": 5000, "postgres": 5000}])
-def test_ports_that_cannot_be_are_refused(ports: dict[str, int]) -> None:
-    """An unknown server or a port given twice is said at once, not found by a server that dies."""
+def test_invalid_ports_are_refused(ports: dict[str, int]) -> None:
+    """An unknown server or a port used twice is an error before any server starts."""
     with pytest.raises(Misconfigured):
         choose_ports(ports, free=False)
 
@@ -55,18 +59,20 @@ def test_a_port_is_a_number_a_server_can_listen_on(text: str) -> None:
         parse_ports([text])
 
 
+@only_root
 def test_a_file_in_a_closed_home_is_out_of_reach_for_the_servers_user(tmp_path: Path) -> None:
-    """One closed folder on the way is enough; that is how root's home is."""
+    """One closed folder on the path is enough, and root's home usually is one."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
-    assert not reachable(home / "java", SOMEBODY)
-    assert reachable(home / "java", None) is False  # it is not there
     (home / "java").touch()
     assert reachable(home / "java", None)
+    assert not reachable(home / "java", SOMEBODY)
+    assert not reachable(home / "missing", None)
 
 
-def test_stacks_of_one_name_in_two_homes_keep_their_data_apart(tmp_path: Path) -> None:
-    """Data moved out of a closed home stays one stack's alone; in an open one it stays inside."""
+@only_root
+def test_stacks_of_one_name_in_two_homes_do_not_share_data(tmp_path: Path) -> None:
+    """Data that cannot be kept in a closed home gets a folder that depends on the home."""
     homes = [tmp_path / name / "default" for name in ("one", "two")]
     for home in homes:
         home.mkdir(parents=True)
@@ -86,53 +92,91 @@ def test_stacks_of_one_name_in_two_homes_keep_their_data_apart(tmp_path: Path) -
     ],
 )
 def test_a_jdk_is_judged_by_version_and_module(listed: str, version: int, problem: str) -> None:
-    """A Java that is too old or lacks what Elasticsearch needs is passed over with the reason."""
+    """An installed Java that is too old or incomplete is not used, and the reason is given."""
     found, why = judge(listed)
     assert found == version
     assert problem in why
     assert bool(problem) == bool(why)
 
 
-def test_the_supervisor_reads_back_exactly_the_command(tmp_path: Path) -> None:
-    """Blanks, quotes and percent signs in paths change nothing of what is run."""
-    import shlex
+@pytest.mark.parametrize(
+    ("mirror_of", "is_used"),
+    [("central", True), ("*", True), ("external:*, !other", True), ("*,!central", False)],
+)
+def test_maven_is_fetched_from_the_mirror_in_the_users_settings(
+    mirror_of: str, *, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror counts if it stands for Maven Central; the wrapper's variable overrides it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MVNW_REPOURL", raising=False)
+    (tmp_path / ".m2").mkdir()
+    (tmp_path / ".m2" / "settings.xml").write_text(
+        '<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0"><mirrors><mirror>'
+        f"<mirrorOf>{mirror_of}</mirrorOf><url>https://mirror.example/maven/</url>"
+        "</mirror></mirrors></settings>"
+    )
+    assert (repository() == "https://mirror.example/maven") == is_used
+    monkeypatch.setenv("MVNW_REPOURL", "https://named.example")
+    assert repository() == "https://named.example"
 
+
+def test_a_maven_with_another_checksum_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror cannot make us run another program."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("MVNW_REPOURL", tmp_path.as_uri())
+    with pytest.raises(Misconfigured, match="cannot fetch") as missing:
+        find_maven()
+    archive = Path(str(missing.value).split()[2].removeprefix("file://").rstrip(":"))
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"something else")
+    with pytest.raises(Misconfigured, match="checksum differs"):
+        find_maven()
+    assert not list((tmp_path / "cache").rglob("mvn"))
+
+
+def test_a_folder_in_the_cache_is_complete_or_missing(tmp_path: Path) -> None:
+    """A fetch that fails leaves no such folder, and the next one starts again."""
+    folder = tmp_path / "folder"
+
+    def fail(partial: Path) -> None:
+        (partial / "half").touch()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        filled_once(folder, fail)
+    assert not folder.exists()
+    for name in ("first", "second"):
+        filled_once(folder, lambda partial, name=name: (partial / name).touch())  # type: ignore[misc]
+    assert [path.name for path in folder.iterdir()] == ["first"]
+
+
+def test_the_supervisor_reads_back_exactly_the_command(tmp_path: Path) -> None:
+    """Blanks, quotes and percent signs in paths do not change what is run."""
     command = ["/opt/a b/java", "-Dx=%h", 'say "hi"', "it's"]
     program = Program("kafka", command, tmp_path / "100%", priority=1, final_exit_codes=(2,))
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(" ;",))
     parser.read_string(program_section(program, tmp_path / "x.log", None))
     section = parser["program:kafka"]
-    # The supervisor expands %% before it splits the command.
+    # supervisord expands %% before it splits the command.
     assert shlex.split(section["command"].replace("%%", "%")) == command
     assert section["directory"].replace("%%", "%") == str(program.directory)
     assert section["autorestart"] == "unexpected"
     assert section["exitcodes"] == "2"
 
 
-def test_a_service_that_keeps_failing_is_started_ever_more_slowly() -> None:
-    """The first start is prompt, the next ones wait longer, up to a bound, and never stop."""
-    assert pause_seconds([], now=100.0) == 0
-    assert [pause_seconds([100.0] * n, now=100.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
-    assert pause_seconds([100.0] * 10, now=100.0) == LONGEST_PAUSE_SECONDS
+def test_a_service_gets_its_environment_unchanged() -> None:
+    """A password may contain any character."""
+    value = 'it\'s 100% "mine",\n$(date) `id` \\'
+    script = service_script(["printenv", "ROLLBOOK_X"], {"ROLLBOOK_X": value})
+    done = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout == value + "\n"
 
 
-def test_a_service_that_had_run_well_is_started_again_at_once() -> None:
-    """Failures of the past do not slow down a process that ran for minutes."""
-    assert pause_seconds([0.0, 1.0, 2.0], now=500.0) == 0
-
-
-def test_the_same_service_from_another_shell_is_the_same() -> None:
-    """`up` twice restarts nothing, unless the command or a setting of ours changed."""
-    service = {"command": ["a"], "environment": {"ROLLBOOK_PREFIX": "x", "SHLVL": "1"}}
-    elsewhere = {"command": ["a"], "environment": {"ROLLBOOK_PREFIX": "x", "SHLVL": "2"}}
-    other = {"command": ["a"], "environment": {"ROLLBOOK_PREFIX": "y", "SHLVL": "1"}}
-    assert is_same(service, elsewhere)
-    assert not is_same(service, other)
-    assert not is_same({}, service)
-
-
-def test_the_last_lines_of_a_log_tell_what_failed(tmp_path: Path) -> None:
-    """Java's stack frames are left out: the cause stands before them."""
+def test_the_last_lines_of_a_log_show_what_failed(tmp_path: Path) -> None:
+    """Java's stack frames are left out: the cause is printed before them."""
     log = tmp_path / "x.log"
     frames = "\n".join(f"\tat io.netty.Channel.bind(Channel.java:{n})" for n in range(50))
     log.write_text(f"BindException: Address already in use\n{frames}\n\t... 4 more\n\n")
@@ -140,8 +184,8 @@ def test_the_last_lines_of_a_log_tell_what_failed(tmp_path: Path) -> None:
     assert "no log" in last_lines(tmp_path / "away.log")
 
 
-def test_what_is_private_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """Passwords and environments never stand in a file that others can read."""
+def test_private_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    """Passwords and environments are never in a file that others can read."""
     write_private(tmp_path / "new" / "secret", "x")
     assert stat.S_IMODE((tmp_path / "new" / "secret").stat().st_mode) == 0o600
 
@@ -149,9 +193,7 @@ def test_what_is_private_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 def test_the_settings_of_a_stack_lead_every_command_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After `stack up` a pasted command finds the servers without any set-up."""
-    from runtime.settings import load_settings
-
+    """After `stack up` a pasted command finds the servers without any configuration."""
     for variable in [name for name in os.environ if name.startswith("ROLLBOOK_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +209,7 @@ def test_the_settings_of_a_stack_lead_every_command_to_it(
 
 
 def test_a_stack_that_never_was_up_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for the state of nothing, or stopping it, is harmless and makes nothing."""
+    """Asking for the state of a missing stack, or stopping it, has no effect."""
     monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
     stack = LocalStack("never")
     assert read_record(stack.directory) is None
@@ -177,10 +219,10 @@ def test_a_stack_that_never_was_up_is_down(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "Default", "-x", "a" * 41])
-def test_a_name_that_is_no_folder_name_is_refused(
+def test_a_name_that_is_not_a_plain_word_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`down --wipe` deletes a folder of that name: it must be one of ours."""
+    """`down --wipe` deletes a folder of that name: it must be one that `up` created."""
     monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path / "Stacks"))
     with pytest.raises(Misconfigured):
         LocalStack(name)
@@ -190,14 +232,12 @@ def test_a_name_that_is_no_folder_name_is_refused(
     ("seconds", "text"), [(None, ""), (7.4, "7 s"), (180, "3 min"), (18_720, "5.2 h")]
 )
 def test_durations_are_readable(seconds: float | None, text: str) -> None:
-    """An uptime is told in the unit people would use."""
+    """An uptime is shown in the unit that people would use."""
     assert duration(seconds) == text
 
 
 def test_docker_publishes_a_port_for_each_server_and_kibana() -> None:
-    """In containers the servers' internal ports need none; a given port counts there too."""
-    from scripts.stack import docker
-
+    """Containers do not publish the servers' internal ports; a given port is used here too."""
     ports = docker.published_ports({"kibana": 23456}, free=False)
     assert ports["kibana"] == 23456
     assert set(ports) == set(docker.SERVERS)
