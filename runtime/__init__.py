@@ -1,4 +1,4 @@
-"""How a rollbook process lives: settings, clients, topics, signals, logs, terminal output.
+"""What every rollbook process needs: settings, clients, topics, signals, logs, terminal output.
 
-Knows servers but no users: nothing here decides or projects. Imports only `schemas`.
+Nothing here depends on users, commands or read models. Imports only `schemas`.
 """

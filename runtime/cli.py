@@ -1,4 +1,4 @@
-"""The commands about the runtime itself: `rollbook topics` and `rollbook config`."""
+"""The commands `rollbook topics` and `rollbook config`."""
 
 from dataclasses import fields
 
@@ -18,12 +18,12 @@ def topics() -> None:
 @json_option
 @pass_settings
 def ensure(settings: Settings, *, as_json: bool) -> None:
-    """Create the topics and schemas that are missing; report what differs. Changes nothing else.
+    """Create missing topics and schemas; report what differs. Changes nothing that exists.
 
     \b
     Example:
       rollbook topics ensure
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    """  # noqa: D301 - \b tells click not to rewrap
     from runtime.registry import Registry
     from runtime.topic_admin import ensure_topics
 
@@ -66,7 +66,7 @@ def show(*, as_json: bool) -> None:
     \b
     Example:
       rollbook config show
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    """  # noqa: D301 - \b tells click not to rewrap
     loaded = load_settings(config=root().config)
     rows = []
     for spec in fields(Settings):

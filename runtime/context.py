@@ -1,4 +1,4 @@
-"""What a command gets from the root: its settings, and what only the other side can do for it."""
+"""What the root command passes to every other: the settings, and the wait for read models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ R = TypeVar("R")
 
 
 class Visibility(Protocol):
-    """Waits until read models show what commands did.
+    """Waits until read models show the effect of commands.
 
-    `projectors.versions.visibility` implements it. The command side may not import that, so the
-    root command passes it in.
+    `projectors.versions.visibility` implements it. `producers` may not import that, so the root
+    command passes it in.
     """
 
     def wait(self, token: str, timeout_seconds: float, *, while_it_moves: bool = False) -> None:
         """Return once queries show what `token` covers.
 
-        Raises `NotInTime`, and `Unavailable` if a store is away. With `while_it_moves` the time
-        begins anew whenever a read model has come further.
+        Raises `NotInTime`, and `Unavailable` if a store is unavailable. With `while_it_moves` the
+        timeout starts again whenever a read model makes progress.
         """
 
     def __enter__(self) -> Self: ...
@@ -40,10 +40,10 @@ class Visibility(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """What the root command tells every other.
+    """What the root command passes to every other.
 
-    `config` is the TOML file that was named. `visible_in` returns a `Visibility` of the read models
-    of these names; it raises `Misconfigured` if there is none of a name, and connects to nothing.
+    `config` is the argument of `--config`. `visible_in` returns a `Visibility` of the named read
+    models without connecting to anything; it raises `Misconfigured` for an unknown name.
     """
 
     config: str | None
@@ -51,15 +51,15 @@ class Root:
 
 
 def root() -> Root:
-    """Return what the root of the command that runs has told."""
-    told: Root = click.get_current_context().find_root().obj
-    return told
+    """Return the `Root` of the command that is running."""
+    passed: Root = click.get_current_context().find_root().obj
+    return passed
 
 
 def pass_settings(command: Callable[Concatenate[Settings, P], R]) -> Callable[P, R]:
     """Call `command` with the settings of `rollbook --config …` as its first argument.
 
-    Raises `Misconfigured` before the command does anything.
+    Raises `Misconfigured`, before the command does anything, if a setting is invalid.
     """
 
     def with_settings(*args: P.args, **kwargs: P.kwargs) -> R:

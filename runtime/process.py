@@ -1,4 +1,4 @@
-"""How a long-running process starts, waits and stops: logs, signals, back-off, one per instance."""
+"""What long-running processes share: logs, signals, pauses between attempts, one per instance."""
 
 import fcntl
 import logging
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class StopSignal:
-    """Set by SIGTERM or SIGINT; a second signal of the same kind ends the process at once."""
+    """A flag that SIGTERM and SIGINT set; the same signal again ends the process at once."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def install(self) -> "StopSignal":
-        """Catch the signals; only the main thread may."""
+        """Install the signal handlers; only the main thread may do that."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         return self
@@ -46,12 +46,12 @@ class StopSignal:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep at most `seconds`, waking at once when asked to stop; True if asked."""
+        """Sleep until asked to stop, at most `seconds`; return whether asked."""
         return self._event.wait(seconds)
 
 
 class Backoff:
-    """Growing pauses with jitter, so that many processes do not come back in step."""
+    """Growing pauses with jitter, so that many processes do not retry at the same moment."""
 
     def __init__(self, first_seconds: float = 0.1, most_seconds: float = 10.0) -> None:
         self._first_seconds = first_seconds
@@ -59,13 +59,13 @@ class Backoff:
         self._next_seconds = first_seconds
 
     def next_seconds(self) -> float:
-        """Return how long to pause now: doubling, ± 20 %, never more than the most."""
+        """Return the next pause: it doubles up to `most_seconds`, then ± 20 % are added."""
         seconds = self._next_seconds
         self._next_seconds = min(2 * seconds, self._most_seconds)
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
 
     def reset(self) -> None:
-        """Begin again: the server answered."""
+        """Start again with the shortest pause, after the server has answered."""
         self._next_seconds = self._first_seconds
 
 
@@ -84,11 +84,11 @@ class _JsonFormatter(logging.Formatter):
 
 
 def start_logging(settings: Settings) -> None:
-    """Send logs of INFO and above to stderr, as text or one JSON object a line.
+    """Send logs of INFO and above to stderr, as text or as one JSON object per line.
 
-    Nothing logged holds personal data: records are named by coordinates, users by id.
+    Logs contain no personal data: they name records by topic and offset, and users by id.
     """
-    # One of several processes of a service (see `runtime.processes`) says which.
+    # Several processes of one service (see `runtime.processes`) write to the same log.
     which = "" if parent_process() is None else f"{current_process().name} "
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -97,16 +97,17 @@ def start_logging(settings: Settings) -> None:
         else logging.Formatter(f"%(asctime)s %(levelname)-7s {which}%(name)s: %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # These tell of every request; what matters of them reaches our own errors.
+    # These log every request; our own errors report the failed ones.
     for noisy in ("httpx", "httpx2", "elastic_transport.transport", "elastic_transport.node"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextmanager
 def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
-    """Hold the lock file of `name` while within: two processes with one identity fence each other.
+    """Hold the lock file of `name`: two processes with one identity would fence each other.
 
-    The lock goes with the process, however it ends. Raises `Misconfigured` if it is taken.
+    The lock ends with the process, even if it is killed. Raises `Misconfigured` if another process
+    holds it.
     """
     directory = Path(settings.state_directory) if settings.state_directory else state_home()
     directory.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Misconfigured(
-                f"{name} runs already on this machine: {path} is locked",
+                f"{name} is already running on this machine: {path} is locked",
                 code="already_running",
                 next_step="stop the other one, or give this one another name",
             ) from None
@@ -124,7 +125,7 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
 
 
 def until_available(stop: StopSignal, step: Callable[[], T]) -> T | None:
-    """Return what `step` returns, trying again while a server is away; None if asked to stop."""
+    """Return the result of `step`, retried while a server is unavailable; None if asked to stop."""
     backoff = Backoff()
     while not stop:
         try:

@@ -1,6 +1,6 @@
-"""Runs one service as several processes: Python decides on one core a process, however many it has.
+"""Runs one service as several processes, because one Python process uses only one core.
 
-Spawned, never forked: clients of Kafka do not survive a fork.
+They are spawned, not forked: Kafka clients do not survive a fork.
 """
 
 import logging
@@ -30,10 +30,10 @@ def run_processes(
 ) -> int:
     """Run `service(settings, instance, stop)` in a process for each instance; return an exit code.
 
-    `service` must be importable by name. Blocks until `stop` is set, which stops them all and
-    returns 0, or until one of them ends by itself: then the others are stopped, and its exit code
-    is returned (1 if it was 0), so that a supervisor starts all of them again. They stop as well
-    when this process dies, however it does.
+    `service` must be importable by name. Blocks until `stop` is set, then stops all and returns 0;
+    or until one of them ends by itself, then stops the others and returns its exit code (1 if it
+    was 0), so that a supervisor restarts all of them. They also stop when this process dies, even
+    if it is killed.
     """
     context = get_context("spawn")
     processes = {
@@ -55,7 +55,7 @@ def run_processes(
 
 
 def _code_of_the_first_ended(processes: dict[str, SpawnProcess]) -> int:
-    """Return 0 while all of them run."""
+    """Return the exit code of the process that ended first, or 0 while all of them run."""
     for name, process in processes.items():
         code = process.exitcode
         if code is not None:

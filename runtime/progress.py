@@ -1,6 +1,7 @@
-"""Tells people how far a long command has come: a bar on a terminal, now and then a line elsewhere.
+"""Shows the progress of a long command: a bar on a terminal, a line every few seconds elsewhere.
 
-On stderr, so that results can be piped. With `--json` nothing is told: stderr is for errors then.
+It goes to stderr, so that results can be piped. With `--json` nothing is shown: stderr is then
+for errors only.
 """
 
 import sys
@@ -23,22 +24,22 @@ def told_progress(
     as_json: bool,
     only_on_terminal: bool = False,
 ) -> Iterator[Callable[[], None] | None]:
-    """Yield what is to be called often, and tells now and then; None where nothing is told.
+    """Yield a function to call often, which shows progress when due; None if nothing is shown.
 
-    `describe` is given the seconds since the begin; `completed` and `total` (None: unknown) move
-    the bar.
+    `describe` gets the seconds since the start. `completed` of `total` (None: unknown) is the
+    length of the bar.
     """
-    begun_at = time.monotonic()
+    started_at = time.monotonic()
     if as_json or (only_on_terminal and not sys.stderr.isatty()):
         yield None
     elif sys.stderr.isatty():
         with _bar(total) as update:
             yield _every(
                 _BAR_EVERY_SECONDS,
-                lambda: update(completed(), describe(time.monotonic() - begun_at)),
+                lambda: update(completed(), describe(time.monotonic() - started_at)),
             )
     else:
-        yield _every(_LINE_EVERY_SECONDS, lambda: say(describe(time.monotonic() - begun_at)))
+        yield _every(_LINE_EVERY_SECONDS, lambda: say(describe(time.monotonic() - started_at)))
 
 
 def _every(seconds: float, tell: Callable[[], None]) -> Callable[[], None]:

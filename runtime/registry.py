@@ -1,12 +1,13 @@
-"""The schema registry: registers our schemas and answers which schema an id on the log means.
+"""The schema registry: registers our schemas and looks up the schema of an id on the log.
 
-Schemas are registered under their record's name (`rollbook.UserEvent`), not per topic: two topics
-hold the same record, and several prefixes on one cluster share one contract.
+Schemas are registered under the name of their record (`rollbook.UserEvent`), not per topic: two
+topics have the same record, and several prefixes on one cluster share one contract.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -18,9 +19,7 @@ from schemas.errors import Misconfigured, Poisoned, Unavailable
 from schemas.topics import TOPICS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
-_NOT_FOUND = 404
-_CONFLICT = 409
-# Tried twice: a command says within 15 s that nobody answers.
+# Two attempts: a command reports within 15 s that the registry does not answer.
 _TIMEOUT_SECONDS = 5
 
 
@@ -33,8 +32,7 @@ class Registry:
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
 
-        Raises `Misconfigured` if the registry holds an incompatible schema of the same name, or
-        gives an id that it then answers with another schema.
+        Raises `Misconfigured` if the registry has an incompatible schema of the same name.
         """
         ids = {}
         for name in dict.fromkeys(topic.schema for topic in TOPICS):
@@ -45,17 +43,20 @@ class Registry:
         return ids
 
     def codec(self, name: str) -> RecordCodec[Any]:
-        """Return the codec of the schema file `name`, registering the schema if it is new."""
+        """Return the codec of the schema file `name`, registering the schema if it is new.
+
+        Raises `Misconfigured` if the id of the schema stands for another one.
+        """
         text = schema_text(name)
         subject = f"rollbook.{json.loads(text)['name']}"
         with self._client(subject) as client:
             schema_id = _register(client, subject, text)
-            # Else it answers from what it has just registered. Its author left out the types.
+            # Otherwise the client answers from its cache. The method has no annotations.
             client.clear_caches()  # type: ignore[no-untyped-call]
-            paired = client.get_schema(schema_id).schema_str or "{}"
-        if json.loads(paired).get("name") != json.loads(text)["name"]:
+            stored = client.get_schema(schema_id).schema_str or "{}"
+        if json.loads(stored).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
-                f"the registry answers id {schema_id} of {subject} with another schema",
+                f"id {schema_id} of {subject} stands for another schema in the registry",
                 code="registry_mismatch",
                 next_step="restore its storage: ids on the log must keep their meaning",
             )
@@ -65,7 +66,7 @@ class Registry:
         """Return the text of schema `schema_id`.
 
         Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, `Unavailable`
-        if it cannot be asked.
+        if the registry cannot be reached.
         """
         try:
             with self._client(str(schema_id)) as client:
@@ -74,15 +75,15 @@ class Registry:
             schema = None
         if schema is None or schema.schema_type != "AVRO" or schema.schema_str is None:
             raise Poisoned(
-                f"the registry knows no Avro schema with id {schema_id}", code="unknown_schema"
+                f"the registry has no Avro schema with id {schema_id}", code="unknown_schema"
             )
         return schema.schema_str
 
     @contextmanager
     def _client(self, subject: str) -> Iterator[SchemaRegistryClient]:
-        """Connect for a few calls about `subject`, their failures turned into our errors.
+        """Open a client for a few calls about `subject`; turn their failures into our errors.
 
-        The registry is asked a handful of times in a process's life: no connection is kept.
+        A process needs the registry only a few times: no connection is kept.
         """
         config = {
             "url": self._settings.registry_url,
@@ -93,15 +94,15 @@ class Registry:
             with SchemaRegistryClient(config) as client:
                 yield client
         except SchemaRegistryError as error:
-            if error.http_status_code == _NOT_FOUND:
+            if error.http_status_code == HTTPStatus.NOT_FOUND:
                 raise _UnknownSchemaError(
-                    f"there is no schema registry at {self._settings.registry_url} (404)",
+                    f"no schema registry answers at {self._settings.registry_url} (404)",
                     code="bad_setting",
                     next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
                 ) from error
-            if error.http_status_code == _CONFLICT:
+            if error.http_status_code == HTTPStatus.CONFLICT:
                 raise Misconfigured(
-                    f"the registry holds an incompatible schema for {subject}",
+                    f"the registry has an incompatible schema for {subject}",
                     code="incompatible_schema",
                     next_step="this rollbook is older or newer than the log; use the matching one",
                 ) from error
@@ -123,18 +124,19 @@ class Registry:
 
 
 class _UnknownSchemaError(Misconfigured):
-    """The registry answered 404: asked by id it has no such schema, else it is not there."""
+    """The registry answered 404: it has no schema of this id, or its URL is wrong."""
 
 
 def _register(client: SchemaRegistryClient, subject: str, text: str) -> int:
-    """Register a schema, once more if it conflicts: of two who do so at once, Apicurio refuses one.
+    """Register a schema and return its id; retry once after a conflict.
 
-    The second time it is there, or the conflict is one.
+    If two clients register the same schema at the same time, Apicurio refuses one of them. Only a
+    second conflict means that the schemas are incompatible.
     """
     schema = Schema(text, "AVRO")
     try:
         return client.register_schema(subject, schema)
     except SchemaRegistryError as error:
-        if error.http_status_code != _CONFLICT:
+        if error.http_status_code != HTTPStatus.CONFLICT:
             raise
     return client.register_schema(subject, schema)

@@ -1,12 +1,12 @@
-"""Settings, because every process must agree on the same few values and say where they came from.
+"""Settings: the values that all processes must agree on, and the origin of each.
 
 A value is looked up as flag > `ROLLBOOK_*` environment variable > TOML file > default. The TOML
-file is the one named by `--config` or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the file that
-the local stack named by `ROLLBOOK_STACK` (default `default`) wrote when it came up, so that a
-pasted command finds the stack without any set-up.
+file is the one named by `--config` or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the one of
+the local stack named by `ROLLBOOK_STACK` (default `default`), so that a pasted command finds the
+stack without any configuration.
 
-A secret is read from its environment variable or from the file its `*_file` setting names, never
-from a flag.
+A secret is read from its environment variable or from the file that its `*_file` setting names,
+never from a flag.
 """
 
 import math
@@ -50,7 +50,7 @@ class Settings:
     elasticsearch_password: str = _setting("", "password for Elasticsearch", secret=True)
     elasticsearch_replicas: int = _setting(0, "replicas of each Elasticsearch index")
     prefix: str = _setting(
-        "", "put before every topic, group, PostgreSQL schema and index: several registries a stack"
+        "", "prefix of topics, groups, PostgreSQL schemas and indexes; one per registry on a stack"
     )
     partitions: int = _setting(8, "partitions of each topic, 1–4096, fixed for life")
     replication_factor: int = _setting(1, "copies of each topic; 3 in production")
@@ -71,20 +71,20 @@ class Settings:
         20_000, "how many decided command ids a handler remembers, per partition"
     )
     batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
-    batch_bytes: int = _setting(16_777_216, "a transaction takes no more commands than these bytes")
+    batch_bytes: int = _setting(16_777_216, "the most bytes of commands in one transaction")
     batch_seconds: float = _setting(
-        0.5, "transactions are made as large as fit into this time, under load"
+        0.5, "under load, a transaction is as large as can be processed in this time"
     )
     dead_letters_in_a_row: int = _setting(
-        100, "a projector stops after this many poisoned records with no good one between"
+        100, "a projector stops after this many poisoned records without a good one between"
     )
     read_models: str = _setting(
-        "", "read models of your own: NAME=package.module:Class,… (docs/your-own-read-model.md)"
+        "", "custom read models: NAME=package.module:Class,… (docs/your-own-read-model.md)"
     )
     log_format: str = _setting("text", "text or json")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the setting."""
+        """Raise `Misconfigured`, naming the setting, for a value that cannot work."""
         _require(1 <= self.partitions <= SHARDS, "partitions", f"must be from 1 to {SHARDS}")
         _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
         _require(
@@ -113,7 +113,7 @@ class Settings:
         self._require_addresses()
 
     def _require_addresses(self) -> None:
-        """Refuse what the clients would only stumble over."""
+        """Raise `Misconfigured` for values on which the clients would fail later."""
         _require(
             bool(self.kafka_bootstrap_servers), "kafka_bootstrap_servers", "must name a broker"
         )
@@ -132,12 +132,12 @@ class Settings:
             _require(fits, name, f"must be an address like {example}")
 
     def named(self, name: str) -> str:
-        """Return `name` with the prefix put before it, as topics, groups and indexes are called."""
+        """Return `name` with the prefix: the name of a topic, group or index on the servers."""
         return f"{self.prefix}-{name}" if self.prefix else name
 
 
 class _WrongValueError(Misconfigured):
-    """A setting whose value cannot work; `origin` says where it came from, if that is known."""
+    """A setting whose value cannot work; `origin` is where it came from, '' if unknown."""
 
     def __init__(self, name: str, rule: str, origin: str = "") -> None:
         where = f" from {origin}" if origin else ""
@@ -155,7 +155,7 @@ def _require(condition: bool, name: str, rule: str) -> None:  # noqa: FBT001 - r
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Settings and, for `rollbook config show`, where each value came from."""
+    """The settings and, for `rollbook config show`, the origin of each value."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -163,7 +163,7 @@ class LoadedSettings:
 
 
 def stack_directory(name: str | None = None) -> Path:
-    """Return where the local stack `name` keeps its data, configuration and logs.
+    """Return the folder of the local stack `name`: its configuration, logs and usually its data.
 
     `ROLLBOOK_STACKS` overrides the parent directory, the XDG state directory's `rollbook/stacks`.
     """
@@ -178,7 +178,10 @@ def state_home() -> Path:
 
 
 def find_config_file(named: str | None = None) -> Path | None:
-    """Return the TOML file to read, or None. A file that is named must exist."""
+    """Return the TOML file to read, or None.
+
+    Raises `Misconfigured` if a file that was named does not exist.
+    """
     named = named or os.environ.get("ROLLBOOK_CONFIG")
     if named:
         path = Path(named)
@@ -198,10 +201,10 @@ def find_config_file(named: str | None = None) -> Path | None:
 def load_settings(
     flags: Mapping[str, Any] | None = None, *, config: str | None = None
 ) -> LoadedSettings:
-    """Gather the settings: flag > environment > TOML file > default.
+    """Return the settings: flag > environment > TOML file > default.
 
-    Raises `Misconfigured`, naming the setting and its origin, for an unknown name or a value of the
-    wrong kind.
+    Raises `Misconfigured`, naming the setting and its origin, for an unknown name or an invalid
+    value.
     """
     path = find_config_file(config)
     from_file = _read_toml(path) if path else {}
@@ -242,7 +245,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise Misconfigured(
             f"{path} has an unknown setting {unknown[0]}",
             code="bad_setting",
-            next_step="correct or remove it; then `rollbook config show` lists those there are",
+            next_step="correct or remove it; then `rollbook config show` lists all settings",
         )
     return content
 
@@ -257,7 +260,7 @@ def _read_secret(path: str, name: str) -> str:
 
 
 def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
-    """Return `value` as the kind of its default; a number may come as text from the environment."""
+    """Return `value` converted to the type of its default: the environment has only text."""
     kind = type(default)
     try:
         return _as_kind(value, kind)
@@ -269,7 +272,7 @@ def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
 def _as_kind(value: Any, kind: type) -> Any:
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise TypeError
-    # Half a partition must not be rounded away.
+    # A partition count of 1.5 must not become 1.
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError
     converted = kind(value)

@@ -1,4 +1,4 @@
-"""What commands print and how they end, in one place, so that every command keeps one contract.
+"""Output and exit codes of every command, so that all of them behave alike.
 
 Results go to stdout: tables for people, one JSON object (or NDJSON for many) with `--json`.
 Everything else goes to stderr. Colours and progress bars appear on a terminal only. A
@@ -48,12 +48,12 @@ _JOINERS = "\u200c\u200d"
 
 
 def exit_code(error: RollbookError) -> int:
-    """Return the exit code that the class of `error` stands for; 1 for any other."""
+    """Return the exit code for the class of `error`; 1 if it has none."""
     return next((code for kind, code in _EXITS if isinstance(error, kind)), EXIT_FAILED)
 
 
 class Seconds(click.FloatRange):
-    """A range of seconds; unlike click's own it refuses nan, which fits every range."""
+    """A range of seconds; unlike click's own, it refuses nan, which compares within any range."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -78,7 +78,7 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 
 def print_fields(record: Mapping[str, Any]) -> None:
-    """Print one thing for people: a line per field, names aligned, absent fields left out."""
+    """Print one result for people: a line per field, names aligned, missing fields left out."""
     shown = {name: value for name, value in record.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
@@ -88,7 +88,7 @@ def print_fields(record: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Text in pieces, of which every second one stands out on a terminal."""
+    """Text in pieces, of which every second one is highlighted on a terminal."""
 
     pieces: tuple[str, ...]
 
@@ -97,7 +97,7 @@ class Marked:
 
 
 def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print many things for people: an aligned table, or tab-separated lines when piped."""
+    """Print many results for people: an aligned table, or tab-separated lines when piped."""
     if not sys.stdout.isatty():
         click.echo("\t".join(columns))
         for row in rows:
@@ -106,7 +106,7 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    # Folded where it is too wide, never cut: people copy ids from it.
+    # Too wide text is wrapped, never cut: people copy ids from it.
     headers = (Column(name, overflow="fold") for name in columns)
     table = Table(*headers, box=None, pad_edge=False)
     for row in rows:
@@ -115,9 +115,9 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped: stored text must not drive a terminal.
+    """Return `text` with control characters escaped: stored text must not control a terminal.
 
-    Spaces of other scripts and joiners, which belong to names, stay as they are.
+    Joiners and the spaces of other scripts, which occur in names, are kept.
     """
     if text.isprintable():
         return text
@@ -146,14 +146,14 @@ def _cell(value: Any) -> str:
 
 
 def say(message: str) -> None:
-    """Tell people something that is not a result: one line on stderr."""
+    """Print a line that is not a result on stderr."""
     click.echo(message, err=True)
 
 
 def print_error(error: RollbookError, *, as_json: bool) -> None:
     """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do."""
     if as_json:
-        # A message may quote an argument that was no UTF-8.
+        # A message may quote an argument that is not valid UTF-8.
         message = str(error).encode(errors="backslashreplace").decode()
         body = {"code": error.code, "message": message, "next": error.next_step}
         click.echo(orjson.dumps({"error": body}), err=True)

@@ -1,4 +1,4 @@
-"""Creates the topics that are missing and reports where one differs from its definition."""
+"""Creates the missing topics and reports every topic that differs from its definition."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from schemas.topics import TOPICS, Topic
 
 @dataclass(slots=True)
 class TopicReport:
-    """What `ensure_topics` found of one topic; `drift` maps option → (wanted, found)."""
+    """The result of `ensure_topics` for one topic; `drift` maps option → (wanted, found)."""
 
     name: str
     purpose: str
@@ -28,17 +28,18 @@ class TopicReport:
 
 
 def wanted_partitions(topic: Topic, settings: Settings) -> int:
-    """Return how many partitions `topic` has under `settings`."""
+    """Return how many partitions `topic` has with these settings."""
     return 1 if topic.one_partition else settings.partitions
 
 
 def ensure_topics(
     settings: Settings, overrides: Mapping[str, Mapping[str, str]] | None = None
 ) -> list[TopicReport]:
-    """Create what is missing, change nothing that exists, report every difference. Idempotent.
+    """Create the missing topics, change no existing one, report every difference. Idempotent.
 
     `overrides` (topic → config) lets tests shorten segments. Raises `Misconfigured` if a topic has
-    another number of partitions: that number is fixed for life, because it places the users.
+    another number of partitions: that number is fixed for life, because it decides in which
+    partition a user is.
     """
     overrides = overrides or {}
     with kafka_available(settings):
@@ -63,13 +64,13 @@ def ensure_topics(
 
 
 def check_topics(settings: Settings) -> dict[str, str]:
-    """Return topic name (without prefix) → Kafka's topic id, at the start of a process.
+    """Return topic name (without prefix) → Kafka's topic id; called at the start of a process.
 
     Raises `Misconfigured` if one is missing or has another number of partitions.
     """
     with kafka_available(settings):
         names = {settings.named(topic.name): topic for topic in TOPICS}
-        client = admin(settings)  # held: its futures die with it
+        client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
         futures = client.describe_topics(
             TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
         )
@@ -94,7 +95,7 @@ def check_topics(settings: Settings) -> dict[str, str]:
 
 def _other_partitions(name: str, found: int, wanted: int) -> Misconfigured:
     return Misconfigured(
-        f"topic {name} has {found} partitions, the setting partitions makes it {wanted}",
+        f"topic {name} has {found} partitions, but the setting partitions requires {wanted}",
         code="other_partitions",
         next_step=f"set partitions to {found}: it is fixed for the life of a registry",
     )
@@ -129,10 +130,10 @@ def _create(
         try:
             future.result()
         except KafkaException as error:
-            # Another process may ensure the same topics at the same moment.
+            # Another process may create the same topics at the same time.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    # The controller answers a moment before the brokers know: who comes next must find them.
+    # The controller answers slightly before the brokers know the new topics.
     names = {report.name for report in missing}
     deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
     while names - client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics.keys():
@@ -142,10 +143,10 @@ def _create(
 
 
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:
-    """Return topic name (with prefix) → the age in ms at which its segment is closed by an append.
+    """Return topic name (with prefix) → the age in ms at which an append closes its segment.
 
-    As the broker has it, not as it is defined. A compacted topic's segment is also closed once it
-    is as old as its greatest compaction lag (KIP-354).
+    The broker's values count, not the definition. The segment of a compacted topic is also closed
+    when it reaches `max.compaction.lag.ms` (KIP-354).
     """
     found = {}
     with kafka_available(settings):

@@ -214,7 +214,7 @@ def test_one_identity_runs_once(settings: Settings, rollbook: Rollbook) -> None:
     rollbook.start_handler("a")
     second = rollbook.run("handler", "run", "--instance", "a")
     assert second.returncode == 2
-    assert "runs already" in second.stderr
+    assert "already running" in second.stderr
 
 
 def test_an_identity_that_runs_on_another_host_is_refused(
