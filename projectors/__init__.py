@@ -3,4 +3,6 @@
 From bottom to top: `contract`, `log`, `engine`, the read models (`postgres`, `history`,
 `elasticsearch`), `catalog`, `dead_letters`, `versions`, `command_line`, `cli`. No import points
 upward, and nothing here imports `producers`; import-linter enforces both (see pyproject.toml).
+A custom read model imports `contract`, `promises`, `command_line` and, if it is kept in PostgreSQL,
+`postgres.store`.
 """

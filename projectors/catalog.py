@@ -1,4 +1,4 @@
-"""Which read models there are: the one place that knows them by name."""
+"""The read models by name, ours and custom ones; the only module that knows ours by name."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -37,7 +37,7 @@ OURS: dict[str, Opener] = {
 
 
 def read_models(settings: Settings) -> dict[str, Opener]:
-    """Return by name what opens the versions of each read model; nothing is connected yet.
+    """Return read model name → what opens its versions; connects to nothing.
 
     Ours, and those of the setting `read_models`. Raises `Misconfigured` if one cannot be imported.
     """
@@ -48,14 +48,14 @@ def read_models(settings: Settings) -> dict[str, Opener]:
 def open_versions(settings: Settings, name: str) -> ReadModelVersions:
     """Return the versions of the read model `name`.
 
-    Raises `Misconfigured` (`unknown_read_model`) if there is none of that name.
+    Raises `Misconfigured` (`unknown_read_model`) if no read model has that name.
     """
     known = read_models(settings)
     if name not in known:
         raise Misconfigured(
             f"there is no read model {name}",
             code="unknown_read_model",
-            next_step=f"there are: {', '.join(known)}; the setting read_models names more",
+            next_step=f"known: {', '.join(known)}; the setting read_models adds others",
         )
     return known[name](settings)
 
@@ -64,19 +64,28 @@ def _imported(entry: str) -> tuple[str, Opener]:
     name, _, place = entry.partition("=")
     module, _, attribute = place.partition(":")
     if name in OURS:
-        raise _wrong(entry, f"{name} is one of ours")
+        raise _wrong(entry, f"{name} is a read model of rollbook's own")
     try:
         opener = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise _wrong(entry, f"it cannot be imported: {error}") from None
-    if getattr(opener, "name", None) != name:
-        raise _wrong(entry, f"what it names is no read model called {name}")
-    return name, cast("Opener", opener)
+    if getattr(opener, "name", name) != name or not callable(opener):
+        raise _wrong(entry, f"it is not a read model called {name}")
+
+    def open_checked(settings: Settings) -> ReadModelVersions:
+        versions = cast("Opener", opener)(settings)
+        # A function has no name to check before it is called.
+        if versions.name != name:
+            raise _wrong(entry, f"it opens a read model called {versions.name}")
+        return versions
+
+    return name, open_checked
 
 
 def _wrong(entry: str, why: str) -> Misconfigured:
     return Misconfigured(
         f"setting read_models: {entry}: {why}",
         code="bad_setting",
-        next_step="write it as NAME=package.module:Class, where the class has that name",
+        next_step="write it as NAME=package.module:Class, or a function instead of the class; "
+        "what it returns for the settings must have that name",
     )

@@ -145,6 +145,29 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def run_command(command: click.Command, arguments: list[str], **context: Any) -> int:
+    """Run one command line; return its exit code instead of leaving the process.
+
+    `context` are arguments of `click.Context`.
+    """
+    as_json = "--json" in arguments
+    try:
+        result: Any = command.main(arguments, standalone_mode=False, **context)
+    except RollbookError as error:
+        print_error(error, as_json=as_json)
+        return exit_code(error)
+    except click.ClickException as error:
+        if as_json:
+            print_error(RollbookError(error.format_message(), code="usage"), as_json=True)
+        else:
+            error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
 def say(message: str) -> None:
     """Print a line that is not a result on stderr."""
     click.echo(message, err=True)

@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
 from runtime.context import Root, Visibility
 from runtime.settings import Settings
-from runtime.terminal import EXIT_INTERRUPTED, EXIT_USAGE, exit_code, print_error
-from schemas.errors import RollbookError
+from runtime.terminal import run_command
 from scripts.lazy import LazyGroup
 
 # The wheel does not contain the benchmarks: they need the dependency groups of a checkout.
@@ -85,20 +83,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code instead of leaving the process."""
-    as_json = "--json" in arguments
-    try:
-        result: Any = rollbook.main(arguments, prog_name="rollbook", standalone_mode=False)
-    except RollbookError as error:
-        print_error(error, as_json=as_json)
-        return exit_code(error)
-    except click.ClickException as error:
-        if as_json:
-            message = error.format_message()
-            print_error(RollbookError(message, code="usage"), as_json=True)
-        else:
-            error.show()
-        return EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    return result if isinstance(result, int) else 0
+    return run_command(rollbook, arguments, prog_name="rollbook")

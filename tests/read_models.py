@@ -5,39 +5,7 @@ from typing import Any, Self
 from projectors.contract.read_model import Advance, Batch, EventKey, Position
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.versions import PostgresVersions
-from schemas.identity import email_shard, new_user_id
 from schemas.records import UserEvent
-
-NOW = 1_700_000_000_000
-
-
-def id_of(number: int) -> str:
-    """Return the id of user `number`."""
-    return new_user_id(email_shard(f"user{number}@example.com"), NOW + number, number)
-
-
-def user_event(number: int, version: int = 1, **state: Any) -> UserEvent:
-    """Return an event of user `number`; `gone=True` for one that takes it away."""
-    email = f"user{number}@example.com"
-    fields = {
-        "email": email,
-        "email_key": email,
-        "name": "Jane Doe",
-        "age": 34,
-        "created_at": NOW + number,
-        "created_by": "c",
-    }
-    return {
-        "event_id": f"{id_of(number)}:{version}",
-        "command_id": "c",
-        "seq": 1,
-        "user_id": id_of(number),
-        "version": version,
-        "occurred_at": NOW + number + 1000 * version,
-        "type": "UserUpdated",
-        "changes": [],
-        "user": None if state.pop("gone", False) else fields | state,  # type: ignore[typeddict-item]
-    }
 
 
 class Held:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from projectors.cli.export_file import export_output
-from projectors.command_line.after_option import answers_after
+from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
 from runtime.context import pass_settings
 from runtime.progress import told_progress
@@ -34,7 +34,7 @@ _AGE = click.IntRange(0, AGE_MAX_YEARS)
 @click.option("--gzip", "as_gzip", is_flag=True, help="Pack it; a name that ends in .gz does too.")
 @json_option
 @pass_settings
-@answers_after("postgres")
+@wait_for_token("postgres")
 def export_users(
     settings: Settings, *, file: str, min_age: int, max_age: int, as_gzip: bool, as_json: bool
 ) -> None:

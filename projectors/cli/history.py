@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from projectors.cli.users import UserId
-from projectors.command_line.after_option import answers_after
+from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore
 from projectors.log.times import iso_time
 from runtime.context import pass_settings
@@ -31,7 +31,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 )
 @json_option
 @pass_settings
-@answers_after("history")
+@wait_for_token("history")
 def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
     """Show everything that happened to a user, oldest first: each field before and after.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from projectors.command_line.after_option import answers_after
+from projectors.command_line.after_option import wait_for_token
 from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.highlights import BEGIN, END
 from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch
@@ -84,7 +84,7 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
 @json_option
 @pass_settings
-@answers_after("elasticsearch")
+@wait_for_token("elasticsearch")
 def search(
     settings: Settings,
     *,
@@ -137,7 +137,7 @@ def search(
 @_limit_option
 @json_option
 @pass_settings
-@answers_after("elasticsearch")
+@wait_for_token("elasticsearch")
 def suggest(settings: Settings, *, prefix: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Say whom PREFIX may mean, as one types: the beginning of a name, an address, or several.
 

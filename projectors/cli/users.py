@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from projectors.command_line.after_option import answers_after
+from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore
 from projectors.log.times import iso_time, parse_time
 from projectors.postgres.users.queries import (
@@ -82,7 +82,7 @@ def _model_of_get(options: Mapping[str, Any]) -> str:
 )
 @json_option
 @pass_settings
-@answers_after(_model_of_get)
+@wait_for_token(_model_of_get)
 def get(
     settings: Settings,
     user_id: str,
@@ -128,7 +128,7 @@ def get(
 @click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
 @json_option
 @pass_settings
-@answers_after("postgres")
+@wait_for_token("postgres")
 def list_users(
     settings: Settings,
     *,
@@ -186,7 +186,7 @@ def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
 @click.command()
 @json_option
 @pass_settings
-@answers_after("postgres")
+@wait_for_token("postgres")
 def summary(settings: Settings, *, as_json: bool) -> None:
     """Show how many users there are, their average age and age groups.
 

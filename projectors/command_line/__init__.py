@@ -1,6 +1,30 @@
 """What the command line of a query needs, for our own commands and custom ones.
 
-`after_option` adds `--after` and `--timeout` to a query, so that it can wait for a token. Public:
-a custom read model imports this package and `projectors.contract`, and nothing else of
-`projectors`.
+`wait_for_token` adds `--after` and `--timeout` to a query; `run` runs one command with the
+settings, errors and exit codes of `rollbook`. Public: a custom read model imports this package,
+`projectors.contract` and `projectors.promises`, and nothing else from inside.
 """
+
+from projectors.command_line.after_option import wait_for_token
+from projectors.command_line.run import run
+from runtime.context import pass_settings
+from runtime.terminal import (
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    printable,
+    say,
+)
+
+__all__ = [
+    "json_option",
+    "pass_settings",
+    "print_fields",
+    "print_json",
+    "print_table",
+    "printable",
+    "run",
+    "say",
+    "wait_for_token",
+]

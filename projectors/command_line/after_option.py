@@ -1,4 +1,4 @@
-"""The options of every query that let it answer after a command: `--after` and `--timeout`."""
+"""The options that make a query wait for a command's token: `--after` and `--timeout`."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -27,13 +27,13 @@ class _Token(click.ParamType[str]):
             raise click.BadParameter(f"{error}; {error.next_step}") from None
 
 
-def answers_after(
+def wait_for_token(
     model: str | Callable[[Mapping[str, Any]], str],
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Let a command that asks the read model `model` wait first until that has come to a token.
+    """Add `--after TOKEN` to a query: it waits until the read model `model` has caught up to it.
 
-    Where it depends on the other options which one is asked, `model` tells it from their values.
-    Stands directly under `pass_settings`.
+    If other options decide which read model is queried, `model` is a function of their values.
+    Place it directly under `pass_settings`.
     """
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:

@@ -1,6 +1,53 @@
 """What every read model implements, and all that a custom one needs to import.
 
-`read_model` has the Protocols and the errors, `source` says which topic a model reads, `promises`
-has the tests that every model must pass. Public: its names are kept stable. It imports nothing
-else of `projectors`.
+`read_model` has the Protocols, `source` says which topic a model reads; the events, the errors and
+the settings that both use are re-exported here. Public, together with `projectors.promises` (the
+tests that every read model must pass) and `projectors.command_line` (for its queries): the names in
+`__all__` are kept stable. It imports nothing else of `projectors`.
 """
+
+from projectors.contract.read_model import (
+    BUILDING,
+    READY,
+    Advance,
+    Batch,
+    Dropped,
+    EventKey,
+    Position,
+    ReadModel,
+    ReadModelVersions,
+    Row,
+    Version,
+)
+from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY, Source
+from runtime.settings import Settings, state_home
+from schemas.errors import Fenced, Misconfigured, Poisoned, Rejected, Unavailable
+from schemas.records import USER_ERASED, FieldChange, User, UserEvent
+
+__all__ = [
+    "BUILDING",
+    "LATEST_STATE",
+    "READY",
+    "USER_ERASED",
+    "WHOLE_HISTORY",
+    "Advance",
+    "Batch",
+    "Dropped",
+    "EventKey",
+    "Fenced",
+    "FieldChange",
+    "Misconfigured",
+    "Poisoned",
+    "Position",
+    "ReadModel",
+    "ReadModelVersions",
+    "Rejected",
+    "Row",
+    "Settings",
+    "Source",
+    "Unavailable",
+    "User",
+    "UserEvent",
+    "Version",
+    "state_home",
+]

@@ -1,1 +1,1 @@
-"""Programs of somebody who uses rollbook, as its documentation shows them."""
+"""A program that uses rollbook as its documentation shows; it imports public packages only."""

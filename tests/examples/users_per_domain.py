@@ -6,13 +6,15 @@ from typing import Final
 
 import click
 
-from projectors.command_line.after_option import answers_after
-from projectors.contract.read_model import Dropped
-from runtime.context import pass_settings
-from runtime.settings import Settings
-from runtime.terminal import json_option, print_json, print_table
-from schemas.errors import Unavailable
-from scripts.cli import COMMANDS, run
+from projectors.command_line import (
+    json_option,
+    pass_settings,
+    print_json,
+    print_table,
+    run,
+    wait_for_token,
+)
+from projectors.contract import Dropped, Settings, Unavailable
 from tests.examples.domains import DomainVersions, transaction
 
 _COUNTS: Final = """
@@ -21,15 +23,15 @@ GROUP BY domain ORDER BY count(*) DESC, domain LIMIT ?"""
 
 
 def count_users(settings: Settings, most: int = 10) -> list[tuple[str, int]]:
-    """Return the domains that have most users, and how many each has, all of one moment.
+    """Return the domains with most users and the number of each, from one snapshot.
 
-    Raises `Unavailable` (`read_model_missing`) if there is no such read model yet.
+    Raises `Unavailable` (`read_model_missing`) if the read model does not exist yet.
     """
     versions = DomainVersions(settings)
     while live := [version.number for version in versions.versions() if version.live]:
-        with suppress(Dropped), transaction(versions.file(live[0]), "BEGIN") as lent:
-            return lent.execute(_COUNTS, (most,)).fetchall()
-        # Another went live, and this one was dropped: look again.
+        with suppress(Dropped), transaction(versions.file(live[0]), "BEGIN") as connection:
+            return connection.execute(_COUNTS, (most,)).fetchall()
+        # Another version went live, and this one was dropped: look again.
     raise Unavailable(
         "there is no read model domains",
         code="read_model_missing",
@@ -41,7 +43,7 @@ def count_users(settings: Settings, most: int = 10) -> list[tuple[str, int]]:
 @click.option("--limit", type=click.IntRange(1), default=10, help="The most domains to show.")
 @json_option
 @pass_settings
-@answers_after("domains")
+@wait_for_token("domains")
 def users_per_domain(settings: Settings, *, limit: int, as_json: bool) -> None:
     """Show how many users each e-mail domain has, those with most first."""
     found = count_users(settings, limit)
@@ -53,6 +55,4 @@ def users_per_domain(settings: Settings, *, limit: int, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    # With the settings, errors and exit codes of every other command.
-    COMMANDS["users-per-domain"] = ("tests.examples.users_per_domain:users_per_domain", "")
-    sys.exit(run(["users-per-domain", *sys.argv[1:]]))
+    sys.exit(run(users_per_domain))

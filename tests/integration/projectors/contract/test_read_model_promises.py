@@ -1,16 +1,21 @@
-"""Every read model of ours keeps what all promise, on its real server."""
+"""Every read model of ours, and a custom one in PostgreSQL, keeps the promises on its server."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from projectors.catalog import OURS
+from projectors.catalog import OURS, open_versions
+from projectors.promises import PROMISES, Promise, Trial, promise_name
 from runtime.settings import Settings
-from tests.read_model_promises import PROMISES, Promise, Trial, name_of
+from tests.integration.projectors.contract import postgres_domains
+
+CUSTOM = f"{postgres_domains.NAME}={postgres_domains.__name__}:domain_table_versions"
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("promise", PROMISES, ids=name_of)
+@pytest.mark.parametrize("name", [*OURS, postgres_domains.NAME])
+@pytest.mark.parametrize("promise", PROMISES, ids=promise_name)
 def test_a_read_model_keeps_its_promises(promise: Promise, name: str, store: Settings) -> None:
-    with closing(Trial(lambda: OURS[name](store))) as trial:
+    settings = replace(store, read_models=CUSTOM)
+    with closing(Trial(lambda: open_versions(settings, name))) as trial:
         promise(trial)

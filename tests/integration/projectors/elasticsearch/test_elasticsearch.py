@@ -13,12 +13,12 @@ from projectors.elasticsearch.index.indexes import CHECKPOINTS_INDEX, USERS_ALIA
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from projectors.elasticsearch.search.queries import search_users
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.identity import email_key, email_shard, new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, UserEvent
 from tests.integration.projectors.elasticsearch.elasticsearch_versions import begun
-from tests.read_models import user_event
 
 FIRST = Position("topic-1", 10, 5)
 SECOND = Position("topic-1", 20, 9)

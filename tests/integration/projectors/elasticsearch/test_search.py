@@ -14,13 +14,13 @@ from projectors.elasticsearch.search.cursor import read_cursor, write_cursor
 from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.queries import Page, UserSearch, search_users
 from projectors.elasticsearch.search.request import Search
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 from schemas.rules import to_datetime
 from scripts.stack.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import GONE, Index, index_of
 from tests.integration.projectors.elasticsearch.searched import CREATED, PEOPLE, names
-from tests.read_models import user_event
 
 
 @pytest.fixture(scope="module")

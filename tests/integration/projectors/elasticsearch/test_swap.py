@@ -20,6 +20,7 @@ from projectors.elasticsearch.index.hold import Held, Hold
 from projectors.elasticsearch.index.indexes import USERS_ALIAS, users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
@@ -29,7 +30,6 @@ from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
     live,
 )
 from tests.processes import eventually
-from tests.read_models import user_event
 
 FIRST = Position("topic-1", 10, 5)
 USERS_THERE = 300

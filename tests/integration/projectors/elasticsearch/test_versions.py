@@ -10,6 +10,7 @@ import pytest
 from projectors.contract.read_model import BUILDING, READY, Advance, Batch, Dropped, Position
 from projectors.elasticsearch.index.indexes import USERS, USERS_ALIAS, Shape, users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Rejected
 from schemas.records import UserEvent
@@ -19,7 +20,6 @@ from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
     built,
     live,
 )
-from tests.read_models import user_event
 
 FIRST = Position("topic-1", 10, 5)
 

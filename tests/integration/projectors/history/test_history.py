@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from projectors.history.queries import EventStore
+from projectors.promises.events import NOW
 from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -18,7 +19,6 @@ from schemas.topics import HISTORY
 from tests.catch_up import wait_caught_up
 from tests.integration.projectors.history.test_history_model import SECRET, event
 from tests.processes import Rollbook, RunningProcess, eventually
-from tests.read_models import NOW
 
 
 @pytest.fixture

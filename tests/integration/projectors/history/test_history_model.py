@@ -9,11 +9,12 @@ import pytest
 from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.history.queries import EventStore
 from projectors.history.writer import history_versions
+from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
 from schemas.identity import event_id
 from schemas.records import USER_ERASED, UserEvent
-from tests.read_models import NOW, Held, id_of
+from tests.read_models import Held
 
 SECRET = "qsecretq"
 
@@ -22,10 +23,10 @@ def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
     """Return an event of user `number`."""
     email = f"user{number}@example.com"
     made: dict[str, Any] = {
-        "event_id": event_id(id_of(number), version),
+        "event_id": event_id(user_id(number), version),
         "command_id": f"c{number}-{version}",
         "seq": version,
-        "user_id": id_of(number),
+        "user_id": user_id(number),
         "version": version,
         "occurred_at": NOW + 1000 * version,
         "type": "UserUpdated",
@@ -60,7 +61,7 @@ class HeldHistory(Held):
     def of(self, number: int) -> list[int]:
         """Return the versions there are of a user."""
         try:
-            return [one["version"] for one in self.store.get_events(id_of(number))]
+            return [one["version"] for one in self.store.get_events(user_id(number))]
         except Rejected:
             return []
 
@@ -82,11 +83,11 @@ def test_every_event_is_kept_as_it_stood_on_the_log(held: HeldHistory) -> None:
     first = [event(1, 1, changes=[]), event(1, 2), event(1, 3, user=None, type="UserDeleted")]
     held.write(*first, event(2))
     held.write(*first[1:], event(1, 4, type="UserDreamt"))
-    assert held.store.get_events(id_of(1).upper()) == [*first, event(1, 4, type="UserDreamt")]
-    assert held.store.get_events(id_of(1), from_version=3)[0] == first[2]
-    assert held.store.get_events(id_of(1), from_version=9) == []
+    assert held.store.get_events(user_id(1).upper()) == [*first, event(1, 4, type="UserDreamt")]
+    assert held.store.get_events(user_id(1), from_version=3)[0] == first[2]
+    assert held.store.get_events(user_id(1), from_version=9) == []
     with pytest.raises(Rejected) as unknown:
-        held.store.get_events(id_of(3))
+        held.store.get_events(user_id(3))
     assert unknown.value.code == "user_not_found"
     assert held.model.checkpoint() == {0: held.position}
 
@@ -95,7 +96,7 @@ def test_what_happened_is_never_overwritten(held: HeldHistory) -> None:
     """Another event under a version that is there, in the same batch or later, changes nothing."""
     held.write(event(1), event(1, command_id="forged"))
     held.write(event(1, command_id="forged"))
-    assert held.store.get_events(id_of(1)) == [event(1)]
+    assert held.store.get_events(user_id(1)) == [event(1)]
 
 
 def test_an_erasure_leaves_the_marker_and_refuses_what_comes_late_for_ever(
@@ -106,19 +107,19 @@ def test_an_erasure_leaves_the_marker_and_refuses_what_comes_late_for_ever(
     held.write(event(1, 3), erasure(1, 4))
     held.write(event(3), event(3, 2), event(1, 1), event(1, 3), event(4))
     talkative = event(3, 3, type=USER_ERASED)
-    held.write(talkative, event(3, 1), removed=((id_of(1), 2), (id_of(3), 1)))
+    held.write(talkative, event(3, 1), removed=((user_id(1), 2), (user_id(3), 1)))
     held.write(event(3, 1), event(3, 2), event(1, 2))
     assert [held.of(number) for number in (1, 2, 3, 4)] == [[4], [1], [3], [1]]
-    assert held.store.get_events(id_of(1)) == [erasure(1, 4)]
-    assert held.store.get_events(id_of(3)) == [erasure(3, 3)]
+    assert held.store.get_events(user_id(1)) == [erasure(1, 4)]
+    assert held.store.get_events(user_id(3)) == [erasure(3, 3)]
 
 
 def test_a_tombstone_deletes_its_row(held: HeldHistory) -> None:
     """That row alone, and an event of the same batch that comes after it stays."""
     held.write(event(1), event(1, 2), event(1, 3))
-    held.write(removed=((id_of(1), 2), (id_of(9), 1)))
+    held.write(removed=((user_id(1), 2), (user_id(9), 1)))
     assert held.of(1) == [1, 3]
-    held.write(event(1, 2), removed=((id_of(1), 2), (id_of(1), 3)))
+    held.write(event(1, 2), removed=((user_id(1), 2), (user_id(1), 3)))
     assert held.of(1) == [1, 2]
 
 
@@ -180,6 +181,6 @@ def test_what_cannot_be_stored_is_poisoned_without_a_word_of_it(
 
 def test_a_read_model_that_was_never_built_says_so(settings: Settings) -> None:
     with closing(EventStore(settings)) as store, pytest.raises(Unavailable) as missing:
-        store.get_events(id_of(1))
+        store.get_events(user_id(1))
     assert missing.value.code == "read_model_missing"
     assert "projector run history" in missing.value.next_step

@@ -6,10 +6,11 @@ from projectors.postgres.store.database import Database
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
+from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
 from schemas.records import UserEvent
 from tests.processes import eventually
-from tests.read_models import Held, id_of, user_event
+from tests.read_models import Held
 from tests.readers import Question, Seen
 
 USERS = 120
@@ -26,8 +27,8 @@ def gets(settings: Settings) -> Question:
     numbers = iter(range(10**9))
 
     def ask() -> Seen:
-        user_id = id_of(next(numbers) % USERS)
-        return {user_id: queries.get_user(user_id).version}
+        asked = user_id(next(numbers) % USERS)
+        return {asked: queries.get_user(asked).version}
 
     return ask, queries.close
 

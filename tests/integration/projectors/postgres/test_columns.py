@@ -15,9 +15,10 @@ from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer
 from projectors.postgres.users.schema import SHAPE
 from projectors.postgres.users.writer import PostgresUsers, postgres_versions
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.read_models import Held, user_event
+from tests.read_models import Held
 
 _USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
 

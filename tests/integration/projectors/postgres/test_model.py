@@ -10,9 +10,10 @@ import pytest
 from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
+from projectors.promises.events import NOW, user_event
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
-from tests.read_models import NOW, Held, user_event
+from tests.read_models import Held
 
 RECOMPUTED = """
 SELECT s.total_users = r.total AND s.average_age IS NOT DISTINCT FROM r.average

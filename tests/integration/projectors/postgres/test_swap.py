@@ -17,6 +17,7 @@ from projectors.postgres.store.database import Database
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
+from projectors.promises.events import user_id
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError, Unavailable
 from tests.integration.projectors.postgres.shown_users import (
@@ -31,7 +32,7 @@ from tests.integration.projectors.postgres.shown_users import (
     swap_to,
 )
 from tests.processes import Rollbook, eventually
-from tests.read_models import Held, id_of
+from tests.read_models import Held
 from tests.readers import Readers
 
 ANSWERS = 150  # between two things that are done: every reader has asked several times
@@ -155,7 +156,7 @@ def test_a_swap_that_is_killed_has_changed_nothing_and_holds_nobody(
             writing = thread.submit(first.write, *batch(2))
             eventually(lambda: waiting_for_lock(first), what="the writer is held")
             with closing(UserQueries(settings)) as queries:
-                assert queries.get_user(id_of(1)).version == 1
+                assert queries.get_user(user_id(1)).version == 1
             assert not writing.done()
             swapping.send_signal(number)
             writing.result(30)

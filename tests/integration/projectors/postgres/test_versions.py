@@ -12,11 +12,12 @@ from projectors.contract.read_model import Advance, Dropped, Position
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer
 from projectors.postgres.users.writer import postgres_versions
+from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import partition_of, user_shard
 from tests.integration.projectors.postgres.shown_users import USERS, live
-from tests.read_models import Held, id_of, user_event
+from tests.read_models import Held
 
 
 @pytest.fixture
@@ -84,4 +85,4 @@ def test_writers_of_different_partitions_do_not_wait_for_each_other(
 
 def partition(number: int, settings: Settings) -> int:
     """Return the partition of user `number`."""
-    return partition_of(user_shard(id_of(number)), settings.partitions)
+    return partition_of(user_shard(user_id(number)), settings.partitions)

@@ -15,6 +15,7 @@ from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer
 from projectors.postgres.users.writer import PostgresUsers, postgres_versions
+from projectors.promises.events import user_event
 from projectors.versions import swap
 from projectors.versions.rebuild import Rebuild
 from projectors.versions.status import CAUGHT_UP, read_status
@@ -25,7 +26,6 @@ from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
-from tests.read_models import user_event
 
 
 @pytest.fixture

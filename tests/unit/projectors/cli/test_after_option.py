@@ -5,7 +5,7 @@ import json
 import click
 import pytest
 
-from projectors.command_line.after_option import answers_after
+from projectors.command_line.after_option import wait_for_token
 from scripts.cli import run
 from scripts.users import users
 
@@ -57,7 +57,7 @@ def test_only_a_query_with_a_token_waits() -> None:
     def fail(_options: object) -> str:
         raise AssertionError
 
-    decorated = answers_after(fail)(lambda _settings, **given: given)
+    decorated = wait_for_token(fail)(lambda _settings, **given: given)
     assert decorated(None, token=None, timeout_seconds=1, limit=3) == {"limit": 3}
 
 

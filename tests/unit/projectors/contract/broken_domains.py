@@ -1,4 +1,4 @@
-"""Read models that are wrong in ways a read model could be: whoever checks one must find each."""
+"""Broken read models: the promises must detect each of them."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,25 +10,25 @@ from tests.examples.domains import DomainUsers, DomainVersions, transaction
 
 
 class IgnoresVersions(DomainUsers):
-    """Whatever comes last is kept."""
+    """Keeps whatever arrives last."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._upsert = self._upsert.partition("WHERE")[0]
 
 
-class ForgetsTheGone(DomainUsers):
-    """A user that is gone leaves no marker."""
+class ForgetsTheDeleted(DomainUsers):
+    """Keeps no marker of a deleted user."""
 
     def write(self, batch: Batch) -> None:
-        """Delete what should stay."""
+        """Delete the markers that should stay."""
         super().write(batch)
         with transaction(self._file) as lent:
             lent.execute("DELETE FROM users WHERE domain IS NULL")
 
 
 class NeverUpdates(DomainUsers):
-    """A user is what its first event said."""
+    """Keeps the first event of each user."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -36,18 +36,18 @@ class NeverUpdates(DomainUsers):
 
 
 class NeverFences(DomainUsers):
-    """Whoever writes may."""
+    """Writes whatever the checkpoint is."""
 
     def write(self, batch: Batch) -> None:
-        """Write from wherever the checkpoint is."""
+        """Leave out the steps that should be fenced."""
         found = self.checkpoint()
         wrong = {p for p, step in batch.advances.items() if found.get(p) != step.before}
         ours = {p: step for p, step in batch.advances.items() if p not in wrong}
         super().write(Batch(batch.events, ours))
 
 
-class LosesWhatIsRefused(DomainUsers):
-    """The checkpoint moves before the data is safe."""
+class LosesRefused(DomainUsers):
+    """Moves the checkpoint before the data is stored."""
 
     def write(self, batch: Batch) -> None:
         """Write in two transactions."""
@@ -55,20 +55,20 @@ class LosesWhatIsRefused(DomainUsers):
         super().write(Batch(batch.events, {}))
 
 
-class StaysWithoutAStep(DomainUsers):
-    """Events of a dead letter that is tried again are passed over."""
+class SkipsBatchesWithoutAStep(DomainUsers):
+    """Ignores the events of a dead letter that is retried."""
 
     def write(self, batch: Batch) -> None:
-        """Write what has a step."""
+        """Write only batches that have a step."""
         if batch.advances:
             super().write(batch)
 
 
-class LivesOn(DomainUsers):
-    """That its file is gone is nothing to it."""
+class IgnoresItsEnd(DomainUsers):
+    """Treats a version that was dropped as a new one."""
 
     def checkpoint(self) -> dict[int, Position]:
-        """Say that it never began."""
+        """Return no positions if the file is missing."""
         try:
             return super().checkpoint()
         except Fenced:
@@ -81,30 +81,30 @@ class Broken(DomainVersions):
     kind: ClassVar[type[DomainUsers]] = DomainUsers
 
     def open(self, number: int) -> DomainUsers:
-        """Open it as what it is not."""
+        """Open a version as `kind`."""
         right = super().open(number)
         return self.kind(number, right._file, right._columns)
 
 
-class HoldsNobody(DomainVersions):
-    """A swap does not keep the writers of the live version from going on."""
+class BlocksNobody(DomainVersions):
+    """Its swap does not block the writers of the live version."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Wait first."""
+        """Wait before anything is locked."""
         await_caught_up()
         super().swap(number, lambda: None)
 
 
 class GoesLiveAnyway(DomainVersions):
-    """A version that is behind goes live."""
+    """Makes a version live although it is behind."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Do not listen."""
+        """Ignore the error."""
         with suppress(NotInTime):
             await_caught_up()
         super().swap(number, lambda: None)
 
 
 def broken(kind: type[DomainUsers]) -> type[DomainVersions]:
-    """Return the versions of a read model that is broken."""
+    """Return the versions of a broken read model."""
     return type(kind.__name__, (Broken,), {"kind": kind})

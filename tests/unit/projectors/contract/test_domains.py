@@ -10,23 +10,23 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from projectors.contract.read_model import Batch
+from projectors.promises import PROMISES, Promise, Trial, data, promise_name, versions
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, RollbookError, Unavailable
 from tests.examples import domains
 from tests.examples.domains import COLUMNS, DomainVersions, transaction
 from tests.examples.users_per_domain import count_users
-from tests.read_model_promises import PROMISES, Promise, Trial, data, name_of, versions
-from tests.read_models import user_event
 from tests.unit.projectors.contract.broken_domains import (
-    ForgetsTheGone,
+    BlocksNobody,
+    ForgetsTheDeleted,
     GoesLiveAnyway,
-    HoldsNobody,
+    IgnoresItsEnd,
     IgnoresVersions,
-    LivesOn,
-    LosesWhatIsRefused,
+    LosesRefused,
     NeverFences,
     NeverUpdates,
-    StaysWithoutAStep,
+    SkipsBatchesWithoutAStep,
     broken,
 )
 
@@ -37,7 +37,7 @@ def settings(quick_directory: Path) -> Iterator[Settings]:
         yield Settings(state_directory=directory)
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=name_of)
+@pytest.mark.parametrize("promise", PROMISES, ids=promise_name)
 def test_it_keeps_its_promises(promise: Promise, settings: Settings) -> None:
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
         promise(trial)
@@ -46,18 +46,21 @@ def test_it_keeps_its_promises(promise: Promise, settings: Settings) -> None:
 BROKEN: list[tuple[type[DomainVersions], Promise]] = [
     (broken(NeverUpdates), data.the_rows_are_those_of_the_log),
     (broken(IgnoresVersions), data.an_older_event_changes_nothing),
-    (broken(ForgetsTheGone), data.a_user_that_is_gone_stays_gone_whatever_comes_late),
-    (broken(StaysWithoutAStep), data.events_without_a_step_leave_the_checkpoint_where_it_is),
-    (broken(NeverFences), data.a_batch_from_elsewhere_is_fenced_and_changes_nothing),
-    (broken(LosesWhatIsRefused), data.what_cannot_be_stored_is_poisoned_without_a_word_of_it),
-    (broken(LivesOn), versions.who_uses_a_version_that_was_dropped_is_told_so),
-    (HoldsNobody, versions.while_a_swap_waits_the_live_version_is_held_and_the_other_catches_up),
+    (broken(ForgetsTheDeleted), data.a_deleted_user_stays_deleted_when_older_events_arrive_late),
+    (broken(SkipsBatchesWithoutAStep), data.events_without_a_step_leave_the_checkpoint_where_it_is),
+    (broken(NeverFences), data.a_batch_from_another_checkpoint_is_fenced_and_changes_nothing),
+    (
+        broken(LosesRefused),
+        data.an_event_that_cannot_be_stored_is_poisoned_without_quoting_it,
+    ),
+    (broken(IgnoresItsEnd), versions.using_a_dropped_version_raises_dropped),
+    (BlocksNobody, versions.while_a_swap_waits_writes_to_the_live_version_block),
     (GoesLiveAnyway, versions.a_swap_that_fails_changes_nothing),
 ]
 
 
 @pytest.mark.parametrize(("wrong", "promise"), BROKEN, ids=lambda given: given.__name__)
-def test_a_promise_that_is_broken_is_found(
+def test_a_broken_promise_is_detected(
     wrong: type[DomainVersions], promise: Promise, settings: Settings
 ) -> None:
     """A check that cannot fail proves nothing."""
@@ -68,7 +71,7 @@ def test_a_promise_that_is_broken_is_found(
         promise(trial)
 
 
-def test_a_user_counts_once_wherever_it_moves(settings: Settings) -> None:
+def test_a_user_is_counted_once_after_it_changes_domain(settings: Settings) -> None:
     with pytest.raises(Unavailable) as missing:
         count_users(settings)
     assert missing.value.code == "read_model_missing"
@@ -79,21 +82,21 @@ def test_a_user_counts_once_wherever_it_moves(settings: Settings) -> None:
         live.write(user_event(3, 2, gone=True))
         assert count_users(settings) == [("example.com", 3), ("example.org", 1)]
         assert count_users(settings, most=1) == [("example.com", 3)]
-        other = trial.ready()
+        other = trial.build_ready()
         trial.versions.swap(other.model.version, lambda: None)
         assert count_users(settings) == []
 
 
-def test_a_version_keeps_the_columns_it_was_made_with(
+def test_a_version_keeps_the_columns_it_was_created_with(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer release writes both shapes; an older one leaves alone what it cannot write."""
+    """A newer release writes both shapes; an older one refuses the shape it cannot write."""
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
         live = trial.live()
         live.write(user_event(1))
         with monkeypatch.context() as newer:
             newer.setitem(COLUMNS, "age", lambda event: event["user"] and event["user"]["age"])
-            old, new = trial.open(1), trial.ready()
+            old, new = trial.open(1), trial.build_ready()
             old.model.write(Batch([user_event(2)], live.step()))
             new.write(user_event(1), user_event(2, 2, gone=True))
             new.check()
@@ -104,9 +107,9 @@ def test_a_version_keeps_the_columns_it_was_made_with(
         assert other.value.code == "other_shape"
 
 
-def test_a_swap_that_is_killed_holds_nobody(settings: Settings) -> None:
+def test_a_killed_swap_blocks_nobody(settings: Settings) -> None:
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
-        live, other = trial.live(), trial.ready()
+        live, other = trial.live(), trial.build_ready()
         killed = subprocess.Popen(
             [sys.executable, "-c", HELD_SWAP, settings.state_directory],
             cwd=Path(__file__).parents[4],
@@ -135,10 +138,10 @@ DomainVersions(Settings(state_directory=sys.argv[1])).swap(2, hold)
 """
 
 
-def test_a_store_that_is_away_is_unavailable(
+def test_an_unusable_file_is_unavailable(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held by another process for long, or no place for a file."""
+    """Locked by another process for long, or impossible to create."""
     monkeypatch.setattr(domains, "_WAIT_SECONDS", 0.05)
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
         live = trial.live()

@@ -14,9 +14,9 @@ from projectors.elasticsearch.index.indexes import (
     users_index,
 )
 from projectors.elasticsearch.index.mapping import document
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.read_models import user_event
 
 SETTINGS = Settings(prefix="a")
 JANE = user_event(1)

@@ -1,4 +1,4 @@
-"""What a version holds, and where it stands."""
+"""What every read model promises of its rows and its checkpoint."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -6,34 +6,29 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from projectors.contract.read_model import Advance, Batch, Position
+from projectors.promises.events import erasure, user_event
+from projectors.promises.trial import Copy, Promise, Trial, error_name, retry_while_unavailable
 from schemas.errors import Fenced, Poisoned
-from schemas.records import USER_ERASED, UserEvent
-from tests.read_model_promises.trial import Copy, Promise, Trial, insist, outcome
-from tests.read_models import user_event
+from schemas.records import UserEvent
 
 SECRET = "qsecretq"
 PROMISES: list[Promise] = []
 
 
 def promise(check: Promise) -> Promise:
-    """Put a check on the list."""
+    """Register a promise."""
     PROMISES.append(check)
     return check
 
 
-def erased(number: int, version: int) -> UserEvent:
-    """Return the marker of an erasure."""
-    return {**user_event(number, version, gone=True), "type": USER_ERASED}
-
-
 def unstorable(number: int) -> UserEvent:
-    """Return an event whose every text holds a lone surrogate, which no UTF-8 has."""
+    """Return an event whose texts all hold a lone surrogate, which UTF-8 cannot encode."""
     text = f"{SECRET}\ud800@{SECRET}\ud800.example"
     event = user_event(number, email=text, email_key=text, name=text, created_by=text)
     return {**event, "command_id": text}
 
 
-# What it holds.
+# Its rows.
 
 
 @promise
@@ -43,21 +38,21 @@ def the_rows_are_those_of_the_log(trial: Trial) -> None:
     live.write(user_event(1), user_event(2, name="Zoë Ωmega", age=0), user_event(3))
     live.write(user_event(1, 2, email="other@example.org", email_key="other@example.org"))
     live.write(user_event(4), partition=1)
-    live.write(user_event(2, 2, gone=True), erased(3, 2))
+    live.write(user_event(2, 2, gone=True), erasure(3, 2))
     live.check()
 
 
 @promise
-def several_events_of_a_user_in_a_batch_are_one_after_another(trial: Trial) -> None:
+def several_events_of_a_user_in_one_batch_are_applied_in_order(trial: Trial) -> None:
     live = trial.live()
     live.write(user_event(1), user_event(2), user_event(1, 2, age=77), user_event(2, 2, gone=True))
-    live.write(user_event(3), user_event(3, 2), erased(3, 3))
+    live.write(user_event(3), user_event(3, 2), erasure(3, 3))
     live.check()
 
 
 @promise
-def rows_of_many_users_are_all_there(trial: Trial) -> None:
-    """More than fit into a page or a request."""
+def thousands_of_rows_are_all_returned(trial: Trial) -> None:
+    """More than fit into one page or one request."""
     live = trial.live()
     live.write(*(user_event(number) for number in range(6_000)))
     live.write(*(user_event(number, 2, gone=number % 3 == 0) for number in range(0, 6_000, 2)))
@@ -65,16 +60,16 @@ def rows_of_many_users_are_all_there(trial: Trial) -> None:
 
 
 @promise
-def a_row_begins_with_its_user_and_can_be_counted(trial: Trial) -> None:
+def a_row_begins_with_its_user_id_and_is_hashable(trial: Trial) -> None:
     model = trial.live().model
-    for event in (user_event(1), user_event(1, 2, gone=True), erased(1, 3)):
+    for event in (user_event(1), user_event(1, 2, gone=True), erasure(1, 3)):
         row = model.row_of(event)
         assert row[0] == event["user_id"]
         assert hash(row) == hash(model.row_of(event))
 
 
 @promise
-def an_event_that_was_applied_changes_nothing_whenever_it_comes_again(trial: Trial) -> None:
+def an_event_applied_again_changes_nothing(trial: Trial) -> None:
     live = trial.live()
     events = [user_event(1), user_event(2), user_event(1, 2, age=77)]
     live.write(*events[:2])
@@ -85,7 +80,7 @@ def an_event_that_was_applied_changes_nothing_whenever_it_comes_again(trial: Tri
 
 @promise
 def an_older_event_changes_nothing(trial: Trial) -> None:
-    """Nor does another event of the version that is held."""
+    """Nor does another event of the same version."""
     live = trial.live()
     live.write(user_event(1, 5, name="New"))
     live.write(user_event(1, 5, name="Other", age=1))
@@ -94,10 +89,10 @@ def an_older_event_changes_nothing(trial: Trial) -> None:
 
 
 @promise
-def a_user_that_is_gone_stays_gone_whatever_comes_late(trial: Trial) -> None:
+def a_deleted_user_stays_deleted_when_older_events_arrive_late(trial: Trial) -> None:
     live = trial.live()
     live.write(user_event(1), user_event(2))
-    live.write(user_event(1, 3, gone=True), erased(2, 3), erased(3, 3))
+    live.write(user_event(1, 3, gone=True), erasure(2, 3), erasure(3, 3))
     for number in (1, 2, 3):
         live.write(user_event(number, 2, name="Late"))
         live.write(user_event(number, 1))
@@ -105,8 +100,8 @@ def a_user_that_is_gone_stays_gone_whatever_comes_late(trial: Trial) -> None:
 
 
 @promise
-def what_is_removed_is_gone(trial: Trial) -> None:
-    """In the models that are given every event; another is given none to remove."""
+def a_removed_event_leaves_no_row(trial: Trial) -> None:
+    """In models whose source is every event; others receive no removals."""
     live = trial.live()
     live.write(user_event(1), user_event(1, 2), user_event(2))
     if live.model.source.every_event:
@@ -130,17 +125,17 @@ def a_step_without_events_moves_the_checkpoint(trial: Trial) -> None:
 
 @promise
 def events_without_a_step_leave_the_checkpoint_where_it_is(trial: Trial) -> None:
-    """As a dead letter has that is tried again; what is older changes nothing here either."""
+    """As when a dead letter is retried; older events change nothing here either."""
     live = trial.live()
     live.write(user_event(1, 2))
     for _ in range(2):
-        live.write(user_event(2), user_event(1), erased(3, 4), steps=False)
+        live.write(user_event(2), user_event(1), erasure(3, 4), steps=False)
         live.write(steps=False)
         live.check()
 
 
 @promise
-def a_checkpoint_says_when_it_was_reached(trial: Trial) -> None:
+def a_checkpoint_tells_when_it_was_reached(trial: Trial) -> None:
     live = trial.live()
     before = time.time_ns() // 1_000_000
     live.write(user_event(1))
@@ -150,13 +145,13 @@ def a_checkpoint_says_when_it_was_reached(trial: Trial) -> None:
 
 
 @promise
-def a_batch_from_elsewhere_is_fenced_and_changes_nothing(trial: Trial) -> None:
-    """Whoever is not where the checkpoint is, in any one of its partitions."""
+def a_batch_from_another_checkpoint_is_fenced_and_changes_nothing(trial: Trial) -> None:
+    """If the stored checkpoint differs in any one partition of the batch."""
     live = trial.live()
     first = live.write(user_event(1))
     live.write(user_event(1, 2), partition=1)
     live.write(user_event(3))
-    zombie = trial.again(live)
+    zombie = trial.reopen(live)
     there = live.positions[0]
     good = live.step(1)
     for before in (
@@ -179,30 +174,32 @@ def a_batch_from_elsewhere_is_fenced_and_changes_nothing(trial: Trial) -> None:
 
 
 @promise
-def of_several_processes_one_takes_a_step(trial: Trial) -> None:
+def exactly_one_of_several_processes_advances_the_checkpoint(trial: Trial) -> None:
     live = trial.live()
-    models = [trial.again(live) for _ in range(3)]
+    models = [trial.reopen(live) for _ in range(3)]
     with ThreadPoolExecutor(len(models)) as processes:
         for version in range(1, 6):
             batch = Batch([user_event(1, version)], live.step())
-            tried = [processes.submit(insist, model.write, batch) for model in models]
-            assert sorted(map(outcome, tried)) == ["", "Fenced", "Fenced"]
+            calls = [
+                processes.submit(retry_while_unavailable, model.write, batch) for model in models
+            ]
+            assert sorted(map(error_name, calls)) == ["", "Fenced", "Fenced"]
             live.positions |= {0: batch.advances[0].after}
     live.write(*(user_event(1, version) for version in range(1, 6)))
     live.check()
 
 
 @promise
-def processes_write_their_partitions_side_by_side(trial: Trial) -> None:
-    """The same users even, as no log has them: no deadlock, nothing lost."""
+def processes_write_their_partitions_concurrently(trial: Trial) -> None:
+    """Even the same users, which no log contains: no deadlock, and nothing is lost."""
     live = trial.live()
     users = [user_event(number) for number in range(200)]
 
     def project(partition: int) -> None:
-        copy = Copy(trial.again(live))
+        copy = Copy(trial.reopen(live))
         for start in range(0, 200, 20):
             events = users[start : start + 20][:: -1 if partition % 2 else 1]
-            insist(copy.write, *events, partition=partition)
+            retry_while_unavailable(copy.write, *events, partition=partition)
         live.positions |= copy.positions
 
     with ThreadPoolExecutor(4) as processes:
@@ -212,8 +209,8 @@ def processes_write_their_partitions_side_by_side(trial: Trial) -> None:
 
 
 @promise
-def what_cannot_be_stored_is_poisoned_without_a_word_of_it(trial: Trial) -> None:
-    """The checkpoint stays before it, and what else was in the batch can be applied."""
+def an_event_that_cannot_be_stored_is_poisoned_without_quoting_it(trial: Trial) -> None:
+    """The checkpoint stays before it, and the rest of the batch can be applied."""
     live = trial.live()
     live.write(user_event(1))
     with pytest.raises(Poisoned) as poisoned:

@@ -1,4 +1,4 @@
-"""A read model under trial: its versions, written to by hand, and the log folded beside them."""
+"""A read model under test: events are written to its versions and folded for comparison."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ from schemas.records import UserEvent
 
 
 class Copy:
-    """One version, written to as its projector would."""
+    """One version of the read model, and the fold of all that was written to it."""
 
     def __init__(self, model: ReadModel) -> None:
         self.model = model
@@ -43,7 +43,7 @@ class Copy:
         return self._take([Record(partition, 0, event) for event in events], partition, steps=steps)
 
     def remove(self, event: UserEvent) -> None:
-        """Apply the tombstone of an event."""
+        """Apply the tombstone of an event: the record that removes it from the log."""
         self._take(
             [Record(0, 0, None, removes=(event["user_id"], event["version"]))], 0, steps=True
         )
@@ -59,58 +59,58 @@ class Copy:
         return batch
 
     def check(self) -> None:
-        """Fail unless rows and checkpoint are what was written."""
+        """Fail unless rows and checkpoint are exactly what was written."""
         self.model.make_visible()
-        held = Counter(row for rows in self.model.rows() for row in rows)
-        assert held == Counter(self.fold.rows())
+        stored = Counter(row for rows in self.model.rows() for row in rows)
+        assert stored == Counter(self.fold.rows())
         assert self.model.checkpoint() == self.positions
 
 
 class Trial:
-    """The versions of a read model in an empty store; `open_versions` opens them once more."""
+    """The versions of a read model in an empty store; `open_versions` opens them again."""
 
     def __init__(self, open_versions: Callable[[], ReadModelVersions]) -> None:
         self._open = open_versions
         self._opened: list[ReadModelVersions] = []
         self._models: list[ReadModel] = []
-        self.versions = self.another()
+        self.versions = self.open_versions()
 
-    def another(self) -> ReadModelVersions:
+    def open_versions(self) -> ReadModelVersions:
         """Open the versions as another process would."""
         self._opened.append(self._open())
         return self._opened[-1]
 
     def live(self) -> Copy:
-        """Begin; return the live version."""
+        """Create the first version; return it, live."""
         self.versions.begin()
         return self.open(self.live_number())
 
     def open(self, number: int) -> Copy:
-        """Open a version, which nobody wrote to."""
+        """Open a version that nothing was written to."""
         return Copy(self._open_model(self.versions, number))
 
-    def again(self, copy: Copy) -> ReadModel:
+    def reopen(self, copy: Copy) -> ReadModel:
         """Open a version as another process would."""
-        return self._open_model(self.another(), copy.model.version)
+        return self._open_model(self.open_versions(), copy.model.version)
 
-    def ready(self) -> Copy:
-        """Return a second version, built and accepted."""
+    def build_ready(self) -> Copy:
+        """Return another version, built and accepted, not live."""
         number = self.versions.create()
         self.versions.finish(number)
         self.versions.accept(number)
         return self.open(number)
 
-    def found(self) -> dict[int, Version]:
+    def found_versions(self) -> dict[int, Version]:
         """Return the versions by number, as another process sees them."""
-        return {version.number: version for version in self.another().versions()}
+        return {version.number: version for version in self.open_versions().versions()}
 
     def live_number(self) -> int:
-        """Return which version is live: always exactly one."""
+        """Return the number of the live version; fail unless exactly one is live."""
         [number] = [version.number for version in self.versions.versions() if version.live]
         return number
 
     def close(self) -> None:
-        """Let go of connections; the store stays."""
+        """Close all connections; the data stays."""
         for model in self._models:
             model.close()
         for versions in self._opened:
@@ -124,13 +124,13 @@ class Trial:
 Promise: TypeAlias = Callable[[Trial], None]
 
 
-def name_of(check: Promise) -> str:
-    """Return the name of a promise, for people."""
+def promise_name(check: Promise) -> str:
+    """Return the name of a promise as words, for test ids."""
     return check.__name__.replace("_", " ")
 
 
-def insist(step: Callable[..., Any], *given: Any, **options: Any) -> None:
-    """Take a step, again while the store is busy, as projectors do."""
+def retry_while_unavailable(step: Callable[..., Any], *given: Any, **options: Any) -> None:
+    """Call `step` until it is not `Unavailable`, as projectors do, for at most 30 s."""
     until = time.monotonic() + 30
     while True:
         try:
@@ -143,7 +143,7 @@ def insist(step: Callable[..., Any], *given: Any, **options: Any) -> None:
             return
 
 
-def outcome(tried: Future[None]) -> str:
-    """Return the name of the error that a step raised; an empty text if none."""
-    error = tried.exception()
+def error_name(call: Future[None]) -> str:
+    """Return the name of the error that a call raised; an empty text if none."""
+    error = call.exception()
     return type(error).__name__ if error else ""

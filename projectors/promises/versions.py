@@ -1,4 +1,4 @@
-"""What is promised of the versions of a read model."""
+"""What every read model promises of its versions."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,25 +7,25 @@ from contextlib import suppress
 import pytest
 
 from projectors.contract.read_model import BUILDING, READY, Batch, Dropped
+from projectors.promises.events import user_event
+from projectors.promises.trial import Promise, Trial, retry_while_unavailable
 from schemas.errors import Fenced, NotInTime, Rejected
-from tests.read_model_promises.trial import Promise, Trial, insist
-from tests.read_models import user_event
 
 PROMISES: list[Promise] = []
 
 
 def promise(check: Promise) -> Promise:
-    """Put a check on the list."""
+    """Register a promise."""
     PROMISES.append(check)
     return check
 
 
 @promise
-def several_processes_begin_with_one_version(trial: Trial) -> None:
+def several_processes_begin_and_create_one_version(trial: Trial) -> None:
     assert trial.versions.versions() == []
-    others = [trial.another() for _ in range(4)]
+    others = [trial.open_versions() for _ in range(4)]
     with ThreadPoolExecutor(4) as processes:
-        for begun in [processes.submit(insist, other.begin) for other in others]:
+        for begun in [processes.submit(retry_while_unavailable, other.begin) for other in others]:
             begun.result()
     [version] = trial.versions.versions()
     assert (version.state, version.live) == (READY, True)
@@ -35,7 +35,7 @@ def several_processes_begin_with_one_version(trial: Trial) -> None:
 
 
 @promise
-def a_version_is_opened_here_and_used_there(trial: Trial) -> None:
+def a_version_opened_in_one_thread_can_be_used_in_another(trial: Trial) -> None:
     """A projector opens versions in one thread and runs each in another."""
     live = trial.live()
     with ThreadPoolExecutor(1) as thread:
@@ -45,19 +45,19 @@ def a_version_is_opened_here_and_used_there(trial: Trial) -> None:
 
 
 @promise
-def another_process_sees_what_was_written(trial: Trial) -> None:
+def another_process_reads_what_was_written(trial: Trial) -> None:
     live = trial.live()
     live.write(user_event(1))
-    live.model = trial.again(live)
+    live.model = trial.reopen(live)
     live.check()
 
 
 @promise
-def a_new_version_is_empty_and_the_live_one_goes_on(trial: Trial) -> None:
+def a_new_version_is_empty_and_the_live_one_stays_writable(trial: Trial) -> None:
     live = trial.live()
     live.write(user_event(1))
     number = trial.versions.create()
-    found = trial.found()
+    found = trial.found_versions()
     assert [*found] == [live.model.version, number]
     new = found[number]
     assert (new.state, new.live, new.live_since) == (BUILDING, False, None)
@@ -70,15 +70,15 @@ def a_new_version_is_empty_and_the_live_one_goes_on(trial: Trial) -> None:
 
 
 @promise
-def a_version_is_finished_and_accepted_and_holds_what_it_held(trial: Trial) -> None:
-    """Either again is nothing; who had it open before goes on rightly, or is fenced."""
+def finishing_and_accepting_a_version_keeps_its_rows(trial: Trial) -> None:
+    """Both are idempotent; a model opened before either stays correct or is fenced."""
     live = trial.live()
     number = trial.versions.create()
     built = trial.open(number)
     built.write(*(user_event(n) for n in range(100)), user_event(7, 2, gone=True))
     built.write(user_event(1, 2), user_event(200, partition=1))
     trial.versions.finish(number)
-    before, built.model = built.model, trial.again(built)
+    before, built.model = built.model, trial.reopen(built)
     built.check()
     with suppress(Fenced):
         before.write(Batch([user_event(300)], {}))
@@ -87,8 +87,9 @@ def a_version_is_finished_and_accepted_and_holds_what_it_held(trial: Trial) -> N
     trial.versions.finish(number)
     for _ in range(2):
         trial.versions.accept(number)
-    assert (trial.found()[number].state, trial.found()[number].live) == (READY, False)
-    built.model = trial.again(built)
+    found = trial.found_versions()[number]
+    assert (found.state, found.live) == (READY, False)
+    built.model = trial.reopen(built)
     built.check()
     live.check()
 
@@ -106,7 +107,7 @@ def only_a_ready_version_goes_live(trial: Trial) -> None:
 
 @promise
 def a_swap_and_a_rollback_change_what_is_live_and_nothing_else(trial: Trial) -> None:
-    live, other = trial.live(), trial.ready()
+    live, other = trial.live(), trial.build_ready()
     live.write(user_event(1))
     other.write(user_event(1))
     asked: list[int] = []
@@ -115,7 +116,7 @@ def a_swap_and_a_rollback_change_what_is_live_and_nothing_else(trial: Trial) -> 
         trial.versions.swap(number, lambda: asked.append(trial.live_number()))
         assert asked.pop() == old.model.version
         assert asked == []
-        found = trial.found()
+        found = trial.found_versions()
         assert [n for n, version in found.items() if version.live] == [number]
         assert all(version.state == READY for version in found.values())
         assert found[number].live_since is not None
@@ -127,16 +128,16 @@ def a_swap_and_a_rollback_change_what_is_live_and_nothing_else(trial: Trial) -> 
 
 
 @promise
-def while_a_swap_waits_the_live_version_is_held_and_the_other_catches_up(trial: Trial) -> None:
-    """Queries go on meanwhile; the writer that was held goes on after, having lost nothing."""
-    live, other = trial.live(), trial.ready()
+def while_a_swap_waits_writes_to_the_live_version_block(trial: Trial) -> None:
+    """Queries continue; the blocked writer continues afterwards and has lost nothing."""
+    live, other = trial.live(), trial.build_ready()
     live.write(user_event(1))
     live.check()
-    before, reader = dict(live.positions), trial.again(live)
+    before, reader = dict(live.positions), trial.reopen(live)
     landed = threading.Event()
 
     def write() -> None:
-        insist(live.write, user_event(2))
+        retry_while_unavailable(live.write, user_event(2))
         landed.set()
 
     def await_caught_up() -> None:
@@ -146,7 +147,7 @@ def while_a_swap_waits_the_live_version_is_held_and_the_other_catches_up(trial: 
         assert sum(len(rows) for rows in reader.rows()) == 1
         assert not landed.wait(0.3)
         assert reader.checkpoint() == before
-        assert trial.found()[live.model.version].live
+        assert trial.found_versions()[live.model.version].live
 
     writing: list[Future[None]] = []
     with ThreadPoolExecutor(1) as writer:
@@ -160,8 +161,8 @@ def while_a_swap_waits_the_live_version_is_held_and_the_other_catches_up(trial: 
 
 @promise
 def a_swap_that_fails_changes_nothing(trial: Trial) -> None:
-    """What was held is not for long."""
-    live, other = trial.live(), trial.ready()
+    """And the writers it blocked continue soon."""
+    live, other = trial.live(), trial.build_ready()
 
     def await_caught_up() -> None:
         raise NotInTime("it is behind")
@@ -169,9 +170,9 @@ def a_swap_that_fails_changes_nothing(trial: Trial) -> None:
     with pytest.raises(NotInTime):
         trial.versions.swap(other.model.version, await_caught_up)
     assert trial.live_number() == live.model.version
-    assert trial.found()[other.model.version].live_since is None
-    insist(live.write, user_event(1))
-    insist(other.write, user_event(1))
+    assert trial.found_versions()[other.model.version].live_since is None
+    retry_while_unavailable(live.write, user_event(1))
+    retry_while_unavailable(other.write, user_event(1))
     live.check()
     other.check()
     trial.versions.swap(other.model.version, lambda: None)
@@ -179,19 +180,24 @@ def a_swap_that_fails_changes_nothing(trial: Trial) -> None:
 
 
 @promise
-def of_two_swaps_each_has_its_moment(trial: Trial) -> None:
-    """Whichever is last: one version is live at each moment, and both can be written."""
-    copies = [trial.live(), trial.ready(), trial.ready()]
+def two_concurrent_swaps_both_complete(trial: Trial) -> None:
+    """At each moment exactly one version is live, and all stay writable."""
+    copies = [trial.live(), trial.build_ready(), trial.build_ready()]
     with ThreadPoolExecutor(2) as processes:
         swaps = [
-            processes.submit(insist, trial.another().swap, copy.model.version, trial.live_number)
+            processes.submit(
+                retry_while_unavailable,
+                trial.open_versions().swap,
+                copy.model.version,
+                trial.live_number,
+            )
             for copy in copies[1:]
         ]
         for swap in swaps:
             swap.result(60)
     assert trial.live_number() in {copy.model.version for copy in copies[1:]}
     for copy in copies:
-        insist(copy.write, user_event(1))
+        retry_while_unavailable(copy.write, user_event(1))
         copy.check()
 
 
@@ -207,14 +213,14 @@ def the_live_version_cannot_be_dropped(trial: Trial) -> None:
 
 
 @promise
-def who_uses_a_version_that_was_dropped_is_told_so(trial: Trial) -> None:
-    """Whoever opened it before and whoever does so after; a step, a retry and a question."""
-    live, other = trial.live(), trial.ready()
+def using_a_dropped_version_raises_dropped(trial: Trial) -> None:
+    """Whether it was opened before or after, to write, to retry or to read."""
+    live, other = trial.live(), trial.build_ready()
     live.write(user_event(1))
     other.write(user_event(1))
-    trial.another().drop(other.model.version)
-    assert [*trial.found()] == [live.model.version]
-    for model in (other.model, trial.again(other)):
+    trial.open_versions().drop(other.model.version)
+    assert [*trial.found_versions()] == [live.model.version]
+    for model in (other.model, trial.reopen(other)):
         with pytest.raises(Dropped):
             model.checkpoint()
         with pytest.raises(Dropped):
@@ -228,7 +234,7 @@ def who_uses_a_version_that_was_dropped_is_told_so(trial: Trial) -> None:
 
 
 @promise
-def to_drop_is_idempotent_and_no_number_is_given_twice(trial: Trial) -> None:
+def dropping_is_idempotent_and_no_number_is_reused(trial: Trial) -> None:
     trial.live()
     given = []
     for _ in range(3):
@@ -242,12 +248,12 @@ def to_drop_is_idempotent_and_no_number_is_given_twice(trial: Trial) -> None:
 
 
 @promise
-def a_version_is_dropped_whatever_its_state(trial: Trial) -> None:
-    """Built, live once, or being built."""
-    live, other = trial.live(), trial.ready()
+def a_version_can_be_dropped_in_any_state(trial: Trial) -> None:
+    """Previously live, or being built."""
+    live, other = trial.live(), trial.build_ready()
     trial.versions.swap(other.model.version, lambda: None)
     for number in (live.model.version, trial.versions.create()):
         trial.versions.drop(number)
-    assert [*trial.found()] == [other.model.version]
+    assert [*trial.found_versions()] == [other.model.version]
     other.write(user_event(1))
     other.check()

@@ -1,0 +1,19 @@
+"""Runs a query as a command of its own, outside `rollbook`."""
+
+import sys
+
+import click
+
+from projectors.versions.visibility import Visibility
+from runtime.context import Root
+from runtime.terminal import run_command
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Run one command line; return its exit code instead of leaving the process.
+
+    `arguments` are those of the process by default. Settings come from ROLLBOOK_* variables and
+    the TOML file, and errors end the command with the exit codes, as in `rollbook`.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_command(command, arguments, obj=Root(None, Visibility))

@@ -1,0 +1,85 @@
+"""The read model of docs/your-own-read-model.md in PostgreSQL: only its table and its upsert.
+
+`rollbook` finds it by the setting `read_models`, as
+`domain_table=tests.integration.projectors.contract.postgres_domains:domain_table_versions`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from projectors.contract import (
+    LATEST_STATE,
+    Batch,
+    Poisoned,
+    Position,
+    Row,
+    Settings,
+    UserEvent,
+)
+from projectors.postgres.store.database import WRITER_OPTIONS, Database
+from projectors.postgres.store.shape import Shape, StoredVersion
+from projectors.postgres.store.tables import Tables
+from projectors.postgres.store.versions import PostgresVersions
+from tests.examples.domains import domain_of
+
+NAME: Final = "domain_table"
+SHAPE: Final = Shape(
+    "user_domains",
+    ("user_id", "version", "domain"),
+    ("CREATE TABLE {schema}.user_domains (user_id uuid PRIMARY KEY, version bigint, domain text)",),
+    ("CREATE INDEX ON {schema}.user_domains (domain)",),
+    ("user_domains",),
+)
+_UPSERT: Final = """
+INSERT INTO {schema}.user_domains AS stored (user_id, version, domain) VALUES (%s, %s, %s)
+ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, domain = excluded.domain
+WHERE stored.version < excluded.version"""
+
+
+class DomainTable:
+    """One version: a `ReadModel`."""
+
+    name: Final = NAME
+    source: Final = LATEST_STATE
+
+    def __init__(self, settings: Settings, stored: StoredVersion) -> None:
+        self.version = stored.number
+        self._database = Database(
+            settings, read_model=NAME, version=stored.number, options=WRITER_OPTIONS
+        )
+        self._tables = Tables(self._database, NAME, stored)
+
+    def checkpoint(self) -> dict[int, Position]:
+        """Return the position of each partition that was ever written."""
+        return self._tables.checkpoint()
+
+    def write(self, batch: Batch) -> None:
+        """Apply the events and advance the checkpoint in one transaction."""
+        rows = sorted(map(self.row_of, batch.events))  # one order for all writers: no deadlock
+        with self._tables.step(batch.advances) as cursor:
+            try:
+                cursor.executemany(self._database.statement(_UPSERT), rows)
+            except UnicodeError:
+                raise Poisoned("a domain is not Unicode", code="no_domain") from None
+
+    def make_visible(self) -> None:
+        """Do nothing: queries see what is committed."""
+
+    def row_of(self, event: UserEvent) -> Row:
+        """Return the row of the user after `event`."""
+        return event["user_id"], event["version"], domain_of(event)
+
+    def rows(self) -> Iterator[Sequence[Row]]:
+        """Yield every row, all from one snapshot."""
+        select = "SELECT user_id::text, version, domain FROM {schema}.user_domains"
+        for rows in self._tables.rows(select):
+            yield [(row[0], *row[1:]) for row in rows]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+
+def domain_table_versions(settings: Settings) -> PostgresVersions:
+    """Return the versions of this read model."""
+    return PostgresVersions(settings, NAME, LATEST_STATE, SHAPE, DomainTable)
