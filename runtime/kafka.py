@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -105,7 +105,21 @@ def end_reader(settings: Settings, **options: Any) -> Consumer:
     )
 
 
-def assign(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+class LogConsumer(Protocol):
+    """The methods of a `Consumer` that reading takes; the tests' in-memory log has them as well."""
+
+    def poll(self, timeout: float, /) -> Message | None: ...  # noqa: D102 - see confluent_kafka
+
+    def consume(self, num_messages: int, timeout: float, /) -> list[Message]: ...  # noqa: D102
+
+    def assign(self, partitions: list[TopicPartition], /) -> None: ...  # noqa: D102
+
+    def assignment(self) -> list[TopicPartition]: ...  # noqa: D102
+
+    def list_topics(self, topic: str, /, timeout: float) -> Any: ...  # noqa: D102
+
+
+def assign(consumer: LogConsumer, places: Sequence[TopicPartition]) -> None:
     """Make a consumer read these partitions and offsets, and nothing else, from now on.
 
     Raises KafkaException if no broker answers. The metadata of a new topic are requested here,
@@ -117,7 +131,7 @@ def assign(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
     consumer.assign(list(places))
 
 
-def poll_batch(consumer: Consumer, most: int, wait_seconds: float) -> list[Message]:
+def poll_batch(consumer: LogConsumer, most: int, wait_seconds: float) -> list[Message]:
     """Return the messages that are waiting, at most `most`; blocks only for the first.
 
     `Consumer.consume(n, timeout)` alone waits the whole timeout for the n-th message.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _valid_instance(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    """It names a lock file and a transactional id."""
+    """Refuse an id that cannot name a lock file and a transactional id."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         raise click.BadParameter("use at most 64 letters, digits, dots, hyphens and underscores")
     return value
@@ -39,13 +39,13 @@ def handler() -> None:
     type=click.IntRange(1, SHARDS),
     default=1,
     show_default=True,
-    help="Processes of one group, called ID.1, ID.2 …; more than partitions are idle.",
+    help="Processes of one group, called ID.1, ID.2 …; any beyond the partitions stay idle.",
 )
 @pass_settings
 def run(settings: Settings, *, instance: str, processes: int) -> int:
     """Decide commands until stopped; several handlers share the partitions.
 
-    When one of several processes ends by itself, the others are stopped and the command ends with
+    If one of several processes ends by itself, the others are stopped and the command ends with
     its exit code.
 
     \b
@@ -66,19 +66,22 @@ def run(settings: Settings, *, instance: str, processes: int) -> int:
 
 
 def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
-    """Decide commands as `instance` until `stop` is set; see `CommandHandler.run`."""
-    from producers.handler.loop import CommandHandler
+    """Decide commands as `instance` until `stop` is set.
+
+    Waits for servers that are unavailable. Raises what `CommandHandler.run` raises.
+    """
+    from producers.handler.start import start_handler
     from runtime.process import only_instance, until_available
     from runtime.registry import Registry
     from runtime.topic_admin import check_topics
 
     with only_instance(settings, f"handler-{instance}"):
         until_available(stop, lambda: check_topics(settings))
-        made = until_available(
-            stop, lambda: CommandHandler(settings, Registry(settings), instance, stop)
+        started = until_available(
+            stop, lambda: start_handler(settings, Registry(settings), instance, stop)
         )
-        if made is not None:
-            # A batch makes many objects and no cycles, and its state is bytes: at the default the
-            # collector looks through the batch again and again, for a tenth of the time.
+        if started is not None:
+            # A batch makes many objects and no cycles, and the state is bytes: at the default
+            # threshold the collector scans the batch again and again, for a tenth of the time.
             gc.set_threshold(100_000, 50, 50)
-            made.run()
+            started.run()

@@ -1,10 +1,10 @@
-"""Lets compaction reach what an idle partition holds: the bound on how long erased data survives.
+"""Closes the last log segment of idle partitions, so that compaction can erase what it holds.
 
-Kafka never cleans the segment that is written to, and closes one only when something is appended
-(`segment.ms` is looked at on append, not by a clock). In a partition that falls silent right after
-an erasure the erased records would stay for ever. So a handler appends to it once it has been idle
-for as long as a segment lives: a record in a transaction that is aborted, which closes the segment
-and which no reader of committed records ever sees.
+Kafka never cleans the segment that is being written to, and closes one only when something is
+appended (`segment.ms` is checked on append, not by a clock). In a partition that falls idle right
+after an erasure the erased records would stay for ever. So a handler appends to a partition once it
+has been idle for as long as a segment lives: a record in a transaction that is aborted, which
+closes the segment and which no reader of committed records ever sees (docs/decisions/0008).
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,19 +16,22 @@ COMPACTED = (EVENTS, HISTORY, EMAILS)
 _SPARE_MS = 1_000
 
 
-class Housekeeping:
-    """Which partitions are due; `roll_after_ms` maps each compacted topic to a segment's life."""
+class SegmentRoller:
+    """Says which partitions are due; `roll_after_ms` maps each compacted topic to a segment's life.
+
+    It appends nothing itself.
+    """
 
     def __init__(self, roll_after_ms: Mapping[str, int]) -> None:
         self._roll_after_ms = roll_after_ms
-        self._closed: dict[tuple[str, int], int] = {}
+        self._rolled: dict[tuple[str, int], int] = {}
 
     def due(self, last_append_ms: Mapping[int, int], now_ms: int) -> list[tuple[str, int]]:
         """Return the topics and partitions to append to.
 
-        `last_append_ms` maps each owned partition to the time of its last record, 0 if there never
-        was one. A partition is due once for each time it falls silent, and once more for each
-        handler that takes it over.
+        `last_append_ms` maps each owned partition to the time of its last record, 0 if it never had
+        one. A partition is due once each time it falls idle, and once more for each handler that
+        takes it over.
         """
         return [
             (topic, number)
@@ -36,10 +39,10 @@ class Housekeeping:
             for number, appended_ms in last_append_ms.items()
             if appended_ms
             and now_ms - appended_ms > roll_after_ms + _SPARE_MS
-            and self._closed.get((topic, number)) != appended_ms
+            and self._rolled.get((topic, number)) != appended_ms
         ]
 
-    def done(self, places: Iterable[tuple[str, int]], last_append_ms: Mapping[int, int]) -> None:
-        """Remember that these were appended to since."""
+    def rolled(self, places: Iterable[tuple[str, int]], last_append_ms: Mapping[int, int]) -> None:
+        """Note that these have been appended to since."""
         for topic, number in places:
-            self._closed[topic, number] = last_append_ms[number]
+            self._rolled[topic, number] = last_append_ms[number]

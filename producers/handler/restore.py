@@ -1,8 +1,8 @@
-"""Rebuilds the state of partitions from the log before their commands are decided.
+"""Rebuilds a partition's state from the log before its commands are decided.
 
-Everything is read read_committed up to the *high* watermark taken before: while a predecessor's
-transaction is open the last stable offset lies below records that may yet be committed, so reading
-to the watermark waits for that transaction to end, one way or the other.
+Everything is read read_committed up to the *high* watermark taken at the start. While a
+predecessor's transaction is open, the last stable offset lies below records that may still be
+committed; so reading up to the high watermark waits until that transaction has ended, either way.
 """
 
 import logging
@@ -10,16 +10,15 @@ import time
 from contextlib import closing
 from typing import Any
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from producers.domain.state import OutcomeWindow, PartitionState
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, end_reader, lone_consumer, poll_batch
+from producers.handler.clients import Clients, Codecs
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
 from schemas.errors import Misconfigured, Poisoned, Rejected
 from schemas.identity import parse_user_id, partition_of, user_shard
-from schemas.records import CommandOutcome, EmailClaim, UserEvent
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event
 
@@ -27,35 +26,29 @@ log = logging.getLogger(__name__)
 
 _STEP_MESSAGES = 10_000
 _STEP_SECONDS = 0.1
+_REPORT_SECONDS = 1.0
 # A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
 _OFFSETS_PER_OUTCOME = 2
 _SPARE_OFFSETS = 1_000
-# Brokers look every ten seconds, by default, for transactions that are over their time.
+# By default brokers look every ten seconds for transactions that have timed out.
 _ABORTED_SECONDS = 15.0
 
 
 class Restore:
-    """The restore of one partition, in steps that leave the caller's loop room for the others.
+    """The restore of one partition, in steps short enough that the others go on deciding.
 
-    `step` until it returns the finished `PartitionState`; `close` when it is not wanted any more.
+    Call `step` until it returns the finished `PartitionState`, and `close` in any case.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        partition: int,
-        events: RecordCodec[UserEvent],
-        outcomes: RecordCodec[CommandOutcome],
-        claims: RecordCodec[EmailClaim],
+        self, settings: Settings, partition: int, codecs: Codecs, clients: Clients
     ) -> None:
+        self._settings = settings
         self._partition = partition
-        self._events = events
-        self._outcomes = outcomes
-        self._claims = claims
+        self._codecs = codecs
         self._events_topic = settings.named(EVENTS.name)
         self._outcomes_topic = settings.named(OUTCOMES.name)
         self._claims_topic = settings.named(EMAILS.name)
-        self._settings = settings
         self._state = PartitionState(
             partition,
             settings.partitions,
@@ -64,34 +57,25 @@ class Restore:
             ),
         )
         self._started = time.monotonic()
-        self._told = self._heard = self._started
-        self._read = 0
-        self._consumer = end_reader(settings)
-        self._ends = self._assign(self._consumer)
+        self._last_report_at = self._last_message_at = self._started
+        self._records = 0
+        positions, self._unreached_ends = self._range(clients)
+        self._consumer = clients.committed_reader()
+        assign(self._consumer, positions)
 
-    def _assign(self, consumer: Consumer) -> dict[str, int]:
-        """Assign the topics from where each must be read; return the ends still to reach."""
+    def _range(self, clients: Clients) -> tuple[list[TopicPartition], dict[str, int]]:
+        """Return where to begin in each topic that is not empty, and by topic the end to reach."""
         positions, ends = [], {}
-        with closing(
-            lone_consumer(self._settings, **{"isolation.level": "read_uncommitted"})
-        ) as asker:
-            for topic, start in (
-                (self._events_topic, self._first_of_all),
-                (self._claims_topic, self._first_of_all),
-                (self._outcomes_topic, self._first_outcome),
-            ):
-                # Only read_uncommitted is told the high watermark; others the last stable offset.
-                low, end = asker.get_watermark_offsets(
+        with closing(clients.uncommitted_reader()) as reader:
+            for topic in (self._events_topic, self._claims_topic, self._outcomes_topic):
+                low, end = reader.get_watermark_offsets(
                     TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
                 )
                 if low < end:
-                    positions.append(TopicPartition(topic, self._partition, start(low, end)))
+                    start = self._first_outcome(low, end) if topic == self._outcomes_topic else low
+                    positions.append(TopicPartition(topic, self._partition, start))
                     ends[topic] = end
-        assign(consumer, positions)
-        return ends
-
-    def _first_of_all(self, low: int, _end: int) -> int:
-        return low
+        return positions, ends
 
     def _first_outcome(self, low: int, end: int) -> int:
         most = _OFFSETS_PER_OUTCOME * self._settings.outcomes_window_count
@@ -103,21 +87,21 @@ class Restore:
         Raises `Misconfigured` if our own log cannot be read (deciding without it could give an
         address to two users), KafkaException if the broker fails.
         """
-        if self._ends:
+        if self._unreached_ends:
             messages = poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS)
             if messages:
-                self._heard = time.monotonic()
+                self._last_message_at = time.monotonic()
             for message in messages:
                 self._fold(message)
-            self._tell()
-        if self._ends:
+            self._report()
+        if self._unreached_ends:
             return None
         self._state.finish_restore()
         log.info(
             "restored partition %d: %d users, %d records in %.1f s",
             self._partition,
             len(self._state.users),
-            self._read,
+            self._records,
             time.monotonic() - self._started,
         )
         return self._state
@@ -125,32 +109,32 @@ class Restore:
     def _fold(self, message: Message) -> None:
         topic, offset = message.topic() or "", message.offset() or 0
         if not is_end(message):
-            self._read += 1
+            self._records += 1
             try:
                 self._fold_record(topic, message.key(), message.value())
             except Poisoned as poisoned:
                 self._skip_foreign(topic, message.key(), offset, poisoned)
             offset += 1
-        if offset >= self._ends.get(topic, 0):
-            self._ends.pop(topic, None)
+        if offset >= self._unreached_ends.get(topic, 0):
+            self._unreached_ends.pop(topic, None)
 
     def _fold_record(self, topic: str, key: bytes | None, value: Any) -> None:
         if topic == self._events_topic:
-            event = self._events.decode(value)
+            event = self._codecs.events.decode(value)
             check_event(event, key, self._partition, self._settings.partitions)
             self._state.restore_event(event)
         elif topic == self._outcomes_topic:
-            self._state.restore_outcome(self._outcomes.decode(value))
+            self._state.restore_outcome(self._codecs.outcomes.decode(value))
         else:
             claim_id = (key or b"").decode("utf-8", "replace")
-            claim = None if value is None else self._claims.decode(value)
+            claim = None if value is None else self._codecs.claims.decode(value)
             self._state.restore_claim(claim_id, claim)
 
     def _skip_foreign(self, topic: str, key: bytes | None, offset: int, poisoned: Poisoned) -> None:
-        """Pass over bytes that no handler wrote; stop if it may be the registry that is wrong.
+        """Skip bytes that no handler wrote; stop if the registry may be at fault.
 
-        A record under the id of a user of this partition, with a schema id that the registry
-        answers with nothing or with another record's schema, may well be ours: deciding without it
+        A record under the id of a user of this partition may well be ours if the registry does not
+        know its schema id or has another record's schema under it: deciding without that record
         could give one address to two users.
         """
         where = f"{topic} partition {self._partition} offset {offset}"
@@ -160,7 +144,7 @@ class Restore:
                 code="unreadable_log",
                 next_step="restore the registry's storage: ids on the log must keep their meaning",
             ) from poisoned
-        log.warning("passing over a foreign record: %s: %s", where, poisoned)
+        log.warning("skipping a foreign record: %s: %s", where, poisoned)
 
     def _is_user(self, key: bytes | None) -> bool:
         """Return whether `key` is the id of a user who lives in this partition."""
@@ -170,21 +154,27 @@ class Restore:
             return False
         return partition_of(shard, self._settings.partitions) == self._partition
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         now = time.monotonic()
-        if now - self._told > 1:
-            self._told = now
-            rate = self._read / (now - self._started)
-            log.info("restoring partition %d: %d records, %d/s", self._partition, self._read, rate)
-            if now - self._heard > self._settings.transaction_timeout_seconds + _ABORTED_SECONDS:
-                log.error(
-                    "restoring partition %d: nothing new of %s for %.0f s: Kafka is away, or left "
-                    "a transaction open that it should have ended (docs/decisions/0011)",
-                    self._partition,
-                    ", ".join(sorted(self._ends)),
-                    now - self._heard,
-                )
+        if now - self._last_report_at <= _REPORT_SECONDS:
+            return
+        self._last_report_at = now
+        log.info(
+            "restoring partition %d: %d records, %d/s",
+            self._partition,
+            self._records,
+            self._records / (now - self._started),
+        )
+        silent_seconds = now - self._last_message_at
+        if silent_seconds > self._settings.transaction_timeout_seconds + _ABORTED_SECONDS:
+            log.error(
+                "restoring partition %d: no new message of %s for %.0f s: Kafka is unavailable, or "
+                "has left a transaction open that it should have ended (docs/decisions/0011)",
+                self._partition,
+                ", ".join(sorted(self._unreached_ends)),
+                silent_seconds,
+            )
 
     def close(self) -> None:
-        """Let go of the consumer."""
+        """Close the consumer."""
         self._consumer.close()

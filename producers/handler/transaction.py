@@ -1,7 +1,8 @@
-"""One Kafka transaction after the other, with every way it can end told apart.
+"""One Kafka transaction after another, with every way in which one can end kept apart.
 
-Committed, surely not committed (KafkaException: abort and decide again), not known
-(`IndefiniteError`: a new producer, and the log is read), or owned by another (`Fenced`: stop).
+Committed; surely not committed (KafkaException: abort and decide again); unknown
+(`IndefiniteError`: recreate the producer and read the log); or owned by another process (`Fenced`:
+stop).
 """
 
 import logging
@@ -10,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from producers.handler.clients import Clients, Producer
 from producers.handler.watchdog import Watchdog
-from runtime.kafka import kafka_unavailable, transactional_config
+from runtime.kafka import kafka_unavailable
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
@@ -22,8 +24,8 @@ log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 30.0
 _TRY_SECONDS = 5.0
-# Every step is tried for `_COMMIT_SECONDS`, the last try begun just before.
-_HANGS_SECONDS = _COMMIT_SECONDS + 2 * _TRY_SECONDS
+# Every step is retried for `_COMMIT_SECONDS`; the last try may begin just before that.
+MOST_STEP_SECONDS = _COMMIT_SECONDS + 2 * _TRY_SECONDS
 
 # "Another process has this identity" or "this one is too old to write".
 _FENCED = {
@@ -34,28 +36,29 @@ _FENCED = {
 
 
 class IndefiniteError(Exception):
-    """Whether the transaction was committed is not known."""
+    """It is unknown whether the transaction was committed."""
 
 
 class Transactions:
-    """A transactional producer under a stable id; making one fences every earlier one of that id.
+    """A transactional producer under a stable id; creating one fences every earlier one of that id.
 
-    Blocks until the coordinator answers or `stop` is set.
+    Construction blocks until the coordinator answers or `stop` is set.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str, stop: StopSignal) -> None:
+    def __init__(
+        self, settings: Settings, clients: Clients, watchdog: Watchdog, stop: StopSignal
+    ) -> None:
         self._settings = settings
-        self._id = transactional_id
+        self._clients = clients
         self._stop = stop
-        self._watchdog = Watchdog(_HANGS_SECONDS)
+        self._watchdog = watchdog
         self._begun = time.monotonic()
-        self._connections = _Connections()
+        self._connections = ConnectionLossDetector()
         self._producer = self._initialised()
 
     def _initialised(self) -> Producer:
-        self._connections = _Connections()
-        config = transactional_config(self._settings, self._id)
-        producer = Producer(config | {"logger": self._connections.log})
+        self._connections = ConnectionLossDetector()
+        producer = self._clients.transactional_producer(self._connections.logger)
         backoff = Backoff()
         while not self._stop:
             try:
@@ -75,52 +78,58 @@ class Transactions:
         offsets: list[TopicPartition],
         metadata: Any,
     ) -> None:
-        """Append the records (topic, partition, messages) and the offsets, or nothing of it.
+        """Append the records (topic, partition, messages) and commit the offsets, or neither.
 
         1. Begin. 2. Produce. 3. Send the offsets, which the broker refuses from an old generation
         of the group. 4. Commit, which waits for every delivery. Raises KafkaException if surely
-        nothing was committed, `IndefiniteError` if that is not known.
+        nothing was committed (then call `abort`), `IndefiniteError` if that is unknown.
         """
         producer = self._begin()
         for name, partition, messages in records:
             if producer.produce_batch(name, messages, partition=partition) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
-        self._retrying(
-            lambda: _within(
+        self._retry(
+            lambda: call_with_deadline(
                 2 * _TRY_SECONDS,
                 lambda: producer.send_offsets_to_transaction(offsets, metadata, _TRY_SECONDS),
             )
         )
         try:
-            self._retrying(lambda: producer.commit_transaction(_TRY_SECONDS))
+            self._retry(lambda: producer.commit_transaction(_TRY_SECONDS))
         except KafkaException as error:
             if error.args[0].txn_requires_abort() or error.args[0].fatal() or _is_fenced(error):
                 raise
             raise IndefiniteError from error
 
     def _begin(self) -> Producer:
-        self._producer.poll(0)  # hears of what broke
-        if self._connections.broke:
-            self._renew()
+        self._producer.poll(0)  # lets it report connections that were lost
+        if self._connections.lost_one:
+            # Raise the epoch although the transaction before ended well: librdkafka itself sends an
+            # `EndTxn` again that got no answer. The first one may still be on its way, and would
+            # end whatever transaction of this epoch is open when it arrives.
+            log.info(
+                "a connection was lost: raising the epoch, so that no late request takes effect"
+            )
+            self.recreate_producer()
         self._begun = time.monotonic()
         self._producer.begin_transaction()
         return self._producer
 
     def append_aborted(self, places: Iterable[tuple[str, int]]) -> bool:
-        """Append a record to each topic and partition that no reader of committed ones ever sees.
+        """Append to each topic and partition a record that no reader of committed ones ever sees.
 
         False if one may not have reached the broker. Raises as `abort` does.
         """
-        left = 1
+        undelivered = 1
         try:
             producer = self._begin()
             for topic, partition in places:
                 producer.produce(topic, key=b"housekeeping", value=b"", partition=partition)
-            left = producer.flush(_TRY_SECONDS)
+            undelivered = producer.flush(_TRY_SECONDS)
         except KafkaException as error:
             self._raise_if_fenced(error)
         self._abort()
-        return left == 0
+        return undelivered == 0
 
     def abort(self, error: KafkaException) -> None:
         """Abort after `error`. Raises `Fenced` if another process took over, or `IndefiniteError`.
@@ -132,34 +141,26 @@ class Transactions:
 
     def _abort(self) -> None:
         try:
-            self._retrying(lambda: self._producer.abort_transaction(_TRY_SECONDS))
+            self._retry(lambda: self._producer.abort_transaction(_TRY_SECONDS))
         except KafkaException as failed:
             self._raise_if_fenced(failed)
             raise IndefiniteError from failed
 
-    def begin_anew(self) -> None:
-        """Throw the producer away after an indefinite result.
+    def recreate_producer(self) -> None:
+        """Replace the producer, as must be done after an indefinite result.
 
-        librdkafka speaks transactions v1 (no epoch bump, librdkafka#5423): a late EndTxn could end
-        the *next* transaction of the same epoch. `init_transactions` raises the epoch first.
+        librdkafka uses version 1 of the transaction protocol (no new epoch for each transaction,
+        librdkafka#5423): a late EndTxn could end the *next* transaction of the same epoch.
+        `init_transactions` raises the epoch first.
         """
-        self._producer = self._initialised()
-
-    def _renew(self) -> None:
-        """Raise the epoch after a connection broke, though the transaction before ended well.
-
-        librdkafka sends an `EndTxn` without an answer again, by itself. The first one may still be
-        on its way, and would end whatever transaction of this epoch is open when it arrives.
-        """
-        log.info("a connection broke: raising the epoch, so that nothing late can end the next one")
         self._producer = self._initialised()
 
     def _raise_if_fenced(self, error: KafkaException) -> None:
-        """Raise `Fenced` if another process took over, `IndefiniteError` if the broker did.
+        """Raise `Fenced` if another process took over, `IndefiniteError` after a timeout.
 
-        A transaction older than its timeout is ended by the broker itself, which then refuses us as
-        it would a zombie: after an outage that is no other process. Should there be one all the
-        same, the group tells: it refuses our offsets, and our membership.
+        The broker itself ends a transaction older than its timeout, and then refuses us as it would
+        refuse a zombie: after an outage the cause is not another process. If there is one all the
+        same, the group shows it: it refuses our offsets and our membership.
         """
         if not _is_fenced(error):
             if error.args[0].fatal():
@@ -172,12 +173,12 @@ class Transactions:
     def _failure(self, error: KafkaException) -> RollbookError:
         if _is_fenced(error):
             return Fenced(
-                f"another process took over as {self._id}: {error.args[0].str()}",
+                f"another process took over as {self._clients.identity}: {error.args[0].str()}",
                 next_step="give every handler its own --instance",
             )
         return kafka_unavailable(self._settings, error)
 
-    def _retrying(self, step: Callable[[], None]) -> None:
+    def _retry(self, step: Callable[[], None]) -> None:
         """Repeat a step of a transaction while librdkafka calls its error retriable."""
         deadline = time.monotonic() + _COMMIT_SECONDS
         with self._watchdog.step():
@@ -191,35 +192,38 @@ class Transactions:
                     return
 
 
-class _Connections(logging.Handler):
-    """Whether a producer lost a connection: for a coordinator's it says so in its log alone."""
+class ConnectionLossDetector(logging.Handler):
+    """Whether a producer lost a connection: a coordinator's loss is reported in its log only.
+
+    Give `logger` to one producer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.broke = False
-        self.log = logging.Logger("librdkafka.transactions")  # noqa: LOG001 - one a producer
-        self.log.addHandler(self)
+        self.lost_one = False
+        self.logger = logging.Logger("librdkafka.transactions")  # noqa: LOG001 - one a producer
+        self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look for librdkafka's word for it."""
-        self.broke = self.broke or record.getMessage().startswith("FAIL")
+        """Look for librdkafka's name for a lost connection."""
+        self.lost_one = self.lost_one or record.getMessage().startswith("FAIL")
 
 
 def _is_fenced(error: KafkaException) -> bool:
     return error.args[0].code() in _FENCED
 
 
-def _within(seconds: float, step: Callable[[], None]) -> None:
-    """Run a step that may never return, and give up waiting for it. Raises `IndefiniteError`.
+def call_with_deadline(seconds: float, call: Callable[[], None]) -> None:
+    """Run a call that may never return. Raises `IndefiniteError` if it takes longer than `seconds`.
 
-    `send_offsets_to_transaction` waits for ever if the group's coordinator went away under it,
-    whatever its timeout (librdkafka#5456). Its producer is then left behind with the thread.
+    `send_offsets_to_transaction` waits for ever, whatever its timeout, if the group's coordinator
+    goes away meanwhile (librdkafka#5456). Its producer and the thread are then abandoned.
     """
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            step()
+            call()
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 

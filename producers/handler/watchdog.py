@@ -1,9 +1,9 @@
-"""Ends a process that hangs in a call that was to return in time.
+"""Ends the process when a call that should return in time hangs.
 
 librdkafka can stay in `send_offsets_to_transaction` for ever after a broker was frozen and killed
-(librdkafka#5456, #5511): the call's own timeout is never looked at, and no signal handler of Python
-runs while it lasts. Ending the process is safe, since an open transaction is aborted by the next
-one of its identity, and whoever supervises it starts it again.
+(librdkafka#5456, #5511): it ignores the call's timeout, and no signal handler of Python runs
+meanwhile. Ending the process is safe: an open transaction is aborted by the next process with its
+identity, and the supervisor starts that one.
 """
 
 import logging
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 _EXIT_FAILED = 1
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches one step at a time from a thread of its own; exits with code 1 if one hangs."""
+    """Watches one step at a time from its own thread; exits with code 1 if one hangs."""
 
     def __init__(self, most_seconds: float) -> None:
         self._most_seconds = most_seconds
@@ -29,7 +29,7 @@ class Watchdog:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Watch what runs within."""
+        """Watch the code inside the `with` block."""
         self._began = time.monotonic()
         try:
             yield
@@ -38,11 +38,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
             began = self._began
             if began is not None and time.monotonic() - began > self._most_seconds:
                 log.critical(
-                    "a step of a transaction hangs for %.0f s: exiting", self._most_seconds
+                    "a step of a transaction has hung for %.0f s: exiting", self._most_seconds
                 )
                 logging.shutdown()
                 os._exit(_EXIT_FAILED)

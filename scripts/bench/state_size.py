@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from producers.domain.state import PartitionState
-from producers.handler.group import GROUP
+from producers.handler.clients import Codecs
 from producers.handler.restore import Restore
+from producers.handler.start import GROUP, KafkaClients
 from runtime.progress import told_progress
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from scripts.bench.handlers import await_commits
 from scripts.bench.registry_under_test import send_creates
 
@@ -68,12 +68,11 @@ def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
 
 
 def _restore(settings: Settings) -> Restored:
-    registry = Registry(settings)
-    codecs = [registry.codec(topic.schema) for topic in (EVENTS, OUTCOMES, EMAILS)]
+    codecs, clients = Codecs.from_registry(Registry(settings)), KafkaClients(settings, "bench")
     states: list[PartitionState] = []
     before, started = _resident_bytes(), time.perf_counter()
     for number in range(settings.partitions):
-        with closing(Restore(settings, number, *codecs)) as restore:
+        with closing(Restore(settings, number, codecs, clients)) as restore:
             state = None
             while state is None:
                 state = restore.step()

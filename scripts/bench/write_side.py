@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from producers.client.command_client import CommandClient
-from producers.handler.group import GROUP
+from producers.handler.start import GROUP
 from runtime.settings import Settings
 from scripts.bench import passthrough
 from scripts.bench.handlers import await_commits, warm_up

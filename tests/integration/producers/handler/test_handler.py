@@ -7,9 +7,9 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from producers.client.command_client import CommandClient
-from producers.handler.group import GROUP
-from producers.handler.loop import CommandHandler
+from producers.handler.start import GROUP, KafkaClients, start_handler
 from producers.handler.transaction import Transactions
+from producers.handler.watchdog import Watchdog
 from runtime.kafka import admin, consumer_config, producer_config
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -205,7 +205,7 @@ def test_lost_offsets_are_a_loud_stop(settings: Settings, rollbook: Rollbook) ->
     eventually(deleted, what="the static member's session ends")
     stopped = rollbook.start_handler(wait=False)
     assert stopped.wait() == 2
-    assert "has no right offset" in stopped.text()
+    assert "has no valid offset" in stopped.text()
     assert decided(settings) == 50
 
 
@@ -259,9 +259,8 @@ def test_another_number_of_partitions_stops_the_start(
 def test_a_fenced_handler_stops(settings: Settings) -> None:
     """A second producer of the same identity ends the first one's right to write."""
     stop = StopSignal()
-    identity = settings.named("rollbook-handler-a")
-    handler = CommandHandler(settings, Registry(settings), "a", stop)
-    Transactions(settings, identity, stop)
+    handler = start_handler(settings, Registry(settings), "a", stop)
+    Transactions(settings, KafkaClients(settings, "a"), Watchdog(60), stop)
     send_creates(settings, "u", 1)
     with pytest.raises(Fenced):
         handler.run()

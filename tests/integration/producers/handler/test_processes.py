@@ -14,7 +14,7 @@ def start(rollbook: Rollbook) -> RunningProcess:
     process = rollbook.start("handler", "run", "--instance", "a", "--processes", "2")
     # The first process up has all partitions until the other joins.
     for name in ("a.1", "a.2"):
-        half = rf"{name} producers\.ownership: (assigned|gave up) partitions \[\d, \d\]"
+        half = rf"{name} producers\.handler\.ownership: (assigned|gave up) partitions \[\d, \d\]"
         process.wait_for_match(half)
     return process
 

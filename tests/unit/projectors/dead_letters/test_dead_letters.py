@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from producers.handler import loop
+from producers.handler import batch
 from projectors.dead_letters.reader import letter_fields
 from projectors.engine.dead_letter_writer import DeadLetterWriter, LetterLog
 from projectors.log.records import Record
@@ -139,5 +139,5 @@ def test_the_handler_and_the_projectors_write_one_form(monkeypatch: pytest.Monke
     writer._reader, writer._topic = POSTGRES, "user-events"
     writer.write([Record(3, 5, unused, BAD)])
     [ours] = written
-    theirs = loop._letter("user-events", 3, 5, BAD, ours["occurred_at"])
+    theirs = batch._letter("user-events", 3, 5, BAD, ours["occurred_at"])
     assert theirs == {**ours, "reader": "handler"}

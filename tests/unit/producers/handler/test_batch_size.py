@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.handler.pace import Pace
+from producers.handler.loop import BatchSize
 
 
 def settled(most_commands: int, batch_seconds: float, second_per_command: float) -> int:
-    pace = Pace(most_commands, batch_seconds)
+    size = BatchSize(most_commands, batch_seconds)
     for _ in range(20):
-        pace.committed(pace.most, 0.004 + pace.most * second_per_command)
-    return pace.most
+        size.committed(size.most, 0.004 + size.most * second_per_command)
+    return size.most
 
 
 def test_a_fast_machine_fills_its_transactions() -> None:
@@ -24,12 +24,12 @@ def test_a_slow_machine_keeps_to_the_time() -> None:
 
 def test_a_batch_that_was_not_full_says_nothing() -> None:
     """A lone command takes milliseconds, and must not make the next batch small."""
-    pace = Pace(10_000, 0.5)
+    size = BatchSize(10_000, 0.5)
     for _ in range(10):
-        pace.committed(pace.most, 0.001)
-    grown = pace.most
-    pace.committed(1, 0.4)
-    assert pace.most == grown == 10_000
+        size.committed(size.most, 0.001)
+    grown = size.most
+    size.committed(1, 0.4)
+    assert size.most == grown == 10_000
 
 
 @given(
@@ -37,7 +37,7 @@ def test_a_batch_that_was_not_full_says_nothing() -> None:
     st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 1e6)), max_size=20),
 )
 def test_the_bounds_hold_whatever_happens(most: int, batches: list[tuple[int, float]]) -> None:
-    pace = Pace(most, 0.5)
+    size = BatchSize(most, 0.5)
     for commands, seconds in batches:
-        pace.committed(min(commands, pace.most), seconds)
-        assert min(100, most) <= pace.most <= most
+        size.committed(min(commands, size.most), seconds)
+        assert min(100, most) <= size.most <= most

@@ -1,0 +1,155 @@
+"""The content of one transaction: what a batch of messages changes, and the records that say so.
+
+Nothing here reads or writes the log, so a batch that is aborted is simply dropped.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Message, TopicPartition
+
+from producers.domain.address_change import apply_message, resend_open_grants
+from producers.domain.decisions import decide_command
+from producers.domain.overlay import Overlay
+from producers.handler.clients import Codecs
+from producers.handler.partition import Deciding
+from runtime.settings import Settings
+from schemas.errors import Poisoned
+from schemas.letters import HANDLER, letter_key, letter_of
+from schemas.records import AddressMessage, DeadLetter
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
+
+log = logging.getLogger(__name__)
+
+# Topic, partition and the messages for it, as `Producer.produce_batch` takes them.
+Records = tuple[str, int, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFormat:
+    """How a batch's records are named and encoded; the same for every batch."""
+
+    settings: Settings
+    codecs: Codecs
+
+    def topic(self, topic: Topic) -> str:
+        """Return the name of a topic on the broker."""
+        return self.settings.named(topic.name)
+
+
+class Batch:
+    """Decides messages on overlays over the states of `ready` partitions, all at time `now` (ms).
+
+    False while there is nothing to commit. `fold` takes the overlays over into the states, once
+    `records` and `offsets` are committed.
+    """
+
+    def __init__(self, ready: Mapping[int, Deciding], form: RecordFormat, now: int) -> None:
+        self._ready = ready
+        self._format = form
+        self._now = now
+        self._commands_topic = form.topic(COMMANDS)
+        self._overlays: dict[int, Overlay] = {}
+        self._letters: list[DeadLetter] = []
+        self.next_offsets: dict[int, dict[str, int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._overlays)
+
+    def _overlay(self, number: int) -> Overlay:
+        overlay = self._overlays.get(number)
+        if overlay is None:
+            ready = self._ready[number]
+            overlay = self._overlays[number] = Overlay(ready.state, now=self._now)
+            # Both offsets, always: one alone would look as if the other had been lost.
+            self.next_offsets[number] = dict(ready.next_offsets)
+        return overlay
+
+    def resend_open_grants(self) -> None:
+        """Send the grants again that predecessors left open in partitions just restored."""
+        for number, ready in self._ready.items():
+            if ready.resend_grants:
+                resend_open_grants(self._overlay(number))
+
+    def decide(self, message: Message) -> None:
+        """Decide a command or apply an address message; one that cannot be is a dead letter."""
+        number, offset = message.partition() or 0, message.offset() or 0
+        topic, overlay = message.topic() or "", self._overlay(number)
+        self.next_offsets[number][topic] = offset + 1
+        codecs = self._format.codecs
+        try:
+            if topic == self._commands_topic:
+                decide_command(overlay, offset, codecs.commands.decode(message.value()))
+            else:
+                apply_message(overlay, codecs.address_messages.decode(message.value()))
+        except Poisoned as poisoned:
+            self._letters.append(_letter(topic, number, offset, poisoned, self._now))
+
+    def offsets(self) -> list[TopicPartition]:
+        """Return the offsets to commit."""
+        return [
+            TopicPartition(topic, number, offset)
+            for number, next_offsets in self.next_offsets.items()
+            for topic, offset in next_offsets.items()
+        ]
+
+    def records(self) -> Iterator[Records]:
+        """Yield what to produce."""
+        named, codecs = self._format.topic, self._format.codecs
+        for number, overlay in self._overlays.items():
+            for topic, records in self._local_records(overlay):
+                if records:
+                    yield named(topic), number, records
+        encode_message = codecs.address_messages.encode
+        for number, messages in self._address_messages().items():
+            records = [{"key": one["claim_id"], "value": encode_message(one)} for one in messages]
+            yield named(HOPS), number, records
+        if self._letters:
+            encode = codecs.letters.encode
+            letters = [{"key": letter_key(one), "value": encode(one)} for one in self._letters]
+            yield named(DEAD_LETTERS), 0, letters
+
+    def _local_records(self, overlay: Overlay) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
+        """Yield what stays in the overlay's partition; an event is encoded once for two topics."""
+        codecs = self._format.codecs
+        latest: list[dict[str, Any]] = []
+        every: list[dict[str, Any]] = []
+        encode_event = codecs.events.encode
+        for event in overlay.events:
+            value = encode_event(event)
+            latest.append({"key": event["user_id"], "value": value})
+            every.append({"key": event["event_id"], "value": value})
+        # Tombstones: nothing of an erased user's past stays in the audit trail.
+        every += [{"key": key, "value": None} for key in overlay.erased_history]
+        yield EVENTS, latest
+        yield HISTORY, every
+        encode_outcome = codecs.outcomes.encode
+        outcomes = [
+            {"key": one["command_id"], "value": encode_outcome(one)} for one in overlay.outcomes
+        ]
+        yield OUTCOMES, outcomes
+        claims = [
+            {"key": claim_id, "value": None if claim is None else codecs.claims.encode(claim)}
+            for claim_id, claim in overlay.claims
+        ]
+        yield EMAILS, claims
+
+    def _address_messages(self) -> dict[int, list[AddressMessage]]:
+        """Return the address messages by receiver, those of one sender in the order sent."""
+        by_partition: dict[int, list[AddressMessage]] = {}
+        for overlay in self._overlays.values():
+            for number, message in overlay.messages:
+                by_partition.setdefault(number, []).append(message)
+        return by_partition
+
+    def fold(self) -> None:
+        """Take the overlays over into the states: they are on the log now."""
+        for overlay in self._overlays.values():
+            overlay.fold()
+
+
+def _letter(topic: str, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
+    log.warning("dead letter: %s partition %d offset %d: %s", topic, number, offset, poisoned)
+    return letter_of(topic, number, offset, reader=HANDLER, poison=poisoned, now=now)

@@ -1,0 +1,213 @@
+"""The life cycle of one partition that the group has assigned to this handler.
+
+```
+assigned ──► restoring ──► deciding ──► revoked
+    ▲            │             │
+    └────────────┴─── restart ─┘          (it can be revoked in every phase)
+```
+
+Only the methods here change the phase. While a partition is not deciding, its inputs are paused.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from producers.domain.address_change import has_open_grants
+from producers.domain.state import PartitionState
+from producers.handler.clients import Consumer
+from producers.handler.restore import Restore
+from schemas.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+_COMMITTED_SECONDS = 0.5
+_WATERMARK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Nothing is known about the partition yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """Its state is being read from the log; `committed` maps topic → offset, negative for none."""
+
+    committed: Mapping[str, int]
+    restore: Restore
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """Its commands are decided, on `state`.
+
+    `next_offsets` maps each input topic to its first message that is not decided: the commands and
+    the address messages of a partition are one input. `resend_grants` until the grants that a
+    predecessor left open have been sent again.
+    """
+
+    state: PartitionState
+    next_offsets: Mapping[str, int]
+    resend_grants: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Another process decides it from here on."""
+
+
+Phase = Assigned | Restoring | Deciding | Revoked
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The two topics that a handler reads, and the group whose offsets say how far."""
+
+    commands: str
+    address_messages: str
+    group: str
+
+    def places(self, number: int) -> list[TopicPartition]:
+        """Return both inputs of a partition, at an offset that is never read from.
+
+        The group assigns the commands only: no assignor promises that the same numbers of two
+        topics go to one member. The address messages are read along with them.
+        """
+        return [
+            TopicPartition(topic, number, 0) for topic in (self.commands, self.address_messages)
+        ]
+
+
+class OwnedPartition:
+    """One assigned partition; `phase` is read-only for everyone else."""
+
+    def __init__(
+        self,
+        number: int,
+        inputs: Inputs,
+        consumer: Consumer,
+        open_restore: Callable[[int], Restore],
+    ) -> None:
+        self.number = number
+        self.phase: Phase = Assigned()
+        self._inputs = inputs
+        self._consumer = consumer
+        self._open_restore = open_restore
+        self._suspected_gap: tuple[int, int] | None = None
+
+    def restore_step(self) -> None:
+        """Take one short step towards deciding; does nothing once that is reached.
+
+        Raises KafkaException if the broker fails or a predecessor's transaction is still open
+        (then `restart` and try again), `Misconfigured` if deciding would repeat decisions.
+        """
+        if isinstance(self.phase, Assigned):
+            committed = self._committed()
+            self.phase = Restoring(committed, self._open_restore(self.number))
+        if isinstance(self.phase, Restoring):
+            state = self.phase.restore.step()
+            if state is not None:
+                self._begin_deciding(state, self.phase.committed)
+
+    def _committed(self) -> dict[str, int]:
+        """Return the committed offsets by topic, negative where there is none.
+
+        Times out while a predecessor's transaction is open (KIP-447).
+        """
+        places = self._inputs.places(self.number)
+        committed = self._consumer.committed(places, timeout=_COMMITTED_SECONDS)
+        for place in committed:
+            if place.error:
+                raise KafkaException(place.error)
+        return {place.topic: int(place.offset) for place in committed}
+
+    def _begin_deciding(self, state: PartitionState, committed: Mapping[str, int]) -> None:
+        places = self._inputs.places(self.number)
+        lows = {
+            place.topic: self._consumer.get_watermark_offsets(place, timeout=_WATERMARK_SECONDS)[0]
+            for place in places
+        }
+        next_offsets = first_offsets(self.number, self._inputs, state, committed, lows)
+        self._close_restore()
+        self.phase = Deciding(state, next_offsets, has_open_grants(state))
+        self.rewind()
+        self._consumer.resume(places)
+
+    def committed(self, next_offsets: Mapping[str, int]) -> None:
+        """Note that everything before `next_offsets` is decided and committed."""
+        self.phase = replace(self._deciding(), next_offsets=next_offsets, resend_grants=False)
+
+    def rewind(self) -> None:
+        """Read again from the first messages that are not decided."""
+        for topic, offset in self._deciding().next_offsets.items():
+            self._consumer.seek(TopicPartition(topic, self.number, offset))
+
+    def is_gap(self, offset: int) -> bool:
+        """Return whether the log of commands itself jumps to `offset`; if unsure, read it again.
+
+        A gap among commands is legal: retention, or a client's aborted transactions. A skipped
+        command is not. A gap seen once may be a stale message after a seek; one that is seen again
+        is the log's own.
+        """
+        gap = (self._deciding().next_offsets[self._inputs.commands], offset)
+        if self._suspected_gap == gap:
+            return True
+        self._suspected_gap = gap
+        self.rewind()
+        return False
+
+    def restart(self) -> None:
+        """Forget what was restored or decided and restore it again."""
+        self._close_restore()
+        self._consumer.pause(self._inputs.places(self.number))
+        self.phase = Assigned()
+
+    def revoke(self) -> None:
+        """Forget the partition. Idempotent."""
+        self._close_restore()
+        self.phase = Revoked()
+
+    def _deciding(self) -> Deciding:
+        if not isinstance(self.phase, Deciding):
+            raise TypeError(f"partition {self.number} is not deciding")
+        return self.phase
+
+    def _close_restore(self) -> None:
+        if isinstance(self.phase, Restoring):
+            self.phase.restore.close()
+
+
+def first_offsets(
+    number: int,
+    inputs: Inputs,
+    state: PartitionState,
+    committed: Mapping[str, int],
+    lows: Mapping[str, int],
+) -> dict[str, int]:
+    """Return by topic where to begin: at the committed offsets, which must agree with the outcomes.
+
+    `lows` are the first offsets that the broker still has. Raises `Misconfigured` (`lost_offsets`)
+    if a committed offset is missing or behind what is decided: beginning there would decide
+    commands twice.
+    """
+    decided = state.window.last_offset
+    is_new = decided < 0 and not state.users and not state.claims
+    if is_new and max(committed.values()) < 0:
+        return dict(lows)
+    if min(committed.values()) < 0 or committed[inputs.commands] <= decided:
+        raise Misconfigured(
+            f"group {inputs.group} has no valid offset for partition {number}: "
+            f"commands up to {decided} are decided",
+            code="lost_offsets",
+            next_step="set those of commands and hops with Kafka's kafka-consumer-groups tool",
+        )
+    for topic, low in lows.items():
+        if committed[topic] < low:
+            log.error(
+                "%s partition %d: offsets %d to %d were deleted by retention before a decision",
+                *(topic, number, committed[topic], low - 1),
+            )
+    return {topic: max(offset, lows[topic]) for topic, offset in committed.items()}

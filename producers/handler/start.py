@@ -1,0 +1,148 @@
+"""Wires a handler to Kafka: its clients, its place in the consumer group, its transactions.
+
+On one machine a lock file keeps two handlers from one identity. Across machines each would fence
+the other and, restarted by its supervisor, be fenced in turn: correct, but useless. So a handler
+that starts first asks the group whether a live member on another host has its identity.
+"""
+
+import logging
+import socket
+import time
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from producers.handler.clients import Codecs, Consumer, Producer
+from producers.handler.idle_segments import COMPACTED, SegmentRoller
+from producers.handler.loop import CommandHandler
+from producers.handler.ownership import Ownership
+from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
+from producers.handler.watchdog import Watchdog
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    admin,
+    consumer_config,
+    end_reader,
+    kafka_available,
+    lone_consumer,
+    transactional_config,
+)
+from runtime.process import StopSignal
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topic_admin import roll_after_ms
+from schemas.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+GROUP = "rollbook-handler"
+_POLL_SECONDS = 0.5
+_SPARE_SECONDS = 3.0
+
+
+def start_handler(
+    settings: Settings, registry: Registry, instance: str, stop: StopSignal
+) -> CommandHandler:
+    """Return a handler that has fenced every earlier one of `instance` and is joining the group.
+
+    Raises `Misconfigured` if the instance runs on another host, `Unavailable` without a server.
+    """
+    clients = KafkaClients(settings, instance)
+    codecs = Codecs.from_registry(registry)
+    roller = SegmentRoller(roll_after_ms(settings, COMPACTED))
+    clients.refuse_twin(stop)
+    # Fence our own past before anything is read or subscribed.
+    transactions = Transactions(settings, clients, Watchdog(MOST_STEP_SECONDS), stop)
+    ownership = Ownership(settings, codecs, clients, stop)
+    return CommandHandler(
+        settings,
+        codecs,
+        ownership=ownership,
+        transactions=transactions,
+        roller=roller,
+        stop=stop,
+    )
+
+
+class KafkaClients:
+    """Kafka's clients under the identity of `instance`; see `producers.handler.clients.Clients`."""
+
+    def __init__(self, settings: Settings, instance: str) -> None:
+        self._settings = settings
+        self.group = settings.named(GROUP)
+        self.identity = settings.named(f"{GROUP}-{instance}")
+
+    def group_consumer(self) -> Consumer:
+        """Return a static member of the group, joined once it subscribes."""
+        session_ms = int(self._settings.session_timeout_seconds * 1000)
+        return confluent_kafka.Consumer(
+            consumer_config(self._settings, self.group)
+            | {
+                "group.instance.id": self.identity,
+                # The host tells this handler from a twin on another one.
+                "client.id": _client_id(),
+                # Not KIP-848's protocol: there a killed static member blocks its own return until
+                # its session ends.
+                "group.protocol": "classic",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": session_ms // 4,
+                # Only partitions that move are restored; the others go on deciding.
+                "partition.assignment.strategy": "cooperative-sticky",
+            }
+        )
+
+    def committed_reader(self) -> Consumer:
+        """Return a reader of committed records and of the ends of partitions."""
+        return end_reader(self._settings)
+
+    def uncommitted_reader(self) -> Consumer:
+        """Return a reader that is told the high watermark; others get the last stable offset."""
+        return lone_consumer(self._settings, **{"isolation.level": "read_uncommitted"})
+
+    def transactional_producer(self, logger: logging.Logger) -> Producer:
+        """Return a producer whose transactional id is our identity."""
+        config = transactional_config(self._settings, self.identity)
+        return confluent_kafka.Producer(config | {"logger": logger})
+
+    def refuse_twin(self, stop: StopSignal) -> None:
+        """Return once no other host's member has our identity.
+
+        A member that died stays in the group until its session ends: this waits that long. Raises
+        `Misconfigured` (`instance_taken`) if it is still there then, `Unavailable` without brokers.
+        """
+        deadline = time.monotonic() + self._settings.session_timeout_seconds + _SPARE_SECONDS
+        with kafka_available(self._settings):
+            client = admin(self._settings)
+            while not stop:
+                host = self._other_host(client)
+                if host is None:
+                    return
+                if time.monotonic() > deadline:
+                    raise Misconfigured(
+                        f"a handler on {host} runs as {self.identity}",
+                        code="instance_taken",
+                        next_step="give every handler of a registry its own --instance",
+                    )
+                log.warning("a handler on %s has our identity: waiting for it to expire", host)
+                stop.wait(_POLL_SECONDS)
+
+    def _other_host(self, client: AdminClient) -> str | None:
+        """Return the client id of a member with our identity on another host, if there is one."""
+        [described] = client.describe_consumer_groups(
+            [self.group], request_timeout=REQUEST_TIMEOUT_SECONDS
+        ).values()
+        try:
+            members = described.result().members
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            raise
+        for member in members:
+            if member.group_instance_id == self.identity and member.client_id != _client_id():
+                return str(member.client_id)
+        return None
+
+
+def _client_id() -> str:
+    return f"rollbook@{socket.gethostname()}"
