@@ -1,0 +1,263 @@
+"""A Kafka cluster in memory, as far as a handler uses one: a simulation, not a mock.
+
+It has partitions with offsets, transaction markers and a last stable offset; transactional ids with
+epochs that fence; offsets that commit with a transaction, or are refused from an old generation of
+the group. `memory_group` has the consumers. An integration test, `test_memory_log`, runs the same
+scenarios over this and over a real broker and compares what they observe.
+"""
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+Place = tuple[str, int]
+
+
+def failure(
+    code: int, *, retriable: bool = False, fatal: bool = False, abortable: bool = False
+) -> KafkaException:
+    """Return the exception that a client raises for an error of this code."""
+    return KafkaException(
+        KafkaError(
+            code,
+            "in memory",
+            fatal=fatal,
+            retriable=retriable,
+            txn_requires_abort=abortable,
+        )
+    )
+
+
+class Status(Enum):
+    """What has become of a transaction."""
+
+    OPEN = 1
+    COMMITTED = 2
+    ABORTED = 3
+
+
+@dataclass(eq=False, slots=True)
+class Transaction:
+    """The places it wrote to, and the offsets by group that commit with it."""
+
+    status: Status = Status.OPEN
+    places: set[Place] = field(default_factory=set)
+    offsets: dict[str, dict[Place, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands at one offset: a record, or the marker that ends a transaction."""
+
+    key: bytes | None
+    value: bytes | None
+    transaction: Transaction | None = None
+    is_marker: bool = False
+
+    def is_visible(self) -> bool:
+        """Return whether a reader of committed records is given it."""
+        if self.is_marker:
+            return False
+        return self.transaction is None or self.transaction.status is Status.COMMITTED
+
+
+class PartitionLog:
+    """One partition; its offsets are the indexes of `entries`."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.low = 0
+
+    @property
+    def end(self) -> int:
+        """The high watermark: the next offset to be written."""
+        return len(self.entries)
+
+    @property
+    def stable_end(self) -> int:
+        """The last stable offset: the first record of a transaction still open, else the end."""
+        for offset, entry in enumerate(self.entries):
+            transaction = entry.transaction
+            if transaction is not None and transaction.status is Status.OPEN:
+                return offset
+        return self.end
+
+    def next_visible(self, start: int) -> int | None:
+        """Return the offset of the first committed record from `start`, if there is one."""
+        visible = (n for n in range(start, self.stable_end) if self.entries[n].is_visible())
+        return next(visible, None)
+
+
+class MemoryLog:
+    """The cluster. `before` and `after` let a test do something at a request, such as fail."""
+
+    def __init__(self, topics: Mapping[str, int]) -> None:
+        self.partitions = {
+            (topic, number): PartitionLog()
+            for topic, count in topics.items()
+            for number in range(count)
+        }
+        self.committed: dict[str, dict[Place, int]] = defaultdict(dict)
+        self.transactions: set[Transaction] = set()
+        self.epochs: dict[str, int] = {}
+        self.open: dict[str, Transaction] = {}
+        self._before: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
+        self._after: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
+
+    def append(self, topic: str, number: int, key: bytes, value: bytes | None) -> int:
+        """Append a record outside of any transaction; return its offset."""
+        log = self.partitions[topic, number]
+        log.entries.append(Entry(key, value))
+        return log.end - 1
+
+    def records(self, topic: str) -> Iterator[tuple[int, bytes | None, bytes | None]]:
+        """Yield (partition, key, value) of every committed record of a topic."""
+        for (name, number), log in self.partitions.items():
+            if name == topic:
+                for entry in log.entries[log.low : log.stable_end]:
+                    if entry.is_visible():
+                        yield number, entry.key, entry.value
+
+    def delete_before(self, topic: str, number: int, offset: int) -> None:
+        """Delete what lies before `offset`, as retention does."""
+        self.partitions[topic, number].low = offset
+
+    def is_offset_pending(self, group: str, place: Place) -> bool:
+        """Return whether an open transaction would commit an offset of the group there."""
+        return any(place in one.offsets.get(group, {}) for one in self.open.values())
+
+    def time_out(self, transactional_id: str) -> None:
+        """End the open transaction as the broker does once it is too old: abort, new epoch."""
+        self._fence(transactional_id)
+
+    def before(self, request: str, action: Callable[[], None]) -> None:
+        """Do `action` before the next such request; if it raises, the request does not arrive."""
+        self._before[request].append(action)
+
+    def after(self, request: str, action: Callable[[], None]) -> None:
+        """Do `action` after the next such request; if it raises, the answer is lost."""
+        self._after[request].append(action)
+
+    def carry_out(self, request: str, action: Callable[[], None]) -> None:
+        """Carry out a client's request, and what a test wanted to happen around it."""
+        if self._before[request]:
+            self._before[request].popleft()()
+        action()
+        if self._after[request]:
+            self._after[request].popleft()()
+
+    def init_producer(self, transactional_id: str) -> int:
+        """Fence every earlier producer of this id and abort what it left open; return the epoch."""
+        self._fence(transactional_id)
+        return self.epochs[transactional_id]
+
+    def _fence(self, transactional_id: str) -> None:
+        self.epochs[transactional_id] = self.epochs.get(transactional_id, -1) + 1
+        left_open = self.open.pop(transactional_id, None)
+        if left_open is not None:
+            self.end_transaction(left_open, Status.ABORTED)
+
+    def end_transaction(self, transaction: Transaction, status: Status) -> None:
+        """Write the markers; if it is committed, its offsets count from now on."""
+        transaction.status = status
+        for place in sorted(transaction.places):
+            self.partitions[place].entries.append(Entry(None, None, transaction, is_marker=True))
+        if status is Status.COMMITTED:
+            for group, offsets in transaction.offsets.items():
+                self.committed[group].update(offsets)
+
+
+class MemoryProducer:
+    """A transactional producer. `accepts` says whether a group accepts offsets from a member."""
+
+    def __init__(
+        self,
+        log: MemoryLog,
+        transactional_id: str,
+        accepts: Callable[[Any], KafkaException | None],
+        logger: logging.Logger,
+    ) -> None:
+        self._log = log
+        self._id = transactional_id
+        self._accepts = accepts
+        self.logger = logger
+        self._epoch = -1
+
+    def init_transactions(self, _timeout: float = 0, /) -> None:
+        """See `MemoryLog.init_producer`."""
+
+        def init() -> None:
+            self._epoch = self._log.init_producer(self._id)
+
+        self._log.carry_out("init_transactions", init)
+
+    def begin_transaction(self) -> None:
+        """Begin; a fenced producer only learns later that it is."""
+        if self._is_current():
+            self._log.open[self._id] = Transaction()
+
+    def _is_current(self) -> bool:
+        return self._epoch == self._log.epochs[self._id]
+
+    def _transaction(self) -> Transaction:
+        """Return the open transaction; fails if this producer is fenced."""
+        if not self._is_current():
+            raise failure(KafkaError._FENCED, fatal=True)
+        return self._log.open[self._id]
+
+    def produce(self, topic: str, value: bytes | None, key: bytes, partition: int) -> None:
+        """Append a record; one of a fenced producer is lost, and it is told at the commit."""
+        if self._is_current():
+            transaction = self._transaction()
+            transaction.places.add((topic, partition))
+            entry = Entry(key, value, transaction)
+            self._log.partitions[topic, partition].entries.append(entry)
+
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
+        """Append records."""
+        for message in messages:
+            key = message["key"]
+            self.produce(
+                topic, message["value"], key.encode() if isinstance(key, str) else key, partition
+            )
+        return len(messages)
+
+    def poll(self, _timeout: float = 0, /) -> int:
+        """Do nothing: it has no callbacks."""
+        return 0
+
+    def flush(self, _timeout: float = 0, /) -> int:
+        """Return 0: everything is delivered at once."""
+        return 0
+
+    def send_offsets_to_transaction(
+        self, positions: list[TopicPartition], group_metadata: Any, _timeout: float = 0, /
+    ) -> None:
+        """Have offsets commit with the transaction, unless the group does not accept them."""
+
+        def send() -> None:
+            transaction = self._transaction()
+            refusal = self._accepts(group_metadata)
+            if refusal is not None:
+                raise refusal
+            offsets = transaction.offsets.setdefault(group_metadata.group, {})
+            offsets.update({(one.topic, one.partition): one.offset for one in positions})
+
+        self._log.carry_out("send_offsets_to_transaction", send)
+
+    def commit_transaction(self, _timeout: float = 0, /) -> None:
+        """Commit."""
+        self._log.carry_out("commit_transaction", lambda: self._end(Status.COMMITTED))
+
+    def abort_transaction(self, _timeout: float = 0, /) -> None:
+        """Abort."""
+        self._log.carry_out("abort_transaction", lambda: self._end(Status.ABORTED))
+
+    def _end(self, status: Status) -> None:
+        self._log.end_transaction(self._transaction(), status)
+        del self._log.open[self._id]

@@ -1,0 +1,137 @@
+"""Handlers over the in-memory log, stepped by a test: no broker, no waiting, no threads to race."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from producers.handler.clients import Codecs
+from producers.handler.idle_segments import SegmentRoller
+from producers.handler.loop import CommandHandler
+from producers.handler.ownership import Ownership
+from producers.handler.transaction import Transactions
+from producers.handler.watchdog import Watchdog
+from runtime.process import StopSignal
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import Poisoned
+from schemas.identity import email_shard, partition_of, user_shard
+from schemas.records import UserCommand
+from schemas.topics import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EMAILS,
+    EVENTS,
+    HISTORY,
+    HOPS,
+    OUTCOMES,
+    TOPICS,
+    Topic,
+)
+from tests.given import PARTITIONS, create
+from tests.unit.producers.handler.memory_group import MemoryClients, MemoryGroup
+from tests.unit.producers.handler.memory_log import MemoryLog
+
+MOST_STEPS = 500
+_WATCHDOG = Watchdog(60)
+
+
+class _NeverWaits(StopSignal):
+    """A stop signal under which every pause is over at once."""
+
+    def wait(self, _seconds: float) -> bool:
+        return bool(self)
+
+
+@cache
+def codec(schema: str) -> RecordCodec[Any]:
+    """Return the codec of a schema under an id of its own, without a registry."""
+
+    def unknown(schema_id: int) -> str:
+        raise Poisoned(f"no schema has id {schema_id}", code="unknown_schema")
+
+    return RecordCodec(schema, [topic.schema for topic in TOPICS].index(schema), unknown)
+
+
+class Cluster:
+    """A log with all topics, the handlers' group, and the handlers that were started on it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(partitions=PARTITIONS, **settings)
+        self.log = MemoryLog(
+            {topic.name: 1 if topic.one_partition else PARTITIONS for topic in TOPICS}
+        )
+        self.group = MemoryGroup(self.log, "rollbook-handler", PARTITIONS)
+        topics = (COMMANDS, EVENTS, OUTCOMES, EMAILS, HOPS, DEAD_LETTERS)
+        self.codecs = Codecs(*(codec(topic.schema) for topic in topics))
+        self.clients: dict[str, MemoryClients] = {}
+        self.roll_after_ms: dict[str, int] = {}
+
+    def start(self, identity: str = "a") -> CommandHandler:
+        """Start a handler; under an identity that runs already it fences that one."""
+        clients = self.clients[identity] = MemoryClients(self.group, identity)
+        stop = _NeverWaits()
+        transactions = Transactions(self.settings, clients, _WATCHDOG, stop)
+        return CommandHandler(
+            self.settings,
+            self.codecs,
+            ownership=Ownership(self.settings, self.codecs, clients, stop),
+            transactions=transactions,
+            roller=SegmentRoller(self.roll_after_ms),
+            stop=stop,
+        )
+
+    def ready(self, identity: str = "a") -> CommandHandler:
+        """Start a handler and step it until it has restored every partition."""
+        handler = self.start(identity)
+        self.step_until(lambda: len(handler._ownership.ready()) == PARTITIONS, handler)
+        return handler
+
+    def send(self, *commands: UserCommand) -> None:
+        """Append commands to their users' partitions."""
+        for command in commands:
+            if command["user_id"] is None:
+                shard = email_shard(command["email"] or "")
+            else:
+                shard = user_shard(command["user_id"])
+            value = self.codecs.commands.encode(command)
+            number = partition_of(shard, PARTITIONS)
+            self.log.append(COMMANDS.name, number, command["command_id"].encode(), value)
+
+    def send_creates(self, tag: str, commands: int = 20) -> None:
+        """Append creations whose ids follow from `tag`, spread over the partitions."""
+        for n in range(commands):
+            self.send(create(f"{tag}{n}@example.com", command_id=f"{tag}-{n}"))
+
+    def step_until(self, condition: Callable[[], object], *handlers: CommandHandler) -> None:
+        """Step the handlers in turn until `condition` holds."""
+        for _ in range(MOST_STEPS):
+            if condition():
+                return
+            for handler in handlers:
+                handler.run_once()
+        raise AssertionError(f"not within {MOST_STEPS} steps")
+
+    def decide(self, commands: int, *handlers: CommandHandler) -> None:
+        """Step the handlers until so many commands are decided."""
+        self.step_until(lambda: len(self.read(OUTCOMES)) >= commands, *handlers)
+
+    def read(self, topic: Topic) -> list[tuple[int, Any]]:
+        """Return (partition, record) of every committed record; None for a tombstone."""
+        decode = codec(topic.schema).decode
+        return [
+            (number, None if value is None else decode(value))
+            for number, _, value in self.log.records(topic.name)
+        ]
+
+    def assert_exactly_once(self, commands: int) -> None:
+        """Every creation sent has one outcome and one event; no seq is missing or repeated."""
+        outcomes, history = self.read(OUTCOMES), self.read(HISTORY)
+        assert len(outcomes) == len({one["command_id"] for _, one in outcomes}) == commands
+        assert {one["status"] for _, one in outcomes} == {"accepted"}
+        assert len(history) == commands
+        for number in range(PARTITIONS):
+            seqs = [event["seq"] for place, event in history if place == number]
+            assert seqs == list(range(1, len(seqs) + 1))
+        addresses = Counter(event["user"]["email_key"] for _, event in history)
+        assert set(addresses.values()) == {1}

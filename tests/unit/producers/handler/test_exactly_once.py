@@ -1,0 +1,172 @@
+"""However a transaction ends, every command is decided once: nothing twice, nothing lost."""
+
+import pytest
+from confluent_kafka import KafkaError
+
+from runtime.process import StopSignal
+from schemas.errors import Fenced
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
+from tests.given import PARTITIONS, create
+from tests.unit.producers.handler.memory_log import failure
+from tests.unit.producers.handler.stepping import Cluster
+
+
+def fail(code: int, *, abortable: bool = False, retriable: bool = False) -> None:
+    raise failure(code, abortable=abortable, retriable=retriable)
+
+
+def test_commands_of_all_partitions_are_decided_and_committed() -> None:
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+    committed = cluster.log.committed[cluster.group.name]
+    ends = {n: cluster.log.partitions[COMMANDS.name, n].end for n in range(PARTITIONS)}
+    assert {n: committed[COMMANDS.name, n] for n in range(PARTITIONS)} == ends
+
+
+@pytest.mark.parametrize("request_name", ["send_offsets_to_transaction", "commit_transaction"])
+def test_an_aborted_batch_is_decided_again(request_name: str) -> None:
+    """The refused transaction leaves records that no reader is given."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.log.before(request_name, lambda: fail(KafkaError._TIMED_OUT, abortable=True))
+    assert handler.run_once() == 0
+    assert cluster.read(OUTCOMES) == []
+    assert sum(cluster.log.partitions[EVENTS.name, n].end for n in range(PARTITIONS)) > 20
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+@pytest.mark.parametrize(
+    "request_name", ["send_offsets_to_transaction", "commit_transaction", "init_transactions"]
+)
+def test_a_retriable_error_is_retried(request_name: str) -> None:
+    cluster = Cluster()
+    cluster.log.before(request_name, lambda: fail(KafkaError._TIMED_OUT, retriable=True))
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
+    """It happened: after the restore nothing is decided a second time."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.log.after("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
+    assert handler.run_once() == 0
+    assert len(cluster.read(OUTCOMES)) == 20
+    assert handler._ownership.ready() == {}
+    cluster.send_creates("v")
+    cluster.decide(40, handler)
+    cluster.assert_exactly_once(40)
+    assert len(cluster.clients["a"].producers) == 2
+
+
+def test_a_commit_that_never_arrived_is_decided_again() -> None:
+    """The new producer raises the epoch and so ends what was left open, before the log is read."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
+    assert handler.run_once() == 0
+    assert cluster.read(OUTCOMES) == []
+    assert cluster.log.open == {}
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+def test_an_abort_that_fails_is_indefinite_too() -> None:
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT, abortable=True))
+    cluster.log.before("abort_transaction", lambda: fail(KafkaError._TIMED_OUT))
+    assert handler.run_once() == 0
+    assert len(cluster.clients["a"].producers) == 2
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+@pytest.mark.parametrize("moment", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_handler_that_is_fenced_at_its_commit_stops(moment: str) -> None:
+    """A second process of its identity has begun: it decides the batch instead."""
+    cluster = Cluster()
+    old = cluster.ready()
+    cluster.send_creates("u")
+    successors = []
+    cluster.log.before(moment, lambda: successors.append(cluster.start()))
+    with pytest.raises(Fenced):
+        old.run_once()
+    assert cluster.read(OUTCOMES) == []
+    cluster.decide(20, *successors)
+    cluster.assert_exactly_once(20)
+
+
+def test_a_transaction_that_timed_out_is_no_other_process() -> None:
+    """The broker then refuses the producer as it would a zombie; it is replaced."""
+    cluster = Cluster(transaction_timeout_seconds=1e-9)
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.log.before("commit_transaction", lambda: cluster.log.time_out("a"))
+    assert handler.run_once() == 0
+    assert cluster.read(OUTCOMES) == []
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> None:
+    """A late request of the transaction before must not end the next one."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    epoch = cluster.log.epochs["a"]
+    cluster.clients["a"].producers[-1].logger.error("FAIL [thrd:broker]: disconnected")
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+    assert cluster.log.epochs["a"] == epoch + 1
+
+
+def test_a_restarted_handler_continues_after_the_last_commit() -> None:
+    """Killed with a transaction open: its successor aborts that and decides the commands again."""
+    cluster = Cluster()
+    killed = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, killed)
+    cluster.send_creates("v")
+    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
+    cluster.log.before("init_transactions", raise_killed)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run_once()
+    assert cluster.log.open
+    cluster.decide(40, cluster.start())
+    cluster.assert_exactly_once(40)
+
+
+def raise_killed() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_poisoned_command_is_a_dead_letter_and_stops_nothing() -> None:
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.log.append(COMMANDS.name, 0, b"foreign", b"no avro")
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+    [(_, letter)] = cluster.read(DEAD_LETTERS)
+    assert (letter["error"], letter["reader"], letter["offset"]) == ("wrong_magic", "handler", 0)
+
+
+def test_a_stopped_handler_leaves_its_loop() -> None:
+    cluster = Cluster()
+    handler = cluster.ready()
+    handler._stop.set()
+    handler.run()
+    cluster.send(create("late@example.com"))
+    assert cluster.read(OUTCOMES) == []
+    assert isinstance(handler._stop, StopSignal)
