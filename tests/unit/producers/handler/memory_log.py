@@ -94,7 +94,10 @@ class PartitionLog:
 
 
 class MemoryLog:
-    """The cluster. `before` and `after` let a test do something at a request, such as fail."""
+    """The cluster. `before` and `after` let a test do something at a request, such as fail.
+
+    `at_each_request` is called before and after every request; it may kill the client, by raising.
+    """
 
     def __init__(self, topics: Mapping[str, int]) -> None:
         self.partitions = {
@@ -106,6 +109,7 @@ class MemoryLog:
         self.transactions: set[Transaction] = set()
         self.epochs: dict[str, int] = {}
         self.open: dict[str, Transaction] = {}
+        self.at_each_request: Callable[[], None] = lambda: None
         self._before: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
         self._after: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
 
@@ -145,9 +149,11 @@ class MemoryLog:
 
     def carry_out(self, request: str, action: Callable[[], None]) -> None:
         """Carry out a client's request, and what a test wanted to happen around it."""
+        self.at_each_request()
         if self._before[request]:
             self._before[request].popleft()()
         action()
+        self.at_each_request()
         if self._after[request]:
             self._after[request].popleft()()
 
@@ -220,11 +226,14 @@ class MemoryProducer:
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
         """Append records."""
-        for message in messages:
-            key = message["key"]
-            self.produce(
-                topic, message["value"], key.encode() if isinstance(key, str) else key, partition
-            )
+
+        def append() -> None:
+            for message in messages:
+                key = message["key"]
+                encoded = key.encode() if isinstance(key, str) else key
+                self.produce(topic, message["value"], encoded, partition)
+
+        self._log.carry_out("produce_batch", append)
         return len(messages)
 
     def poll(self, _timeout: float = 0, /) -> int:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from random import Random
 from typing import Any
 
 from producers.handler.clients import Codecs
@@ -29,10 +30,13 @@ from schemas.topics import (
     Topic,
 )
 from tests.given import PARTITIONS, create
+from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Window
+from tests.unit.producers.domain.reference_verify import verified
 from tests.unit.producers.handler.memory_group import MemoryClients, MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
 
 MOST_STEPS = 500
+WINDOW = Window(20_000, 86_400_000)
 _WATCHDOG = Watchdog(60)
 
 
@@ -123,6 +127,18 @@ class Cluster:
             (number, None if value is None else decode(value))
             for number, _, value in self.log.records(topic.name)
         ]
+
+    def assert_log_is_right(self) -> None:
+        """Fail unless the checks of `rollbook verify` find nothing wrong in the log."""
+        logs = [PartitionLog() for _ in range(PARTITIONS)]
+        for name in CODECS:
+            decode = codec(next(topic.schema for topic in TOPICS if topic.name == name)).decode
+            for number, key, value in self.log.records(name):
+                record = None if value is None else decode(value)
+                logs[number].append(name, (key or b"").decode(), record)
+        checks = verified(logs, WINDOW, Random(0), decisions=True)
+        broken = [check for check in checks if not check.holds]
+        assert not broken, [(check.line(), check.examples) for check in broken]
 
     def assert_exactly_once(self, commands: int) -> None:
         """Every creation sent has one outcome and one event; no seq is missing or repeated."""
