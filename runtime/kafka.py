@@ -108,15 +108,20 @@ def end_reader(settings: Settings, **options: Any) -> Consumer:
 class LogConsumer(Protocol):
     """The methods of a `Consumer` that reading takes; the tests' in-memory log has them as well."""
 
-    def poll(self, timeout: float, /) -> Message | None: ...  # noqa: D102 - see confluent_kafka
+    def poll(self, timeout: float, /) -> Message | None:
+        """Return the next message or event, waiting for it at most `timeout` seconds."""
 
-    def consume(self, num_messages: int, timeout: float, /) -> list[Message]: ...  # noqa: D102
+    def consume(self, num_messages: int, timeout: float, /) -> list[Message]:
+        """Return what has come once so many have, or after `timeout` seconds."""
 
-    def assign(self, partitions: list[TopicPartition], /) -> None: ...  # noqa: D102
+    def assign(self, partitions: list[TopicPartition], /) -> None:
+        """Read these partitions and nothing else, from their offsets."""
 
-    def assignment(self) -> list[TopicPartition]: ...  # noqa: D102
+    def assignment(self) -> list[TopicPartition]:
+        """Return the partitions that are read."""
 
-    def list_topics(self, topic: str, /, timeout: float) -> Any: ...  # noqa: D102
+    def list_topics(self, topic: str, /, timeout: float) -> Any:
+        """Fetch the metadata of a topic."""
 
 
 def assign(consumer: LogConsumer, places: Sequence[TopicPartition]) -> None:

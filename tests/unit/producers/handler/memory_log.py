@@ -2,8 +2,9 @@
 
 It has partitions with offsets, transaction markers and a last stable offset; transactional ids with
 epochs that fence; offsets that commit with a transaction, or are refused from an old generation of
-the group. `memory_group` has the consumers. An integration test, `test_memory_log`, runs the same
-scenarios over this and over a real broker and compares what they observe.
+the group. `memory_group` and `memory_consumer` have the rest. An integration test,
+`test_memory_log`, runs the same scenarios over this and over a real broker and compares what they
+observe.
 """
 
 import logging

@@ -32,7 +32,8 @@ from schemas.topics import (
 from tests.given import PARTITIONS, create
 from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Window
 from tests.unit.producers.domain.reference_verify import verified
-from tests.unit.producers.handler.memory_group import MemoryClients, MemoryGroup
+from tests.unit.producers.handler.memory_consumer import MemoryClients
+from tests.unit.producers.handler.memory_group import MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
 
 MOST_STEPS = 500
@@ -151,3 +152,8 @@ class Cluster:
             assert seqs == list(range(1, len(seqs) + 1))
         addresses = Counter(event["user"]["email_key"] for _, event in history)
         assert set(addresses.values()) == {1}
+
+
+def sizes(*handlers: CommandHandler) -> list[int]:
+    """Return how many partitions each handler decides."""
+    return [len(handler._ownership.ready()) for handler in handlers]

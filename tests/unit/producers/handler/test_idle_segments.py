@@ -1,6 +1,12 @@
 """When a silent partition is appended to, so that its last segment can be cleaned."""
 
+from confluent_kafka import KafkaError
+
 from producers.handler.idle_segments import SegmentRoller
+from schemas.topics import EVENTS
+from tests.given import PARTITIONS
+from tests.unit.producers.handler.memory_log import failure
+from tests.unit.producers.handler.stepping import Cluster
 
 HOUR = 3_600_000
 NOW = 1_790_000_000_000
@@ -27,3 +33,42 @@ def test_it_is_due_again_once_it_was_written_to_and_fell_silent() -> None:
 def test_a_partition_without_any_record_is_never_due() -> None:
     """There is nothing to clean."""
     assert SegmentRoller({"events": HOUR}).due({0: 0}, NOW) == []
+
+
+def test_idle_partitions_have_their_segments_closed_once() -> None:
+    """By an aborted record in each compacted topic, which no reader is given."""
+    cluster = Cluster()
+    cluster.roll_after_ms = {EVENTS.name: -10_000}
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    ends = [cluster.log.partitions[EVENTS.name, n].end for n in range(PARTITIONS)]
+    events = cluster.read(EVENTS)
+    for _ in range(3):
+        assert handler.run_once() == 0
+    assert [cluster.log.partitions[EVENTS.name, n].end for n in range(PARTITIONS)] == [
+        end + 2 for end in ends
+    ]
+    assert cluster.read(EVENTS) == events
+    cluster.send_creates("v")
+    cluster.decide(40, handler)
+    cluster.assert_exactly_once(40)
+
+
+def test_segments_whose_append_is_uncertain_are_closed_with_a_new_producer() -> None:
+    cluster = Cluster()
+    cluster.roll_after_ms = {EVENTS.name: -10_000}
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+
+    def lose() -> None:
+        raise failure(KafkaError._TIMED_OUT)
+
+    cluster.log.before("abort_transaction", lose)
+    assert handler.run_once() == 0
+    assert len(cluster.clients["a"].producers) == 2
+    assert cluster.log.open == {}
+    cluster.send_creates("v")
+    cluster.decide(40, handler)
+    cluster.assert_exactly_once(40)

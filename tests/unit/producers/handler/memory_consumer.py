@@ -1,0 +1,254 @@
+"""Consumers of the in-memory log, and the clients that a handler makes of it."""
+
+import logging
+from collections import deque
+from typing import Any
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+
+from producers.handler.clients import RebalanceCallback
+from runtime.process import StopSignal
+from tests.unit.producers.handler.memory_group import Member, MemoryGroup, Metadata
+from tests.unit.producers.handler.memory_log import MemoryProducer, Place, failure
+
+
+class MemoryConsumer:
+    """A consumer, of a group once it subscribes; without `committed_only` for watermarks alone."""
+
+    def __init__(
+        self,
+        group: MemoryGroup,
+        identity: str = "reader",
+        *,
+        committed_only: bool = True,
+        reports_ends: bool = False,
+    ) -> None:
+        self._group = group
+        self._log = group.log
+        self._identity = identity
+        self._committed_only = committed_only
+        self._reports_ends = reports_ends
+        self._callbacks: tuple[RebalanceCallback, RebalanceCallback, RebalanceCallback] | None = (
+            None
+        )
+        self._topic = ""
+        self._member: Member | None = None
+        self._generation = -1
+        self._is_fenced = False
+        self._owned: set[int] = set()
+        self._positions: dict[Place, int] = {}
+        self._paused: set[Place] = set()
+        self._reported_ends: dict[Place, int] = {}
+        self._turn: deque[Place] = deque()
+        self.queued: deque[Message] = deque()
+
+    # -- the group
+
+    def subscribe(
+        self,
+        topics: list[str],
+        on_assign: RebalanceCallback,
+        on_revoke: RebalanceCallback,
+        on_lost: RebalanceCallback,
+    ) -> None:
+        """Join the group at the next poll."""
+        [self._topic] = topics
+        self._callbacks = on_assign, on_revoke, on_lost
+
+    def memberid(self) -> str:
+        """Return the member id, empty while the group does not know this member."""
+        return self._member.member_id if self._member else ""
+
+    def consumer_group_metadata(self) -> Metadata:
+        """Return who this member is, in the generation that its last poll learned of."""
+        return Metadata(self._group.name, self._identity, self.memberid(), self._generation)
+
+    def _serve_group(self) -> None:
+        if self._callbacks is None or self._is_fenced:
+            return
+        on_assign, on_revoke, on_lost = self._callbacks
+        known = self._group.members.get(self._identity)
+        if self._member is None:
+            self._member = self._group.join(self._identity)
+        elif known is None:
+            lost, self._owned, self._member = self._owned, set(), None
+            on_lost(self, self._places(lost))
+            return
+        elif known is not self._member:
+            self._is_fenced = True
+            self.queued.append(Message(error=KafkaError(KafkaError._FATAL, "in memory")))
+            return
+        self._group.heartbeat(self._member, self._owned)
+        if self._generation == self._group.generation and self._owned == self._member.assigned:
+            return
+        self._generation = self._group.generation
+        revoked, assigned = (
+            self._owned - self._member.assigned,
+            self._member.assigned - self._owned,
+        )
+        if revoked:
+            self._owned -= revoked
+            on_revoke(self, self._places(revoked))
+            self._group.rebalance()
+        else:
+            self._owned |= assigned
+            on_assign(self, self._places(assigned))
+
+    def _places(self, numbers: set[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, number) for number in sorted(numbers)]
+
+    def close(self) -> None:
+        """Stop reading; a static member stays in the group until its session ends."""
+        if self._callbacks is not None and self._owned:
+            _, on_revoke, _ = self._callbacks
+            on_revoke(self, self._places(self._owned))
+        self._callbacks, self._owned, self._positions = None, set(), {}
+
+    # -- which places are read, and from where
+
+    def assign(self, partitions: list[TopicPartition], /) -> None:
+        """Read these places and nothing else."""
+        self._positions = {}
+        self.incremental_assign(partitions)
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        """Read these places as well."""
+        self._positions |= {(one.topic, one.partition): one.offset for one in partitions}
+        self._turn = deque(self._positions)
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        """Read these places no longer."""
+        for one in partitions:
+            del self._positions[one.topic, one.partition]
+            self._paused.discard((one.topic, one.partition))
+        self._turn = deque(self._positions)
+
+    def assignment(self) -> list[TopicPartition]:
+        """Return the places that are read."""
+        return [TopicPartition(*place) for place in self._positions]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Deliver nothing of these."""
+        self._paused |= {self._assigned(one) for one in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        """Deliver messages of these again."""
+        self._paused -= {self._assigned(one) for one in partitions}
+
+    def seek(self, partition: TopicPartition) -> None:
+        """Read on from there."""
+        self._positions[self._assigned(partition)] = partition.offset
+
+    def _assigned(self, partition: TopicPartition) -> Place:
+        place = (partition.topic, partition.partition)
+        if place not in self._positions:
+            raise failure(KafkaError._STATE)
+        return place
+
+    # -- messages and offsets
+
+    def poll(self, _timeout: float = 0, /) -> Message | None:
+        """Serve the group, then return the next message, in turn from each place."""
+        self._serve_group()
+        if self.queued:
+            return self.queued.popleft()
+        for _ in range(len(self._turn)):
+            place = self._turn[0]
+            self._turn.rotate(-1)
+            message = None if place in self._paused else self._next(place)
+            if message is not None:
+                return message
+        return None
+
+    def consume(self, num_messages: int, _timeout: float = 0, /) -> list[Message]:
+        """Return what `poll` returns, so many times or until there is nothing."""
+        found: list[Message] = []
+        while len(found) < num_messages and (message := self.poll()) is not None:
+            found.append(message)
+        return found
+
+    def _next(self, place: Place) -> Message | None:
+        log, position = self._log.partitions[place], self._positions[place]
+        if not log.low <= position <= log.end:
+            if self._reported_ends.get(place) == position:
+                return None
+            self._reported_ends[place] = position
+            return _event(place, position, KafkaError._AUTO_OFFSET_RESET)
+        offset = log.next_visible(position)
+        if offset is not None:
+            self._positions[place] = offset + 1
+            return self.message(place, offset)
+        self._positions[place] = log.stable_end
+        if self._reports_ends and self._reported_ends.get(place) != log.stable_end:
+            self._reported_ends[place] = log.stable_end
+            return _event(place, log.stable_end, KafkaError._PARTITION_EOF)
+        return None
+
+    def message(self, place: Place, offset: int) -> Message:
+        """Return the message at an offset; a test may put it into `queued`, as a stale one."""
+        entry = self._log.partitions[place].entries[offset]
+        return Message(place[0], place[1], offset, entry.key, entry.value)
+
+    def committed(
+        self,
+        partitions: list[TopicPartition],
+        timeout: float = 0,  # noqa: ARG002 - a keyword of confluent_kafka
+    ) -> list[TopicPartition]:
+        """Return the group's offsets; it times out while a transaction that sets one is open."""
+        places = [(one.topic, one.partition) for one in partitions]
+        if any(self._log.is_offset_pending(self._group.name, place) for place in places):
+            raise failure(KafkaError._TIMED_OUT)
+        offsets = self._log.committed[self._group.name]
+        return [TopicPartition(*place, offsets.get(place, OFFSET_INVALID)) for place in places]
+
+    def get_watermark_offsets(
+        self,
+        partition: TopicPartition,
+        timeout: float = 0,  # noqa: ARG002 - a keyword of confluent_kafka
+    ) -> tuple[int, int]:
+        """Return the first offset and the end: the stable one for a reader of committed records."""
+        log = self._log.partitions[partition.topic, partition.partition]
+        return log.low, log.stable_end if self._committed_only else log.end
+
+    def list_topics(self, topic: str, /, timeout: float = 0) -> None:
+        """Do nothing: every topic is known."""
+
+
+def _event(place: Place, offset: int, code: int) -> Message:
+    return Message(place[0], place[1], offset, error=KafkaError(code, "in memory"))
+
+
+class MemoryClients:
+    """`producers.handler.clients.Clients` over the in-memory log."""
+
+    def __init__(self, group: MemoryGroup, identity: str) -> None:
+        self._group = group
+        self.group = group.name
+        self.identity = identity
+        self.consumer = MemoryConsumer(group, identity)
+        self.producers: list[MemoryProducer] = []
+
+    def refuse_twin(self, stop: StopSignal) -> None:
+        """Return: the identities here have one host."""
+
+    def group_consumer(self) -> MemoryConsumer:
+        """Return a member to be; `consumer` is the latest."""
+        self.consumer = MemoryConsumer(self._group, self.identity)
+        return self.consumer
+
+    def committed_reader(self) -> MemoryConsumer:
+        """Return a reader of committed records."""
+        return MemoryConsumer(self._group, reports_ends=True)
+
+    def uncommitted_reader(self) -> MemoryConsumer:
+        """Return a reader of high watermarks."""
+        return MemoryConsumer(self._group, committed_only=False)
+
+    def transactional_producer(self, logger: logging.Logger) -> MemoryProducer:
+        """Return a producer; `producers` are all so far."""
+        producer = MemoryProducer(self._group.log, self.identity, self._refusal, logger)
+        self.producers.append(producer)
+        return producer
+
+    def _refusal(self, metadata: Any) -> KafkaException | None:
+        return self._group.refusal(metadata)

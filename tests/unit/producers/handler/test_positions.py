@@ -1,0 +1,108 @@
+"""From where a handler decides: no command twice, none left out, or a loud stop."""
+
+import logging
+
+import pytest
+
+from schemas.errors import Misconfigured
+from schemas.topics import COMMANDS, OUTCOMES
+from tests.given import PARTITIONS, home_of
+from tests.unit.producers.handler.memory_log import MemoryProducer
+from tests.unit.producers.handler.stepping import Cluster, sizes
+
+LOGGER = logging.getLogger("unused")
+
+
+def test_missing_offsets_over_decided_commands_are_a_loud_stop() -> None:
+    """To begin at the first command would decide all of them twice."""
+    cluster = Cluster()
+    cluster.send_creates("u")
+    cluster.decide(20, cluster.start())
+    cluster.log.committed.clear()
+    successor = cluster.start()
+    with pytest.raises(Misconfigured, match="no valid offset") as caught:
+        cluster.step_until(lambda: sizes(successor) == [PARTITIONS], successor)
+    assert caught.value.code == "lost_offsets"
+    assert len(cluster.read(OUTCOMES)) == 20
+
+
+def test_offsets_behind_the_decided_commands_are_a_loud_stop() -> None:
+    cluster = Cluster()
+    cluster.send_creates("u")
+    cluster.decide(20, cluster.start())
+    for place in cluster.log.committed[cluster.group.name]:
+        cluster.log.committed[cluster.group.name][place] = 0
+    successor = cluster.start()
+    with pytest.raises(Misconfigured, match="no valid offset"):
+        cluster.step_until(lambda: sizes(successor) == [PARTITIONS], successor)
+
+
+def test_offsets_that_no_longer_exist_while_deciding_are_a_loud_stop() -> None:
+    """The topic was deleted and created again under a running handler."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    for number in range(PARTITIONS):
+        cluster.log.partitions[COMMANDS.name, number].entries.clear()
+    with pytest.raises(Misconfigured, match="no longer exist") as caught:
+        handler.run_once()
+    assert caught.value.code == "lost_offsets"
+
+
+def test_commands_deleted_by_retention_before_a_decision_are_passed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A handler that was down for longer says which, and goes on with the first that is left."""
+    cluster = Cluster()
+    cluster.send_creates("u")
+    cluster.decide(20, cluster.start())
+    cluster.send_creates("v")
+    number = home_of("v0@example.com")
+    log = cluster.log.partitions[COMMANDS.name, number]
+    cluster.log.delete_before(COMMANDS.name, number, log.end - 1)
+    deleted = log.end - 1 - cluster.log.committed[cluster.group.name][COMMANDS.name, number]
+    cluster.decide(40 - deleted, cluster.start())
+    cluster.assert_exactly_once(40 - deleted)
+    assert "were deleted by retention before a decision" in caplog.text
+
+
+def test_a_gap_in_the_log_of_commands_is_read_twice_and_passed() -> None:
+    """A client's aborted transaction leaves one, in the middle of a batch as well."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    number = home_of("u0@example.com")
+    cluster.send_creates("u")
+    stranger = MemoryProducer(cluster.log, "stranger", cluster.group.refusal, LOGGER)
+    stranger.init_transactions()
+    stranger.begin_transaction()
+    stranger.produce(COMMANDS.name, b"no avro", b"foreign", number)
+    stranger.abort_transaction()
+    cluster.send_creates("v")
+    cluster.decide(40, handler)
+    cluster.assert_exactly_once(40)
+
+
+def test_a_stale_message_after_a_seek_skips_no_command() -> None:
+    """The client delivers one from further on (confluent-kafka-python#1013): that is no gap."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    consumer = cluster.clients["a"].consumer
+    number = home_of("u0@example.com")
+    last = cluster.log.partitions[COMMANDS.name, number].end - 1
+    consumer.queued.append(consumer.message((COMMANDS.name, number), last))
+    cluster.decide(20, handler)
+    cluster.assert_exactly_once(20)
+
+
+def test_a_message_that_is_delivered_twice_is_decided_once() -> None:
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send_creates("u")
+    cluster.decide(20, handler)
+    consumer = cluster.clients["a"].consumer
+    number = home_of("u0@example.com")
+    consumer.queued.append(consumer.message((COMMANDS.name, number), 0))
+    assert handler.run_once() == 0
+    cluster.assert_exactly_once(20)
