@@ -1,11 +1,11 @@
-"""Avro in the Confluent wire format, written for the hot loop.
+"""Avro in the Confluent wire format, for the hot loops.
 
-Confluent's own serializers are right but slow (76k records/s against 214k/s for fastavro alone,
+Confluent's own serializers are correct but slow (76k records/s against 214k/s for fastavro alone,
 measured on 2 cores), so the framing (magic byte 0, 4-byte schema id, big-endian) is done here and
 the registry is asked only once per schema id.
 
-What is ordinary is coded by functions compiled from the schema (see `schemas.compiled`), the rest
-by fastavro. Logical types are stripped from the schemas it is given: the bytes are the same, and
+Ordinary records are coded by functions compiled from the schema (see `schemas.compiled`), all
+others by fastavro. Logical types are stripped from fastavro's schemas: the bytes are the same, and
 times stay integers.
 """
 
@@ -49,9 +49,9 @@ def _strip(schema: Any) -> Any:
 class RecordCodec(Generic[R]):
     """Encodes and decodes one kind of record.
 
-    `schema_id` is what the registry calls our schema; `writer_schema` returns the text of any other
-    id found on the log, and raises `Poisoned` if the registry does not know it, `Unavailable` if it
-    cannot be asked.
+    `schema_id` is the registry's id of our schema; `writer_schema` returns the text of any other id
+    found on the log, and raises `Poisoned` if the registry does not know it, `Unavailable` if the
+    registry does not answer.
     """
 
     def __init__(self, name: str, schema_id: int, writer_schema: Callable[[int], str]) -> None:
@@ -80,7 +80,7 @@ class RecordCodec(Generic[R]):
         """Return the record in `value`, resolved to our schema.
 
         Raises `Poisoned` with code `no_value`, `wrong_magic`, `unknown_schema`, `wrong_schema`,
-        `bad_avro` or `trailing_bytes`; its message holds nothing of the payload.
+        `bad_avro` or `trailing_bytes`; its message contains nothing of the payload.
         """
         if value is None:
             raise Poisoned(f"a {self.name} record has no value", code="no_value")
@@ -111,7 +111,7 @@ class RecordCodec(Generic[R]):
             text = self._writer_schema(schema_id)
             try:
                 schema = parse(text)
-            except Exception:  # noqa: BLE001 - whatever a stranger registered, it is not ours
+            except Exception:  # noqa: BLE001 - a foreign schema can fail in any way
                 schema = None
             if not isinstance(schema, dict) or schema.get("name") != self._schema["name"]:
                 raise Poisoned(

@@ -1,8 +1,8 @@
-"""The one tree of errors, because what matters about a failure is what to do next.
+"""The error hierarchy: each class states the consequence of a failure.
 
-Each class states the consequence. The part that catches it needs no table of causes: a `Rejected`
-is answered, an `Unavailable` is tried again, a `Poisoned` record is dead-lettered, a `Fenced`
-process stops, a `Misconfigured` one does not start.
+Whoever catches an error needs no table of causes: a `Rejected` is answered, an `Unavailable` is
+retried, a `Poisoned` record is dead-lettered, a `Fenced` process stops, a `Misconfigured` one
+does not start.
 
 Messages never hold personal data: no e-mail, name or age. They name records by their coordinates
 and users by their id.
@@ -10,7 +10,7 @@ and users by their id.
 
 
 class RollbookError(Exception):
-    """Something rollbook can explain.
+    """A failure that rollbook can explain.
 
     `code` is stable and meant for programs; the message is one sentence for people; `next_step`
     says what they can do about it.
@@ -25,9 +25,9 @@ class RollbookError(Exception):
 
 
 class Rejected(RollbookError):
-    """The command breaks a rule, or what was asked for does not exist: answer, never retry.
+    """The command breaks a rule, or what was asked for does not exist: answer, do not retry.
 
-    `user_id` names another user the answer is about: the holder of an address that is taken.
+    `user_id` names another user whom the answer is about: the holder of a taken address.
     """
 
     default_code = "rejected"
@@ -45,19 +45,19 @@ class Rejected(RollbookError):
 
 
 class NotInTime(RollbookError):
-    """The wait ended before the answer came; what became of the command is unknown."""
+    """The wait ended before the answer came; the outcome of the command is unknown."""
 
     default_code = "not_in_time"
 
 
 class Unavailable(RollbookError):
-    """A server is away: back off and try again, losing nothing."""
+    """A server is unavailable: back off and retry, losing nothing."""
 
     default_code = "unavailable"
 
 
 class Poisoned(RollbookError):
-    """This record can never be read or applied: dead-letter it and go on."""
+    """This record can never be read or applied: dead-letter it and continue."""
 
     default_code = "poisoned"
 

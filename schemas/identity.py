@@ -1,8 +1,8 @@
-"""Where a user lives and what a user is called: e-mail → shard → partition, and user ids.
+"""Placement and identity of users: e-mail → shard → partition, and user ids.
 
-A user is placed by the e-mail it registers with, so that two creations with one address meet in one
-partition and uniqueness is exact. The shard is written into the user's id (the 12 `rand_a` bits of
-a UUIDv7, RFC 9562 §5.7), so that later commands find the partition from the id alone.
+A user is placed by the address it registers with, so that two creations with one address meet in
+one partition and uniqueness is exact. The shard is written into the user's id (the 12 `rand_a` bits
+of a UUIDv7, RFC 9562 §5.7), so that later commands find the partition from the id alone.
 """
 
 import re
@@ -17,7 +17,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 
 def email_key(email: str) -> str:
-    """Return what uniqueness compares of a normalised address."""
+    """Return the key of a normalised address: what uniqueness compares."""
     return email.casefold()
 
 
@@ -32,7 +32,7 @@ def partition_of(shard: int, partitions: int) -> int:
 
 
 def new_user_id(shard: int, unix_ms: int, random_bits: int) -> str:
-    """Return a UUIDv7 for a user of `shard`, born at `unix_ms`, from 62 random bits."""
+    """Return a UUIDv7 for a user of `shard`, created at `unix_ms`, from 62 random bits."""
     high = (unix_ms & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | shard
     low = 0x8000_0000_0000_0000 | (random_bits & ((1 << _RANDOM_BITS) - 1))
     return _hyphenated(f"{high:016x}{low:016x}")
@@ -63,12 +63,12 @@ def user_shard(user_id: str) -> int:
 def parse_user_id(text: object) -> str:
     """Return `text` as a canonical user id, lower case with hyphens.
 
-    Raises `Rejected` with code `invalid_command` if it is no UUID.
+    Raises `Rejected` with code `invalid_command` if it is not a UUID.
     """
     # `uuid.UUID` alone also takes braces, underscores, a leading 0x and digits of other scripts.
     if not isinstance(text, str) or not _UUID.fullmatch(text.strip()):
         raise Rejected(
-            "the user id is no UUID",
+            "the user id is not a UUID",
             code="invalid_command",
             next_step="`rollbook users search TEXT` finds a user's id",
         )
@@ -76,7 +76,7 @@ def parse_user_id(text: object) -> str:
 
 
 def event_id(user_id: str, version: int) -> str:
-    """Return the id of the event that brings a user to `version`."""
+    """Return the id of the event that takes a user to `version`."""
     return f"{user_id}:{version}"
 
 

@@ -1,7 +1,8 @@
-"""Dead letters as both sides write them: one form, one key, and what settles them.
+"""Dead letters: the form and key that both sides use, and how a letter is settled.
 
-A letter says that a reader could not read or apply a record. It is open until another record of the
-same place and reader settles it: `user-dead-letters` is a log as well, and nothing in it is edited.
+A letter says that a reader could not read or apply a record. It is open until another record with
+the same place and reader settles it: `user-dead-letters` is itself a log, so nothing in it is
+edited.
 """
 
 from collections.abc import Iterator
@@ -13,26 +14,26 @@ from schemas.records import DeadLetter
 from schemas.trust import MAX_TIME_MS
 
 HANDLER: Final = "handler"
-PROJECTOR: Final = "projector:"  # a projector's reader is this and the name of its read model
+PROJECTOR: Final = "projector:"  # followed by the name of the read model
 
-# How a letter ends: what a read model or the handler was given again, what the log made needless
-# or impossible, and what somebody decided to leave.
+# How a letter is settled: the record was applied or sent again, a later record made it unnecessary,
+# it is no longer on the log, or somebody decided to discard it.
 APPLIED: Final = "applied"
 SENT: Final = "sent"
 SUPERSEDED: Final = "superseded"
 GONE: Final = "gone"
 DISCARDED: Final = "discarded"
 
-_MOST: Final = 2**31 - 1  # of partitions, as Kafka counts them
-# Topic, partition, offset and reader: of what there is one letter at most.
+_MAX_PARTITION: Final = 2**31 - 1  # Kafka numbers partitions with 32 bits
+# Topic, partition, offset and reader: there is at most one letter for each.
 LetterId: TypeAlias = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A letter and what became of it; times are in milliseconds since the epoch.
+    """A letter and how it was settled; times are in milliseconds since the epoch.
 
-    `topic` has its prefix. `settled` and `settled_at` are None while it is open.
+    `topic` includes the prefix. `settled` and `settled_at` are None while it is open.
     """
 
     topic: str
@@ -47,50 +48,50 @@ class Letter:
 
     @property
     def place(self) -> str:
-        """Where the record stands, which is the key of the letter: `topic:partition:offset`."""
+        """The coordinates of the record and key of the letter: `topic:partition:offset`."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing has settled it."""
+        """Whether the letter is not settled yet."""
         return self.settled is None
 
 
 class Letters:
-    """Every letter of the records given to `add`, in the order they were first written."""
+    """Every letter among the records given to `add`, in the order of their first record."""
 
     def __init__(self) -> None:
-        self._held: dict[LetterId, Letter] = {}
+        self._letters: dict[LetterId, Letter] = {}
 
     def add(self, record: DeadLetter) -> None:
-        """Take the next record of the log: the last one of a letter decides.
+        """Fold the next record of the log: the last record of a letter decides.
 
-        But what was discarded stays so when the same is found wrong with it again: a new version of
-        a read model meets every old record.
+        Except that a discarded letter stays discarded when the same error is found again: a new
+        version of a read model reads every old record.
         """
         where = (record["topic"], record["partition"], record["offset"], record["reader"])
         error, how, at = record["error"], record.get("settled"), record["occurred_at"]
-        held = self._held.get(where)
-        if held is None or (how is None and (held.settled, held.error) != (DISCARDED, error)):
-            ended_at = None if how is None else at
-            held = Letter(*where, error, record["message"], at, how, ended_at)
+        letter = self._letters.get(where)
+        if letter is None or (how is None and (letter.settled, letter.error) != (DISCARDED, error)):
+            settled_at = None if how is None else at
+            letter = Letter(*where, error, record["message"], at, how, settled_at)
         elif how is not None:
-            held = replace(held, settled=how, settled_at=at)
-        self._held[where] = held
+            letter = replace(letter, settled=how, settled_at=at)
+        self._letters[where] = letter
 
     def __iter__(self) -> Iterator[Letter]:
-        return iter(self._held.values())
+        return iter(self._letters.values())
 
 
 def letter_key(letter: DeadLetter) -> str:
-    """Return the key that a letter has on its topic."""
+    """Return the key of a letter on its topic."""
     return f"{letter['topic']}:{letter['partition']}:{letter['offset']}"
 
 
 def letter_of(
     topic: str, partition: int, offset: int, *, reader: str, poison: Poisoned, now: int
 ) -> DeadLetter:
-    """Return the letter for a record of `topic` (with its prefix) that `reader` cannot take."""
+    """Return the letter for a record of `topic` (with its prefix) that `reader` cannot apply."""
     return {
         "topic": topic,
         "partition": partition,
@@ -118,10 +119,10 @@ def settlement(letter: Letter, how: str, now: int) -> DeadLetter:
 
 
 def is_letter(record: DeadLetter, key: bytes | None) -> bool:
-    """Return whether one of ours can have written it: its key, its numbers and its time fit."""
+    """Return whether rollbook can have written `record`: its key, numbers and time are valid."""
     return (
         key == letter_key(record).encode(errors="replace")
-        and 0 <= record["partition"] <= _MOST
+        and 0 <= record["partition"] <= _MAX_PARTITION
         and record["offset"] >= 0
         and 0 <= record["occurred_at"] <= MAX_TIME_MS
     )

@@ -1,6 +1,7 @@
-"""Consistency tokens: the place on the log that an answer stands for, as text that people pass on.
+"""Consistency tokens: the position on the log after which a write is visible, as text.
 
-The answer to a command has one; a query that is given it waits until its read model has come there.
+The answer to a command has one; a query that is given the token waits until its read model has
+caught up to it.
 """
 
 import re
@@ -16,7 +17,7 @@ _TOKEN = re.compile(rf"{_PLACE}(?:,{_PLACE})*")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The seq to have come to, of each partition that counts.
+    """For each partition that matters, the seq that a read model must have applied.
 
     Its text is `partition:seq`; several are joined by commas, lowest partition first.
     """
@@ -27,21 +28,21 @@ class Token:
         return ",".join(f"{partition}:{seq}" for partition, seq in sorted(self.seqs.items()))
 
     def within(self, partitions: int) -> Self:
-        """Return the token if a log of so many partitions can have it.
+        """Return the token if it is possible on a log with this many partitions.
 
         Raises `Rejected` with code `invalid_token`.
         """
         greatest = max(self.seqs)
         if greatest >= partitions:
             raise _invalid(
-                f"the token names partition {greatest}, those of this registry are 0 to "
+                f"the token names partition {greatest}; this registry has partitions 0 to "
                 f"{partitions - 1}"
             )
         return self
 
 
 def parse_token(text: str) -> Token:
-    """Return the token that `text` is; tokens joined by commas are the token of all of them.
+    """Return the token in `text`; tokens joined by commas make one token for all of them.
 
     Raises `Rejected` with code `invalid_token`.
     """

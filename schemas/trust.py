@@ -1,7 +1,8 @@
-"""Which events may be trusted: the same answer for the handler that restores and for read models.
+"""Which events may be trusted: one answer for the handler's restore and for the read models.
 
-The topic of events is ours to write, but nothing in Kafka keeps a stranger with rights from putting
-a well-formed event there. One whose numbers have no place anywhere would stop whoever believed it.
+Only handlers write the topics of events, but Kafka cannot keep another client with write access
+from putting a well-formed event there. An event whose numbers are out of range would stop every
+reader that believed it.
 """
 
 import re
@@ -11,11 +12,11 @@ from schemas.identity import history_key, partition_of, user_shard
 from schemas.records import User, UserEvent
 from schemas.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS, NAME_MAX_CHARACTERS
 
-# One less than the greatest 64-bit number: Elasticsearch takes no version above.
+# One less than the greatest 64-bit number: the highest version that Elasticsearch accepts.
 MAX_VERSION = 2**63 - 2
-# Times a datetime can hold, up to the year 9999.
+# The latest time that a datetime can represent, in the year 9999.
 MAX_TIME_MS = 253_402_300_799_999
-# A key may be longer than its address: casefolding makes "ß" two letters.
+# A key may be longer than its address: case folding turns "ß" into two letters.
 _EMAIL_MAX_CHARACTERS = 3 * 254
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
@@ -25,11 +26,11 @@ def check_event(event: UserEvent, key: bytes | None, partition: int, partitions:
     """Raise `Poisoned` if an event of `user-events` cannot be what our handler wrote there.
 
     Its code is `no_key`, `wrong_key`, `bad_user_id`, `wrong_partition`, `bad_version`, `bad_seq`,
-    `bad_time` or `bad_user`. An event of a type we do not know is trusted: its state says enough.
+    `bad_time` or `bad_user`. An event of an unknown type is trusted: its state is enough.
     """
     if key is None:
         raise Poisoned("an event has no key", code="no_key")
-    if key != event["user_id"].encode():  # compaction goes by the key: it must be the user's
+    if key != event["user_id"].encode():  # compaction goes by the key
         raise Poisoned("an event's key is not its user's id", code="wrong_key")
     _check_content(event, partition, partitions)
 
@@ -51,14 +52,14 @@ def check_history_event(
 def removed_event(key: bytes | None, partition: int, partitions: int) -> tuple[str, int]:
     """Return the user id and version of the event that a tombstone of `user-history` removes.
 
-    Raises `Poisoned` for a key that names no event of this partition: `no_key`, `wrong_key`,
-    `wrong_partition` or `bad_version`.
+    Raises `Poisoned` for a key that does not name an event of this partition: `no_key`,
+    `wrong_key`, `wrong_partition` or `bad_version`.
     """
     if key is None:
         raise Poisoned("a tombstone has no key", code="no_key")
     named = _HISTORY_KEY.fullmatch(key)
     if named is None:
-        raise Poisoned("a tombstone's key is no user's id and version", code="wrong_key")
+        raise Poisoned("a tombstone's key is not a user's id and version", code="wrong_key")
     user_id, version = named[1].decode(), int(named[2])
     if partition_of(user_shard(user_id), partitions) != partition:
         raise Poisoned("a tombstone is not in its user's partition", code="wrong_partition")
@@ -81,7 +82,7 @@ def _check_content(event: UserEvent, partition: int, partitions: int) -> None:
     ):
         raise Poisoned("an event's time is out of range", code="bad_time")
     if not _is_command_id(event["command_id"]) or not (user is None or _is_possible(user)):
-        raise Poisoned("an event's user is none that a rule let in", code="bad_user")
+        raise Poisoned("an event's user breaks the rules for its fields", code="bad_user")
 
 
 def _is_possible(user: User) -> bool:
@@ -100,6 +101,6 @@ def _is_command_id(text: str) -> bool:
 
 
 def check_user_id(event: UserEvent) -> None:
-    """Raise `Poisoned` (`bad_user_id`) if an event's user can live in no partition."""
+    """Raise `Poisoned` (`bad_user_id`) if the user id of an event has no partition."""
     if not _CANONICAL_ID.fullmatch(event["user_id"]):
-        raise Poisoned("an event's user id is no canonical UUID", code="bad_user_id")
+        raise Poisoned("an event's user id is not a canonical UUID", code="bad_user_id")

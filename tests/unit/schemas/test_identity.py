@@ -101,7 +101,7 @@ def test_what_is_no_uuid_is_refused(text: object) -> None:
     with pytest.raises(Rejected) as caught:
         parse_user_id(text)
     assert caught.value.code == "invalid_command"
-    assert str(caught.value) == "the user id is no UUID"
+    assert str(caught.value) == "the user id is not a UUID"
 
 
 @given(st.text(max_size=40))

@@ -35,6 +35,8 @@ def test_what_is_no_token_is_refused(text: str) -> None:
 def test_a_partition_that_the_registry_does_not_have_is_refused() -> None:
     """A token of a registry with more partitions can never be reached in one with fewer."""
     assert parse_token("3:17,0:2").within(4) == Token({3: 17, 0: 2})
-    with pytest.raises(Rejected, match="partition 3, those of this registry are 0 to 2") as refused:
+    with pytest.raises(
+        Rejected, match="partition 3; this registry has partitions 0 to 2"
+    ) as refused:
         parse_token("3:17,0:2").within(3)
     assert refused.value.code == "invalid_token"

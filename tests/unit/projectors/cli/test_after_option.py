@@ -30,7 +30,7 @@ QUERIES = [
         (["--after", "jane"], "partition:seq"),
         (["--after", "1:2:3"], "partition:seq"),
         (["--after", "1:2,\udcff"], "partition:seq"),
-        (["--after", "4:1"], "names partition 4, those of this registry are 0 to 3"),
+        (["--after", "4:1"], "names partition 4; this registry has partitions 0 to 3"),
         (["--after", "0:7,4095:1"], "names partition 4095"),
         (["--after", "1:2", "--timeout", "-1"], "--timeout"),
         (["--after", "1:2", "--timeout", "nan"], "--timeout"),
