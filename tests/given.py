@@ -1,4 +1,4 @@
-"""given → when → then for the deciding side: through `Overlay`, as the handler calls it."""
+"""Given → when → then for the command side: through `Overlay`, as the handler calls it."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -100,7 +100,7 @@ def address_in(number: int, tag: str = "new") -> str:
 
 
 def new_state(number: int) -> PartitionState:
-    """Return the state of a partition where nothing happened yet."""
+    """Return the state of an empty partition."""
     return PartitionState(number, PARTITIONS, OutcomeWindow(1_000, 3_600_000))
 
 
@@ -116,13 +116,13 @@ class Partition:
         self.outcomes: list[CommandOutcome] = []
         self.claims: list[tuple[str, EmailClaim | None]] = []
         self.erased_history: list[str] = []
-        self.hops: list[tuple[int, AddressMessage]] = []
+        self.messages: list[tuple[int, AddressMessage]] = []
         self._random = count(1)
         self._offset = 0
         self.now = NOW
 
     def overlay(self) -> Overlay:
-        """Return a overlay on the state, with ids that are the same in every run."""
+        """Return an overlay on the state, with ids that are the same in every run."""
         return Overlay(self.state, now=self.now, random_bits=lambda: next(self._random))
 
     def commit(self, overlay: Overlay) -> None:
@@ -132,7 +132,7 @@ class Partition:
         self.outcomes += overlay.outcomes
         self.claims += overlay.claims
         self.erased_history += overlay.erased_history
-        self.hops += overlay.messages
+        self.messages += overlay.messages
 
     def batch(self, *commands: UserCommand, commit: bool = True) -> list[CommandOutcome]:
         """Decide `commands` in one transaction; return their outcomes."""
@@ -177,7 +177,7 @@ def registered(email: str = "jane@example.com", name: str = "Jane", age: int = 3
 
 @dataclass
 class Log:
-    """All partitions, and the hops between them: those of one sender arrive in its order."""
+    """All partitions, and the messages between them: those of one sender arrive in its order."""
 
     partitions: list[Partition] = field(
         default_factory=lambda: [Partition(number) for number in range(PARTITIONS)]
@@ -187,7 +187,7 @@ class Log:
         self.under_way: dict[tuple[int, int], deque[AddressMessage]] = {}
 
     def send(self, command: UserCommand) -> None:
-        """Decide a command in its user's partition; hops are under way afterwards."""
+        """Decide a command in its user's partition; messages are under way afterwards."""
         if command["kind"] == CREATE_USER:
             home = home_of(command.get("email") or "")
         else:
@@ -196,7 +196,7 @@ class Log:
         self._post(home)
 
     def deliver(self, sender: int, receiver: int) -> None:
-        """Let the oldest hop from one partition to another take its step."""
+        """Let the oldest message from one partition to another take its step."""
         queue = self.under_way[sender, receiver]
         partition = self.partitions[receiver]
         overlay = partition.overlay()
@@ -217,12 +217,12 @@ class Log:
         self._post(number)
 
     def _post(self, sender: int) -> None:
-        for receiver, hop in self.partitions[sender].hops:
-            self.under_way.setdefault((sender, receiver), deque()).append(hop)
-        self.partitions[sender].hops = []
+        for receiver, message in self.partitions[sender].messages:
+            self.under_way.setdefault((sender, receiver), deque()).append(message)
+        self.partitions[sender].messages = []
 
     def ask(self, command: UserCommand) -> CommandOutcome:
-        """Decide a command and deliver every hop; return its first outcome."""
+        """Decide a command and deliver every message; return its first outcome."""
         self.send(command)
         self.settle()
         outcome = self.outcome(command["command_id"])

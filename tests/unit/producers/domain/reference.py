@@ -1,9 +1,9 @@
-"""What a registry must answer, told a second time and in another way than `decide` tells it.
+"""A reference model of the registry, written from the design and without the code under test.
 
-A flat table of people and a list of those who wait for an address elsewhere. It knows nothing of
-claims or of what hops say: as long as messages about an address are under way it lets whoever has
-asked for it, or has left it, be named as its holder; once none is, it demands one answer.
-Written from the design, without the code of the deciding side, whose answers it is held against.
+It is a flat table of people and a list of users who wait for an address of another partition. It
+knows nothing of claims or of the content of messages: while messages about an address are under
+way, it accepts any user who asked for the address or has left it as the named holder; once none is,
+it demands one answer.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ from tests.unit.producers.domain.reference_rules import (
 
 @dataclass
 class Waiting:
-    """A change of address that was sent elsewhere; `rivals` are all whom a refusal may name."""
+    """An address change sent to another partition; a refusal may name any of `rivals`."""
 
     command: UserCommand
     rivals: set[str]
@@ -43,11 +43,11 @@ class Waiting:
 
 @dataclass
 class Step:
-    """One input of a partition and all that came of it; either a command or a hop."""
+    """One input of a partition, a command or a message, and everything it caused."""
 
     offset: int = 0
     command: UserCommand | None = None
-    hop: AddressMessage | None = None
+    message: AddressMessage | None = None
     outcomes: Sequence[CommandOutcome] = ()
     events: Sequence[UserEvent] = ()
     sent: Sequence[AddressMessage] = ()
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass
 class Registry:
-    """The reference. `take` is told each step once it is committed, in the order of the log."""
+    """The reference. Give `take` each step once it is committed, in the order of the log."""
 
     partitions: int
     people: dict[str, Person] = field(default_factory=dict)
@@ -69,19 +69,19 @@ class Registry:
         self.rumours: dict[str, set[str]] = {}
 
     def owner(self, key: str) -> str | None:
-        """Return the live user who has the address."""
+        """Return the live user who holds the address."""
         found = [p.user_id for p in self.people.values() if (p.email or "").lower() == key]
         require(len(found) < 2, "two live users with one address", found)
         return found[0] if found else None
 
     def take(self, number: int, step: Step) -> None:
-        """Hold one step against what is permitted, and make it part of the story."""
-        for hop in step.sent:
-            self.under_way[hop["email_key"] or ""] += 1
+        """Check that one step is permitted, and apply it to the table."""
+        for message in step.sent:
+            self.under_way[message["email_key"] or ""] += 1
         if step.command is not None:
             self._take_command(number, step, step.command)
-        elif step.hop is not None:
-            self._apply_message(number, step, step.hop)
+        elif step.message is not None:
+            self._apply_message(number, step, step.message)
         else:
             require(not step.outcomes and not step.events, "grants sent again decide", step)
 
@@ -115,16 +115,16 @@ class Registry:
             require(outcome[name] == first[name], "a repeat got another answer", step, first)
         require(outcome["repeated"], "a repeat does not say so", step)
 
-    def _apply_message(self, number: int, step: Step, hop: AddressMessage) -> None:
-        key = hop["email_key"] or ""
+    def _apply_message(self, number: int, step: Step, message: AddressMessage) -> None:
+        key = message["email_key"] or ""
         if step.outcomes:
             place = (number, step.outcomes[0]["command_offset"])
             waiting = self.waiting.pop(place, None)
-            first = self.firsts.get((number, hop["claim_id"]))
+            first = self.firsts.get((number, message["claim_id"]))
             if not self.checks_answers:
                 self._answered(number, step, None, None)
             elif waiting is None:
-                raise Wrong(f"a hop answers what nobody asked: {step}")
+                raise Wrong(f"a message answers what nobody asked: {step}")
             elif first is not None:
                 self._repeated(step, waiting.command, *first)
             else:
@@ -132,21 +132,23 @@ class Registry:
         else:
             require(not step.events, "an event without an answer", step)
         for event in step.events:
-            require(event["occurred_at"] >= hop["sent_at"], "an event before its cause", step)
-        if self.checks_answers and hop["kind"] in {"granted", "refused"}:
-            require((number, hop["claim_id"]) in self.firsts, "a hop home is not answered", step)
+            require(event["occurred_at"] >= message["sent_at"], "an event before its cause", step)
+        if self.checks_answers and message["kind"] in {"granted", "refused"}:
+            require(
+                (number, message["claim_id"]) in self.firsts, "a message home is not answered", step
+            )
         self.under_way[key] -= 1
         if not self.under_way[key]:
             self.rumours.pop(key, None)
 
     def _interest(self, key: str, user_id: str) -> None:
-        """Whoever waits for the address may now be refused on account of this user."""
+        """From now on a refusal of the address may name this user."""
         for waiting in self.waiting.values():
             if waiting.key == key:
                 waiting.rivals.add(user_id)
 
     def judge(self, number: int, command: UserCommand) -> list[Verdict]:
-        """Return the permitted answers; none if it has to be asked elsewhere first."""
+        """Return the permitted answers; none if another partition must be asked first."""
         if not is_valid(command):
             return [Verdict(code="invalid_command")]
         key, user_id = (command.get("email") or "").lower(), command.get("user_id") or ""
@@ -168,7 +170,7 @@ class Registry:
         return home_of_address(key, self.partitions)
 
     def _at_home_of(self, key: str, wanted: str, user_id: str) -> list[Verdict]:
-        """Take an address where it is handed out, unless it is held or may seem to be."""
+        """Judge taking an address in its own partition: free, held, or possibly still held."""
         owner = self.owner(key)
         if owner not in (None, user_id):
             return [Verdict(code="user_already_exists", holders=frozenset({owner or ""}))]
@@ -194,7 +196,7 @@ class Registry:
         command: UserCommand | None,
         permitted: list[Verdict] | None,
     ) -> None:
-        """Require one permitted answer with exactly its event, and remember it."""
+        """Require one permitted answer with exactly its event, and record it."""
         require(len(step.outcomes) <= 1 and len(step.events) <= 1, "more than one answer", step)
         for event in step.events:
             self._happened(number, event, command)
@@ -218,7 +220,7 @@ class Registry:
             self.firsts.setdefault((number, command_id), (command, outcome))
 
     def _happened(self, number: int, event: UserEvent, command: UserCommand | None) -> None:
-        """Take an event over, holding each of its fields against the table."""
+        """Apply an event after checking each of its fields against the table."""
         user_id, kind, user = event["user_id"], event["type"], event["user"]
         self.seqs[number] += 1
         require(event["seq"] == self.seqs[number], "seq has a gap", event)

@@ -1,4 +1,4 @@
-"""The topics as lists of bytes, and what a broker may make of them: any legal compaction."""
+"""The topics as lists of bytes, and any compaction of them that a broker may legally make."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How many commands, and for how long, outcomes are remembered."""
+    """The window of remembered outcomes: a number of commands and a time."""
 
     commands: int
     milliseconds: int
@@ -52,7 +52,7 @@ class PartitionLog:
         records.append(Record(len(records), key, value))
 
     def commit(self, overlay: Overlay) -> None:
-        """Append what the handler appends for a overlay, but for its hops."""
+        """Append what the handler appends for an overlay, except its messages."""
         for event in overlay.events:
             self.append(EVENTS.name, event["user_id"], event)
             self.append(HISTORY.name, event["event_id"], event)
@@ -64,10 +64,10 @@ class PartitionLog:
             self.append(EMAILS.name, key, claim)
 
     def compacted(self, topic: str, random: Random) -> list[Record]:
-        """Return what a cleaner may have left.
+        """Return what a log cleaner may have left.
 
-        Any part of what is superseded, the last of each key, and of a tombstone nothing if nothing
-        before it is left. From a random place on nothing is cleaned yet.
+        It keeps the last record of each key and any subset of the superseded ones; it may remove a
+        tombstone once nothing before it is left. From a random place on nothing is cleaned yet.
         """
         records = self.topics[topic]
         cleaned = random.randint(0, len(records))
@@ -86,7 +86,7 @@ class PartitionLog:
         return left
 
     def restore(self, state: PartitionState, window: Window, random: Random) -> None:
-        """Let a state read some legal compaction of this partition, as a handler restores it."""
+        """Restore a state from some legal compaction of this partition, as a handler does."""
         for record in self.compacted(EVENTS.name, random):
             event = CODECS[EVENTS.name].decode(record.value)
             check_event(event, record.key.encode(), state.partition, state.partitions)
@@ -100,12 +100,12 @@ class PartitionLog:
         state.finish_restore()
 
     def _outcomes_of(self, window: Window, random: Random) -> list[CommandOutcome]:
-        """Return the outcomes from some place on at or before the first that counts."""
+        """Return the outcomes from a random place on, at or before the window's first."""
         within = [place for place, _outcome in self._within(window)]
         return self._outcomes()[random.randint(0, min(within, default=0)) :]
 
     def remembered(self, window: Window) -> set[str]:
-        """Return the command ids whose answers a handler must know, whenever it began."""
+        """Return the command ids whose answers a handler must know, whenever it started."""
         answers = [outcome for _place, outcome in self._within(window)]
         return {one["command_id"] for one in answers if one["code"] != "command_id_reused"}
 
@@ -125,7 +125,7 @@ class PartitionLog:
 
 
 def contents(state: PartitionState, command_ids: Iterable[str]) -> dict[str, Any]:
-    """Return all that decides the next answers."""
+    """Return everything that the next answers depend on."""
     answers = {
         command_id: [answer[name] for name in ("status", "code", "user_id", "version", "seq")]
         + [answer["digest"]]

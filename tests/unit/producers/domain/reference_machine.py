@@ -1,7 +1,8 @@
-"""All partitions of a log, whoever owns them now, and the reference beside them.
+"""All partitions of a log, their current owners, and the reference beside them.
 
-Clients ask and ask again, handlers work in batches that commit or abort, partitions change hands
-and are restored from any legal compaction, hops arrive whenever their partition works.
+Clients send commands and send them again, handlers work in batches that commit or abort, partitions
+change hands and are restored from any legal compaction, and messages arrive whenever their
+partition works.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from tests.unit.producers.domain.reference_wishes import PARTITIONS, POOL, WISH,
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """All partitions, their logs, whoever owns them now, and the reference beside them."""
+    """All partitions, their logs, their current owners, and the reference beside them."""
 
     overlay_class: ClassVar[type[Overlay]] = Overlay
     state_class: ClassVar[type[PartitionState]] = PartitionState
@@ -50,7 +51,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @initialize(users=st.integers(0, len(POOL) - 1))
     def begin(self, users: int) -> None:
-        """Some users are there already."""
+        """Some users exist already."""
         for email in POOL[::2][:users] + POOL[1::2][: max(0, users - 3)]:
             self._wish(WISH | {"kind": "CreateUser", "email": email})
         self.settle(0)
@@ -75,7 +76,7 @@ class RegistryMachine(RuleBasedStateMachine):
         shares=st.sampled_from(["address", "id", "both"]),
     )
     def race(self, who: int, further: int, email: int, shares: str) -> None:
-        """Two users ask for one address, or by one command id for two of one partition."""
+        """Two users ask for one address, or for two of one partition under one command id."""
         wish = WISH | {"who": who, "email": POOL[email]}
         self._wish(wish)
         address = POOL[email ^ (shares == "id")]
@@ -84,7 +85,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 50), bodies=st.lists(st.booleans(), min_size=1, max_size=3))
     def ask_again(self, which: int, bodies: list[bool]) -> None:
-        """A client that got no answer appends the same command again, or another by its id."""
+        """A client without an answer sends the same command again, or another under its id."""
         if self.asked:
             number, command = self.asked[-1 - which % len(self.asked)]
             for is_other in bodies:
@@ -135,7 +136,7 @@ class RegistryMachine(RuleBasedStateMachine):
         ends=st.sampled_from(["commit"] * 5 + ["abort"]),
     )
     def work(self, number: int, most: int, order: int, ends: str = "commit") -> None:
-        """One batch of one partition: some of its commands and hops, in any interleaving."""
+        """One batch of one partition: some of its commands and messages, in any interleaving."""
         self.clock += Random(order).randint(-5, 20)
         log, places = self.logs[number], dict(self.next[number])
         overlay = self.overlay_class(
@@ -162,7 +163,7 @@ class RegistryMachine(RuleBasedStateMachine):
             return self._step(
                 overlay, lambda: decide_command(overlay, offset, record), offset, command=record
             )
-        return self._step(overlay, lambda: apply_message(overlay, record), offset, hop=record)
+        return self._step(overlay, lambda: apply_message(overlay, record), offset, message=record)
 
     def _step(
         self,
@@ -171,9 +172,9 @@ class RegistryMachine(RuleBasedStateMachine):
         offset: int = 0,
         *,
         command: UserCommand | None = None,
-        hop: AddressMessage | None = None,
+        message: AddressMessage | None = None,
     ) -> Step:
-        """Let one input act on the overlay; return it with all that came of it."""
+        """Apply one input to the overlay; return it with everything it caused."""
         before = len(overlay.outcomes), len(overlay.events), len(overlay.messages)
         try:
             action()
@@ -183,7 +184,7 @@ class RegistryMachine(RuleBasedStateMachine):
         return Step(
             offset,
             command,
-            hop,
+            message,
             overlay.outcomes[before[0] :],
             overlay.events[before[1] :],
             [sent for _target, sent in overlay.messages[before[2] :]],
@@ -193,8 +194,8 @@ class RegistryMachine(RuleBasedStateMachine):
         self, number: int, overlay: Overlay, steps: list[Step], places: dict[str, int]
     ) -> None:
         self.logs[number].commit(overlay)
-        for target, hop in overlay.messages:
-            self.logs[target].append(HOPS.name, hop["claim_id"], hop)
+        for target, message in overlay.messages:
+            self.logs[target].append(HOPS.name, message["claim_id"], message)
         overlay.fold()
         self.next[number], self.has_open_grants[number] = places, False
         for step in steps:
@@ -202,24 +203,24 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, PARTITIONS - 1), seed=st.integers(0, 1 << 16))
     def hand_over(self, number: int, seed: int) -> None:
-        """Another process restores the partition, from whatever compaction has left."""
+        """Another process restores the partition from what compaction has left."""
         before = self.states[number]
         after = self.state_class(number, PARTITIONS, OutcomeWindow(*self.window))
         self.logs[number].restore(after, self.window, Random(seed))
         ids = self.logs[number].remembered(self.window)
         require(
             contents(after, ids) == contents(before, ids),
-            "the state after a restore is another",
+            "a restore gives another state",
             contents(before, ids),
             contents(after, ids),
         )
-        # Not equal: a batch of hops alone leaves its time nowhere, and nothing rests on it.
+        # Not equal: a batch of messages alone records its time nowhere, and nothing depends on it.
         require(self.model.times[number] <= after.last_time, "time goes back after a restore")
         self.states[number], self.has_open_grants[number] = after, True
 
     @rule(order=st.integers(0, 1 << 16))
     def settle(self, order: int) -> None:
-        """Everything under way arrives; then nothing may be left open."""
+        """Everything under way arrives; afterwards nothing may be open."""
         random = Random(order)
         while busy := [n for n in range(PARTITIONS) if self._is_busy(n)]:
             self.work(random.choice(busy), 6, random.randint(0, 1 << 16))
@@ -235,7 +236,7 @@ class RegistryMachine(RuleBasedStateMachine):
         )
 
     def _check_addresses(self, number: int, state: PartitionState) -> None:
-        """No address is stuck: each belongs to its live user or to whoever asks next."""
+        """No address is stuck: each is held by its live user or free for the next."""
         claimed = {
             (key, c["user_id"], c["status"]) for key, claims in state.claims.items() for c in claims
         }
@@ -253,7 +254,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 require(holder == self.model.owner(email), "an address is stuck", email, holder)
 
     def _check_history(self, number: int) -> None:
-        """Every event is there once under its key; of an erased user only the last is."""
+        """Every event exists once under its key; of an erased user only the last one."""
         left = {record.key: record.value for record in self.logs[number].topics[HISTORY.name]}
         wanted = {
             f"{person.user_id}:{version}": not person.erased or version == person.version
@@ -264,7 +265,7 @@ class RegistryMachine(RuleBasedStateMachine):
         require({key: value is not None for key, value in left.items()} == wanted, "history", left)
 
     def teardown(self) -> None:
-        """End every story settled; then `rollbook verify` finds nothing wrong either."""
+        """At the end of every run all is settled, and `rollbook verify` finds nothing wrong."""
         self.settle(0)
         random = Random(len(self.asked))
         checks = verified(self.logs, self.window, random, decisions=self.model.checks_answers)

@@ -1,6 +1,6 @@
 """The rules of one user as a table of cases, for the reference of the stateful test.
 
-Nothing here imports the deciding side: it is written from the design a second time.
+Nothing here imports the code under test: it is a second implementation of the design.
 """
 
 import re
@@ -16,17 +16,17 @@ ENDS = {"DeleteUser": "UserDeleted", "EraseUser": "UserErased"}
 
 
 class Wrong(AssertionError):
-    """The deciding side did what the reference does not permit."""
+    """The code under test did something that the reference does not permit."""
 
 
 def require(what: object, why: str, *seen: object) -> None:
-    """Raise `Wrong` unless `what` is so."""
+    """Raise `Wrong` unless `what` is true."""
     if not what:
         raise Wrong(f"{why}: {seen}")
 
 
 def home_of_address(key: str, partitions: int) -> int:
-    """Return the partition where an address is handed out."""
+    """Return the partition that an address belongs to."""
     return crc32(key.encode()) % 4096 * partitions // 4096
 
 
@@ -49,7 +49,7 @@ class Person:
 
 
 class Verdict(NamedTuple):
-    """One permitted answer: refused by `code`, done by an event of `type`, or nothing changed."""
+    """One permitted answer: rejected with `code`, an event of `type`, or no change."""
 
     code: str | None = None
     type: str | None = None
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 
 def is_valid(command: UserCommand) -> bool:
-    """Return whether the fields that matter for its kind keep their rules."""
+    """Return whether the fields that matter for its kind obey the rules."""
     kind, name, age = command["kind"], command.get("name"), command.get("age")
     expected, email = command.get("expected_version"), command.get("email") or ""
     matter = {
@@ -78,7 +78,7 @@ def is_valid(command: UserCommand) -> bool:
 
 
 def first_answer(person: Person | None, command: UserCommand) -> list[Verdict]:
-    """Return what is answered to a command about a user before any address is looked at."""
+    """Return the answer to a command about a user as far as no address is involved."""
     kind, expected = command["kind"], command.get("expected_version")
     if person is None or (person.email is None and kind != "EraseUser"):
         return [Verdict(code="user_not_found")]

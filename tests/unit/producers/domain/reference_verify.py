@@ -1,4 +1,4 @@
-"""The checks of `rollbook verify` on a simulated log: they must find nothing in what is right."""
+"""The checks of `rollbook verify` on a simulated log: they must find nothing wrong in it."""
 
 from collections.abc import Iterator
 from random import Random
@@ -25,7 +25,7 @@ def entries(number: int, topic: str, records: list[Record]) -> Iterator[Entry]:
 def verified(
     logs: list[PartitionLog], window: Window, random: Random, *, decisions: bool
 ) -> list[Check]:
-    """Return every check of logs on which nothing is under way, each topic compacted somehow."""
+    """Return every check of logs with nothing under way, each topic compacted at random."""
     log, decided = LogChecks(len(logs)), DecisionChecks(*window)
     claims: list[Claim] = []
     letters: list[DeadLetter] = []

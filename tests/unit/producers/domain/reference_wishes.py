@@ -1,4 +1,4 @@
-"""What clients of the stateful test may wish for; shrinking goes to the front of each list."""
+"""The commands that clients of the stateful test may send; shrinking prefers earlier values."""
 
 from itertools import count
 

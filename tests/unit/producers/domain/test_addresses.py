@@ -1,4 +1,4 @@
-"""Who holds an address when, and what an end leaves: rules beside the steps of the saga."""
+"""Who holds an address at which moment, and what a deletion or erasure leaves."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def moved() -> tuple[Log, str]:
     return log, user_id
 
 
-def test_an_address_held_by_one_who_lives_elsewhere_is_refused_and_the_holder_named() -> None:
+def test_an_address_held_from_another_partition_is_refused_and_the_holder_named() -> None:
     log, user_id = moved()
     outcome = log.ask(create(NEW, command_id="late"))
     assert (outcome["code"], outcome["user_id"]) == ("user_already_exists", user_id)
@@ -59,7 +59,7 @@ def test_an_address_left_in_another_partition_is_free_eventually() -> None:
 
 
 @pytest.mark.parametrize("end", [delete, erase])
-def test_an_end_frees_the_address_at_home_and_away(end: object) -> None:
+def test_a_deletion_or_erasure_frees_the_address_at_home_and_away(end: object) -> None:
     assert callable(end)
     for log, user_id in (moved(), (given := Log(), given.create(NEW))):
         command: UserCommand = end(user_id)
@@ -74,7 +74,7 @@ def test_a_deletion_keeps_the_history() -> None:
     assert partition.erased_history == []
 
 
-def test_an_erased_user_is_not_found_but_for_erasing_it_again() -> None:
+def test_an_erased_user_is_found_only_by_another_erasure() -> None:
     partition = registered(JANE)
     user_id = partition.events[0]["user_id"]
     partition.ask(erase(user_id, command_id="e"))
@@ -86,7 +86,7 @@ def test_an_erased_user_is_not_found_but_for_erasing_it_again() -> None:
     assert [partition.ask(command)["code"] for command in commands] == ["user_not_found"] * 3
     assert partition.ask(erase(user_id, 1, command_id="e1"))["code"] == "version_conflict"
     assert len(partition.events) == 2
-    assert not partition.hops
+    assert not partition.messages
 
 
 @pytest.mark.parametrize(
@@ -98,24 +98,24 @@ def test_an_erased_user_is_not_found_but_for_erasing_it_again() -> None:
         (NEW, 0, "invalid_command"),
     ],
 )
-def test_a_change_that_breaks_a_rule_asks_nobody(
+def test_a_change_that_breaks_a_rule_sends_no_message(
     email: str, expected: int | None, code: str
 ) -> None:
     partition = registered(JANE)
     outcome = partition.ask(change_email(partition.events[0]["user_id"], email, expected))
     assert outcome["code"] == code
-    assert not partition.hops
+    assert not partition.messages
 
 
-def test_a_stranger_changes_no_address() -> None:
+def test_an_unknown_user_changes_no_address() -> None:
     partition = registered(JANE)
     stranger = partition.events[0]["user_id"][:-1] + "f"
     assert partition.ask(change_email(stranger, NEW))["code"] == "user_not_found"
-    assert not partition.hops
+    assert not partition.messages
 
 
 def test_two_changes_of_one_user_to_one_address_are_one_change() -> None:
-    """Whatever the second is told, the user has the address once and can go on."""
+    """Whatever the second is answered, the user holds the address once and can leave it again."""
     log = Log()
     user_id = log.create(JANE)
     for command_id in ("one", "two"):
@@ -127,7 +127,7 @@ def test_two_changes_of_one_user_to_one_address_are_one_change() -> None:
     assert log.holder_of(NEW) is None
 
 
-def test_an_event_is_never_before_the_hop_that_caused_it() -> None:
+def test_an_event_is_never_stamped_before_the_message_that_caused_it() -> None:
     """The clock of the other partition's handler is a minute ahead."""
     log = Log()
     user_id = log.create(JANE)
@@ -136,8 +136,8 @@ def test_an_event_is_never_before_the_hop_that_caused_it() -> None:
     assert log.partitions[HOME].events[-1]["occurred_at"] == NOW + 60_000
 
 
-def test_a_reservation_is_not_the_users_yet() -> None:
-    """Until home has decided, the old address is still its own."""
+def test_a_reserved_address_is_not_the_users_yet() -> None:
+    """Until the home partition has decided, the user still holds the old address."""
     log = Log()
     user_id = log.create(JANE)
     log.send(change_email(user_id, NEW))

@@ -1,4 +1,7 @@
-"""Every rule of the deciding side: given, when, then."""
+"""Deciding commands on a partition: outcomes, repeats, batches, restores.
+
+The rules of the aggregate itself are tested in `test_aggregate`.
+"""
 
 import pytest
 
@@ -34,7 +37,7 @@ def test_a_users_id_says_which_partition_it_lives_in() -> None:
     assert user_shard(user_id) * PARTITIONS >> 12 == partition.number
 
 
-def test_an_address_that_is_held_is_refused_and_the_holder_named() -> None:
+def test_a_taken_address_is_refused_and_the_holder_named() -> None:
     partition = registered()
     outcome = partition.ask(create("JANE@example.com", "Other", 20, command_id="second"))
     assert outcome["code"] == "user_already_exists"
@@ -55,7 +58,7 @@ def test_an_aborted_batch_leaves_nothing_behind() -> None:
     assert (outcome["status"], outcome["seq"]) == ("accepted", 1)
 
 
-def test_an_update_changes_what_it_names_and_tells_before_and_after() -> None:
+def test_an_update_tells_before_and_after() -> None:
     partition = registered(name="Jane", age=34)
     user_id = partition.events[0]["user_id"]
     outcome = partition.ask(update(user_id, name="Jane Doe"))
@@ -123,7 +126,7 @@ def test_a_command_that_breaks_a_rule_is_invalid(command: UserCommand) -> None:
     assert not partition.events
 
 
-def test_a_command_on_a_strangers_partition_is_refused() -> None:
+def test_a_command_on_the_wrong_partition_is_refused() -> None:
     partition = Partition((home_of(JANE) + 1) % PARTITIONS)
     assert partition.ask(create(JANE))["code"] == "wrong_partition"
     assert not partition.events

@@ -1,4 +1,4 @@
-"""Changing an address, deleting and erasing: every rule, and the saga between partitions."""
+"""Changing an address, deleting and erasing: every rule, and changes between partitions."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_only_the_case_of_an_address_may_change() -> None:
     assert partition.ask(change_email(user_id, "Jane@example.com"))["version"] == 2
     assert partition.events[1]["user"] is not None
     assert partition.events[1]["user"]["email"] == "Jane@example.com"
-    assert not partition.hops
+    assert not partition.messages
 
 
 def test_the_same_address_is_no_change() -> None:
@@ -94,7 +94,7 @@ def test_two_users_racing_for_one_address_are_one_success() -> None:
     assert sorted(codes, key=str) == [None, "user_already_exists"]
 
 
-def test_swapping_two_addresses_is_two_refusals() -> None:
+def test_swapping_two_addresses_is_refused_twice() -> None:
     log, other = Log(), address_in(AWAY)
     one, two = log.create(JANE), log.create(other)
     log.send(change_email(one, other, command_id="one"))
@@ -114,7 +114,7 @@ def test_swapping_two_addresses_is_two_refusals() -> None:
         (lambda user_id: update(user_id, age=1), "version_conflict"),
     ],
 )
-def test_what_happens_meanwhile_counts_and_the_reservation_goes(
+def test_a_command_decided_meanwhile_wins_and_the_reservation_is_released(
     meanwhile: object, code: str
 ) -> None:
     log, new = Log(), address_in(AWAY)
@@ -163,7 +163,7 @@ def test_a_grant_that_was_not_answered_is_sent_again_after_a_restore() -> None:
 
 
 def late_grant() -> tuple[Log, str, str]:
-    """Tell how a user moved on, the window forgot the change, and its old grant came once more."""
+    """A user changed twice, the window forgot the first change, and its old grant arrived again."""
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     log.send(change_email(user_id, new, command_id="change"))
@@ -192,14 +192,14 @@ class DecidesAgain(Overlay):
 
 
 def test_a_grant_that_was_decided_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The story above can fail: the user has an address that anybody may register."""
+    """The test above can fail: the user has an address that anybody may register."""
     monkeypatch.setattr(given, "Overlay", DecidesAgain)
     log, user_id, new = late_grant()
     assert log.email_of(user_id) == new
     assert log.holder_of(new) is None
 
 
-def test_a_deleted_user_is_gone_and_its_address_free() -> None:
+def test_a_deletion_removes_the_user_and_frees_its_address() -> None:
     partition = registered(JANE)
     user_id = partition.events[0]["user_id"]
     outcome = partition.ask(delete(user_id))
@@ -239,7 +239,7 @@ def test_erasing_leaves_tombstones_for_the_past_and_a_marker_without_personal_da
     assert partition.erased_history == [f"{user_id}:1", f"{user_id}:2"]
 
 
-def test_a_deleted_user_can_be_erased_once_and_a_stranger_never() -> None:
+def test_a_deleted_user_can_be_erased_once_and_an_unknown_one_never() -> None:
     partition = registered(JANE)
     user_id = partition.events[0]["user_id"]
     partition.ask(delete(user_id))
@@ -251,7 +251,7 @@ def test_a_deleted_user_can_be_erased_once_and_a_stranger_never() -> None:
 
 
 @pytest.mark.parametrize("command", [delete, erase])
-def test_an_end_may_expect_a_version(command: object) -> None:
+def test_a_deletion_or_erasure_may_expect_a_version(command: object) -> None:
     partition = registered(JANE)
     user_id = partition.events[0]["user_id"]
     assert callable(command)
@@ -261,7 +261,7 @@ def test_an_end_may_expect_a_version(command: object) -> None:
     assert partition.ask(repeated)["repeated"]
 
 
-def test_a_restore_knows_claims_and_the_gone() -> None:
+def test_a_restore_knows_claims_and_deleted_users() -> None:
     log, new = Log(), address_in(AWAY)
     user_id, gone = log.create(JANE), log.create(address_in(HOME, "gone"))
     log.ask(change_email(user_id, new))
@@ -274,7 +274,7 @@ def test_a_restore_knows_claims_and_the_gone() -> None:
 
 
 def test_an_address_is_taken_until_its_last_grant_is_answered() -> None:
-    """Sent twice, taken once and left again: nobody gets it while the second may still take it."""
+    """Sent twice, used once and left again: nobody gets it while the second grant is open."""
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Changes of address under a command id that is used twice, and hops that no handler wrote."""
+"""Address changes under a command id that is used twice, and messages that no handler wrote."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def codes(log: Log) -> list[str | None]:
 def test_two_users_under_one_command_id_never_get_one_address(
     other_home: int, *, at_once: bool
 ) -> None:
-    """The second is refused, whether the first still moves or has long arrived."""
+    """The second is refused, whether the first is under way or long done."""
     log = Log()
     one, two = log.create(JANE), log.create(address_in(other_home, "two"))
     log.send(change_email(one, NEW, command_id="same"))
@@ -40,7 +40,7 @@ def test_two_users_under_one_command_id_never_get_one_address(
 
 
 @pytest.mark.parametrize("other_home", [HOME, THIRD])
-def test_two_claims_under_one_command_id_are_both_there_after_a_restore(other_home: int) -> None:
+def test_two_claims_under_one_command_id_both_survive_a_restore(other_home: int) -> None:
     """Compaction and restores keep one record of a key: each claim has its own."""
     log = Log()
     one, two = log.create(JANE), log.create(address_in(other_home, "two"))
@@ -56,8 +56,10 @@ def test_two_claims_under_one_command_id_are_both_there_after_a_restore(other_ho
 
 
 @pytest.mark.parametrize("second", [NEWER, address_in(HOME, "near"), address_in(THIRD)])
-def test_another_address_under_the_same_id_is_refused_while_the_first_moves(second: str) -> None:
-    """Both senders are answered, one address is taken, the other is free, also once restored."""
+def test_another_address_under_the_same_id_is_refused_while_the_first_is_under_way(
+    second: str,
+) -> None:
+    """Both senders are answered, one address is taken and the other free, also after restores."""
     log = Log()
     user_id = log.create(JANE)
     log.send(change_email(user_id, NEW, command_id="same"))
@@ -91,14 +93,14 @@ def test_another_address_under_the_same_id_is_refused_while_the_first_moves(seco
         {"email_key": JANE},
     ],
 )
-def test_a_hop_that_no_handler_wrote_is_poisoned_and_changes_nothing(
+def test_a_message_that_no_handler_wrote_is_poisoned_and_changes_nothing(
     forged: dict[str, Any],
 ) -> None:
     log = Log()
     log.send(change_email(log.create(JANE), NEW))
-    [hop] = log.under_way[HOME, AWAY]
+    [message] = log.under_way[HOME, AWAY]
     overlay = log.partitions[AWAY].overlay()
-    strange: Any = {**hop, **forged}
+    strange: Any = {**message, **forged}
     with pytest.raises(Poisoned):
         apply_message(overlay, strange)
     assert [overlay.events, overlay.claims, overlay.outcomes, overlay.messages] == [[], [], [], []]

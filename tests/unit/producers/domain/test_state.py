@@ -1,4 +1,4 @@
-"""A user as kept in memory is exactly what the event said, in fewer bytes."""
+"""The packed form of a user has exactly the content of the event, in fewer bytes."""
 
 from uuid import UUID
 
@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from producers.domain.snapshot import UserSnapshot, pack, packed_key, packed_version, unpack
 from schemas.records import User
 
-# What the rules and `schemas.trust` let in.
+# What the rules and `schemas.trust` allow.
 _emails = st.text(st.characters(exclude_categories=["Cs"]), max_size=254)
 _ids = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=64)
-# UUIDs, and what looks like one: upper case, other digits, spaces that `bytes.fromhex` passes over.
+# UUIDs and look-alikes: upper case, other digits, spaces that `bytes.fromhex` ignores.
 _command_ids = _ids | st.uuids().map(str) | st.uuids().map(lambda one: str(one).upper())
 _command_ids |= st.from_regex(r"[0-9a-g -]{36}", fullmatch=True)
 _users = st.fixed_dictionaries(
@@ -32,8 +32,8 @@ _live = st.builds(UserSnapshot, _numbers, _numbers, _command_ids, _users, st.jus
 
 
 @given(_gone | _live)
-def test_what_is_packed_comes_back(one: UserSnapshot) -> None:
-    """Whatever its texts, gone or not; version and key are found without unpacking."""
+def test_unpacking_returns_what_was_packed(one: UserSnapshot) -> None:
+    """Whatever its texts, live or gone; version and key are read without unpacking."""
     packed = pack(one)
     assert unpack(packed) == one
     assert packed_version(packed) == one.version
@@ -41,8 +41,8 @@ def test_what_is_packed_comes_back(one: UserSnapshot) -> None:
 
 
 @given(_live)
-def test_what_is_the_same_twice_is_kept_once(one: UserSnapshot) -> None:
-    """The key like the address, the creation like the latest command: as after every creation."""
+def test_equal_texts_are_stored_once(one: UserSnapshot) -> None:
+    """A key equal to its address, a creation that is the latest command: as after a creation."""
     assert one.user is not None
     user: User = {**one.user, "email_key": one.user["email"], "created_by": one.command_id}
     same = one._replace(user=user)
@@ -51,6 +51,6 @@ def test_what_is_the_same_twice_is_kept_once(one: UserSnapshot) -> None:
 
 
 def test_a_uuid_takes_sixteen_bytes() -> None:
-    """As ids of commands mostly are: there is one for each user."""
+    """Most command ids are UUIDs, and every user has one."""
     short = pack(UserSnapshot(1, 1, str(UUID(int=5)), None, erased=False))
     assert len(pack(UserSnapshot(1, 1, "x" * 36, None, erased=False))) - len(short) == 20

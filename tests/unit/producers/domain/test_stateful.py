@@ -1,4 +1,4 @@
-"""Random lives of many users against a reference that was written without the deciding code.
+"""Random histories of many users against a reference written without the code under test.
 
 A failure prints the shrunk steps that lead to it and a `@reproduce_failure` blob: put that above
 `class RegistryMachine` to run just this story again. `make test-deep` tries
@@ -33,7 +33,7 @@ UNTIL_FOUND = settings(
 
 
 class ForgetfulMachine(RegistryMachine):
-    """Outcomes are soon forgotten: the answers may differ from the first, what is kept may not."""
+    """Outcomes are soon forgotten: answers may differ from the first, stored state may not."""
 
     window = Window(6, 40)
 
@@ -41,11 +41,11 @@ class ForgetfulMachine(RegistryMachine):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("machine", [RegistryMachine, ForgetfulMachine])
 def test_the_registry_answers_as_the_reference(machine: type[RegistryMachine]) -> None:
-    """At each step: versions, seqs, states and answers are those that the reference permits.
+    """At each step versions, seqs, states and answers are those that the reference permits.
 
     A state restored from any legal compaction equals the live one; an abort leaves no trace. Once
-    all hops have arrived every command is answered and every address is held or free as it is in
-    the reference; nothing is reserved.
+    all messages have arrived, every command is answered, every address is held or free as in the
+    reference, and nothing is reserved.
     """
     run_state_machine_as_test(machine, settings=EXAMPLES)
 
@@ -60,7 +60,7 @@ class NeverFrees(Overlay):
 
 
 class NeverReleases(Overlay):
-    """A grant that is not taken stays reserved."""
+    """A grant that is not used stays reserved."""
 
     def send(self, shard: int, message: AddressMessage) -> None:
         """Lose some."""
@@ -114,7 +114,7 @@ class DecidesTwice(Overlay):
 
 
 class TakesARefusalForTheAnswer(Overlay):
-    """What a batch says last about an id goes before what was said first."""
+    """The last answer of a batch to an id is preferred to the first one."""
 
     def answer(self, command_id: str) -> CommandOutcome | None:
         """Look in the wrong order."""
@@ -131,14 +131,14 @@ class LeavesHistory(Overlay):
 
 
 class ForgetsClaims(PartitionState):
-    """A restore does not know the addresses held by users of other partitions."""
+    """A restore misses the addresses held by users of other partitions."""
 
     def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
         """Forget it."""
 
 
 class KeepsReleased(PartitionState):
-    """A restore passes over tombstones."""
+    """A restore ignores tombstones."""
 
     def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
         """Fold all but releases."""
@@ -171,7 +171,7 @@ def test_the_machine_finds_what_is_broken(broken: type[Overlay] | type[Partition
 
 
 class RacingMachine(RegistryMachine):
-    """Nothing but races for addresses, or what needs two such at once takes minutes to be found."""
+    """Only races for addresses: a fault that needs two at once is found in seconds."""
 
     ask = None  # type: ignore[assignment]
     ask_again = None  # type: ignore[assignment]
@@ -187,7 +187,7 @@ def test_the_machine_finds_one_key_for_two_claims() -> None:
 def test_the_machine_finds_a_claim_granted_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two users who change to one address under one command id."""
 
-    def to_anybody(_holder_id: str | None, _hop: AddressMessage) -> bool:
+    def to_anybody(_holder_id: str | None, _message: AddressMessage) -> bool:
         return True
 
     monkeypatch.setattr(address_change, "_may_reserve", to_anybody)
