@@ -4,7 +4,7 @@ from producers.client.command_client import CommandClient
 from runtime.settings import Settings
 from schemas.records import CommandOutcome, UserEvent
 from schemas.topics import EVENTS, OUTCOMES
-from scripts.verify.cli import run_checks
+from scripts.verify.run import run_checks
 from tests.log import read
 from tests.processes import eventually
 

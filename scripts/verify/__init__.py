@@ -1,6 +1,7 @@
-"""`rollbook verify`: reads every topic and both stores and says whether what must hold does hold.
+"""`rollbook verify`: reads every topic and both stores, and says which promises hold.
 
-`log_checks`, `decision_checks`, `store_checks` and `history_checks` are pure: records in, findings
-out. `reader`, `stores` and `history_store` fetch, `cli` prints. The rules are written down here a
-second time, on purpose: what checks the handler and the projectors shares none of their code.
+`log_checks`, `decision_checks`, `claim_checks`, `store_checks` and `replay` are pure: records in,
+findings out. `reader` and `stores` fetch, `run` puts both together, `cli` prints. The rules are
+implemented here a second time on purpose: a checker should not share code with what it checks.
+`replay` is the exception, because it shows that `evolve` and the log agree.
 """

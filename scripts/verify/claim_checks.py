@@ -1,24 +1,22 @@
-"""Pure checks of addresses held across partitions: claims, users and hops must tell one story.
+"""Pure checks of addresses held across partitions: claims, users and messages must agree.
 
-A change of address moves on while the topics are read one after the other, so one reading proves
-nothing: what is wrong in every one of several readings is wrong.
+An address change proceeds while the topics are read one after the other, so one reading proves
+nothing: only what is wrong in each of several readings is reported.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.identity import email_shard, partition_of, user_shard
 from schemas.records import EmailClaim
-from scripts.verify.facts import Entry, Last, text_hash
-from scripts.verify.findings import Check
+from scripts.verify.facts import Check, Entry, Last, text_hash
 
 HELD = "held"
 
 
 class Claim(NamedTuple):
-    """A claim as the last record of its key says; the address is a hash and its shard."""
+    """A claim as its last record has it; the address is a hash and its shard."""
 
     partition: int
     key: str
@@ -29,14 +27,14 @@ class Claim(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """Something wrong in one reading, under the promise that it breaks."""
+    """Something wrong in one reading, and the promise that it breaks."""
 
     promise: str
     example: str
 
 
 def fold_claims(entries: Iterable[Entry]) -> dict[str, Claim]:
-    """Return the claims that stand in one partition of `user-emails`, by key."""
+    """Return the claims in one partition of `user-emails`, by key."""
     claims: dict[str, Claim] = {}
     for entry in entries:
         key, record = entry.key or "", entry.record
@@ -58,35 +56,27 @@ def _claim(partition: int, key: str, record: EmailClaim) -> Claim:
     )
 
 
-@dataclass(slots=True)
 class ClaimChecks:
-    """Take `suspects` of several readings, then `finish` with all of them."""
+    """Call `suspects` for several readings, then `finish` with all of them."""
 
-    partitions: int
-    reserved: Check = field(
-        default_factory=lambda: Check(
-            "claims: an address is reserved only while hops are under way"
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.reserved = Check("claims: an address is reserved only while messages are under way")
+        self.held = Check(
+            "claims: each one held is of a live user with that address in another partition"
         )
-    )
-    held: Check = field(
-        default_factory=lambda: Check(
-            "claims: each one held is of a live user with that address, who lives elsewhere"
+        self.away = Check(
+            "claims: each user in another partition than its address has one claim there"
         )
-    )
-    away: Check = field(
-        default_factory=lambda: Check(
-            "claims: each user living away from its address's home has its one claim there"
-        )
-    )
 
     def checks(self) -> list[Check]:
-        """Return all of them in the order they are shown."""
+        """Return all checks in the order they are shown."""
         return [self.reserved, self.held, self.away]
 
     def suspects(
         self, claims: Sequence[Claim], users: Mapping[str, Last], moving: AbstractSet[str]
     ) -> set[Suspect]:
-        """Return what is wrong in one reading; `moving` are users with hops under way."""
+        """Return what is wrong in one reading; `moving` are users with messages under way."""
         found: set[Suspect] = set()
         holders: dict[tuple[int, int], Claim] = {}
         for claim in claims:
@@ -97,7 +87,7 @@ class ClaimChecks:
             other = holders.setdefault(place, claim)
             if not other.is_held:
                 holders[place] = claim
-            # One user may have reserved it by several changes, and hold it by one of them.
+            # A user may have reserved it by several changes, and holds it by at most one of them.
             if other is not claim and (
                 other.user_id != claim.user_id or (other.is_held and claim.is_held)
             ):

@@ -1,60 +1,87 @@
-"""Pure checks of what was decided: commands, outcomes and events must tell one story."""
+"""Pure checks of decisions: commands, outcomes and events must agree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from schemas.letters import HANDLER, Letters
 from schemas.records import ACCEPTED, REJECTED, CommandOutcome, DeadLetter
-from scripts.verify.decided import Command, Decided, Open
-from scripts.verify.facts import NO_CUT, Entry, Fact
-from scripts.verify.findings import Check
+from scripts.verify.facts import NO_CUT, Check, Entry, Fact
+
+
+class Command(NamedTuple):
+    """A command's offset and id; the id is None if the record cannot be read.
+
+    `may_wait` marks an address change: its answer may come after those of later commands.
+    """
+
+    offset: int
+    command_id: str | None
+    may_wait: bool = False
+
+
+class Open(NamedTuple):
+    """A command without an answer."""
+
+    partition: int
+    offset: int
+    command_id: str | None
+    may_wait: bool
 
 
 @dataclass(slots=True)
+class Decided:
+    """One partition as it was read: its commands, outcomes and events.
+
+    `committed` is the handler's offset before the reading, -1 for none; `cut` is the last seq
+    decided by then, if the handler decided more meanwhile. `*_begin` are the first offsets that
+    retention has left; `erased` maps each erased user to the version of its marker, below which no
+    event is left.
+    """
+
+    partition: int
+    facts: Sequence[Fact]
+    outcomes: Sequence[CommandOutcome]
+    commands: Iterable[Command]
+    committed: int
+    commands_end: int
+    commands_begin: int = 0
+    outcomes_begin: int = 0
+    cut: int = NO_CUT
+    erased: Mapping[str, int] = field(default_factory=dict)
+
+
 class DecisionChecks:
     """Feed `partition` with each partition, `outcome_entry` with each record, `finish` once."""
 
-    window_commands: int
-    window_ms: int
-    offsets: Check = field(
-        default_factory=lambda: Check("the handler's offsets lie within the commands")
-    )
-    form: Check = field(
-        default_factory=lambda: Check("outcomes: each is keyed by its command and complete")
-    )
-    order: Check = field(
-        default_factory=lambda: Check(
-            "outcomes: first answers follow the order of the commands, changes of address aside"
+    def __init__(self, window_commands: int, window_ms: int) -> None:
+        self.window_commands = window_commands
+        self.window_ms = window_ms
+        self.offsets = Check("the handler's offsets lie within the commands")
+        self.form = Check("outcomes: each is keyed by its command and complete")
+        self.order = Check(
+            "outcomes: first answers follow the commands' order, except address changes"
         )
-    )
-    answered: Check = field(
-        default_factory=lambda: Check(
-            "every decided command has one outcome, a dead letter or hops under way"
+        self.answered = Check(
+            "every decided command has an outcome, a dead letter or messages under way"
         )
-    )
-    asked: Check = field(
-        default_factory=lambda: Check("every outcome answers a command that was asked")
-    )
-    effect: Check = field(
-        default_factory=lambda: Check("every acceptance made its one event, or changed nothing")
-    )
-    cause: Check = field(default_factory=lambda: Check("every event has its acceptance"))
-    once: Check = field(
-        default_factory=lambda: Check("no command id is accepted twice within the window")
-    )
-    letters: Check = field(default_factory=lambda: Check("dead letters", listing=True))
-    _open: list[Open] = field(default_factory=list)
+        self.asked = Check("every outcome answers a command that was asked")
+        self.effect = Check("every acceptance has its one event, or changed nothing")
+        self.cause = Check("every event has its acceptance")
+        self.once = Check("no command id is accepted twice within the window")
+        self.letters = Check("dead letters", listing=True)
+        self._open: list[Open] = []
 
     def checks(self) -> list[Check]:
-        """Return all of them in the order they are shown."""
+        """Return all checks in the order they are shown."""
         return [
             *(self.offsets, self.answered, self.asked, self.form, self.order),
             *(self.once, self.effect, self.cause, self.letters),
         ]
 
     def outcome_entry(self, entry: Entry) -> CommandOutcome | None:
-        """Check one outcome by itself; return it, None if it is not ours."""
+        """Check one outcome on its own; return it, or None for a foreign record."""
         outcome: CommandOutcome | None = entry.record
         if outcome is None:
             return None
@@ -88,7 +115,7 @@ class DecisionChecks:
             self.offsets.report(f"{where}: outcomes, but no offset")
 
     def _check_order(self, decided: Decided) -> dict[int, int]:
-        """Return the commands answered late, each with the one answered before it."""
+        """Return the commands answered out of order, each with the one answered before it."""
         last, late = -1, {}
         accepted: dict[str, CommandOutcome] = {}
         for outcome in decided.outcomes:
@@ -110,14 +137,14 @@ class DecisionChecks:
         return late
 
     def _remembered(self, first: CommandOutcome, second: CommandOutcome) -> bool:
-        """Whether the handler still had to know of `first` when it decided `second`."""
+        """Return whether the handler still had to remember `first` when it decided `second`."""
         return (
             second["command_offset"] - first["command_offset"] < self.window_commands
             and second["decided_at"] - first["decided_at"] <= self.window_ms
         )
 
     def _check_answers(self, decided: Decided, late: dict[int, int]) -> None:
-        """Pair commands and outcomes by their offset, as far as retention has left both."""
+        """Pair commands with outcomes by offset, as far as retention has left both."""
         answers = self._first_answers(decided)
         oldest = min(answers, default=decided.committed) if decided.outcomes_begin else 0
         for command in decided.commands:
@@ -134,10 +161,10 @@ class DecisionChecks:
             self._check_unasked(decided, offset)
 
     def _first_answers(self, decided: Decided) -> dict[int, str]:
-        """Return the command id answered at each offset; two answers there are one too many.
+        """Return the command id answered at each offset; report a second answer to one offset.
 
-        Unless the first is so old that the handler had forgotten it: a grant that is sent again
-        after a long outage is then refused.
+        Unless the first is so old that the handler had forgotten it: a grant resent after a long
+        outage is then refused.
         """
         answers: dict[int, str] = {}
         times: dict[int, int] = {}
@@ -163,11 +190,11 @@ class DecisionChecks:
                 )
         elif answer != command.command_id:
             self.asked.report(
-                f"partition {partition} command {command.offset} has another's answer"
+                f"partition {partition} command {command.offset} has the answer to another command"
             )
 
     def _check_unasked(self, decided: Decided, offset: int) -> None:
-        """Judge an answer for which no decided command was read."""
+        """Judge an answer without a decided command."""
         where = f"partition {decided.partition}"
         if decided.commands_begin <= offset < decided.committed:
             self.asked.report(f"{where} has no command {offset}")
@@ -178,7 +205,7 @@ class DecisionChecks:
             )
 
     def _check_effects(self, decided: Decided) -> None:
-        """Walk events and acceptances side by side, both in the order of seq."""
+        """Walk through events and acceptances side by side, both in the order of seq."""
         versions: dict[str, int] = {}
         facts = decided.facts
         at = _begin(decided, versions)
@@ -222,7 +249,7 @@ class DecisionChecks:
         )
 
     def waiting(self) -> list[Open]:
-        """Return the changes of address that were not answered when their outcomes were read."""
+        """Return the address changes that had no answer when the outcomes were read."""
         return [one for one in self._open if one.may_wait]
 
     def finish(
@@ -233,7 +260,7 @@ class DecisionChecks:
     ) -> None:
         """List the open dead letters, and judge the commands that only letters can explain.
 
-        `settled` are those that were answered since, or that hops are under way for.
+        `settled` are commands that were answered since, or that have messages under way.
         """
         folded = Letters()
         for record in letters:
@@ -244,7 +271,7 @@ class DecisionChecks:
             if letter.is_open:
                 where = f"{letter.topic} partition {letter.partition} offset {letter.offset}"
                 self.letters.report(f"{where}: {letter.error} ({letter.reader})")
-            # Settled or not, this command was passed over: a retry appends it again, further on.
+            # Settled or not, this command was skipped: a retry appends it again at a later offset.
             if (letter.topic, letter.reader) == (commands_topic, HANDLER):
                 dead.add((letter.partition, letter.offset))
         for one in self._open:
@@ -256,7 +283,7 @@ class DecisionChecks:
 
 
 def _begin(decided: Decided, versions: dict[str, int]) -> int:
-    """Pass over the events whose outcomes retention has removed; return the first to explain."""
+    """Skip the events whose outcomes retention has removed; return the first to explain."""
     if not decided.outcomes_begin:
         return 0
     first = decided.outcomes[0] if decided.outcomes else None

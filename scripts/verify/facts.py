@@ -1,5 +1,11 @@
-"""What the checks keep of the log: never a text, and of a user no more than its last event."""
+"""What the checks keep of the log and what they find.
 
+Of a user they keep the last event only, with texts as hashes. A finding names coordinates and ids,
+never personal data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -7,10 +13,11 @@ from schemas.identity import email_shard
 from schemas.records import USER_ERASED, UserEvent
 
 NO_CUT = 1 << 62
+EXAMPLES = 10
 
 
 class Entry(NamedTuple):
-    """A record as it stands on the log; `record` is None for a tombstone or foreign bytes."""
+    """A record on the log; `record` is None for a tombstone or foreign bytes."""
 
     partition: int
     offset: int
@@ -20,12 +27,12 @@ class Entry(NamedTuple):
 
     @property
     def where(self) -> str:
-        """Name the record by its coordinates."""
+        """The coordinates of the record."""
         return f"partition {self.partition} offset {self.offset}"
 
 
 class Fact(NamedTuple):
-    """What the decisions are checked against: one event, without its state."""
+    """An event without its state, to compare with the outcomes."""
 
     seq: int
     command_id: str
@@ -36,14 +43,14 @@ class Fact(NamedTuple):
 class Last(NamedTuple):
     """A user's last event; texts are hashes, `age` is None once the user is gone.
 
-    `tells` is whether it says anything personal, `shard` that of the address.
+    `is_personal` is whether it contains any personal data; `shard` is that of the address.
     """
 
     seq: int
     version: int
     digest: int
     erased: bool
-    tells: bool
+    is_personal: bool
     email_key: int
     shard: int
     email: int
@@ -52,7 +59,7 @@ class Last(NamedTuple):
 
 
 def text_hash(text: str) -> int:
-    """Return 64 bits that stand for `text`, the same in every process."""
+    """Return a 64-bit hash of `text` that is the same in every process."""
     return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
@@ -60,18 +67,60 @@ def last_of(event: UserEvent) -> Last:
     """Return what is kept of a user after `event`."""
     user = event["user"]
     erased = event["type"] == USER_ERASED
-    digest, tells = text_hash(repr(event)), user is not None or bool(event["changes"])
+    digest, is_personal = text_hash(repr(event)), user is not None or bool(event["changes"])
     if user is None:
-        return Last(event["seq"], event["version"], digest, erased, tells, 0, 0, 0, 0, None)
+        return Last(event["seq"], event["version"], digest, erased, is_personal, 0, 0, 0, 0, None)
     return Last(
         event["seq"],
         event["version"],
         digest,
         erased,
-        tells,
+        is_personal,
         text_hash(user["email_key"]),
         email_shard(user["email_key"]),
         text_hash(user["email"]),
         text_hash(user["name"]),
         user["age"],
     )
+
+
+@dataclass(slots=True)
+class Check:
+    """One promise, how often it was checked and how often it was broken.
+
+    `examples` are coordinates and ids, at most `EXAMPLES`. A `listing` reports what exists without
+    calling it wrong.
+    """
+
+    promise: str
+    listing: bool = False
+    looked_at: int = 0
+    found: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def report(self, example: str) -> None:
+        """Record a finding by its coordinates."""
+        self.found += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the promise holds."""
+        return self.listing or not self.found
+
+    def line(self) -> str:
+        """Return one line of text."""
+        mark = "·" if self.listing else "✓" if self.holds else "✗"
+        wrong = f", {self.found} {'found' if self.listing else 'wrong'}" if self.found else ""
+        return f"{mark} {self.promise}  ({self.looked_at} checked{wrong})"
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the JSON object."""
+        return {
+            "check": self.promise,
+            "holds": self.holds,
+            "looked_at": self.looked_at,
+            "found": self.found,
+            "examples": self.examples,
+        }

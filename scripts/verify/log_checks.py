@@ -1,37 +1,37 @@
-"""Pure checks of what was written: `user-history`, and `user-events` against it.
+"""Pure checks of the log: `user-history` on its own, and `user-events` against it.
 
-One pass, a partition at a time. What is kept is proportional to the users, plus the ids of one
-partition's events; texts are kept as hashes.
+One pass, one partition at a time. Memory grows with the number of users, plus the ids and states of
+one partition's events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.identity import email_shard, event_id, history_key, partition_of, user_shard
 from schemas.records import USER_CREATED, UserEvent
-from scripts.verify.erasures import check_erasures
-from scripts.verify.facts import NO_CUT, Entry, Fact, Last, last_of, text_hash
-from scripts.verify.findings import Check
+from scripts.verify.facts import NO_CUT, Check, Entry, Fact, Last, last_of, text_hash
 from scripts.verify.replay import Replay
 
 
 class LogChecks:
-    """Feed `history` then `events` of each partition, `settle` it, and `finish` once."""
+    """For each partition call `history`, `events` and `settle`; in the end call `finish` once."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self.seq = Check("history: seq is 1, 2, 3 … in every partition")
         self.version = Check("history: each user's versions are 1, 2, 3 …")
         self.time = Check("history: time never goes back within a partition")
-        self.place = Check("history and events: every record stands where its user's shard says")
-        self.key = Check("history and events: keys and event ids name their record")
-        self.moment = Check("at every moment one live user at most holds an address, per partition")
-        self.everywhere = Check("one live user at most holds an address, over all partitions")
+        self.place = Check("history and events: every record is in its user's partition")
+        self.key = Check("history and events: keys and event ids match their record")
+        self.moment = Check("at every moment at most one live user holds an address, per partition")
+        self.everywhere = Check("at most one live user holds an address, over all partitions")
         self.same = Check("events: each user's last record equals the history's last")
         self.order = Check("events: seq only grows, and nothing is a bare tombstone")
-        self.erased = Check("history: of an erased user the marker alone is left, of others all")
+        self.erased = Check(
+            "history: of an erased user only the marker is left, of others everything"
+        )
         self.replay = Check("history: replayed from nothing, it gives the state each event carries")
         self.removed = Check("history: records removed", listing=True)
-        self.foreign = Check("records that are not ours", listing=True)
+        self.foreign = Check("foreign records", listing=True)
         self.users: dict[str, Last] = {}
         self._history: dict[str, Last] = {}
         self._events: dict[str, Last] = {}
@@ -42,14 +42,14 @@ class LogChecks:
         self._missing_seqs: dict[int, list[tuple[int, int]]] = {}
 
     def checks(self) -> list[Check]:
-        """Return all of them in the order they are shown."""
+        """Return all checks in the order they are shown."""
         return [
             *(self.seq, self.version, self.time, self.place, self.key, self.order, self.same),
             *(self.moment, self.everywhere, self.erased, self.replay, self.removed, self.foreign),
         ]
 
     def history(self, partition: int, entries: Iterable[Entry]) -> list[Fact]:
-        """Fold the whole of one partition of `user-history`; return its events' ids."""
+        """Fold one partition of `user-history` from its beginning; return its events' ids."""
         self._history, replay = {}, Replay()
         facts: list[Fact] = []
         self._facts = facts
@@ -76,7 +76,7 @@ class LogChecks:
             last_seq = max(last_seq, event["seq"])
             last_time = max(last_time, event["occurred_at"])
             before = self._history.get(event["user_id"])
-            if before is None or not before.erased:  # what comes after an erasure undoes nothing
+            if before is None or not before.erased:  # nothing after an erasure undoes it
                 self._history[event["user_id"]] = last_of(event)
             facts.append(
                 Fact(event["seq"], event["command_id"], event["user_id"], event["version"])
@@ -118,7 +118,9 @@ class LogChecks:
             self.place.report(f"{where}: user {event['user_id']}")
         user = event["user"]
         if event["type"] == USER_CREATED and user and email_shard(user["email_key"]) != shard:
-            self.place.report(f"{where}: user {event['user_id']} is not where its address says")
+            self.place.report(
+                f"{where}: user {event['user_id']} is not in the partition of its address"
+            )
         self.key.looked_at += 1
         if key != wanted_key or event["event_id"] != event_id(event["user_id"], event["version"]):
             self.key.report(where)
@@ -131,7 +133,7 @@ class LogChecks:
                 self.replay.report(f"{where}: user {event['user_id']} version {event['version']}")
 
     def _check_holder(self, event: UserEvent, holders: dict[int, str], where: str) -> None:
-        """Keep who holds which address in this partition, in the order of the log."""
+        """Track who holds which address in this partition, in the order of the log."""
         self.moment.looked_at += 1
         user_id, user = event["user_id"], event["user"]
         before = self._history.get(user_id)
@@ -145,7 +147,7 @@ class LogChecks:
                 self._taken.append((where, user_id, holder))
 
     def events(self, partition: int, entries: Iterable[Entry]) -> None:
-        """Fold one partition of `user-events`, which compaction may have thinned out."""
+        """Fold one partition of `user-events`, of which compaction may have removed records."""
         self._events = {}
         last_seq = 0
         for entry in entries:
@@ -164,7 +166,7 @@ class LogChecks:
         self.users.update(self._events)
 
     def later(self, entries: Iterable[Entry]) -> None:
-        """Take over what `user-events` gained since, for comparing read models that have it."""
+        """Add what was appended to `user-events` since; the read models may have it already."""
         self.users.update(
             (entry.record["user_id"], last_of(entry.record)) for entry in entries if entry.record
         )
@@ -178,17 +180,17 @@ class LogChecks:
         return seqs
 
     def settle(self, partition: int, cut: int = NO_CUT) -> None:
-        """Compare the two topics of one partition, leaving out users who changed after seq `cut`.
+        """Compare the two topics of one partition, except for users who changed after seq `cut`.
 
-        With a handler at work the two are read at different moments; `cut` is what was decided
-        before the reading began.
+        While a handler is running, the two are read at different moments; `cut` is the last seq
+        decided before the reading began.
         """
         erased = self.erasures()
         for where, user_id, holder in self._taken:
-            # Of an erased user's past any part may be gone, also how it left the address.
+            # Any part of an erased user's past may be gone, including how it left the address.
             if user_id not in erased and holder not in erased:
-                self.moment.report(f"{where}: user {user_id} takes what user {holder} holds")
-        check_erasures(
+                self.moment.report(f"{where}: user {user_id} takes the address of user {holder}")
+        _check_erasures(
             self.erased, partition, self._facts, self._history, self._tombstones, cut=cut
         )
         for user_id in self._events.keys() | self._history.keys():
@@ -206,11 +208,11 @@ class LogChecks:
                 )
 
     def erasures(self) -> dict[str, int]:
-        """Return the erased users of the partition just read, with the version of each marker."""
+        """Return the erased users of the partition just read, with their markers' versions."""
         return {user: last.version for user, last in self._history.items() if last.erased}
 
     def shared_addresses(self) -> set[frozenset[str]]:
-        """Return the pairs of live users with one address as the last reading has them."""
+        """Return the pairs of live users with one address, as last read."""
         holders: dict[int, str] = {}
         pairs = set()
         for user_id, last in self.users.items():
@@ -221,10 +223,10 @@ class LogChecks:
         return pairs
 
     def finish(self, suspects: set[frozenset[str]] | None = None) -> None:
-        """Judge what needs the whole: gaps, which only erasure excuses, and shared addresses.
+        """Judge gaps, which only an erasure explains, and addresses shared across partitions.
 
-        `suspects` are the pairs of a reading before: partitions are read one after the other, so
-        that one alone may show a user before it left an address and another who took it after.
+        `suspects` are the pairs of an earlier reading: partitions are read one after the other, so
+        one reading may show a user before it left an address and another who took it afterwards.
         """
         excused: dict[int, int] = {}
         for user_id, missing in self._missing_versions.items():
@@ -242,3 +244,41 @@ class LogChecks:
         pairs = self.shared_addresses()
         for pair in pairs if suspects is None else pairs & suspects:
             self.everywhere.report(f"users {' and '.join(sorted(pair))}")
+
+
+def _check_erasures(
+    check: Check,
+    partition: int,
+    facts: Sequence[Fact],
+    users: Mapping[str, Last],
+    tombstones: Mapping[str, int],
+    *,
+    cut: int,
+) -> None:
+    """Check one partition: everything of an erased user but the marker is removed, else nothing.
+
+    `tombstones` maps the removed keys to the number of events before them. What was decided after
+    seq `cut` is skipped: marker and tombstones are one transaction, and a reading may see half of
+    it.
+    """
+    markers = {user_id: last.version for user_id, last in users.items() if last.erased}
+    recent = {user_id for user_id, last in users.items() if last.seq > cut}
+    for user_id in markers.keys() - recent:
+        if users[user_id].is_personal:
+            check.report(
+                f"partition {partition}: the marker of user {user_id} contains personal data"
+            )
+    check.looked_at += len(facts)
+    for at, fact in enumerate(facts):
+        removed = tombstones.get(history_key(fact.user_id, fact.version), -1) > at
+        must_be = fact.version < markers.get(fact.user_id, 0)
+        if fact.user_id not in recent and removed != must_be:
+            state = "was removed" if removed else "still exists"
+            check.report(
+                f"partition {partition}: user {fact.user_id} version {fact.version} {state}"
+            )
+    kept = {history_key(fact.user_id, fact.version) for fact in facts} if tombstones else set()
+    for key in tombstones.keys() - kept:
+        user_id, _, version = key.rpartition(":")
+        if user_id not in recent and int(version) >= markers.get(user_id, 0):
+            check.report(f"partition {partition}: {key} was removed")

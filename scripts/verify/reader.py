@@ -1,8 +1,8 @@
-"""Reads topics whole, a partition at a time: the thin shell around the checks.
+"""Reads whole topics, one partition at a time: the thin shell around the checks.
 
-Records are read committed up to the *high* watermark taken before. The last stable offset would
-under-read while a transaction is open, and a read_committed consumer's own watermarks are just
-that (seen with librdkafka 2.16), so a second consumer is asked for the ends.
+Committed records are read up to the *high* watermark taken before. The last stable offset would
+miss records while a transaction is open, and a read_committed consumer reports just that as its end
+(seen with librdkafka 2.16), so a second consumer is asked for the ends.
 """
 
 import math
@@ -31,19 +31,19 @@ from scripts.verify.facts import Entry
 
 HANDLER_GROUP = "rollbook-handler"
 _RETRY_SECONDS = 0.05
-# A transaction of a handler that died ends by itself after its timeout; then some for the broker.
+# The transaction of a dead handler ends after its timeout; the broker needs some time more.
 _SPARE_SECONDS = 30.0
 
 
 class Ends(NamedTuple):
-    """The first offset kept and the one after the last, open transactions included."""
+    """The first offset left and the one after the last, open transactions included."""
 
     begin: int
     end: int
 
 
 class LogReader:
-    """Reads any of our topics; use it as a context. Raises `Unavailable` if Kafka is away."""
+    """Reads any topic of rollbook; a context manager. Raises `Unavailable` if Kafka is."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -69,7 +69,7 @@ class LogReader:
         self._asker.close()
 
     def ends(self, topic: Topic, partition: int) -> Ends:
-        """Return where a partition begins and ends now."""
+        """Return the current ends of a partition."""
         tp = TopicPartition(self._settings.named(topic.name), partition)
         with kafka_available(self._settings):
             begin, end = self._asker.get_watermark_offsets(tp, timeout=REQUEST_TIMEOUT_SECONDS)
@@ -83,7 +83,7 @@ class LogReader:
             found = self._committed(tp)
             if found.error is None:
                 return max(-1, int(found.offset))
-            # Refused while a transaction is open; a busy handler nearly always has one open.
+            # Refused while a transaction is open, which is nearly always so for a busy handler.
             is_open = found.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
             if not is_open or time.monotonic() > deadline:
                 with kafka_available(self._settings):
@@ -102,20 +102,20 @@ class LogReader:
         return found
 
     def read(self, topic: Topic, partition: int, start: int | None = None) -> Iterator[Entry]:
-        """Yield the committed records from `start` (default: the first) to the end as of now.
+        """Yield the committed records from `start` (default: the first) to the current end.
 
-        Raises `NotInTime` if a transaction stays open for longer than it may.
+        Raises `NotInTime` if a transaction stays open longer than its timeout.
         """
         begin, end = self.ends(topic, partition)
         wanted = LogRange(begin if start is None else max(begin, start), end)
-        heard_at = time.monotonic()
+        last_message_at = time.monotonic()
         batches = read_topic(
             self._settings, self._consumer, topic, {partition: wanted}, silence_seconds=math.inf
         )
         for messages in batches:
             if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > self._patience_seconds:
+                last_message_at = time.monotonic()
+            elif time.monotonic() - last_message_at > self._patience_seconds:
                 raise NotInTime(
                     f"a transaction on {self._settings.named(topic.name)} partition {partition} "
                     "does not end",
@@ -138,7 +138,7 @@ class LogReader:
 
 
 def judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
-    """Raise `Poisoned` for what restores and projectors pass over as well."""
+    """Raise `Poisoned` for what restores and projectors skip as well."""
     partition, record = entry.partition, entry.record
     if topic is EVENTS and record is not None:
         check_event(record, key, partition, partitions)

@@ -1,18 +1,22 @@
-"""Pure checks of the read models: each must hold exactly the fold of `user-events`."""
+"""Pure checks of the read models: each must hold exactly the fold of its topic."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from projectors.contract.read_model import Position
-from schemas.identity import partition_of, user_shard
+from schemas.identity import history_key, partition_of, user_shard
+from schemas.records import USER_ERASED, UserEvent
 from schemas.rules import age_group
-from scripts.verify.facts import Last, text_hash
-from scripts.verify.findings import Check
+from scripts.verify.facts import Check, Entry, Last, text_hash
+
+_PERSONAL = ("changes", "email", "email_key", "name", "age", "created_at", "created_by")
+_STATE = ("email", "email_key", "name", "age", "created_at", "created_by")
 
 
 class Stored(NamedTuple):
-    """A user as a read model holds it; texts are hashes, `age` is None for a marker."""
+    """A user in a read model; texts are hashes, `age` is None for a marker."""
 
     version: int
     email: int
@@ -22,13 +26,13 @@ class Stored(NamedTuple):
 
 
 def digest(held: Mapping[str, Stored]) -> str:
-    """Return 12 hex digits over every user as held, markers included; the same in any order."""
+    """Return 12 hex digits over every stored user, markers included; in any order the same."""
     lines = sorted(f"{user_id} {tuple(row)}" for user_id, row in held.items())
     return sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def stored(row: Mapping[str, Any]) -> Stored:
-    """Return what is compared of a row or document, texts as hashes."""
+    """Return the compared fields of a row or document, texts as hashes."""
     if row.get("age") is None:
         return Stored(row["version"], 0, 0, None, None)
     return Stored(
@@ -46,13 +50,13 @@ def check_current(
     ends: Mapping[int, int],
     topic_id: str,
 ) -> Check:
-    """Check that a model's checkpoint has passed seq `ends` and speaks of this topic."""
+    """Check that a model's checkpoint has reached seq `ends` and belongs to this topic."""
     check = Check(f"{model}: has applied the log to its end")
     for partition, end in ends.items():
         check.looked_at += 1
         position = positions.get(partition)
         if position is not None and position.topic_id != topic_id:
-            check.report(f"partition {partition}: its checkpoint is of another topic")
+            check.report(f"partition {partition}: its checkpoint belongs to another topic")
         elif (position.last_seq if position else 0) < end:
             at = position.last_seq if position else 0
             check.report(f"partition {partition}: at seq {at} of {end}")
@@ -66,7 +70,7 @@ def check_users(
     users: Mapping[str, Last],
     partitions: int,
 ) -> Check:
-    """Check every user: exact up to the checkpoint, and between it and the log's end beyond it."""
+    """Check every user: exactly up to the checkpoint, and not beyond the log's end after it."""
     check = Check(f"{model}: holds exactly the fold of user-events")
     for user_id, last in users.items():
         check.looked_at += 1
@@ -103,7 +107,7 @@ def _compare(check: Check, user_id: str, row: Stored, last: Last) -> None:
 
 
 class Summary(NamedTuple):
-    """The summary as people see it; None for the average of nobody."""
+    """The summary that queries return; the average of no users is None."""
 
     total_users: int
     average_age: float | None
@@ -111,7 +115,7 @@ class Summary(NamedTuple):
 
 
 def recomputed(held: Iterable[Stored]) -> Summary:
-    """Return the summary of users as they are held, counted one by one."""
+    """Return the summary of the stored users, counted one by one."""
     groups = {"teen": 0, "adult": 0, "senior": 0}
     ages = [row.age for row in held if row.age is not None]
     for age in ages:
@@ -136,9 +140,113 @@ def check_summary(shown: Summary, held: Iterable[Stored]) -> Check:
 
 
 def check_visible(model: str, visible: int, held: Iterable[Stored]) -> Check:
-    """Check that people see the live users and none of the markers."""
-    check = Check(f"{model}: people see the live users and nobody who is gone", looked_at=visible)
+    """Check that queries show all live users and no markers."""
+    check = Check(f"{model}: queries show all live users and nobody else", looked_at=visible)
     live = sum(row.age is not None for row in held)
     if visible != live:
-        check.report(f"{visible} are visible, {live} are alive")
+        check.report(f"{visible} are visible, {live} are live")
     return check
+
+
+@dataclass(slots=True)
+class HistoryFold:
+    """The fold of one partition of `user-history`: user id → version → hash of the event.
+
+    `erased` maps a user to the version of its erasure: every earlier version is removed, in
+    whatever order the records come.
+    """
+
+    kept: dict[str, dict[int, int]] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
+
+    def add(self, event: UserEvent) -> None:
+        """Add an event, unless its user was erased at a later version."""
+        user_id, version = event["user_id"], event["version"]
+        if version < self.erased.get(user_id, 0):
+            return
+        versions = self.kept.setdefault(user_id, {})
+        if event["type"] == USER_ERASED:
+            self.erased[user_id] = version
+            for older in [one for one in versions if one < version]:
+                del versions[older]
+        # The first record of a version counts; a second one is reported by the checks of the log.
+        versions.setdefault(version, event_hash(event))
+
+    def remove(self, key: str) -> None:
+        """Remove the event that a tombstone names."""
+        user_id, _, version = key.rpartition(":")
+        if version.isdecimal():
+            self.kept.get(user_id, {}).pop(int(version), None)
+
+
+def fold(entries: Iterable[Entry], partitions: int) -> HistoryFold:
+    """Return the fold of one partition; foreign records are ignored."""
+    left = HistoryFold()
+    for entry in entries:
+        event: UserEvent | None = entry.record
+        if event is None:
+            if not entry.problem and entry.key is not None:
+                left.remove(entry.key)
+        elif (
+            entry.key == history_key(event["user_id"], event["version"])
+            and partition_of(user_shard(event["user_id"]), partitions) == entry.partition
+        ):
+            left.add(event)
+    return left
+
+
+def event_hash(event: UserEvent) -> int:
+    """Return a 64-bit hash of everything that the read model must hold of an event."""
+    user: Mapping[str, Any] | None = event["user"]
+    changes = [(one["field"], one["before"], one["after"]) for one in event["changes"]]
+    state = None if user is None else [user[name] for name in _STATE]
+    if event["type"] == USER_ERASED:
+        changes, state = [], None
+    return _hash(event, changes, state)
+
+
+def row_hash(row: Mapping[str, Any]) -> int:
+    """Return the same hash for a row; times are milliseconds since the epoch."""
+    found = row["changes"] or []
+    changes = [(one["field"], one["before"], one["after"]) for one in found]
+    state = [row[name] for name in _STATE]
+    return _hash(row, changes, None if all(value is None for value in state) else state)
+
+
+def _hash(event: Mapping[str, Any], changes: list[Any], state: list[Any] | None) -> int:
+    names = ("seq", "occurred_at", "type", "command_id")
+    return text_hash(repr(([event[name] for name in names], changes, state)))
+
+
+class HistoryChecks:
+    """Call `partition` with each partition: the fold of the log, and the rows of its users."""
+
+    def __init__(self) -> None:
+        self.same = Check("history: holds exactly the fold of user-history")
+        self.erased = Check("history: of an erased user it holds the marker and nothing else")
+
+    def partition(self, left: HistoryFold, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Compare rows with the fold of the log up to the same offset; consumes `left`."""
+        for row in rows:
+            user_id, version = row["user_id"], row["version"]
+            self.same.looked_at += 1
+            wanted = left.kept.get(user_id, {}).pop(version, None)
+            if wanted is None:
+                self.same.report(f"user {user_id} version {version} is not on the log")
+            elif wanted != row_hash(row):
+                self.same.report(f"user {user_id} version {version} differs")
+            self._check_erased(row, left.erased.get(user_id))
+        for user_id, versions in left.kept.items():
+            for version in versions:
+                self.same.looked_at += 1
+                self.same.report(f"user {user_id} version {version} is missing")
+
+    def _check_erased(self, row: Mapping[str, Any], marker: int | None) -> None:
+        if marker is None and row["type"] != USER_ERASED:
+            return
+        self.erased.looked_at += 1
+        where = f"user {row['user_id']} version {row['version']}"
+        if marker is not None and row["version"] < marker:
+            self.erased.report(f"{where} still exists")
+        elif any(row[name] is not None for name in _PERSONAL):
+            self.erased.report(f"{where} contains personal data")

@@ -1,10 +1,11 @@
 """Reads the read models: the checkpoint first, so that the data is never older than it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
@@ -14,8 +15,18 @@ from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.elasticsearch.index.indexes import NOT_GONE, USERS_ALIAS, users_index
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
-from scripts.verify.findings import Check
-from scripts.verify.store_checks import Stored, Summary, check_summary, check_visible, stored
+from schemas.topics import HISTORY
+from scripts.verify.facts import Check, Entry
+from scripts.verify.reader import LogReader
+from scripts.verify.store_checks import (
+    HistoryChecks,
+    Stored,
+    Summary,
+    check_summary,
+    check_visible,
+    fold,
+    stored,
+)
 
 MODELS = ("postgres", "elasticsearch")
 _PAGE = 5_000
@@ -27,11 +38,21 @@ SELECT u.user_id::text AS user_id, u.version, v.email, v.name, v.age, v.age_grou
 FROM {schema}.users u LEFT JOIN {schema}.user_views v ON v.id = u.user_id"""
 _SUMMARY = "SELECT total_users, average_age, users_by_age_group FROM {schema}.user_summary"
 _VISIBLE = "SELECT count(*) FROM {schema}.user_views"
+_OFFSETS = "SELECT partition, next_offset FROM {schema}.checkpoints"
+# The shard is in the 12 bits after the version digit of the id.
+_HISTORY_ROWS = """
+SELECT user_id::text AS user_id, version, seq, type, command_id, changes,
+       (extract(epoch FROM occurred_at) * 1000)::bigint AS occurred_at,
+       email, email_key, name, age,
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_at, created_by
+FROM {schema}.user_history
+WHERE ((get_byte(uuid_send(user_id), 6) & 15) * 256 + get_byte(uuid_send(user_id), 7))
+      * %s >> 12 = %s"""
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a read model held, and the checks that need nothing but itself."""
+    """The content of a read model, and the checks that need nothing else."""
 
     positions: dict[int, Position]
     held: dict[str, Stored]
@@ -40,10 +61,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A version of a read model that projectors keep; `version` is None if it never ran.
-
-    `label` is the read model's name, with the version's number if it is not the live one.
-    """
+    """A version of a read model that projectors maintain; `version` is None if it never ran."""
 
     name: str
     version: int | None
@@ -51,12 +69,12 @@ class StoredModel:
 
     @property
     def label(self) -> str:
-        """What a check of it is called."""
+        """The name of the read model, with the version's number if it is not the live one."""
         return self.name if self.live or self.version is None else f"{self.name} {self.version}"
 
 
 def stored_models(settings: Settings, names: Collection[str]) -> list[StoredModel]:
-    """Return the versions of these read models that are ready, the live ones and the kept."""
+    """Return the versions of these read models that are ready, live or not."""
     found: list[StoredModel] = []
     for name in names:
         with closing(open_versions(settings, name)) as versions:
@@ -85,7 +103,7 @@ def read_users(settings: Settings, stored_model: StoredModel) -> Snapshot:
 
 
 def _read_postgres(settings: Settings, stored_model: StoredModel) -> Snapshot:
-    """Return every user, with the summary of the same moment checked."""
+    """Return every user, with checks of the summary in the same snapshot."""
     positions = positions_of(settings, stored_model)
     with (
         closing(Database(settings, version=stored_model.version)) as database,
@@ -110,7 +128,7 @@ def _read_elasticsearch(settings: Settings, stored_model: StoredModel) -> Snapsh
     """Return every document of one point in time, markers included."""
     positions = positions_of(settings, stored_model)
     index = users_index(settings, stored_model.version or 1)
-    # Through the alias, so that its filter is checked too; only of the live one can it be.
+    # Through the alias where it points to this version, so that its filter is checked too.
     shown = settings.named(USERS_ALIAS) if stored_model.live else index
     with closing(connect(settings)) as client, elasticsearch_available(settings):
         client.indices.refresh(index=index)
@@ -140,3 +158,37 @@ def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, dict[st
             yield hit["_id"], hit["_source"]
         after = hits[-1]["sort"]
     client.close_point_in_time(id=point)
+
+
+def check_history(settings: Settings, reader: LogReader, version: int) -> list[Check]:
+    """Check one snapshot of the rows against the log up to that snapshot's checkpoint."""
+    checks = HistoryChecks()
+    with (
+        closing(Database(settings, read_model="history", version=version)) as database,
+        database.session() as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        offsets = dict(connection.execute(database.statement(_OFFSETS)).fetchall())
+        statement = database.statement(_HISTORY_ROWS)
+        for partition in range(settings.partitions):
+            entries = _before(reader.read(HISTORY, partition), offsets.get(partition, 0))
+            left = fold(entries, settings.partitions)
+            checks.partition(
+                left, _history_rows(connection, statement, settings.partitions, partition)
+            )
+    return [checks.same, checks.erased]
+
+
+def _before(entries: Iterator[Entry], offset: int) -> Iterator[Entry]:
+    # The reader must be read to its end before its consumer can serve the next partition.
+    return (entry for entry in entries if entry.offset < offset)
+
+
+def _history_rows(
+    connection: psycopg.Connection[Any], statement: Any, *parameters: int
+) -> Iterator[Mapping[str, Any]]:
+    with connection.cursor("verify_history", row_factory=dict_row) as cursor:
+        cursor.itersize = _PAGE
+        cursor.execute(statement, parameters)
+        yield from cursor

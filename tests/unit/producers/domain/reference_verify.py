@@ -7,10 +7,8 @@ from typing import Any
 from schemas.records import CHANGE_EMAIL, DeadLetter
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.verify.claim_checks import Claim, ClaimChecks, fold_claims
-from scripts.verify.decided import Command, Decided
-from scripts.verify.decision_checks import DecisionChecks
-from scripts.verify.facts import Entry
-from scripts.verify.findings import Check
+from scripts.verify.decision_checks import Command, Decided, DecisionChecks
+from scripts.verify.facts import Check, Entry
 from scripts.verify.log_checks import LogChecks
 from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Record, Window
 

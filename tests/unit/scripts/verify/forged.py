@@ -4,8 +4,7 @@ from typing import Any
 
 from schemas.identity import email_shard, new_user_id, partition_of
 from scripts.verify.decision_checks import DecisionChecks
-from scripts.verify.facts import Entry
-from scripts.verify.findings import Check
+from scripts.verify.facts import Check, Entry
 from scripts.verify.log_checks import LogChecks
 
 PARTITIONS = 4

@@ -4,8 +4,7 @@ from typing import Any
 
 from schemas.identity import email_shard, partition_of
 from scripts.verify.claim_checks import Claim, ClaimChecks, fold_claims
-from scripts.verify.facts import Entry, Last, last_of
-from scripts.verify.findings import Check
+from scripts.verify.facts import Check, Entry, Last, last_of
 from tests.given import address_in
 from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, event, gone, user_id_of
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.records import CommandOutcome, DeadLetter
-from scripts.verify.decided import Command, Decided, Open
-from scripts.verify.decision_checks import DecisionChecks
+from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
 from scripts.verify.facts import Entry
 from scripts.verify.log_checks import LogChecks
 from tests.unit.scripts.verify.forged import HOME, ID, PARTITIONS, as_history, broken, event, only

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.records import USER_ERASED, UserEvent
 from scripts.verify.facts import Entry
-from scripts.verify.history_checks import HistoryChecks, fold
+from scripts.verify.store_checks import HistoryChecks, fold
 from tests.unit.scripts.verify.forged import HOME, ID, PARTITIONS, as_history, broken, event, gone
 
 ERASED = gone(4, 4, USER_ERASED)
@@ -97,7 +97,7 @@ HALF_COMPACTED = [
     [*as_history([*EVENTS, ERASED]), *[tombstone(4 + n, 1 + n) for n in range(3)]],
     [*as_history([EVENTS[1], ERASED]), tombstone(6, 2)],
     as_history([ERASED]),
-    as_history([ERASED, EVENTS[0]]),  # and a straggler after it
+    as_history([ERASED, EVENTS[0]]),  # and a late record after it
 ]
 
 
@@ -108,7 +108,7 @@ def test_of_an_erased_user_the_marker_is_all_there_may_be(entries: list[Entry]) 
     assert wrong(check(entries, [])) == ["same"]
     late = check(entries, [row(ERASED), row(EVENTS[0])])
     assert wrong(late) == ["same", "erased"]
-    assert "still there" in late.erased.examples[0]
+    assert "still exists" in late.erased.examples[0]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pytest
 from schemas.errors import Poisoned
 from schemas.records import UserEvent
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
-from scripts.verify.facts import NO_CUT, Entry
-from scripts.verify.findings import EXAMPLES, Check
+from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import judge
 from tests.given import address_in
@@ -115,17 +114,17 @@ def test_only_erasure_excuses_gaps() -> None:
 
 
 def test_an_erasure_that_leaves_something_is_found() -> None:
-    """An event without its tombstone, one written again after it, or a marker that tells."""
+    """An event without tombstone, one written again after it, a marker with personal data."""
     good = [*GOOD, erasure(4, 4), *(f"{ID}:{version}" for version in (1, 2, 3))]
     assert broken(log_checks(as_history(good)).checks()) == []
     for bad in (good[:-1], [*good, GOOD[0]]):
         checks = log_checks(as_history(bad), as_events([*GOOD, erasure(4, 4)]))
         assert checks.erased.promise in broken(checks.checks())
-        assert "is still there" in checks.erased.examples[0]
+        assert "still exists" in checks.erased.examples[0]
     changes = [{"field": "age", "before": 33, "after": None}]
     telling = [*GOOD, erasure(4, 4) | {"changes": changes}, *good[4:]]
     checks = log_checks(as_history(telling))
-    assert "tells of it" in only(checks, checks.erased)
+    assert "contains personal data" in only(checks, checks.erased)
     checks = log_checks(as_history(good[:-1]), as_events(good[:4]), cut=3)
     assert broken(checks.checks()) == []
 
@@ -161,7 +160,7 @@ def test_a_user_placed_by_another_address_is_found() -> None:
     strange = event(1)
     strange["user"] |= {"email": "x@example.com", "email_key": "x@example.com"}
     checks = log_checks(as_history([strange]))
-    assert "not where its address says" in only(checks, checks.place)
+    assert "not in the partition of its address" in only(checks, checks.place)
 
 
 @pytest.mark.parametrize("where", ["history", "events", "event_id"])

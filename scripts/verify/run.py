@@ -1,0 +1,229 @@
+"""Reads every topic and both stores, and runs every check on them."""
+
+import time
+from dataclasses import replace
+
+from runtime.settings import Settings
+from runtime.topic_admin import check_topics
+from schemas.records import CHANGE_EMAIL
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
+from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
+from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
+from scripts.verify.facts import Check, Entry
+from scripts.verify.log_checks import LogChecks
+from scripts.verify.reader import LogReader
+from scripts.verify.store_checks import check_current, check_users
+from scripts.verify.stores import (
+    MODELS,
+    StoredModel,
+    check_history,
+    positions_of,
+    read_users,
+    stored_models,
+)
+
+_POLL_SECONDS = 0.2
+# An address change takes five messages of some milliseconds each: one that seems stuck in every
+# reading is stuck.
+_READINGS = 5
+_BETWEEN_SECONDS = 0.3
+
+
+def run_checks(
+    settings: Settings, *, timeout_seconds: float = 30.0, log_only: bool = False
+) -> list[Check]:
+    """Return every check of the registry that `settings` name.
+
+    Handlers and projectors may be running: what they decide after the reading began is left out
+    where two topics are compared. Raises `Unavailable` if a server is unavailable, `Misconfigured`
+    if a topic is missing.
+    """
+    topic_ids = check_topics(settings)
+    log = LogChecks(settings.partitions)
+    decisions = DecisionChecks(
+        settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
+    )
+    with LogReader(settings) as reader:
+        read_to = {
+            partition: _check_partition(reader, partition, log, decisions)
+            for partition in range(settings.partitions)
+        }
+        letters = [entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record]
+        suspects = log.shared_addresses()
+        tails = {partition: end for partition, (end, _outcomes) in read_to.items()}
+        claims, settled = check_claims(
+            settings,
+            reader,
+            log,
+            decisions.waiting(),
+            tails=tails,
+            outcome_tails={partition: end for partition, (_events, end) in read_to.items()},
+        )
+        decisions.finish(letters, settings.named(COMMANDS.name), settled)
+        log.finish(suspects)
+        checks = [*log.checks(), *claims.checks(), *decisions.checks()]
+        if not log_only:
+            deadline = time.monotonic() + timeout_seconds
+            ends = log.last_seqs()
+            topic_id = topic_ids[EVENTS.name]
+            checks += _check_models(
+                settings, reader, log, tails, ends, topic_id=topic_id, deadline=deadline
+            )
+            checks += _check_history(
+                settings, reader, ends, topic_id=topic_ids[HISTORY.name], deadline=deadline
+            )
+    return checks
+
+
+def _check_partition(
+    reader: LogReader, partition: int, log: LogChecks, decisions: DecisionChecks
+) -> tuple[int, int]:
+    """Read and check one partition; return the end offsets of its events and outcomes."""
+    committed = reader.committed(partition)
+    commands_at = reader.ends(COMMANDS, partition)
+    facts = log.history(partition, reader.read(HISTORY, partition))
+    tail = reader.ends(EVENTS, partition).end
+    log.events(partition, reader.read(EVENTS, partition))
+    outcomes_at = reader.ends(OUTCOMES, partition)
+    entries = reader.read(OUTCOMES, partition)
+    outcomes = [o for entry in entries if (o := decisions.outcome_entry(entry)) is not None]
+    decided = Decided(
+        partition,
+        facts,
+        outcomes,
+        (_command(entry) for entry in reader.read(COMMANDS, partition)),
+        committed,
+        commands_end=commands_at.end,
+        commands_begin=commands_at.begin,
+        outcomes_begin=outcomes_at.begin,
+        erased=log.erasures(),
+    )
+    if reader.committed(partition) != committed:
+        before = [o["seq"] or 0 for o in outcomes if o["command_offset"] < committed]
+        decided = replace(decided, cut=max(before, default=0))
+    decisions.partition(decided)
+    log.settle(partition, decided.cut)
+    return tail, outcomes_at.end
+
+
+def _command(entry: Entry) -> Command:
+    record = entry.record
+    if record is None:
+        return Command(entry.offset, None)
+    return Command(entry.offset, record["command_id"], record["kind"] == CHANGE_EMAIL)
+
+
+def _check_models(
+    settings: Settings,
+    reader: LogReader,
+    log: LogChecks,
+    tails: dict[int, int],
+    ends: dict[int, int],
+    *,
+    topic_id: str,
+    deadline: float,
+) -> list[Check]:
+    """Compare the read models with the log, which is read again after them."""
+    checks, snapshots = [], {}
+    for one in stored_models(settings, MODELS):
+        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        # A model that never ran has nothing to compare.
+        if positions_of(settings, one):
+            snapshots[one.label] = read_users(settings, one)
+    for partition, tail in tails.items():
+        log.later(reader.read(EVENTS, partition, tail))
+    for label, snapshot in snapshots.items():
+        checks.append(
+            check_users(label, snapshot.held, snapshot.positions, log.users, settings.partitions)
+        )
+        checks += snapshot.checks
+    return checks
+
+
+def _check_history(
+    settings: Settings,
+    reader: LogReader,
+    ends: dict[int, int],
+    *,
+    topic_id: str,
+    deadline: float,
+) -> list[Check]:
+    """Compare the read model of the history; an event has the same seq in both topics."""
+    checks = []
+    for one in stored_models(settings, ["history"]):
+        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        if one.version is not None and positions_of(settings, one):
+            checks += check_history(settings, reader, one.version)
+    return checks
+
+
+def _wait_current(
+    settings: Settings, one: StoredModel, ends: dict[int, int], topic_id: str, deadline: float
+) -> Check:
+    current = check_current(one.label, positions_of(settings, one), ends, topic_id)
+    while not current.holds and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        current = check_current(one.label, positions_of(settings, one), ends, topic_id)
+    return current
+
+
+def check_claims(
+    settings: Settings,
+    reader: LogReader,
+    log: LogChecks,
+    waiting: list[Open],
+    *,
+    tails: dict[int, int],
+    outcome_tails: dict[int, int],
+) -> tuple[ClaimChecks, set[Open]]:
+    """Return the checks of claims, and those of `waiting` that are answered by now or under way.
+
+    Address changes may be under way, so the topics are read several times. Updates `log`; the tails
+    are the offsets up to which it and the outcomes were read.
+    """
+    checks = ClaimChecks(settings.partitions)
+    readings: list[set[Suspect]] = []
+    settled: set[Open] = set()
+    while True:
+        moving, changes = _under_way(settings, reader)
+        for partition in range(settings.partitions):
+            log.later(reader.read(EVENTS, partition, tails[partition]))
+        claims = _claims(settings, reader)
+        readings.append(checks.suspects(claims, log.users, moving))
+        settled |= {one for one in waiting if one.command_id in changes}
+        settled |= _answered(reader, set(waiting) - settled, outcome_tails)
+        is_clear = not set.intersection(*readings) and settled.issuperset(waiting)
+        if is_clear or len(readings) == _READINGS:
+            break
+        time.sleep(_BETWEEN_SECONDS)
+    checks.finish(claims, log.users, readings)
+    return checks, settled
+
+
+def _under_way(settings: Settings, reader: LogReader) -> tuple[set[str], set[str]]:
+    """Return users and claim ids of the messages that no handler has applied yet."""
+    users, claim_ids = set(), set()
+    for partition in range(settings.partitions):
+        start = max(0, reader.committed(partition, HOPS))
+        for entry in reader.read(HOPS, partition, start):
+            if entry.record is not None:
+                users.add(entry.record["user_id"])
+                claim_ids.add(entry.record["claim_id"])
+    return users, claim_ids
+
+
+def _claims(settings: Settings, reader: LogReader) -> list[Claim]:
+    return [
+        claim
+        for partition in range(settings.partitions)
+        for claim in fold_claims(reader.read(EMAILS, partition)).values()
+    ]
+
+
+def _answered(reader: LogReader, waiting: set[Open], tails: dict[int, int]) -> set[Open]:
+    answered = set()
+    for partition in {one.partition for one in waiting}:
+        entries = reader.read(OUTCOMES, partition, tails[partition])
+        offsets = {entry.record["command_offset"] for entry in entries if entry.record}
+        answered |= {one for one in waiting if one.partition == partition and one.offset in offsets}
+    return answered
