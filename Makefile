@@ -1,11 +1,11 @@
-# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# `make demo` and `make test` work on a fresh machine: each installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# uv from PATH, else a private copy through pip; `--target` works under PEP 668 as well.
+# uv from PATH, else a private copy installed by pip; `--target` is allowed under PEP 668 too.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
-# An environment that says otherwise has every short-lived `rollbook` compile all it imports.
+# Without bytecode files, every short-lived `rollbook` process would compile all its imports.
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
@@ -18,10 +18,10 @@ help: ## list the targets
 	@python3 -c 'import sys; sys.exit("rollbook needs Python 3.11 or newer; python3 is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
-setup: $(UV) ## make the virtual environment .venv from uv.lock
+setup: $(UV) ## create the virtual environment .venv from uv.lock
 	@$(UV) $(SYNC)
 
-demo: setup ## run the main job on real servers, narrated, and leave it running
+demo: setup ## show all of rollbook on real servers, and leave it running
 	@.venv/bin/rollbook demo
 
 check: setup ## format, lint, types, import contract, pure tests: within a minute

@@ -1,4 +1,4 @@
-"""The `rollbook` command: names every group, and turns how a command ended into an exit code."""
+"""The `rollbook` command: its groups of commands, and the exit code of each outcome."""
 
 import sys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _BENCH = "scripts.bench.cli:bench" if find_spec("scripts.bench") else "scripts.c
 # name → (module:attribute, one line for `rollbook --help`)
 COMMANDS = {
     "users": ("scripts.users:users", "Create, change, find and import users."),
-    "commands": ("producers.cli.users:commands", "See what became of a command."),
+    "commands": ("producers.cli.users:commands", "Show the outcome of a command."),
     "events": ("projectors.cli.events:events", "Read the log of events."),
     "handler": ("producers.cli.handler:handler", "Run the command handler."),
     "projector": (
@@ -26,15 +26,15 @@ COMMANDS = {
     ),
     "dead-letters": (
         "projectors.cli.dead_letters:dead_letters",
-        "See and settle the records that could not be applied.",
+        "List, retry and discard records that could not be applied.",
     ),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
     "up": ("scripts.stack.cli:up", "Start everything: servers, topics, handler, projectors."),
     "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),
-    "status": ("scripts.stack.cli:status", "Show what runs and how far it has come."),
-    "demo": ("scripts.demo:demo", "Show the whole of rollbook on real servers."),
+    "status": ("scripts.stack.cli:status", "Show what runs and the lag of each read model."),
+    "demo": ("scripts.demo:demo", "Show all of rollbook on real servers."),
     "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }
@@ -58,7 +58,7 @@ def rollbook(context: click.Context, config: str | None) -> None:
 
     Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 refused,
     4 not in time, 5 a server is unavailable, 130 interrupted.
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    """  # noqa: D301 - \b tells click not to rewrap
     context.obj = Root(config, _visible_in)
 
 
@@ -76,11 +76,11 @@ def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `rollbook` and exit with the code of the contract (docs: design, one contract)."""
+    """Run `rollbook` and exit with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; return its exit code instead of leaving the process."""
+    """Run one command line; return its exit code instead of ending the process."""
     return run_command(rollbook, arguments, prog_name="rollbook")

@@ -1,7 +1,7 @@
 """A click group that imports a command when it is called, so that `rollbook --help` stays fast.
 
-Importing Kafka, PostgreSQL and Elasticsearch clients takes longer than printing a help page; the
-help of a group is printed from its table alone.
+Importing the clients of Kafka, PostgreSQL and Elasticsearch takes longer than printing a help page.
+The help of a group is printed without importing its commands.
 """
 
 import importlib
@@ -19,7 +19,7 @@ class LazyGroup(click.Group):
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of the table: what is used most comes first."""
+        """Return the names in the order of the table, which begins with the most used ones."""
         return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Shows and runs `rollbook` commands as people type them, so that a demo's lines can be pasted."""
+"""Shows `rollbook` commands as people type them, and runs them: the demo's lines can be pasted."""
 
 import os
 import shlex
@@ -14,9 +14,9 @@ from schemas.errors import CheckFailed
 
 @dataclass(frozen=True, slots=True)
 class Narrator:
-    """Shows a command as people would type it, runs it, and checks how it ends.
+    """Shows a command, runs it, and checks its exit code.
 
-    `executable` is called, `shown_as` is what people would type here.
+    `executable` is the path of the program; `shown_as` is what people would type here.
     """
 
     executable: str
@@ -29,14 +29,14 @@ class Narrator:
     def run(self, *arguments: str, ends_with: int = 0) -> None:
         """Run `rollbook …` on this terminal.
 
-        Raises `CheckFailed` if it ends with another exit code than expected.
+        Raises `CheckFailed` if its exit code is not `ends_with`.
         """
         line = self._show(arguments)
         ended = subprocess.run([self.executable, *arguments], check=False).returncode
         self._require(line, ended, ends_with)
 
     def read(self, *arguments: str) -> str:
-        """Run `rollbook …`, show what it prints and return it."""
+        """Run `rollbook …`, show its output and return it."""
         line = self._show(arguments)
         done = subprocess.run(
             [self.executable, *arguments],
@@ -57,14 +57,14 @@ class Narrator:
     def _require(self, line: str, ended: int, ends_with: int) -> None:
         if ended != ends_with:
             raise CheckFailed(
-                f"`{line}` ended with {ended}, not {ends_with}",
+                f"`{line}` ended with exit code {ended} instead of {ends_with}",
                 code="demo_failed",
                 next_step=f"`{self.shown_as} status` shows what runs and where the logs are",
             )
 
 
 def call_as(program: Path) -> str:
-    """Return how a person here would call `program`: its name if on PATH, else its path."""
+    """Return what a person would type to run `program`: its name if on PATH, else its path."""
     found = shutil.which(program.name)
     if found and Path(found).resolve() == program.resolve():
         return program.name

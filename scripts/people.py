@@ -1,7 +1,7 @@
-"""Made-up people for the demo and the benchmarks: many scripts, always the same ones.
+"""Generated people for the demo and the benchmarks: always the same ones, in many scripts.
 
-The seed and Faker's version are fixed, so that a search that finds somebody today finds them
-tomorrow. Every address is unique, valid and leads nowhere (example.com and its kin, RFC 2606).
+The seed and Faker's version are fixed, so that a search finds the same people on every machine.
+Every address is unique, valid, and in a domain reserved for examples (RFC 2606).
 """
 
 import csv
@@ -20,18 +20,18 @@ LOCALES = (
     *("ja_JP", "zh_CN", "ko_KR", "hi_IN", "th_TH", "he_IL", "ar_AA", "fa_IR", "ka_GE", "hy_AM"),
 )
 _DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")
-# One address in 49 (coprime to the number of locales, so of any) keeps its accents and script:
-# valid since RFC 6531, and a test of everything behind.
+# One address in 49 keeps its accents and script, which RFC 6531 permits: the whole pipeline must
+# handle it. 49 is coprime to the number of locales, so that every locale has such addresses.
 _ACCENTED_EVERY = 49
 _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
 def people(count: int) -> Iterator[tuple[str, str, int]]:
-    """Yield `count` people as e-mail, name, age; the first n are the same for every count."""
+    """Yield `count` people as (e-mail, name, age); the first n are the same for every count."""
     from faker import Faker
 
-    chance = random.Random(SEED)  # noqa: S311 - reproducible, nothing is protected by it
+    chance = random.Random(SEED)  # noqa: S311 - reproducible on purpose, no cryptography
     makers = [Faker(locale) for locale in LOCALES]
     for number, maker in enumerate(makers):
         maker.seed_instance(SEED + number)
@@ -55,7 +55,7 @@ def _age(chance: random.Random) -> int:
 
 
 def write_people(path: Path, count: int) -> None:
-    """Write `count` people as CSV to `path`, whole or not at all; keep a file that is there."""
+    """Write `count` people as CSV to `path`, atomically; an existing file is kept."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

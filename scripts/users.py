@@ -1,7 +1,7 @@
-"""`rollbook users`: one group of commands for people, though two sides answer it.
+"""`rollbook users`: one group of commands from two packages.
 
-Writing goes through `producers`, reading through `projectors`; neither imports the other, so the
-group is put together here. As in `scripts.cli`, a command is imported when it is called.
+Commands that write are in `producers`, queries are in `projectors`. Neither imports the other, so
+the group is assembled here. As in `scripts.cli`, a command is imported when it is called.
 """
 
 from scripts.lazy import LazyGroup
@@ -17,14 +17,14 @@ users = LazyGroup(
         "erase": ("producers.cli.change:erase", "Erase a user with all of its history."),
         "import": ("producers.cli.import_users:import_users", "Create users from CSV or NDJSON."),
         "export": ("projectors.cli.export:export_users", "Write every user as NDJSON."),
-        "get": ("projectors.cli.users:get", "Show one user, as it is or was."),
+        "get": ("projectors.cli.users:get", "Show one user, now or at a point in time."),
         "history": ("projectors.cli.history:history", "Show everything that happened to a user."),
         "list": ("projectors.cli.users:list_users", "List users by age."),
         "summary": ("projectors.cli.users:summary", "Show totals, average age and age groups."),
         "search": ("projectors.cli.search:search", "Find users by name, e-mail or age."),
         "suggest": (
             "projectors.cli.search:suggest",
-            "Say whom a beginning may mean, as one types.",
+            "Suggest users while a name or address is being typed.",
         ),
     },
 )
