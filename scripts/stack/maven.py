@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 from runtime.progress import told_progress
 from schemas.errors import Misconfigured, Unavailable
@@ -23,6 +22,8 @@ _SHA512 = (
     "831a8591fe20c8243b1dbe7d71e3244f31d1665b0804b2e825e38cbbe5ce0caf"
     "b8338851f90780735568773e0a6cd07bbec107cda0b896b008b861075358b6f6"
 )
+# Maven's own wrapper reads the address of another repository from the same variable.
+_REPOSITORY_VARIABLE = "MVNW_REPOURL"
 _CENTRAL = "https://repo.maven.apache.org/maven2"
 _TIMEOUT_SECONDS = 60
 
@@ -37,36 +38,15 @@ def find_maven(report: Report = lambda _line: None) -> str:
         return installed
     folder = cache_directory(None) / f"apache-maven-{_VERSION}"
     if not folder.is_dir():
-        report(f"there is no mvn on PATH: fetching Maven {_VERSION} from {repository()}")
+        report(f"there is no mvn on PATH: fetching Maven {_VERSION}")
     filled_once(folder, _fetch_distribution)
     return str(folder / folder.name / "bin" / "mvn")
 
 
-def repository() -> str:
-    """Return the address of the repository that Maven's distribution is fetched from.
-
-    `MVNW_REPOURL`, the variable of Maven's own wrapper, comes first; then the mirror of Maven
-    Central in ~/.m2/settings.xml; then Maven Central.
-    """
-    named = os.environ.get("MVNW_REPOURL")
-    return (named or _mirror(Path.home() / ".m2" / "settings.xml") or _CENTRAL).rstrip("/")
-
-
-def _mirror(settings: Path) -> str:
-    try:
-        root = ET.parse(settings).getroot()  # noqa: S314 - the user's own file
-    except (OSError, ET.ParseError):
-        return ""
-    for mirror in root.iterfind(".//{*}mirror"):
-        mirrored = (mirror.findtext("{*}mirrorOf") or "").replace(" ", "").split(",")
-        if "!central" not in mirrored and {"*", "external:*", "central"} & set(mirrored):
-            return (mirror.findtext("{*}url") or "").strip()
-    return ""
-
-
 def _fetch_distribution(folder: Path) -> None:
+    repository = os.environ.get(_REPOSITORY_VARIABLE, _CENTRAL).rstrip("/")
     path = f"org/apache/maven/apache-maven/{_VERSION}/apache-maven-{_VERSION}-bin.tar.gz"
-    url = f"{repository()}/{path}"
+    url = f"{repository}/{path}"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - https
             content = answer.read()
@@ -88,7 +68,7 @@ def _not_fetched(message: str) -> Misconfigured:
         message,
         code="no_maven",
         next_step="install Maven (the package is called maven), name a mirror of Maven Central in "
-        "MVNW_REPOURL, or use --docker",
+        f"{_REPOSITORY_VARIABLE}, or use --docker",
     )
 
 

@@ -134,13 +134,10 @@ def remove(path: Path) -> None:
 
 def is_free(port: int) -> bool:
     """Return whether a server could listen on `port` of 127.0.0.1 now."""
-    with socket.socket() as probe:
-        # As servers do: a port with connections in TIME_WAIT counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
     return True
 
 

@@ -15,7 +15,7 @@ from scripts.stack import docker
 from scripts.stack.cli import parse_ports
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
-from scripts.stack.maven import find_maven, last_lines, repository
+from scripts.stack.maven import find_maven, last_lines
 from scripts.stack.places import (
     DEFAULT_PORTS,
     ServerUser,
@@ -97,27 +97,6 @@ def test_a_jdk_is_judged_by_version_and_module(listed: str, version: int, proble
     assert found == version
     assert problem in why
     assert bool(problem) == bool(why)
-
-
-@pytest.mark.parametrize(
-    ("mirror_of", "is_used"),
-    [("central", True), ("*", True), ("external:*, !other", True), ("*,!central", False)],
-)
-def test_maven_is_fetched_from_the_mirror_in_the_users_settings(
-    mirror_of: str, *, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mirror counts if it stands for Maven Central; the wrapper's variable overrides it."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("MVNW_REPOURL", raising=False)
-    (tmp_path / ".m2").mkdir()
-    (tmp_path / ".m2" / "settings.xml").write_text(
-        '<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0"><mirrors><mirror>'
-        f"<mirrorOf>{mirror_of}</mirrorOf><url>https://mirror.example/maven/</url>"
-        "</mirror></mirrors></settings>"
-    )
-    assert (repository() == "https://mirror.example/maven") == is_used
-    monkeypatch.setenv("MVNW_REPOURL", "https://named.example")
-    assert repository() == "https://named.example"
 
 
 def test_a_maven_with_another_checksum_is_refused(
