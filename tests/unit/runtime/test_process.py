@@ -1,4 +1,4 @@
-"""How a process lives: one per name, stops when asked, logs without breaking its lines."""
+"""Long-running processes: one per name, stopped by signals, one log record per line."""
 
 import json
 import logging
@@ -24,8 +24,8 @@ def own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_pauses_double_up_to_the_most_and_begin_again() -> None:
-    """Growing, jittered by a fifth at most, bounded; short again once a server answered."""
+def test_pauses_double_up_to_a_maximum_until_reset() -> None:
+    """Each pause varies by at most 20 %; after a reset the first one is short again."""
     backoff = Backoff(first_seconds=0.1, most_seconds=1.0)
     expected = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     for seconds in expected:
@@ -36,7 +36,7 @@ def test_pauses_double_up_to_the_most_and_begin_again() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_to_stop(own_signals: None, number: signal.Signals) -> None:
-    """The loop sees it and a wait ends at once; a second one would end the process."""
+    """A wait ends at once, and a second signal would end the process."""
     stop = StopSignal().install()
     assert not stop
     os.kill(os.getpid(), number)
@@ -45,8 +45,8 @@ def test_a_signal_asks_to_stop(own_signals: None, number: signal.Signals) -> Non
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_waiting_ends_without_a_signal_too() -> None:
-    """A wait is bounded, and says that nobody asked."""
+def test_a_wait_ends_without_a_signal() -> None:
+    """It ends after the given time and returns False."""
     stop = StopSignal()
     assert stop.wait(0.001) is False
     stop.set()
@@ -54,7 +54,7 @@ def test_waiting_ends_without_a_signal_too() -> None:
 
 
 def test_one_process_per_name(tmp_path: Path) -> None:
-    """A second holder of a name is refused; other names and prefixes are free; it ends with it."""
+    """A second process of a name is refused; other names and other prefixes are not."""
     settings = Settings(state_directory=str(tmp_path))
     with only_instance(settings, "handler-1"):
         with pytest.raises(Misconfigured) as caught, only_instance(settings, "handler-1"):
@@ -70,7 +70,7 @@ def test_one_process_per_name(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_its_name_free(tmp_path: Path) -> None:
-    """The lock goes with the process, even by SIGKILL."""
+    """The lock ends with the process, even after SIGKILL."""
     script = (
         "import sys\n"
         "from runtime.process import only_instance\n"
@@ -105,10 +105,10 @@ def root_logger() -> Iterator[logging.Logger]:
     root.setLevel(level)
 
 
-def test_json_logs_are_one_object_a_line(
+def test_json_logs_are_one_object_per_line(
     root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Time, level, logger and message, with newlines kept inside; tracebacks are not lost."""
+    """A message may contain newlines, and a traceback is part of the object."""
     start_logging(Settings(log_format="json"))
     logging.getLogger("handler").info("partition %d\nready", 3)
     try:
@@ -126,7 +126,7 @@ def test_json_logs_are_one_object_a_line(
 def test_text_logs_are_for_people(
     root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Level, logger and sentence on one line; the chatter of libraries is left out."""
+    """Level, logger and message on one line, without the logs of HTTP libraries."""
     start_logging(Settings())
     logging.getLogger("handler").warning("waiting")
     logging.getLogger("httpx").warning("request")

@@ -1,4 +1,4 @@
-"""Settings: flag > environment > file > default, and what cannot work is refused by name."""
+"""Settings: flag > environment > file > default; errors name the setting."""
 
 import os
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def refused(**flags: object) -> str:
 def test_the_order_is_flag_environment_file_default(
     toml: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each level overrides the next, and the origin of every value is told."""
+    """Each level overrides the next, and the origin of every value is known."""
     file = toml('partitions = 2\nprefix = "file"\nbatch_commands = 5\n')
     monkeypatch.setenv("ROLLBOOK_PARTITIONS", "3")
     monkeypatch.setenv("ROLLBOOK_PREFIX", "env")
@@ -56,7 +56,7 @@ def test_the_order_is_flag_environment_file_default(
 def test_a_secret_comes_from_a_file_or_the_environment(
     toml: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`*_FILE` and `*_file` are read without their last newline; the variable itself wins."""
+    """Files are read without their last newline; the variable itself overrides them."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret \n", encoding="utf-8")
     file = toml(f'postgres_password_file = "{secret}"\n')
@@ -73,10 +73,10 @@ def test_a_secret_comes_from_a_file_or_the_environment(
         load_settings()
 
 
-def test_the_file_is_the_named_the_local_or_the_stacks(
+def test_the_file_is_named_or_local_or_of_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pasted command finds the stack's own file; a nearer one comes first; a named one exists."""
+    """By default a command reads the file of the stack; a file that is named must exist."""
     assert find_config_file() is None
     stacks = tmp_path / "state" / "rollbook" / "stacks" / "default" / "rollbook.toml"
     stacks.parent.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_the_file_is_the_named_the_local_or_the_stacks(
 
 
 def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several stacks live side by side, and their parent folder can be moved."""
+    """Several stacks can run side by side, and their parent folder can be changed."""
     monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
     assert stack_directory() == tmp_path / "default"
     monkeypatch.setenv("ROLLBOOK_STACK", "other")
@@ -126,8 +126,8 @@ def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("log_format", "xml"),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(name: str, value: object) -> None:
-    """The message names the setting, wherever the value came from."""
+def test_an_invalid_value_is_refused_by_name(name: str, value: object) -> None:
+    """The error names the setting and is raised before anything starts."""
     assert name in refused(**{name: value})
 
 
@@ -135,22 +135,22 @@ def test_what_cannot_work_is_refused_by_name(name: str, value: object) -> None:
     "text", ["partitions = ", "unknown = 1\n", "partitions = [1]\n", "log_format = 1\n", "\x00"]
 )
 def test_a_bad_file_is_refused(toml: Write, text: str) -> None:
-    """Broken TOML, an unknown name, a value of the wrong kind: before anything starts."""
+    """Invalid TOML, an unknown name and a value of the wrong type are errors."""
     with pytest.raises(Misconfigured) as caught:
         load_settings(config=toml(text))
     assert caught.value.code == "bad_setting"
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    """Foreign bytes in the file are a sentence, not a traceback."""
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    """Invalid UTF-8 in the file is an error with a message, not a traceback."""
     path = tmp_path / "bytes.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(Misconfigured):
         load_settings(config=str(path))
 
 
-def test_every_setting_explains_itself() -> None:
-    """`rollbook config show` has a sentence for each, and secrets are marked."""
+def test_every_setting_has_an_explanation() -> None:
+    """`rollbook config show` prints it, and hides the values of secrets."""
     from dataclasses import fields
 
     for spec in fields(Settings):

@@ -1,4 +1,4 @@
-"""What commands print: safe on a terminal, whole in a pipe, errors in one shape."""
+"""The output of commands: safe on a terminal, complete in a pipe, errors in one format."""
 
 import json
 import sys
@@ -34,12 +34,12 @@ from schemas import errors
     ],
 )
 def test_each_error_has_its_exit_code(error: type[errors.RollbookError], code: int) -> None:
-    """The class alone decides how a command ends."""
+    """The class alone decides the exit code."""
     assert exit_code(error("a sentence")) == code
 
 
-def test_no_error_class_is_without_an_exit_code() -> None:
-    """A class added to the tree must say how a command ends with it."""
+def test_every_error_class_has_an_exit_code() -> None:
+    """A new error class must be given an exit code."""
     known = {"Rejected", "NotInTime", "Unavailable", "Poisoned", "Fenced", "Misconfigured"}
     assert {kind.__name__ for kind in errors.RollbookError.__subclasses__()} >= known
     for kind in errors.RollbookError.__subclasses__():
@@ -48,7 +48,7 @@ def test_no_error_class_is_without_an_exit_code() -> None:
 
 
 def test_an_error_for_programs_is_one_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Code, message and next, nothing on stdout."""
+    """It has code, message and next; stdout stays empty."""
     print_error(errors.Rejected("no such user", code="user_not_found"), as_json=True)
     out, err = capsys.readouterr()
     assert out == ""
@@ -58,27 +58,27 @@ def test_an_error_for_programs_is_one_object_on_stderr(capsys: pytest.CaptureFix
 
 
 def test_an_error_for_people_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """A sentence, then the next step when there is one."""
+    """The message, then the next step if there is one."""
     print_error(errors.Unavailable("Kafka is away", next_step="start it"), as_json=False)
     assert capsys.readouterr() == ("", "error: Kafka is away\n  next: start it\n")
 
 
-def test_an_error_may_quote_what_is_no_utf8(capsys: pytest.CaptureFixture[str]) -> None:
-    """An argument of foreign bytes still ends in one JSON object."""
+def test_an_error_may_quote_invalid_utf8(capsys: pytest.CaptureFixture[str]) -> None:
+    """An argument that is not valid UTF-8 still results in one JSON object."""
     print_error(errors.RollbookError("no command '\udcff'"), as_json=True)
     assert "udcff" in json.loads(capsys.readouterr().err)["error"]["message"]
 
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record with newlines and other scripts is still one line of UTF-8."""
+    """A record with newlines and other scripts is one line of UTF-8."""
     print_json({"name": "山田\n", "age": 3, "none": None})
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert json.loads(out) == {"name": "山田\n", "age": 3, "none": None}
 
 
-def test_fields_are_aligned_and_absent_ones_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """People see a line per field that has a value; 0 is one."""
+def test_fields_are_aligned_and_missing_ones_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A field with the value 0 is shown, one without a value is not."""
     print_fields({"id": "x", "age": 0, "code": None, "status": "accepted"})
     assert capsys.readouterr().out == "id      x\nage     0\nstatus  accepted\n"
     print_fields({})
@@ -86,15 +86,15 @@ def test_fields_are_aligned_and_absent_ones_left_out(capsys: pytest.CaptureFixtu
 
 
 def test_a_piped_table_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
-    """`cut` works: one line a row, and no cell can break its line."""
+    """One line per row, and no cell can break its line: tools like `cut` work."""
     print_table(["name", "age"], [("a\tb\nc", 3), ("d", None)])
     assert capsys.readouterr().out == "name\tage\na\\tb\\nc\t3\nd\t\n"
 
 
-def test_marks_stand_out_on_a_terminal_only(
+def test_marks_are_highlighted_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every second piece; stored control characters drive nothing there either."""
+    """Every second piece is highlighted; control characters in it are escaped."""
     rows = [[Marked(("", "Jane", " D\x1boe"))]]
     print_table(["name"], rows)
     assert capsys.readouterr().out == "name\nJane D\\x1boe\n"
@@ -106,26 +106,26 @@ def test_marks_stand_out_on_a_terminal_only(
 
 
 def test_say_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no result never ends in a pipe."""
+    """Only results go to stdout, which may be a pipe."""
     say("importing")
     assert capsys.readouterr() == ("", "importing\n")
 
 
 @pytest.mark.parametrize("name", ["علی\u200cرضا", "山田\u3000太郎", "José\u00a0Ruiz", "Zoë"])
 def test_names_are_shown_as_they_are_written(name: str) -> None:
-    """Joiners and the spaces of other scripts belong to names."""
+    """Joiners and the spaces of other scripts are parts of names."""
     assert printable(name) == name
 
 
-def test_stored_text_cannot_drive_a_terminal() -> None:
-    """Escape sequences, newlines and direction overrides are shown, not obeyed."""
+def test_stored_text_cannot_control_a_terminal() -> None:
+    """Escape sequences, newlines and direction overrides are shown, not executed."""
     assert printable("\x1b[2J") == "\\x1b[2J"
     assert printable("a\nb\u202ec") == "a\\nb\\u202ec"
 
 
 @given(st.text())
 def test_printable_text_has_no_controls(text: str) -> None:
-    """Whatever was stored, one line comes out."""
+    """Any stored text is printed as one line."""
     shown = printable(text)
     assert len(shown.splitlines()) <= 1
     assert "\x1b" not in shown

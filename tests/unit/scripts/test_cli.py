@@ -1,4 +1,4 @@
-"""The root command: fast help, an example for everything, one contract of exit codes and errors."""
+"""The root command: fast help, examples for every command, exit codes and error format."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ ERRORS: dict[str, tuple[Exception, int]] = {
 @click.argument("kind")
 @json_option
 def fail(kind: str, *, as_json: bool) -> int:
-    """End as asked."""
+    """End with the given exit code or exception."""
     if kind in ERRORS:
         raise ERRORS[kind][0]
     if kind == "interrupt":
@@ -43,7 +43,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaves(command: click.Command, path: str, context: click.Context) -> Iterator[Any]:
-    """Yield (path, command) of everything that can be called."""
+    """Yield (path, command) of every command that can be called."""
     if not isinstance(command, click.Group):
         yield path, command
         return
@@ -54,7 +54,7 @@ def leaves(command: click.Command, path: str, context: click.Context) -> Iterato
 
 
 def test_help_imports_no_client() -> None:
-    """`rollbook --help` stays fast because it imports no client of any server."""
+    """`rollbook --help` is fast because it imports no client of any server."""
     script = (
         "import sys\n"
         "from scripts.cli import run\n"
@@ -71,7 +71,7 @@ def test_help_imports_no_client() -> None:
 
 @pytest.mark.parametrize("group", cli.COMMANDS)
 def test_every_command_exists_and_is_explained(group: str) -> None:
-    """Each command has help, each of its options has help, and an example can be copied."""
+    """Each command has help and an example, and each of its options has help."""
     context = click.Context(cli.rollbook, info_name="rollbook")
     command = cli.rollbook.get_command(context, group)
     assert command is not None
@@ -85,8 +85,8 @@ def test_every_command_exists_and_is_explained(group: str) -> None:
                 assert parameter.help, f"{path} {parameter.opts[0]} has no help"
 
 
-def test_a_lazy_groups_line_is_there_for_every_command() -> None:
-    """The group's help is printed from its table: no line is empty."""
+def test_every_command_has_a_line_in_the_help_of_its_group() -> None:
+    """The help of a group is printed from its table: no line is empty."""
     for line in cli.COMMANDS.values():
         assert line[1].endswith(".")
     assert isinstance(cli.rollbook, LazyGroup)
@@ -96,7 +96,7 @@ def test_a_lazy_groups_line_is_there_for_every_command() -> None:
 def test_every_error_class_has_its_exit_code(
     failing: None, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For people a sentence on stderr; the code is the contract's; stdout stays empty."""
+    """For people there is a message on stderr; stdout stays empty."""
     assert cli.run(["fail", kind]) == ERRORS[kind][1]
     assert capsys.readouterr() == ("", "error: x\n")
 
@@ -105,15 +105,15 @@ def test_every_error_class_has_its_exit_code(
 def test_every_error_class_has_its_json(
     failing: None, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For programs `{"error": {code, message, next}}` on stderr, nothing else."""
+    """For programs there is `{"error": {code, message, next}}` on stderr, and nothing else."""
     assert cli.run(["fail", kind, "--json"]) == ERRORS[kind][1]
     out, err = capsys.readouterr()
     assert out == ""
     assert json.loads(err) == {"error": {"code": kind, "message": "x", "next": ""}}
 
 
-def test_the_other_ends(failing: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """Done is 0, a command's own code is kept, an interrupt is 130."""
+def test_exit_codes_without_an_error(failing: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Success is 0, a command may return another code, an interrupt is 130."""
     assert cli.run(["fail", "0"]) == 0
     assert cli.run(["fail", "3"]) == 3
     assert cli.run(["fail", "interrupt"]) == 130
@@ -128,7 +128,7 @@ def test_the_other_ends(failing: None, capsys: pytest.CaptureFixture[str]) -> No
 def test_wrong_usage_is_2(
     failing: None, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unknown commands, options, too few or too many arguments: 2, in JSON as well."""
+    """Unknown commands and options, missing and surplus arguments: 2, with `--json` as well."""
     assert cli.run(arguments) == 2
     assert capsys.readouterr().err
     assert cli.run([*arguments, "--json"]) == 2
@@ -140,7 +140,7 @@ def test_wrong_usage_is_2(
 def test_a_missing_configuration_is_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A file named but absent stops the command before it does anything."""
+    """If the named file is missing, the command does nothing."""
     assert cli.run(["--config", "missing.toml", "config", "show", "--json"]) == 2
     assert json.loads(capsys.readouterr().err)["error"]["code"] == "bad_setting"
 
@@ -148,7 +148,7 @@ def test_a_missing_configuration_is_2(
 def test_config_show_never_shows_a_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A password is `(set)`, in the table and in JSON."""
+    """A password is shown as `(set)`, in the table and in JSON."""
     monkeypatch.setenv("ROLLBOOK_POSTGRES_PASSWORD", "hunter2")
     for arguments in (["config", "show"], ["config", "show", "--json"]):
         assert cli.run(arguments) == 0

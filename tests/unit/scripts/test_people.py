@@ -1,4 +1,4 @@
-"""The made-up people: the same every time, valid, unique, of many scripts."""
+"""The generated people: the same every time, valid, unique, in many scripts."""
 
 import unicodedata
 from pathlib import Path
@@ -9,7 +9,7 @@ from scripts.people import people, write_people
 
 
 def test_people_are_valid_unique_and_the_same_every_time() -> None:
-    """Not one is refused, no address twice, and two runs agree."""
+    """None of them is rejected, and no address occurs twice."""
     made = list(people(3000))
     assert made == list(people(3000))
     assert made[:100] == list(people(100))
@@ -20,8 +20,8 @@ def test_people_are_valid_unique_and_the_same_every_time() -> None:
     assert len({email_key(email) for email, _, _ in made}) == len(made)
 
 
-def test_people_write_in_many_scripts() -> None:
-    """Accents and a dozen scripts in the names; a few addresses have them too."""
+def test_people_have_names_in_many_scripts() -> None:
+    """A few addresses contain accents and other scripts too."""
     made = list(people(600))
     scripts = {unicodedata.name(c).split()[0] for _, name, _ in made for c in name if c.isalpha()}
     assert {"LATIN", "GREEK", "CYRILLIC", "HANGUL", "HEBREW", "ARABIC", "THAI"} <= scripts
@@ -31,8 +31,8 @@ def test_people_write_in_many_scripts() -> None:
     assert 0 < len(accented) < len(made) / 20
 
 
-def test_a_file_is_kept(tmp_path: Path) -> None:
-    """Written once; the second time nothing changes, so that an import of it repeats itself."""
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    """A second import of the file must send the same commands."""
     path = tmp_path / "new" / "people.csv"
     write_people(path, 50)
     assert len(path.read_text("utf-8").splitlines()) == 51
