@@ -26,6 +26,12 @@ _SHA512 = (
 _REPOSITORY_VARIABLE = "MVNW_REPOURL"
 _CENTRAL = "https://repo.maven.apache.org/maven2"
 _TIMEOUT_SECONDS = 60
+# The system's certificates for Java on Debian and Fedora. The Java runtime of a wheel has its own
+# instead, and does not know a company's certificate authority.
+_SYSTEM_CERTIFICATES = (
+    Path("/etc/ssl/certs/java/cacerts"),
+    Path("/etc/pki/ca-trust/extracted/java/cacerts"),
+)
 
 
 def find_maven(report: Report = lambda _line: None) -> str:
@@ -121,10 +127,15 @@ def run_maven(
 
 
 def _environment(java_home: Path) -> dict[str, str]:
-    """Return the environment of Maven: the user's own, and our Java if that names none."""
+    """Return the environment of Maven: the user's own if it has a Java, else one with ours."""
     named = os.environ.get("JAVA_HOME")
-    runs = (Path(named) / "bin" / "java").is_file() if named else shutil.which("java")
-    return dict(os.environ) if runs else {**os.environ, "JAVA_HOME": str(java_home)}
+    if (Path(named) / "bin" / "java").is_file() if named else shutil.which("java"):
+        return dict(os.environ)
+    options = os.environ.get("MAVEN_OPTS", "")
+    trusted = next((path for path in _SYSTEM_CERTIFICATES if path.exists()), None)
+    if trusted and "trustStore" not in options:
+        options = f"{options} -Djavax.net.ssl.trustStore={trusted}"
+    return {**os.environ, "JAVA_HOME": str(java_home), "MAVEN_OPTS": options}
 
 
 _UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
