@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from schemas.errors import Misconfigured
-from scripts.stack.maven import Report, find_maven, last_lines, run_maven
-from scripts.stack.places import ServerUser, cache_directory, filled_once, reachable
+from scripts.stack.maven import find_maven, last_lines, run_maven
+from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
 
 __all__ = ["find_maven", "last_lines"]
 

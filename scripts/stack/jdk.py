@@ -6,14 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import Misconfigured
-from scripts.stack.places import ServerUser, as_user, cache_directory, filled_once
-
-Report = Callable[[str], None]
+from scripts.stack.places import Report, ServerUser, as_user, cache_directory, filled_once
 
 OLDEST = 21
 # Elasticsearch compares vectors with it. A Java that has this module is a complete JDK.

@@ -10,7 +10,7 @@ stack.down(wipe=True)
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
@@ -19,6 +19,7 @@ from scripts.stack.fetch import fetch
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.maven import last_lines
 from scripts.stack.places import (
+    Report,
     choose_ports,
     data_directory,
     locked,
@@ -42,8 +43,6 @@ from scripts.stack.servers import prepare, programs
 from scripts.stack.supervise import Supervisor, end_orphans
 
 START_TIMEOUT_SECONDS = 180.0
-
-Report = Callable[[str], None]
 
 
 class LocalStack:

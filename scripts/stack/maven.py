@@ -8,14 +8,12 @@ import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.progress import told_progress
 from schemas.errors import Misconfigured, Unavailable
-from scripts.stack.places import cache_directory, filled_once
-
-Report = Callable[[str], None]
+from scripts.stack.places import Report, cache_directory, filled_once
 
 _VERSION = "3.9.16"
 _SHA512 = (

@@ -28,6 +28,9 @@ DEFAULT_PORTS = {
 }
 HOST = "127.0.0.1"
 
+# Called with a line for each step of a start.
+Report = Callable[[str], None]
+
 # Below the range of ports for outgoing connections (on Linux from 32768): none of those can take
 # a port between the moment we choose it and the moment the server binds it.
 _FREE_PORTS = range(20_000, 32_000)
@@ -111,18 +114,9 @@ def _open_to(directory: Path, user: ServerUser | None) -> bool:
     return user is None or _test("-x", existing, user)
 
 
-def make_directory(path: Path, user: ServerUser | None) -> Path:
-    """Create the folder `path` if it is missing; only the servers' user may enter it."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
-    if user:
-        os.chown(path, user.uid, user.gid)
-    return path
-
-
 def give(path: Path, user: ServerUser | None) -> None:
-    """Make the servers' user the owner of the file `path`, and its only reader."""
-    path.chmod(0o600)
+    """Make `user`, who runs the servers, the owner of `path` and the only one with access."""
+    path.chmod(0o700 if path.is_dir() else 0o600)
     if user:
         os.chown(path, user.uid, user.gid)
 

@@ -8,7 +8,7 @@ import subprocess
 
 from schemas.errors import Unavailable
 from scripts.stack.maven import last_lines
-from scripts.stack.places import HOST, as_user, give, make_directory, remove
+from scripts.stack.places import HOST, as_user, give, remove
 from scripts.stack.programs import Program
 from scripts.stack.record import write_private
 from scripts.stack.server_files import SERVERS, Site, configuration_files
@@ -16,11 +16,11 @@ from scripts.stack.server_files import SERVERS, Site, configuration_files
 
 def prepare(site: Site) -> None:
     """Write the servers' configuration; create and initialise the data folders that are missing."""
-    make_directory(site.data, site.user)
-    make_directory(site.configuration, site.user)
-    for name in (*SERVERS, "elasticsearch/tmp", "registry/tmp"):
-        make_directory(site.data / name, site.user)
-    make_directory(site.configuration / "elasticsearch", site.user)
+    folders = [site.data / name for name in ("", *SERVERS, "elasticsearch/tmp", "registry/tmp")]
+    folders += [site.configuration, site.configuration / "elasticsearch"]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        give(folder, site.user)
     for path, text in configuration_files(site).items():
         path.write_text(text, encoding="utf-8")
         give(path, site.user)

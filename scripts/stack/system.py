@@ -9,8 +9,9 @@ from typing import Any
 
 from runtime.settings import Settings, load_settings
 from schemas.errors import RollbookError, Unavailable
-from scripts.stack.local import LocalStack, Report
+from scripts.stack.local import LocalStack
 from scripts.stack.maven import last_lines
+from scripts.stack.places import Report
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
