@@ -28,7 +28,7 @@ def start_services(stack: LocalStack, report: Report) -> None:
     """Create the topics, then run handler and projectors under the stack's supervisor.
 
     Services get this process's `ROLLBOOK_*` variables, the prefix among them. Raises `Unavailable`,
-    with the last lines of its log, if a service ends at once with exit code 2.
+    with the last lines of its log, if a service ends at once.
     """
     from runtime.registry import Registry
     from runtime.topic_admin import ensure_topics
