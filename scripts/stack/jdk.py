@@ -147,6 +147,6 @@ def _installer() -> list[str]:
     """Return the command that installs packages here: uv, else pip."""
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv/bin"))
     if uv:
-        return [uv, "pip", "install"]
+        return [uv, "pip", "install", "--python", sys.executable]
     python = sys.executable if importlib.util.find_spec("pip") else "python3"
     return [python, "-m", "pip", "install"]
