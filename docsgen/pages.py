@@ -122,11 +122,11 @@ def _leads_somewhere(one: Page, link: str) -> bool:
     if re.match(r"[a-z]+:", link):
         return re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[^\s<>]*)?", link) is not None
     path, _, anchor = link.partition("#")
-    target = (ROOT / one.name).parent / path if path else ROOT / one.name
-    if not target.exists():
-        return False
-    if not anchor:
-        return True
+    if not path:
+        return anchor in one.anchors
+    target = (ROOT / one.name).parent / path
+    if not target.exists() or not anchor:
+        return target.exists()
     name = target.resolve().relative_to(ROOT).as_posix()
     return target.suffix == ".md" and anchor in page(name).anchors
 

@@ -61,6 +61,8 @@ def _examples(text: str) -> list[Example]:
     found: list[Example] = []
     pieces = re.split(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     for language, block, below in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        if language == "bash":
+            continue  # marked on the page as not run
         if language == "json":
             found[-1].answer = json.loads(block)
         else:
