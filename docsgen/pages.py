@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 NOT_RUN: Final = "(not run by the tests)"
 NOT_RUN_PAGE: Final = "blocks on this page are not run by the tests"
 # Languages whose blocks hold no commands and no code: diagrams, answers, directives of the site.
-SHOWN: Final = ("text", "json", "{toctree}", "{eval-rst}")
+SHOWN: Final = ("text", "json", "{toctree}", "{eval-rst}", "{image}")
 
 _BLOCK: Final = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN: Final = re.compile(r"`([^`\n]+)`")
