@@ -1,4 +1,4 @@
-"""`rollbook bench`: what a person or a script asks to be measured."""
+"""`rollbook bench`: measures rollbook beside its peers and upper bounds."""
 
 import click
 
@@ -35,7 +35,7 @@ def bench() -> None:
     default=100_000,
     show_default=True,
     type=click.IntRange(100),
-    help="How many creations every measurement decides; the peer, the first of them.",
+    help="How many creations each measurement decides; the peer decides the first of them.",
 )
 @_repeats_option
 @click.option(
@@ -45,13 +45,13 @@ def bench() -> None:
     type=click.IntRange(1_000),
     help="How many users are restored for the figures of memory and restore.",
 )
-@click.option("--without-peer", is_flag=True, help="Leave the library eventsourcing out.")
+@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
 @click.option(
     "--peer-clients",
     default=8,
     show_default=True,
     type=click.IntRange(2),
-    help="Processes of the peer at once, beside its one client.",
+    help="Number of concurrent clients of the peer, in addition to one client alone.",
 )
 @click.option(
     "--peer-seconds",
@@ -73,22 +73,23 @@ def commands(
     peer_seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure the command side beside its limit and its peer, on the stack that runs.
+    """Measure the command side beside its upper bound and its peer, on the running stack.
 
-    The limit is a process that copies the handler's records without deciding anything. The peer is
-    the library eventsourcing on the same PostgreSQL: `uv sync --group benchmark` installs it.
-    Nothing else should run on the machine. Topics and tables are removed afterwards.
+    The upper bound is a process that copies the handler's records without deciding anything. The
+    peer is the library eventsourcing on the same PostgreSQL; `uv sync --group benchmark` installs
+    it. Nothing else should run on the machine. Topics and tables are removed afterwards.
 
     \b
     Examples:
       rollbook bench commands
       rollbook bench commands --users 20000 --repeats 1 --state-users 100000 --without-peer
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from scripts.bench import command_side, peer
+    from scripts.bench import commands as command_side
+    from scripts.bench import peer_eventsourcing
 
     if not without_peer:
-        peer.check_peer_installed()
-    setups = () if without_peer else tuple(peer.peer_setups(peer_clients))
+        peer_eventsourcing.check_peer_installed()
+    setups = () if without_peer else tuple(peer_eventsourcing.peer_setups(peer_clients))
     plan = command_side.Plan(users, repeats, state_users, setups, peer_seconds, as_json)
     findings = command_side.measure(settings, plan)
     if as_json:
@@ -104,21 +105,21 @@ def commands(
     default=200_000,
     show_default=True,
     type=click.IntRange(20_000),
-    help="How many users each projector, peer and limit writes.",
+    help="How many users each projector, peer and upper bound writes.",
 )
 @click.option(
     "--queries-users",
     default=1_000_000,
     show_default=True,
     type=click.IntRange(1_000),
-    help="Among how many users queries are asked.",
+    help="How many users there are when queries are measured.",
 )
 @_repeats_option
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(["postgres", "elasticsearch", "rebuild", "visible", "queries", "search"]),
-    help="Measure this part, and others only if they are named as well.",
+    help="Measure only this part; may be repeated.",
 )
 @json_option
 @pass_settings
@@ -131,12 +132,12 @@ def projectors(
     only: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Measure the query side beside its peers and its limits, on the stack that runs.
+    """Measure the query side beside its peers and its upper bounds, on the running stack.
 
     The peers write the same users into the same table and mapping: Debezium's JDBC sink on Kafka
-    Connect, which Maven fetches the first time (80 MB), and Quix Streams' sinks, which
-    `uv sync --group benchmark` installs. The limits are COPY and bulk requests made before. Nothing
-    else should run on the machine. Topics, tables and indexes are removed afterwards.
+    Connect, which Maven fetches the first time (100 MB), and Quix Streams' sinks, which
+    `uv sync --group benchmark` installs. The upper bounds are COPY and prepared bulk requests.
+    Nothing else should run on the machine. Topics, tables and indexes are removed afterwards.
 
     \b
     Examples:
@@ -144,15 +145,17 @@ def projectors(
       rollbook bench projectors --only queries --queries-users 100000 --repeats 1
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from scripts.bench import projector_findings
+    from scripts.bench.measure import machine
     from scripts.bench.projectors import measure
 
     parts = frozenset(only or projector_findings.PARTS)
     plan = projector_findings.Plan(users, queries_users, repeats, parts, as_json)
+    measured_on = machine()
     findings = measure(settings, plan)
     if as_json:
-        print_json(projector_findings.as_json(findings))
+        print_json(projector_findings.as_json(plan, findings, measured_on))
     else:
         columns = ["measured", "median (least to greatest)", "goal", "guarantees"]
         print_table(columns, projector_findings.as_rows(findings))
-    if findings.broken:
-        raise CheckFailed(f"not measured: {', '.join(findings.broken)}")
+    if failed := projector_findings.failed_parts(findings):
+        raise CheckFailed(f"not measured: {', '.join(failed)}")

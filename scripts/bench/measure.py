@@ -1,9 +1,38 @@
-"""What a measurement is: some repeats, their median, and how far apart they lie."""
+"""What every benchmark reports: the spread of repeats, ratios within a repeat, goals, machine."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, Final
+
+from runtime.terminal import say
+from schemas.errors import RollbookError
+
+# Shown beside the figures; no run fails because of one.
+GOALS: Final = {
+    "vs_passthrough": "≥ 0.3, then 0.5",
+    "vs_eventsourcing": "≥ 50",
+    "single_command_ms p50": "≤ 15",
+    "single_command_ms p99": "≤ 60",
+    "bytes_per_user": "≤ 400",
+    "restore_users_per_second": "≥ 100,000",
+    "postgres_live_vs_debezium": "≥ 2",
+    "postgres_live_vs_quix": "≥ 2.5",
+    "postgres_rebuild_vs_quix": "≥ 4",
+    "elasticsearch_vs_quix": "≥ 3",
+    "elasticsearch_vs_bulk_limit": "≥ 0.6",
+    "rebuild_after_updates_ratio": "≤ 1.3",
+    "projector_rss_mb_after_queries_users": "as after fewer users",
+    "elasticsearch_projector_rss_mb_after_queries_users": "as after fewer users",
+    **{
+        f"query_ms {query} {cut}": goal
+        for query in ("get", "list", "summary", "search", "suggest")
+        for cut, goal in (("p50", "≤ 10"), ("p99", "≤ 40"))
+    },
+}
+_GIB: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +73,56 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
     """Return the median and the 99th percentile of at least 100 values."""
     cuts = quantiles(values, n=100)
     return cuts[49], cuts[98]
+
+
+@dataclass(slots=True)
+class Findings:
+    """The figures of one run, a value per repeat; and why a peer or a part has none."""
+
+    as_json: bool
+    values: dict[str, list[float]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> None:
+        """Add the value of one repeat."""
+        self.values.setdefault(name, []).append(value)
+        self.tell(f"  {name}: {value:,.2f}")
+
+    def add_percentiles(self, name: str, values: Sequence[float]) -> None:
+        """Add the median and the 99th percentile of one repeat."""
+        p50, p99 = percentiles(values)
+        self.add(f"{name} p50", p50)
+        self.add(f"{name} p99", p99)
+
+    def leave_out(self, name: str, error: RollbookError, figures: Sequence[str]) -> None:
+        """Record why `name` is not measured and drop its `figures` from earlier repeats."""
+        self.unavailable[name] = " ".join(filter(None, (str(error), error.next_step)))
+        for figure in figures:
+            self.values.pop(figure, None)
+        self.tell(f"  without {name}: {error}")
+
+    def tell(self, message: str) -> None:
+        """Report progress, unless the output is JSON."""
+        if not self.as_json:
+            say(message)
+
+    def spreads(self, ratios_of: Mapping[str, tuple[str, str]]) -> dict[str, Spread]:
+        """Return the spread of each ratio whose figures were measured, then of each figure."""
+        found = {
+            name: ratios(self.values[ours], self.values[theirs])
+            for name, (ours, theirs) in ratios_of.items()
+            if ours in self.values and theirs in self.values
+        }
+        return found | {name: spread(values) for name, values in self.values.items()}
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures are measured on; call it before the benchmark puts load on it."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpus": os.cpu_count(),
+        "memory_gib": round(memory / _GIB, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }

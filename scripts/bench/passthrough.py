@@ -1,35 +1,28 @@
-"""The limit of the command handler: a process that reads commands and writes ready-made records.
+"""The upper bound of the command handler: a process that writes prepared records.
 
-It copies what the handler wrote for the same commands in another registry, record by record, in
-transactions of the same size, with the same client options. Nothing is decoded, decided or encoded.
+It answers commands with what the handler wrote for the same commands in another registry, record by
+record, in transactions of the same size, with the same client options. Nothing is decoded, decided
+or encoded.
 """
 
 import gc
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from runtime.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
-    assign,
-    consumer_config,
-    end_reader,
-    poll_batch,
-    transactional_config,
-)
-from runtime.log_ranges import is_end
+from projectors.log.event_log import read_log
+from runtime.kafka import consumer_config, poll_batch, transactional_config
 from runtime.settings import Settings
+from schemas.codec import RecordCodec
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
 from scripts.bench.registry_under_test import MEASURED_TAG, command_id
 
 GROUP = "bench-passthrough"
 _WRITTEN = (EVENTS, HISTORY, OUTCOMES)
-_READ_MESSAGES = 10_000
-# So long more commands are waited for when a transaction is not full yet.
+# How long to wait for more commands when a transaction is not full yet.
 _FILL_SECONDS = 0.001
 
 
@@ -37,8 +30,8 @@ _FILL_SECONDS = 0.001
 class Written:
     """What a handler wrote, by (topic, partition) in the order of the log.
 
-    `records` are ready to be produced. `offsets` are theirs: each gap between two of them is the
-    marker of a transaction.
+    `records` are ready to be produced, `offsets` are their places; each gap between two offsets is
+    the marker of a transaction.
     """
 
     records: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
@@ -47,8 +40,8 @@ class Written:
     def commands_per_transaction(self, most: int) -> int:
         """Return the mean size, at most `most`, of the transactions of the measured commands.
 
-        A transaction leaves a marker in every partition it wrote to. Counted is the partition with
-        most of them, so that the size comes out rather too large, which flatters the limit.
+        A transaction leaves a marker in every partition it wrote to. The partition with the most
+        markers is counted, so that the size is rather too large, which favours the upper bound.
         """
         commands, transactions, prefix = 0, 1, command_id(MEASURED_TAG, 0)[:8].encode()
         for (topic, number), records in self.records.items():
@@ -64,31 +57,29 @@ class Written:
         return min(most, max(1, commands // transactions))
 
 
+class _Undecoded:
+    """Leaves records as they are where a codec is wanted."""
+
+    def decode(self, value: bytes) -> bytes:
+        return value
+
+
 def read_written(settings: Settings) -> Written:
-    """Read all that the handler of a registry wrote, to the end there is now."""
-    written = Written()
-    with closing(end_reader(settings)) as consumer:
-        places = {
-            (settings.named(topic.name), number): (topic.name, number)
-            for topic in _WRITTEN
-            for number in range(settings.partitions)
-        }
-        assign(consumer, [TopicPartition(*place, 0) for place in places])
-        unread = set(places)
-        while unread:
-            for message in poll_batch(consumer, _READ_MESSAGES, REQUEST_TIMEOUT_SECONDS):
-                place = (message.topic() or "", message.partition() or 0)
-                if is_end(message):
-                    unread.discard(place)
-                    continue
-                record = {"key": message.key(), "value": message.value()}
-                written.records.setdefault(places[place], []).append(record)
-                written.offsets.setdefault(places[place], []).append(message.offset() or 0)
+    """Read everything the handler of a registry has written until now."""
+    written, undecoded = Written(), cast("RecordCodec[bytes]", _Undecoded())
+    for topic in _WRITTEN:
+        partitions = range(settings.partitions)
+        for batch in read_log(settings, undecoded, topic, partitions, "beginning", follow=False):
+            for record in batch:
+                place = (topic.name, record.partition)
+                ready = {"key": record.key, "value": record.event}
+                written.records.setdefault(place, []).append(ready)
+                written.offsets.setdefault(place, []).append(record.offset)
     return written
 
 
 def pass_through(settings: Settings, copied: Settings) -> None:
-    """Answer the commands of `settings` with the records of `copied`, until terminated."""
+    """Answer the commands of `settings` with the records of `copied` until terminated."""
     written = read_written(copied)
     commands_per_transaction = written.commands_per_transaction(settings.batch_commands)
     topic, group = settings.named(COMMANDS.name), settings.named(GROUP)
@@ -98,7 +89,7 @@ def pass_through(settings: Settings, copied: Settings) -> None:
     consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
     metadata = consumer.consumer_group_metadata()
     done = Counter[int]()
-    # Python's cycle collector would walk through the ready-made records again and again.
+    # Keeps Python's cycle collector from walking through the prepared records again and again.
     gc.freeze()
     while True:
         ends, counts = _take(consumer, commands_per_transaction)
@@ -117,7 +108,7 @@ def pass_through(settings: Settings, copied: Settings) -> None:
 
 
 def _take(consumer: Consumer, most: int) -> tuple[dict[int, int], Counter[int]]:
-    """Return what has arrived, at most `most` commands: partition → next offset, and → how many."""
+    """Return the next offset and the number of commands per partition, at most `most` in all."""
     ends: dict[int, int] = {}
     counts = Counter[int]()
     while counts.total() < most:

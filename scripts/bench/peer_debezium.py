@@ -5,30 +5,31 @@ and a driver that turns a batch into one statement (`reWriteBatchedInserts`). It
 Apicurio's converter, into a table like ours.
 """
 
+import hashlib
 import secrets
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
-from schemas.errors import CheckFailed, Misconfigured
-from scripts.bench.peer_fetch import ConnectFiles, fetch_connect
+from schemas.errors import Misconfigured
+from scripts.bench.processes import running
 from scripts.bench.rate import filling_rate
-from scripts.bench.user_table import UserTable
-from scripts.stack.fetch import last_lines
+from scripts.bench.stores import UserTable
 from scripts.stack.jdk import choose_jdk
-from scripts.stack.places import HOST, free_port
+from scripts.stack.maven import find_maven, run_maven
+from scripts.stack.places import HOST, cache_directory, filled_once, free_port
 
 NAME: Final = "Debezium JDBC sink 3.6.0 on Kafka Connect 4.2.1"
 GUARANTEE: Final = (
     "at least once; upsert by key without versions: an older record that is replayed overwrites a "
     "newer one; no summary; offsets apart from the data"
 )
+_DOWNLOAD_MEGABYTES: Final = 100
 _BATCH_ROWS: Final = 5000
 _CCOMPAT: Final = "/apis/ccompat/v7"
 _LOG4J: Final = """\
@@ -49,53 +50,27 @@ def debezium_rows_per_second(settings: Settings, topic: str, table: UserTable, c
     fails.
     """
     if settings.kafka_security_protocol.lower() != "plaintext":
-        raise Misconfigured("Kafka Connect is run on a broker without security only")
-    files = fetch_connect()
-    with _running(settings, files, topic, table) as alive:
-        return filling_rate(table.count, count, alive)
-
-
-@contextmanager
-def _running(
-    settings: Settings, files: ConnectFiles, topic: str, table: UserTable
-) -> Iterator[Callable[[], bool]]:
-    """Run the worker; gives a function that says whether it still runs."""
-    java = choose_jdk(None).home / "bin" / "java"
+        raise Misconfigured("Kafka Connect is only run against a broker without security")
+    java_home = choose_jdk(None).home
+    files = fetch_connect(java_home)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        worker = _worker_options(settings, files, folder)
-        arguments = [
-            _write(folder / "worker.properties", worker),
+        (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
+        command: list[str | Path] = [
+            java_home / "bin" / "java",
+            *("-Xms256M", "-Xmx2G"),  # the heap that Kafka's own script gives a worker
+            f"-Dlog4j2.configurationFile={folder}/log4j2.properties",
+            *("-cp", f"{files}/connect/*", "org.apache.kafka.connect.cli.ConnectStandalone"),
+            _write(folder / "worker.properties", _worker_options(settings, files, folder)),
             _write(folder / "sink.properties", _sink_options(settings, topic, table)),
         ]
-        (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
-        # The heap that Kafka's own script gives a worker.
-        options = ["-Xms256M", "-Xmx2G", f"-Dlog4j2.configurationFile={folder}/log4j2.properties"]
-        main = ["-cp", f"{files.programs}/*", "org.apache.kafka.connect.cli.ConnectStandalone"]
-        log = folder / "connect.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [java, *options, *main, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-        def alive() -> bool:
-            return process.poll() is None
-
-        try:
-            yield alive
-        except CheckFailed as failed:
-            raise CheckFailed(f"{failed}; its log:\n{last_lines(log, 5)}") from failed
-        finally:
-            process.terminate()
-            process.wait()
+        with running(command) as worker:
+            return filling_rate(table.count, count, worker.alive)
 
 
-def _worker_options(settings: Settings, files: ConnectFiles, folder: Path) -> dict[str, object]:
+def _worker_options(settings: Settings, files: Path, folder: Path) -> dict[str, object]:
     if not settings.registry_url.endswith(_CCOMPAT):
-        raise Misconfigured("its converter reads the schemas of an Apicurio registry only")
+        raise Misconfigured("its converter only reads the schemas of an Apicurio registry")
     registry = settings.registry_url.removesuffix(_CCOMPAT) + "/apis/registry/v2"
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -105,10 +80,10 @@ def _worker_options(settings: Settings, files: ConnectFiles, folder: Path) -> di
         "value.converter.apicurio.registry.as-confluent": "true",
         "value.converter.apicurio.registry.use-id": "contentId",
         "offset.storage.file.filename": folder / "offsets",
-        "plugin.path": files.plugins,
+        "plugin.path": files / "plugins",
         "listeners": f"http://{HOST}:{free_port(set())}",
         "consumer.auto.offset.reset": "earliest",
-        # A sink is given what one poll returns: 500 records unless told otherwise.
+        # A batch is never larger than a poll, which returns 500 records by default.
         "consumer.max.poll.records": _BATCH_ROWS,
     }
 
@@ -117,7 +92,7 @@ def _sink_options(settings: Settings, topic: str, table: UserTable) -> dict[str,
     address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
     place = f"{address.get('host', 'localhost')}:{address.get('port', '5432')}"
     return {
-        # The name of its group as well: a name that was used before has offsets.
+        # Also names its consumer group, so it must be new: a known group has offsets.
         "name": f"{topic}-{secrets.token_hex(4)}",
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": 1,
@@ -140,10 +115,34 @@ def _sink_options(settings: Settings, topic: str, table: UserTable) -> dict[str,
 
 
 def _write(path: Path, options: Mapping[str, object]) -> Path:
-    """Write a file of properties that only we can read: one holds a password."""
+    """Write a properties file that only we can read: one contains a password."""
     lines = (
         f"{name}={str(value).replace(chr(92), chr(92) * 2)}\n" for name, value in options.items()
     )
     path.touch(0o600)
     path.write_text("".join(lines), encoding="utf-8")
     return path
+
+
+def fetch_connect(java_home: Path) -> Path:
+    """Return a folder with Kafka Connect in `connect` and Debezium in `plugins`; safe to interrupt.
+
+    Fetched once, through Maven, into the cache of the local stack. Raises `Misconfigured` or
+    `Unavailable` if that fails.
+    """
+    pom = resources.files("scripts.bench").joinpath("pom.xml").read_bytes()
+    folder = cache_directory(None) / f"peers-{hashlib.sha256(pom).hexdigest()[:12]}"
+
+    def fill(partial: Path) -> None:
+        (partial / "pom.xml").write_bytes(pom)
+        run_maven(
+            find_maven(),
+            partial,
+            [f"-Dpeers.directory={partial}"],
+            log_path=folder.with_suffix(".log"),
+            java_home=java_home,
+            total_megabytes=_DOWNLOAD_MEGABYTES,
+        )
+
+    filled_once(folder, fill)
+    return folder

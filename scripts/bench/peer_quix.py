@@ -1,14 +1,13 @@
 """Measures a peer: Quix Streams with its sinks to PostgreSQL and Elasticsearch, one process each.
 
-It is no dependency of rollbook: `uv sync --group benchmark` installs it, pinned.
+rollbook does not depend on it: `uv sync --group benchmark` installs it, pinned.
 """
 
 import json
 import secrets
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Any, Final
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
-from schemas.errors import CheckFailed, Misconfigured
+from schemas.errors import Misconfigured
+from scripts.bench.processes import Running, running
 from scripts.bench.rate import filling_rate
-from scripts.bench.user_index import UserIndex
-from scripts.bench.user_table import UserTable
-from scripts.stack.fetch import last_lines
+from scripts.bench.stores import UserIndex, UserTable
 
 NAME: Final = "Quix Streams 3.28.1"
 _LIBRARY: Final = "quixstreams"
@@ -30,7 +28,7 @@ GUARANTEE: Final = (
     "newer one; no summary; offsets apart from the data"
 )
 _BATCH_RECORDS: Final = 10_000
-# Requests of its default 500 documents are slower.
+# Faster than its default of 500 documents a request.
 _BULK_DOCUMENTS: Final = 2_500
 _APPLICATION: Final = Path(__file__).with_name("peer_quix_application.py")
 
@@ -50,8 +48,8 @@ def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count
         "schema_name": table.schema,
         "table_name": table.name,
     }
-    with _running(settings, topic, "postgres", options) as alive:
-        return filling_rate(table.count, count, alive)
+    with _running(settings, topic, "postgres", options) as sink:
+        return filling_rate(table.count, count, sink.alive)
 
 
 def quix_documents_per_second(
@@ -66,55 +64,33 @@ def quix_documents_per_second(
     if settings.elasticsearch_username:
         login = (settings.elasticsearch_username, settings.elasticsearch_password)
         options["basic_auth"] = login
-    with _running(settings, topic, "elasticsearch", options) as alive:
-        return filling_rate(index.count, count, alive)
+    with _running(settings, topic, "elasticsearch", options) as sink:
+        return filling_rate(index.count, count, sink.alive)
 
 
 @contextmanager
 def _running(
     settings: Settings, topic: str, sink: str, options: Mapping[str, Any]
-) -> Iterator[Callable[[], bool]]:
-    """Run the application; gives a function that says whether it still runs."""
+) -> Iterator[Running]:
     if find_spec(_LIBRARY) is None:
         raise Misconfigured(
             f"{NAME} is not installed; `uv sync --group benchmark` installs it",
             code="peer_not_installed",
         )
     if settings.kafka_security_protocol.lower() != "plaintext":
-        raise Misconfigured("Quix Streams is run on a broker without security only")
+        raise Misconfigured("Quix Streams is only run against a broker without security")
     with tempfile.TemporaryDirectory() as folder:
         asked = {
             "broker": settings.kafka_bootstrap_servers,
             "registry": settings.registry_url,
             "topic": topic,
-            # A group that was there before has offsets.
+            # A known group has offsets.
             "group": f"{topic}-{secrets.token_hex(4)}",
             "batch": _BATCH_RECORDS,
             "folder": folder,
             "sink": sink,
             "options": options,
         }
-        log = Path(folder, "quix.log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, _APPLICATION],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                text=True,
-            )
-
-        def alive() -> bool:
-            return process.poll() is None
-
-        try:
-            # A password has no place among the arguments, which everybody can read.
-            assert process.stdin is not None  # noqa: S101 - it was asked for
-            with process.stdin as stdin:
-                json.dump(asked, stdin)
-            yield alive
-        except CheckFailed as failed:
-            raise CheckFailed(f"{failed}; its log:\n{last_lines(log, 5)}") from failed
-        finally:
-            process.terminate()
-            process.wait()
+        # On stdin, because everybody can read the arguments of a process: there is a password.
+        with running([sys.executable, _APPLICATION], stdin=json.dumps(asked).encode()) as process:
+            yield process

@@ -1,6 +1,6 @@
-"""The peer: Quix Streams' sinks to PostgreSQL and Elasticsearch, as a process of their own.
+"""The peer: Quix Streams' sinks to PostgreSQL and Elasticsearch, as a separate process.
 
-Needs the dependency group `benchmark`, so nothing imports it: `scripts.bench.peer_quix` runs it,
+Needs the dependency group `benchmark`, so nothing imports it: `scripts.bench.peer_quix` runs it
 with one JSON object on stdin.
 """
 
@@ -21,7 +21,7 @@ def main() -> None:
         broker_address=asked["broker"],
         consumer_group=asked["group"],
         auto_offset_reset="earliest",
-        # A batch ends with a commit: as many as ours takes, or the default 5 s.
+        # A batch ends with a commit: after as many records as our projectors take, or after 5 s.
         commit_every=asked["batch"],
         state_dir=asked["folder"],
         auto_create_topics=False,
@@ -43,7 +43,7 @@ def _sink(asked: dict[str, Any]) -> BaseSink:
 
         return PostgreSQLSink(
             **asked["options"],
-            # The table is there, as ours is: the plain columns are upserted by key.
+            # The table exists, like ours; the plain columns are upserted by key.
             schema_auto_update=False,
             include_metadata=False,
             primary_key_columns=["user_id"],
@@ -52,7 +52,7 @@ def _sink(asked: dict[str, Any]) -> BaseSink:
     from elasticsearch import Elasticsearch
     from quixstreams.sinks.community.elasticsearch import ElasticsearchSink
 
-    # The local server has no `GET /`, which the sink begins with, for nothing but the log.
+    # The sink calls `GET /` first, only for its log; the local Elasticsearch does not have it.
     Elasticsearch.info = _no_info  # type: ignore[method-assign,assignment]
     return ElasticsearchSink(**asked["options"])
 

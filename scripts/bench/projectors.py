@@ -1,7 +1,7 @@
 """`rollbook bench projectors`: what is measured of the query side, in which order.
 
-Repeats are interleaved: every repeat measures each thing once, so that what the machine does beside
-falls on all alike.
+Repeats are interleaved: every repeat measures each thing once, so that other load on the machine
+affects all of them alike.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,16 @@ from typing import Final
 
 from runtime.settings import Settings
 from schemas.errors import RollbookError
-from scripts.bench import our_projectors, peer_debezium, peer_quix, store_limits
-from scripts.bench.compacted_log import write_compacted
-from scripts.bench.event_log import EventWriter, events
-from scripts.bench.measure import percentiles
+from scripts.bench import our_projectors, peer_debezium, peer_quix, upper_bounds
+from scripts.bench.event_log import EventWriter, events, write_compacted
+from scripts.bench.measure import Findings
 from scripts.bench.peer_topics import peer_topics
-from scripts.bench.projector_findings import PEERS, Findings, Plan
-from scripts.bench.query_load import query_ms
+from scripts.bench.processes import running_handlers, running_projector
+from scripts.bench.projector_findings import FIGURES, PEERS, Plan
+from scripts.bench.query_load import measure_under_load
 from scripts.bench.registry_under_test import fresh_registry
-from scripts.bench.user_index import UserIndex, empty_user_index
-from scripts.bench.user_table import UserTable, empty_user_table
-from scripts.bench.visible import visible_ms
+from scripts.bench.stores import UserIndex, UserTable, empty_user_index, empty_user_table
+from scripts.bench.visible import STORES, visible_ms
 
 _MOST_WARM_FILLINGS: Final = 8
 _FASTER: Final = 1.03
@@ -29,66 +28,73 @@ _FASTER: Final = 1.03
 
 def measure(settings: Settings, plan: Plan) -> Findings:
     """Measure everything in `plan` on the servers of `settings`."""
-    findings = Findings(plan)
-    if plan.measures("postgres", "elasticsearch", "rebuild", "visible"):
-        _repeats(settings, findings)
+    findings = Findings(plan.as_json)
+    with ExitStack() as stack:
+        steps: list[Callable[[], None]] = []
+        if plan.measures("postgres", "elasticsearch"):
+            steps.append(_Filling(settings, plan, findings, stack).repeat)
+        if plan.measures("rebuild"):
+            rebuilds = _Rebuilds(settings, plan, findings, stack)
+            steps.append(partial(_attempt, findings, "rebuild", rebuilds.compare))
+        if plan.measures("visible"):
+            visible = partial(_visible, settings, findings)
+            steps.append(partial(_attempt, findings, "visible", visible))
+        for repeat in range(plan.repeats if steps else 0):
+            findings.tell(f"repeat {repeat + 1} of {plan.repeats}")
+            for step in steps:
+                step()
     if plan.measures("queries"):
-        _attempt(findings, "queries", lambda: _queries(settings, findings))
+        _attempt(findings, "queries", lambda: _queries(settings, plan, findings))
     if plan.measures("search"):
         _attempt(findings, "search", lambda: _search(settings, findings))
     return findings
 
 
-def _repeats(settings: Settings, findings: Findings) -> None:
-    plan = findings.plan
-    with ExitStack() as stack:
-        filling = None
-        if plan.measures("postgres", "elasticsearch"):
-            filling = _Filling(settings, findings, stack)
-        rebuilds = _Rebuilds(settings, findings, stack) if plan.measures("rebuild") else None
-        for repeat in range(plan.repeats):
-            findings.tell(f"repeat {repeat + 1} of {plan.repeats}")
-            if filling is not None:
-                filling.repeat()
-            if rebuilds is not None:
-                _attempt(findings, "rebuild", rebuilds.compare)
-            if plan.measures("visible"):
-                _attempt(findings, "visible", lambda: _visible(settings, findings))
+def _attempt(findings: Findings, name: str, run: Callable[[], None]) -> None:
+    """Measure something; if it fails it is not tried again, and everything else goes on."""
+    if name in findings.unavailable:
+        return
+    try:
+        run()
+    except RollbookError as error:
+        findings.leave_out(name, error, FIGURES.get(name, ()))
 
 
 class _Filling:
-    """The stores filled by ours, by peers and by nobody but themselves, from the same users."""
+    """The same users written to the stores by our projectors, by the peers and by bulk loading."""
 
-    def __init__(self, settings: Settings, findings: Findings, stack: ExitStack) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan, findings: Findings, stack: ExitStack
+    ) -> None:
+        self._plan = plan
         self._findings = findings
-        self._count = findings.plan.users
-        findings.tell(f"writing {self._count:,} users for ours and for the peers")
+        self._count = plan.users
+        findings.tell(f"writing {self._count:,} users for our projectors and for the peers")
         self._registry = stack.enter_context(fresh_registry(settings))
         EventWriter(self._registry).write(events(self._count))
         self._topics = stack.enter_context(peer_topics(self._registry, self._count))
-
-        if findings.plan.measures("elasticsearch"):
+        if plan.measures("elasticsearch"):
             findings.tell("filling an index until Elasticsearch gets no faster")
-            self._warm()
+            self._warm_up()
 
-    def _warm(self) -> None:
-        """Have Elasticsearch's code compiled: cold, it takes three times as long.
+    def _warm_up(self) -> None:
+        """Have the JVM compile Elasticsearch's code: cold, it takes three times as long.
 
-        Who is measured first, which is us, would pay for all others.
+        The first to be measured, which is ours, would pay for all others.
         """
         best = 0.0
         for _ in range(_MOST_WARM_FILLINGS):
             with empty_user_index(self._registry) as index:
-                rate = store_limits.bulk_documents_per_second(index, self._count)
+                rate = upper_bounds.bulk_documents_per_second(index, self._count)
             if rate < best * _FASTER:
                 return
             best = rate
 
     def repeat(self) -> None:
         """Measure everything once."""
-        if self._findings.plan.measures("postgres"):
+        if self._plan.measures("postgres"):
             self._postgres()
-        if self._findings.plan.measures("elasticsearch"):
+        if self._plan.measures("elasticsearch"):
             self._elasticsearch()
 
     def _postgres(self) -> None:
@@ -105,7 +111,7 @@ class _Filling:
         ):
             write = partial(peer, self._registry, self._topics.rows, count=count)
             _attempt(findings, name, partial(self._into_table, PEERS[name], write))
-        copy, heap = store_limits.copied_rows_per_second, store_limits.copied_heap_rows_per_second
+        copy, heap = upper_bounds.copied_rows_per_second, upper_bounds.copied_heap_rows_per_second
         self._into_table("copy_into_table_per_second", partial(copy, count=count))
         self._into_table("copy_into_heap_per_second", partial(heap, count=count))
 
@@ -121,7 +127,7 @@ class _Filling:
         name, peer = "quix_elasticsearch", peer_quix.quix_documents_per_second
         write = partial(peer, self._registry, self._topics.documents, count=count)
         _attempt(findings, name, partial(self._into_index, PEERS[name], write))
-        bulk = partial(store_limits.bulk_documents_per_second, count=count)
+        bulk = partial(upper_bounds.bulk_documents_per_second, count=count)
         self._into_index("bulk_per_second", bulk)
 
     def _into_index(self, name: str, write: Callable[[UserIndex], float]) -> None:
@@ -129,30 +135,22 @@ class _Filling:
             self._findings.add(name, write(index))
 
 
-def _attempt(findings: Findings, name: str, run: Callable[[], None]) -> None:
-    """Measure something; what failed is not tried again, and everything else goes on."""
-    if name in findings.unavailable:
-        return
-    try:
-        run()
-    except RollbookError as error:
-        findings.leave_out(name, error)
-
-
 class _Rebuilds:
     """Two logs of the same users: as they were created, and after updates and compaction."""
 
-    def __init__(self, settings: Settings, findings: Findings, stack: ExitStack) -> None:
-        count = findings.plan.updated_users
+    def __init__(
+        self, settings: Settings, plan: Plan, findings: Findings, stack: ExitStack
+    ) -> None:
+        self._count = plan.updated_users
         self._findings = findings
         self._plain = stack.enter_context(fresh_registry(settings))
         self._compacted = stack.enter_context(fresh_registry(settings))
-        EventWriter(self._plain).write(events(count))
-        findings.tell(f"updating {count:,} users ten times, and waiting for Kafka's cleaner")
+        EventWriter(self._plain).write(events(self._count))
+        findings.tell(f"updating {self._count:,} users ten times, then waiting for compaction")
         _attempt(findings, "rebuild", self._update)
 
     def _update(self) -> None:
-        left = write_compacted(self._compacted, self._findings.plan.updated_users)
+        left = write_compacted(self._compacted, self._count)
         self._findings.tell(f"  {left:,} events are left")
 
     def compare(self) -> None:
@@ -163,31 +161,37 @@ class _Rebuilds:
 
 
 def _visible(settings: Settings, findings: Findings) -> None:
-    with fresh_registry(settings) as registry:
-        for store, taken in visible_ms(registry).items():
-            _add_percentiles(findings, f"visible_ms {store}", taken)
+    """Measure an empty, idle system; `_queries` measures a full one under load."""
+    with ExitStack() as stack:
+        registry = stack.enter_context(fresh_registry(settings))
+        stack.enter_context(running_handlers(registry))
+        for store in STORES:
+            stack.enter_context(running_projector(registry, store))
+        for store, taken in visible_ms(registry, "visible").items():
+            findings.add_percentiles(f"visible_ms {store}", taken)
 
 
-def _queries(settings: Settings, findings: Findings) -> None:
-    plan = findings.plan
+def _queries(settings: Settings, plan: Plan, findings: Findings) -> None:
     findings.tell(f"filling both read models with {plan.queries_users:,} users")
     with fresh_registry(settings) as registry:
-        found = query_ms(registry, plan.queries_users, plan.repeats)
+        found = measure_under_load(registry, plan.queries_users, plan.repeats)
     findings.add("projector_rss_mb_after_queries_users", found.resident_mb["postgres"])
     name = "elasticsearch_projector_rss_mb_after_queries_users"
     findings.add(name, found.resident_mb["elasticsearch"])
-    for repeat in found.milliseconds:
-        for query, taken in repeat.items():
-            _add_percentiles(findings, f"query_ms {query}", taken)
+    for name, repeats in (
+        ("query_ms", found.query_ms),
+        ("visible_under_load_ms", found.visible_ms),
+    ):
+        for repeat in repeats:
+            for kind, taken in repeat.items():
+                findings.add_percentiles(f"{name} {kind}", taken)
 
 
 def _search(settings: Settings, findings: Findings) -> None:
-    from scripts.bench.search_table import hit_at_1
+    from scripts.bench.search_rates import generated_hits_at_1
+    from scripts.bench.search_table import QUERIES, misses, search_people_index
 
-    findings.add("search_hit_at_1", hit_at_1(settings))
-
-
-def _add_percentiles(findings: Findings, name: str, taken: list[float]) -> None:
-    p50, p99 = percentiles(taken)
-    findings.add(f"{name} p50", p50)
-    findings.add(f"{name} p99", p99)
+    with search_people_index(settings) as own:
+        findings.add("search_hit_at_1", 1 - len(misses(own)) / len(QUERIES))
+        for kind, share in generated_hits_at_1(own).items():
+            findings.add(f"search_generated_hit_at_1 {kind}", share)

@@ -1,24 +1,32 @@
-"""Measures queries among a million users while events come in and the projectors write them."""
+"""Measures queries, and when commands become visible, among many users under a load of updates."""
 
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from confluent_kafka import Producer
+
+from producers.client.build import command_partition, update_command
 from projectors.elasticsearch.search.queries import UserSearch
 from projectors.postgres.users.queries import UserQueries
+from runtime.kafka import producer_config
+from runtime.registry import Registry
 from runtime.settings import Settings
-from scripts.bench.event_log import EventWriter, events_of, user_event, user_id_of
-from scripts.bench.many_people import ManyPeople
+from schemas.topics import COMMANDS
+from scripts.bench.event_log import EventWriter, events, user_id_of
 from scripts.bench.our_projectors import filled_models
+from scripts.bench.people import person
+from scripts.bench.processes import running_handlers
+from scripts.bench.visible import STORES, visible_ms
 
 QUERIES: Final = ("get", "list", "summary", "search", "suggest")
 UPDATES_PER_SECOND: Final = 200
 _ROUNDS: Final = 400
-_WARM_ROUNDS: Final = 50
+_WARM_UP_ROUNDS: Final = 50
 _LOAD_EVERY_SECONDS: Final = 0.1
 _YEARS: Final = 10
 _OLDEST: Final = 94
@@ -28,47 +36,55 @@ _SEED: Final = 20_240_229
 
 @dataclass(frozen=True, slots=True)
 class QueryFindings:
-    """Milliseconds by query, one mapping a repeat; and what the projectors took to fill the models.
+    """What one run among many users measured.
 
-    `resident_mb` is the memory of the projectors once all is in, by read model.
+    `resident_mb` is the memory of each projector once it had filled its model. The other two are
+    milliseconds, one mapping per repeat: by query, and by store until a command is visible.
     """
 
-    milliseconds: list[dict[str, list[float]]]
     resident_mb: dict[str, float]
+    query_ms: list[dict[str, list[float]]] = field(default_factory=list)
+    visible_ms: list[dict[str, list[float]]] = field(default_factory=list)
 
 
-def query_ms(settings: Settings, count: int, repeats: int) -> QueryFindings:
-    """Fill both read models with `count` users by their projectors, then ask under a live load."""
-    crowd, writer = ManyPeople(), EventWriter(settings)
-    writer.write(events_of(crowd.some(count)))
-    with (
-        filled_models(settings, ("postgres", "elasticsearch"), count) as resident_mb,
-        ExitStack() as stack,
-    ):
+def measure_under_load(settings: Settings, count: int, repeats: int) -> QueryFindings:
+    """Have the projectors fill both models with `count` users, then measure under update commands.
+
+    The whole system runs: one handler decides 200 updates per second, both projectors apply them.
+    """
+    EventWriter(settings).write(events(count))
+    with filled_models(settings, STORES, count) as resident_mb, ExitStack() as stack:
         queries = stack.enter_context(closing(UserQueries(settings)))
         search = stack.enter_context(UserSearch(settings))
-        stack.enter_context(_updating(writer, crowd, count))
-        ask = _questions(crowd, count, queries, search)
-        _rounds(ask, _WARM_ROUNDS)
-        return QueryFindings([_rounds(ask, _ROUNDS) for _ in range(repeats)], resident_mb)
+        stack.enter_context(running_handlers(settings))
+        stack.enter_context(_updating(settings, count))
+        ask = _questions(count, queries, search)
+        _rounds(ask, _WARM_UP_ROUNDS)
+        found = QueryFindings(resident_mb)
+        for repeat in range(repeats):
+            found.query_ms.append(_rounds(ask, _ROUNDS))
+            found.visible_ms.append(visible_ms(settings, f"visible{repeat}."))
+        return found
 
 
 @contextmanager
-def _updating(writer: EventWriter, crowd: ManyPeople, count: int) -> Iterator[None]:
-    """Update users, `UPDATES_PER_SECOND`, while within."""
+def _updating(settings: Settings, count: int) -> Iterator[None]:
+    """Send `UPDATES_PER_SECOND` commands that give random users another age."""
     stopping = threading.Event()
-    versions: dict[int, int] = {}
-    chance = random.Random(_SEED)  # noqa: S311 - reproducible, nothing is protected by it
+    chance = random.Random(_SEED)  # noqa: S311 - reproducible, not a secret
+    encode = Registry(settings).codec(COMMANDS.schema).encode
+    producer, topic = Producer(producer_config(settings)), settings.named(COMMANDS.name)
 
     def run() -> None:
         while not stopping.wait(_LOAD_EVERY_SECONDS):
-            some = [
-                chance.randrange(count)
-                for _ in range(round(UPDATES_PER_SECOND * _LOAD_EVERY_SECONDS))
-            ]
-            for number in some:
-                versions[number] = versions.get(number, 1) + 1
-            writer.write(user_event(n, crowd.person(n), versions[n]) for n in dict.fromkeys(some))
+            for _ in range(round(UPDATES_PER_SECOND * _LOAD_EVERY_SECONDS)):
+                number = chance.randrange(count)
+                user_id = user_id_of(number, person(number))
+                command = update_command(user_id, age=chance.randrange(_OLDEST))
+                partition = command_partition(command, settings.partitions)
+                producer.produce(topic, encode(command), command["command_id"], partition)
+            producer.poll(0)
+        producer.flush()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -80,7 +96,7 @@ def _updating(writer: EventWriter, crowd: ManyPeople, count: int) -> Iterator[No
 
 
 def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Ask each in turn, the next as soon as there is an answer; return milliseconds by query."""
+    """Ask each in turn, the next as soon as the last is answered; return milliseconds by query."""
     taken: dict[str, list[float]] = {name: [] for name in ask}
     for _ in range(rounds):
         for name, question in ask.items():
@@ -91,22 +107,22 @@ def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, l
 
 
 def _questions(
-    crowd: ManyPeople, count: int, queries: UserQueries, search: UserSearch
+    count: int, queries: UserQueries, search: UserSearch
 ) -> dict[str, Callable[[], object]]:
-    """Return what asks for another user, ages or name each time; the same in every run."""
+    """Return questions about another user, age or name each time; the same in every run."""
     chance = random.Random(_SEED)  # noqa: S311 - as above
-    texts = _texts(crowd, count)
+    texts = _texts(count)
 
     def get() -> object:
         number = chance.randrange(count)
-        return queries.get_user(user_id_of(number, crowd.person(number)))
+        return queries.get_user(user_id_of(number, person(number)))
 
     def by_age() -> object:
         youngest = chance.randrange(_OLDEST - _YEARS)
         return queries.get_users_by_age_range(youngest, youngest + _YEARS)
 
     def suggest() -> object:
-        name = crowd.person(chance.randrange(count)).name
+        name = person(chance.randrange(count)).name
         return search.suggest_users(name[: chance.randint(1, _PREFIX_MOST)])
 
     return {
@@ -118,18 +134,18 @@ def _questions(
     }
 
 
-def _texts(crowd: ManyPeople, count: int) -> Iterator[str]:
+def _texts(count: int) -> Iterator[str]:
     """Yield what people type: a name, a name with a slip, an address, a last name, in turn."""
     chance = random.Random(_SEED)  # noqa: S311 - as above
     while True:
-        persons = [crowd.person(chance.randrange(count)) for _ in range(4)]
-        yield persons[0].name
-        yield _slipped(persons[1].name, chance)
-        yield persons[2].email
-        yield persons[3].name.split()[-1]
+        some = [person(chance.randrange(count)) for _ in range(4)]
+        yield some[0].name
+        yield swapped(some[1].name, chance)
+        yield some[2].email
+        yield some[3].name.split()[-1]
 
 
-def _slipped(name: str, chance: random.Random) -> str:
-    """Return a name with two neighbouring letters swapped."""
-    place = chance.randrange(1, max(2, len(name) - 1))
-    return name[:place] + name[place + 1 : place + 2] + name[place] + name[place + 2 :]
+def swapped(text: str, chance: random.Random) -> str:
+    """Return `text` with two neighbouring letters swapped, not the first one."""
+    place = chance.randrange(1, max(2, len(text) - 1))
+    return text[:place] + text[place + 1 : place + 2] + text[place] + text[place + 2 :]

@@ -1,7 +1,7 @@
-"""The rate of whoever fills a store, seen from outside and taken of all alike.
+"""The rate at which a store is filled, seen from outside and measured in the same way for all.
 
-Starting up, joining a group and finding the first records is not what is measured: the clock runs
-from a tenth of the records to all of them.
+Starting up, joining a group and finding the first records are not measured: the clock runs from a
+tenth of the records to all of them.
 """
 
 import time
@@ -13,30 +13,30 @@ from schemas.errors import CheckFailed
 _FROM_SHARE = 0.1
 _LEAST_PAUSE_SECONDS = 0.02
 _MOST_PAUSE_SECONDS = 2.0
-# Counting costs whoever is measured: it is done when so much of the remaining time is over.
+# Counting slows down what is measured: it is done once per quarter of the time that remains.
 _PAUSE_SHARE = 0.25
 _PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How many records were there at a time, in seconds."""
+    """How many records there were `at` a time, in seconds."""
 
     count: int
     at: float
 
 
 def rate_between(first: Seen, last: Seen) -> float:
-    """Return records a second. Raises `CheckFailed` where there was nothing left to measure."""
+    """Return records per second. Raises `CheckFailed` if nothing was left to measure."""
     if last.count <= first.count:
-        raise CheckFailed("all was there at the first look: measure more users")
+        raise CheckFailed("all users had arrived at the first look: measure more users")
     return (last.count - first.count) / (last.at - first.at)
 
 
 def filling_rate(count: Callable[[], int], total: int, alive: Callable[[], bool]) -> float:
-    """Return the records a second at which a store comes from a tenth of `total` to all.
+    """Return the records per second at which a store goes from a tenth of `total` to all.
 
-    Raises `CheckFailed` if who fills it ends before, or adds nothing for a minute.
+    Raises `CheckFailed` if the process that fills it ends early or adds nothing for a minute.
     """
     first: Seen | None = None
     moved = Seen(0, time.perf_counter())

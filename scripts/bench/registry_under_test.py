@@ -1,4 +1,4 @@
-"""A registry of its own for one benchmark: a fresh prefix, filled, used and removed again."""
+"""A registry for one benchmark: a fresh prefix, filled, used and removed again."""
 
 import secrets
 import time
@@ -21,9 +21,9 @@ from schemas.topics import COMMANDS, TOPICS
 from scripts.bench.people import people
 from scripts.bench.stores import remove_read_models
 
-# Tags the commands that a rate is taken of.
+# Tags the commands whose rate is measured.
 MEASURED_TAG = "user"
-# Brokers allow 15 minutes unless told otherwise; a million commands take half of one.
+# Brokers allow 15 minutes by default; a million commands take half a minute.
 _SEND_SECONDS = 600
 
 
@@ -34,7 +34,7 @@ def command_id(tag: str, number: int) -> str:
 
 @contextmanager
 def fresh_registry(settings: Settings) -> Iterator[Settings]:
-    """Give settings with a new prefix and its topics; topics and read models go at the end."""
+    """Give settings with a new prefix and its topics; remove topics and read models at the end."""
     own = replace(settings, prefix=f"bench-{secrets.token_hex(4)}")
     Registry(own).ensure()
     ensure_topics(own)
@@ -54,8 +54,8 @@ def send_creates(
 ) -> dict[int, int]:
     """Put `count` creations on the log; return partition → the offset after its last one.
 
-    Sent `at_once`, in one transaction, readers get all of them at the moment this returns: who is
-    measured does not share the machine with the sending.
+    With `at_once` they are sent in one transaction, so that readers see all of them when this
+    returns: the measured process does not share the machine with the sending.
     """
     codec = Registry(settings).codec(COMMANDS.schema)
     topic = settings.named(COMMANDS.name)

@@ -1,4 +1,4 @@
-"""The users that searching is measured on: people of many scripts with addresses as people have.
+"""The users that searching is measured on: people of many scripts with realistic addresses.
 
 Everything is fixed by a seed and by Faker's locked version, so that the table of queries beside
 this file has the same right answers everywhere.
@@ -8,16 +8,16 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.identity import email_key, email_shard, event_id, new_user_id
-from schemas.records import USER_CREATED, UserEvent
+from schemas.identity import email_key
+from schemas.records import UserEvent
+from scripts.bench.event_log import CREATED_AT, user_event
 from scripts.bench.people import Person
 from scripts.people import SEED, people
 
 PEOPLE: Final = 50_000
-_CREATED_AT = 1_790_000_000_000
 _MINUTE_MS = 60_000
 
-# Two of three have their address at a provider, the others at work.
+# Two of three addresses are at a provider, the others at an employer.
 _PROVIDERS = ("mail.example.com", "post.example.org", "example.com", "example.org", "example.net")
 _EMPLOYERS = (
     *("northwind", "globex", "initech", "umbrella", "tyrell", "cyberdyne", "wonka", "stark"),
@@ -25,14 +25,14 @@ _EMPLOYERS = (
     *("zorg", "nakatomi", "bluth", "dunder", "sterling", "wayne", "oscorp", "virtucon"),
 )
 _COUNTRIES = ("example.com", "example.org", "example.net")
-# For a nickname, or because a name has no letter that fits the left of an @.
+# For nicknames, and for names without a letter that fits an address.
 _COLOURS = ("amber", "azure", "black", "coral", "crimson", "golden", "indigo", "silver", "violet")
 _ANIMALS = ("badger", "falcon", "heron", "lynx", "marten", "otter", "raven", "salmon", "wolf")
 
 
 def registered(count: int = PEOPLE) -> Iterator[Person]:
     """Yield `count` people with different addresses; the first n are the same for every count."""
-    chance = random.Random(SEED)  # noqa: S311 - reproducible, nothing is protected by it
+    chance = random.Random(SEED)  # noqa: S311 - reproducible, not a secret
     taken: set[str] = set()
     for number, (address, name, age) in enumerate(people(count)):
         local = _local_part(address.partition("@")[0], number, chance)
@@ -45,7 +45,7 @@ def registered(count: int = PEOPLE) -> Iterator[Person]:
 
 
 def _local_part(plain: str, number: int, chance: random.Random) -> str:
-    """Return the left of an address for who is called `plain`, which ends in its number."""
+    """Return the local part of an address for the name `plain`, which ends in a number."""
     words = plain.split(".")[:-1]
     if not plain.isascii():
         return ".".join(words)
@@ -71,26 +71,7 @@ def _domain(chance: random.Random) -> str:
 
 
 def registrations(count: int = PEOPLE) -> Iterator[UserEvent]:
-    """Yield the creations of `registered(count)` as they stand on the log, a minute apart."""
+    """Yield the creations of `registered(count)` as they are on the log, a minute apart."""
     for number, person in enumerate(registered(count)):
-        key = email_key(person.email)
-        at = _CREATED_AT + number * _MINUTE_MS
-        user_id = new_user_id(email_shard(key), at, number)
-        yield {
-            "event_id": event_id(user_id, 1),
-            "command_id": f"search-{number}",
-            "seq": number + 1,
-            "user_id": user_id,
-            "version": 1,
-            "occurred_at": at,
-            "type": USER_CREATED,
-            "changes": [],
-            "user": {
-                "email": person.email,
-                "email_key": key,
-                "name": person.name,
-                "age": person.age,
-                "created_at": at,
-                "created_by": f"search-{number}",
-            },
-        }
+        event = user_event(number, person, created_at=CREATED_AT + number * _MINUTE_MS)
+        yield event | {"seq": number + 1}

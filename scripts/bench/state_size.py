@@ -1,17 +1,15 @@
-"""Measures what a handler's state costs: bytes a user in memory, and how fast it is restored."""
+"""Measures what a handler's state costs: bytes of memory per user, and how fast it is restored."""
 
 import ctypes
 import ctypes.util
 import gc
 import multiprocessing
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
@@ -20,7 +18,7 @@ from producers.handler.start import GROUP, KafkaClients
 from runtime.progress import told_progress
 from runtime.registry import Registry
 from runtime.settings import Settings
-from scripts.bench.handlers import await_commits
+from scripts.bench.processes import await_commits, resident_bytes
 from scripts.bench.registry_under_test import send_creates
 
 _FILL_USERS = 50_000
@@ -28,7 +26,7 @@ _FILL_USERS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """One restore of all partitions in one process that did nothing before."""
+    """One restore of all partitions, in a process that did nothing before."""
 
     users: int
     outcomes: int
@@ -37,19 +35,19 @@ class Restored:
 
 
 def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: bool) -> None:
-    """Create `users` more users as they are created in life: by commands and the running handler.
+    """Create `users` more users through the running handler.
 
-    So the log is exactly what a handler writes, outcomes and transactions included. Tells how far
-    it has come, unless `as_json`.
+    So the log is exactly what a handler writes, outcomes and transactions included. Reports
+    progress, unless `as_json`.
     """
     group, created, unseen = settings.named(GROUP), 0, dict[int, int]()
 
-    def how_far(seconds: float) -> str:
+    def progress(seconds: float) -> str:
         return f"created {created:,} of {users:,} users to restore, {seconds:.0f} s"
 
-    with told_progress(how_far, lambda: created, users, as_json=as_json) as show:
+    with told_progress(progress, lambda: created, users, as_json=as_json) as show:
         for start in range(0, users, _FILL_USERS):
-            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
+            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}.")
             # One lot behind: it is decided while the next one is sent.
             await_commits(settings, group, unseen, alive)
             unseen, created = ends, start
@@ -59,7 +57,7 @@ def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: 
 
 
 def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
-    """Restore every partition in a new process; without `window` no decided commands are kept."""
+    """Restore every partition in a new process; without `window` no outcomes are kept."""
     if not window:
         settings = replace(settings, outcomes_window_count=1)
     spawn = multiprocessing.get_context("spawn")
@@ -70,7 +68,7 @@ def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
 def _restore(settings: Settings) -> Restored:
     codecs, clients = Codecs.from_registry(Registry(settings)), KafkaClients(settings, "bench")
     states: list[PartitionState] = []
-    before, started = _resident_bytes(), time.perf_counter()
+    before, started = _needed_bytes(), time.perf_counter()
     for number in range(settings.partitions):
         with closing(Restore(settings, number, codecs, clients)) as restore:
             state = None
@@ -82,19 +80,15 @@ def _restore(settings: Settings) -> Restored:
         users=sum(len(state.users) for state in states),
         outcomes=sum(len(state.window) for state in states),
         seconds=seconds,
-        resident_bytes=_resident_bytes() - before,
+        resident_bytes=_needed_bytes() - before,
     )
 
 
-def _resident_bytes() -> int:
-    """Return this process's resident memory, without what it could give back at once."""
+def _needed_bytes() -> int:
+    """Return this process's resident memory without what it can give back at once."""
     gc.collect()
-    # What clients have freed stays with glibc, for whoever needs it next.
+    # glibc keeps what clients have freed for their next allocation.
     trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    asked = ["ps", "-o", "rss=", "-p", str(os.getpid())]
-    return int(subprocess.run(asked, capture_output=True, check=True).stdout) * 1024
+    return resident_bytes(os.getpid())

@@ -1,4 +1,4 @@
-"""Measures how long it takes from sending a command until its effect is seen in each store."""
+"""Measures how long it takes from sending a command until each store shows its effect."""
 
 import time
 from contextlib import ExitStack, closing
@@ -10,31 +10,29 @@ from projectors.versions.visibility import LiveVersion
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, NotInTime
 from schemas.tokens import parse_token
-from scripts.bench.handlers import running_handlers
-from scripts.bench.our_projectors import running_projector
 from scripts.bench.people import people
 
 STORES: Final = ("postgres", "elasticsearch")
-_WARM_COMMANDS: Final = 40
+_WARM_UP_COMMANDS: Final = 40
 _COMMANDS: Final = 240
 _MOST_SECONDS: Final = 60.0
 
 
-def visible_ms(settings: Settings) -> dict[str, list[float]]:
-    """Return store → milliseconds from sending to seen, of lone commands from a warm client.
+def visible_ms(settings: Settings, tag: str) -> dict[str, list[float]]:
+    """Return store → milliseconds from sending a creation until a query shows it.
 
-    One after the other and to one store at a time: who waits for both waits for the slower. Raises
-    `CheckFailed` with what a process last said if one does not do its part.
+    A handler and both projectors must run. One warm client creates users one after the other and
+    waits for one store each time: waiting for both would measure the slower one only. Another `tag`
+    creates other users. Raises `CheckFailed` if a creation is refused or never becomes visible.
     """
     with ExitStack() as stack:
-        stack.enter_context(running_handlers(settings))
-        live = {}
-        for store in STORES:
-            stack.enter_context(running_projector(settings, store))
-            live[store] = stack.enter_context(closing(LiveVersion(open_versions(settings, store))))
+        live = {
+            store: stack.enter_context(closing(LiveVersion(open_versions(settings, store))))
+            for store in STORES
+        }
         client = stack.enter_context(CommandClient(settings))
         taken: dict[str, list[float]] = {store: [] for store in STORES}
-        for number, person in enumerate(people(_WARM_COMMANDS + _COMMANDS, "visible")):
+        for number, person in enumerate(people(_WARM_UP_COMMANDS + _COMMANDS, tag)):
             store = STORES[number % len(STORES)]
             started = time.perf_counter()
             outcome = client.create_user(person.email, person.name, person.age)
@@ -44,6 +42,6 @@ def visible_ms(settings: Settings) -> dict[str, list[float]]:
                 live[store].wait(parse_token(outcome.token), _MOST_SECONDS)
             except NotInTime as error:
                 raise CheckFailed(str(error)) from error
-            if number >= _WARM_COMMANDS:
+            if number >= _WARM_UP_COMMANDS:
                 taken[store].append((time.perf_counter() - started) * 1000)
     return taken

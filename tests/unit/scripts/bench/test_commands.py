@@ -1,4 +1,4 @@
-"""`rollbook bench commands` without servers: its ratios, its one object, what it asks for."""
+"""`rollbook bench commands` without servers: its ratios, its JSON object, its requirements."""
 
 import sys
 
@@ -8,10 +8,11 @@ from click.testing import CliRunner
 from runtime.settings import Settings
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
-from scripts.bench.command_side import Findings, Plan, as_json, as_rows
-from scripts.bench.handlers import environment_of
+from scripts.bench.commands import CommandFindings, Plan, as_json, as_rows
+from scripts.bench.measure import Findings, machine
 from scripts.bench.passthrough import Written
-from scripts.bench.peer import PeerSetup, peer_setups
+from scripts.bench.peer_eventsourcing import PeerSetup, peer_setups
+from scripts.bench.processes import environment_of
 from scripts.bench.registry_under_test import MEASURED_TAG, command_id
 from scripts.cli import bench_is_absent, rollbook
 
@@ -20,13 +21,14 @@ SPREAD = {"median", "least", "greatest", "repeats"}
 
 
 @pytest.fixture
-def findings() -> Findings:
+def findings() -> CommandFindings:
     """Two repeats, the second on a machine of half the speed."""
-    found = Findings(Plan(1000, 2, 5000, PEERS, 1.0, as_json=True))
-    found.durability = {"creates_per_second": "ours", "on": "all", "off": "some"}
+    plan = Plan(1000, 2, 5000, PEERS, 1.0, as_json=True)
+    found = Findings(as_json=True)
     for speed in (2.0, 1.0):
         for name, value in {
             "creates_per_second": 500,
+            "closed_loop_creates_per_second": 5,
             "single_command_ms p50": 5,
             "single_command_ms p99": 9,
             "passthrough_per_second": 1000,
@@ -37,13 +39,16 @@ def findings() -> Findings:
         }.items():
             found.add(name, speed * value)
         for setup in PEERS:
-            found.add_peer(setup, speed * 10 * setup.clients)
-    return found
+            found.add(str(setup), speed * 10 * setup.clients)
+    durability = {"creates_per_second": "ours", "on": "all", "off": "some"}
+    return CommandFindings(plan, found, durability, machine())
 
 
-def test_ratios_are_of_one_repeat(findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that slows down between repeats moves no ratio."""
-    monkeypatch.setattr("scripts.bench.peer.peer_version", lambda: "9")
+def test_ratios_are_taken_within_a_repeat(
+    findings: CommandFindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that slows down between repeats changes no ratio."""
+    monkeypatch.setattr("scripts.bench.peer_eventsourcing.peer_version", lambda: "9")
     result = as_json(findings)
     assert result["creates_per_second"] | {"repeats": 2} == {
         "median": 750.0,
@@ -55,6 +60,7 @@ def test_ratios_are_of_one_repeat(findings: Findings, monkeypatch: pytest.Monkey
         "vs_passthrough": 0.5,
         "two_process_speedup": 1.5,
         "vs_eventsourcing": 50.0,
+        "closed_loop_vs_eventsourcing": 0.5,
     }.items():
         assert result[name] == {"median": ratio, "least": ratio, "greatest": ratio, "repeats": 2}
     assert set(result["single_command_ms"]["p99"]) == SPREAD
@@ -66,27 +72,28 @@ def test_ratios_are_of_one_repeat(findings: Findings, monkeypatch: pytest.Monkey
     assert four["ours_over_it"]["median"] == 12.5
 
 
-def test_without_the_peer_nothing_is_said_of_it(findings: Findings) -> None:
-    findings.peers.clear()
+def test_without_the_peer_its_figures_are_absent(findings: CommandFindings) -> None:
+    for setup in PEERS:
+        del findings.figures.values[str(setup)]
     findings.plan = Plan(1000, 2, 5000, (), 1.0, as_json=True)
     result = as_json(findings)
     assert "vs_eventsourcing" not in result
     assert "eventsourcing" not in result
-    assert {"cpus", "memory_gib"} <= set(result["machine"])
+    assert {"cpus", "memory_gib", "load_average_before"} <= set(result["machine"])
 
 
-def test_the_table_tells_what_survives(findings: Findings) -> None:
-    """Ours and each way of running the peer name the failures that lose nothing."""
+def test_the_table_names_the_failures_that_lose_nothing(findings: CommandFindings) -> None:
+    """For ours and for each way of running the peer."""
     survives = {name: durability for name, _, _, durability in as_rows(findings)}
     assert survives["creates_per_second"] == "ours"
     assert survives[str(PeerSetup(1, "on", functions=False))] == "all"
     assert survives[str(PeerSetup(4, "off", functions=True))] == "some"
 
 
-def test_a_missing_peer_is_said_before_anything_is_measured(
+def test_a_missing_peer_is_reported_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It says how to install it, or how to do without."""
+    """The error says how to install it."""
     monkeypatch.setitem(sys.modules, "eventsourcing", None)
     result = CliRunner().invoke(rollbook, ["bench", "commands"])
     assert isinstance(result.exception, Misconfigured)
@@ -101,8 +108,8 @@ def test_without_the_benchmarks_one_sentence_says_where_they_are() -> None:
     assert "Benchmarks run from a checkout" in result.stderr
 
 
-def test_the_limit_commits_as_much_at_once_as_the_handler() -> None:
-    """Markers split the measured commands into transactions; warming up does not count."""
+def test_the_passthrough_commits_as_many_commands_at_once_as_the_handler() -> None:
+    """Markers split the measured commands into transactions; the warm-up does not count."""
     written = Written()
     place = ("user-outcomes", 0)
     tags = ["warm", *4 * [MEASURED_TAG], "lone"]
@@ -116,7 +123,7 @@ def test_the_limit_commits_as_much_at_once_as_the_handler() -> None:
 
 
 def test_a_process_of_ours_gets_every_setting() -> None:
-    """Also those that came from a flag or a file that it would not find."""
+    """Including those from a flag or from a file that it would not find."""
     environment = environment_of(Settings(prefix="x", partitions=3, kafka_sasl_password="s3cret"))
     assert environment["ROLLBOOK_PREFIX"] == "x"
     assert environment["ROLLBOOK_PARTITIONS"] == "3"

@@ -1,6 +1,6 @@
-"""Measures the peer: the `eventsourcing` library on the same PostgreSQL, one command a save.
+"""Measures a peer: the library `eventsourcing` on the same PostgreSQL, one command per save.
 
-It is no dependency of rollbook: `uv sync --group benchmark` installs it, pinned.
+rollbook does not depend on it: `uv sync --group benchmark` installs it, pinned.
 """
 
 import multiprocessing
@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from itertools import islice
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -22,21 +21,22 @@ from psycopg.conninfo import conninfo_to_dict
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
-from scripts.bench.people import people
+from scripts.bench.people import Person, people
 
 LIBRARY = "eventsourcing"
 
-_WARM_COMMANDS = 50
-_READY_SECONDS = 60.0
+_WARM_UP_COMMANDS = 50
+_READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class PeerSetup:
     """One way to run the peer.
 
-    `clients` are processes with a connection each. `synchronous_commit` is PostgreSQL's, on or off.
-    `functions`: an insert is one call of a function in the database, which the library's own
-    speed runs turn on; off, its default, takes a lock on the table for the sake of its readers.
+    `clients` are processes with one connection each; each waits for a command before it sends the
+    next. `synchronous_commit` is PostgreSQL's, on or off. With `functions` an insert is one call of
+    a function in the database, as in the library's own speed runs; its default is off, which locks
+    the table for the sake of its readers.
     """
 
     clients: int
@@ -52,9 +52,9 @@ def check_peer_installed() -> None:
     """Raise `Misconfigured` if the peer is not installed."""
     if find_spec(LIBRARY) is None:
         raise Misconfigured(
-            f"the peer that ours is measured beside, {LIBRARY}, is not installed",
+            f"the peer, the library {LIBRARY}, is not installed",
             code="peer_not_installed",
-            next_step="`uv sync --group benchmark` installs it; --without-peer leaves it out",
+            next_step="`uv sync --group benchmark` installs it; --without-peer skips it",
         )
 
 
@@ -64,7 +64,7 @@ def peer_version() -> str:
 
 
 def peer_setups(clients: int) -> list[PeerSetup]:
-    """Return the ways to run the peer: by one client first, as it comes and at its best."""
+    """Return the ways to run the peer, the default settings with one client first."""
     return [
         PeerSetup(number, commit, functions)
         for number in (1, clients)
@@ -78,25 +78,26 @@ def peer_creates_per_second(
 ) -> float:
     """Register the first of `count` users for at most `seconds`; return how many a second.
 
-    Each client registers its share, one after the other. The tables are new and dropped afterwards.
+    Each client registers its share, one user after the other. The tables are dropped afterwards.
     """
-    from scripts.bench.peer_application import Users
+    from scripts.bench.peer_eventsourcing_application import Users
 
     spawn = multiprocessing.get_context("spawn")
     start, rates = spawn.Barrier(setup.clients), spawn.Queue()
+    persons = list(people(count))
     with _fresh_schema(settings) as schema:
         environment = _environment(settings, setup, schema)
-        Users(env=environment).close()  # makes the tables
+        Users(env=environment).close()  # creates the tables
         clients = []
         for number in range(setup.clients):
-            share = _Share(number, setup.clients, count, seconds)
-            arguments = (environment, setup.synchronous_commit, share, start, rates)
+            share = persons[number :: setup.clients]
+            arguments = (environment, share, seconds, start, rates)
             clients.append(spawn.Process(target=_register, args=arguments))
             clients[-1].start()
         try:
             found = [rates.get(timeout=_READY_SECONDS + seconds) for _ in clients]
         except queue.Empty:
-            raise CheckFailed("a client of the peer ended early; see its error above") from None
+            raise CheckFailed("a client of the peer ended early: its error is above") from None
         finally:
             for client in clients:
                 client.terminate()
@@ -104,34 +105,28 @@ def peer_creates_per_second(
     return float(sum(found))
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What one client registers: every n-th of `count` users, for at most `seconds`."""
-
-    number: int
-    clients: int
-    count: int
-    seconds: float
-
-
 def _register(
-    environment: dict[str, str], synchronous_commit: str, share: _Share, start: Any, rates: Any
+    environment: dict[str, str],
+    persons: list[Person],
+    seconds: float,
+    start: Any,
+    rates: Any,
 ) -> None:
-    """Be one client: register a share of the users, from the moment all clients are warm."""
-    # Read by PostgreSQL's client library; the peer has no setting for it.
-    os.environ["PGOPTIONS"] = f"-c synchronous_commit={synchronous_commit}"
-    from scripts.bench.peer_application import Users
+    """Be one client: register people for at most `seconds`, starting when all clients are warm."""
+    # PostgreSQL's client library reads it; the peer has no setting for it.
+    os.environ["PGOPTIONS"] = environment["PGOPTIONS"]
+    from scripts.bench.peer_eventsourcing_application import Users
 
     users = Users(env=environment | {"CREATE_TABLE": "no"})
-    persons = islice(people(share.count), share.number, None, share.clients)
-    for person in islice(persons, min(_WARM_COMMANDS, share.count // share.clients // 2)):
+    warm_up = min(_WARM_UP_COMMANDS, len(persons) // 2)
+    for person in persons[:warm_up]:
         users.register(*person)
     start.wait(_READY_SECONDS)
     began, registered = time.perf_counter(), 0
-    for person in persons:
+    for person in persons[warm_up:]:
         users.register(*person)
         registered += 1
-        if time.perf_counter() - began >= share.seconds:
+        if time.perf_counter() - began >= seconds:
             break
     rates.put(registered / (time.perf_counter() - began))
 
@@ -140,6 +135,7 @@ def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str,
     """Return the peer's own settings."""
     address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
     return {
+        "PGOPTIONS": f"-c synchronous_commit={setup.synchronous_commit}",
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         "POSTGRES_HOST": address.get("host", "localhost"),
         "POSTGRES_PORT": address.get("port", "5432"),
@@ -171,7 +167,7 @@ def _execute(database: Database, text: LiteralString, name: str) -> None:
 
 
 def server_durability(settings: Settings) -> dict[str, str]:
-    """Return what survives which failure, by `synchronous_commit`, as this PostgreSQL is set."""
+    """Return which failures lose nothing on this PostgreSQL, by `synchronous_commit`."""
     with closing(Database(settings)) as database, database.session() as connection:
         row = connection.execute(
             "SELECT current_setting('fsync') = 'on',"

@@ -1,6 +1,6 @@
 """The peer: users and addresses as aggregates of the `eventsourcing` library, on PostgreSQL.
 
-Needs the dependency group `benchmark`, so nothing imports it but the peer's own processes.
+Needs the dependency group `benchmark`: only the processes of the peer import it.
 """
 
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -19,7 +19,7 @@ class User(Aggregate):
 
 
 class Email(Aggregate):
-    """An address that is taken: its id is made of it, so that taking it twice collides."""
+    """A taken address. Its id is derived from it, so that taking it twice collides."""
 
     def __init__(self, address: str, user_id: UUID) -> None:
         self.address = address

@@ -1,14 +1,15 @@
-"""Runs real `rollbook handler run` processes for a benchmark and sees what they have committed."""
+"""Runs what is measured as processes: rollbook's handlers and projectors, and the peers."""
 
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Final
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -24,14 +25,61 @@ from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import COMMANDS
 from scripts.bench.registry_under_test import send_creates
+from scripts.stack.maven import last_lines
 
-ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
-WARM_COMMANDS = 1_000
-
-_READY_SECONDS = 120.0
-_MOST_SECONDS = 1_800.0
+_ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
+_WARM_UP_COMMANDS: Final = 1_000
+_READY_SECONDS: Final = 120.0
+_MOST_SECONDS: Final = 1_800.0
 # Often enough for the shortest measurement, seldom enough to cost it nothing.
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process under measurement."""
+
+    process: subprocess.Popen[bytes]
+
+    def alive(self) -> bool:
+        """Say whether it still runs."""
+        return self.process.poll() is None
+
+    def resident_mb(self) -> float:
+        """Return its resident memory in megabytes."""
+        return resident_bytes(self.process.pid) / 1e6
+
+
+def resident_bytes(pid: int) -> int:
+    """Return a process's resident memory as `ps` reports it, on Linux and macOS alike."""
+    asked = ["ps", "-o", "rss=", "-p", str(pid)]
+    return int(subprocess.run(asked, capture_output=True, check=True).stdout) * 1024
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> Iterator[Running]:
+    """Run a process and give it `stdin`; terminate it on leaving.
+
+    Adds the end of its output to a `CheckFailed` that is raised meanwhile.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "output.log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+        try:
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            with suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(stdin)
+            yield Running(process)
+        except CheckFailed as failed:
+            raise CheckFailed(f"{failed}; its log ends with:\n{last_lines(log, 5)}") from failed
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -43,44 +91,30 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
+def running_projector(settings: Settings, name: str) -> Iterator[Running]:
+    """Run the projector of a read model."""
+    command = [_ROLLBOOK, "projector", "run", name]
+    with running(command, environment_of(settings)) as projector:
+        yield projector
+
+
+@contextmanager
 def running_handlers(settings: Settings, processes: int = 1) -> Iterator[Callable[[], bool]]:
-    """Run a handler of so many processes, warm and sharing the partitions evenly when entered.
+    """Run a handler of `processes` processes, warm and sharing the partitions evenly when entered.
 
     Gives a function that says whether it still runs.
     """
     with tempfile.TemporaryDirectory() as directory:
         environment = environment_of(replace(settings, state_directory=directory))
-        log = Path(directory, "handler.log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [ROLLBOOK, "handler", "run", "--instance", "bench", "--processes", str(processes)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-        def alive() -> bool:
-            return process.poll() is None
-
-        try:
-            _await_balance(settings, processes, alive)
-            warm_up(settings, settings.named(GROUP), alive)
-            yield alive
-        except CheckFailed as failed:
-            raise CheckFailed(f"{failed}: {_last_words(log)}") from failed
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "it wrote no log"
+        options = ["--instance", "bench", "--processes", str(processes)]
+        with running([_ROLLBOOK, "handler", "run", *options], environment) as handler:
+            _await_balance(settings, processes, handler.alive)
+            warm_up(settings, settings.named(GROUP), handler.alive)
+            yield handler.alive
 
 
 def _await_balance(settings: Settings, members: int, alive: Callable[[], bool]) -> None:
-    """Wait until so many members of the handlers' group have their fair share each."""
+    """Wait until the handlers' group has this many members with equal shares."""
     client, deadline = admin(settings), time.monotonic() + _READY_SECONDS
     while not _is_balanced(client, settings, members):
         if not alive() or time.monotonic() > deadline:
@@ -106,8 +140,8 @@ def _is_balanced(client: AdminClient, settings: Settings, members: int) -> bool:
 
 
 def warm_up(settings: Settings, group: str, alive: Callable[[], bool]) -> None:
-    """Have every partition read by `group` decide some commands first."""
-    await_commits(settings, group, send_creates(settings, WARM_COMMANDS, "warm"), alive)
+    """Have `group` decide some commands in every partition first."""
+    await_commits(settings, group, send_creates(settings, _WARM_UP_COMMANDS, "warm"), alive)
 
 
 def await_commits(
@@ -115,8 +149,8 @@ def await_commits(
 ) -> None:
     """Return once `group` has committed the commands up to `ends`, partition → offset.
 
-    Offsets are committed with the outcomes, in one transaction. Raises `CheckFailed` if who should
-    do it has ended.
+    Offsets are committed with the outcomes, in one transaction. Raises `CheckFailed` if the process
+    ends before, or after half an hour.
     """
     client, deadline = admin(settings), time.monotonic() + _MOST_SECONDS
     while True:

@@ -1,0 +1,214 @@
+"""`rollbook bench commands`: what is measured of the command side, in which order, and its ratios.
+
+Repeats are interleaved: every repeat measures each thing once, so that other load on the machine
+affects all of them alike.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from producers.client.command_client import CommandClient
+from producers.handler.start import GROUP
+from runtime.settings import Settings
+from scripts.bench import passthrough, peer_eventsourcing, state_size
+from scripts.bench.measure import GOALS, Findings, Spread, machine, ratios, spread
+from scripts.bench.peer_eventsourcing import PeerSetup
+from scripts.bench.people import people
+from scripts.bench.processes import await_commits, running_handlers, warm_up
+from scripts.bench.registry_under_test import fresh_registry, send_creates
+
+DEFAULT_PEER: Final = PeerSetup(1, "on", functions=False)
+_OURS: Final = "creates_per_second"
+_ONE_CLIENT: Final = "closed_loop_creates_per_second"
+_RATIOS: Final = {
+    "vs_passthrough": (_OURS, "passthrough_per_second"),
+    "two_process_speedup": ("two_process_creates_per_second", _OURS),
+    "vs_eventsourcing": (_OURS, str(DEFAULT_PEER)),
+    # Like with like: one client on each side, which waits for each answer.
+    "closed_loop_vs_eventsourcing": (_ONE_CLIENT, str(DEFAULT_PEER)),
+}
+_WARM_UP_COMMANDS: Final = 20
+_LONE_COMMANDS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: see the options of the command."""
+
+    users: int
+    repeats: int
+    state_users: int
+    peers: tuple[PeerSetup, ...]
+    peer_seconds: float
+    as_json: bool
+
+
+@dataclass(slots=True)
+class CommandFindings:
+    """The figures, what each survives, and the machine."""
+
+    plan: Plan
+    figures: Findings
+    durability: dict[str, str]
+    machine: dict[str, Any]
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return every figure, the ratios first; not those of the ways to run the peer."""
+        found = self.figures.spreads(_RATIOS)
+        return {name: one for name, one in found.items() if name not in map(str, self.plan.peers)}
+
+    def of_peer(self, setup: PeerSetup) -> tuple[Spread, Spread]:
+        """Return a peer's creations per second, and how many times as fast ours is."""
+        theirs = self.figures.values[str(setup)]
+        return spread(theirs), ratios(self.figures.values[_OURS], theirs)
+
+
+def measure(settings: Settings, plan: Plan) -> CommandFindings:
+    """Measure everything in `plan` on the servers of `settings`."""
+    copies = settings.replication_factor
+    brokers = f"all {copies} brokers at once" if copies > 1 else "the broker"
+    durability = {
+        _OURS: "client, handler and broker crash; but for the last seconds: power cut of "
+        f"{brokers} (acks=all, no fsync)"
+    }
+    findings = CommandFindings(plan, Findings(plan.as_json), durability, machine())
+    if plan.peers:
+        durability |= peer_eventsourcing.server_durability(settings)
+    for repeat in range(plan.repeats):
+        findings.figures.tell(f"repeat {repeat + 1} of {plan.repeats}")
+        _one_process(settings, plan, findings.figures)
+        for setup in plan.peers:
+            rate = peer_eventsourcing.peer_creates_per_second(
+                settings, setup, plan.users, plan.peer_seconds
+            )
+            findings.figures.add(str(setup), rate)
+        is_last = repeat == plan.repeats - 1
+        _two_processes(settings, plan, findings.figures, is_last=is_last)
+    return findings
+
+
+def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
+    with fresh_registry(settings) as own:
+        with running_handlers(own) as alive:
+            rate = _creates_per_second(own, own.named(GROUP), plan.users, alive)
+            figures.add(_OURS, rate)
+            milliseconds = lone_command_ms(own)
+            figures.add_percentiles("single_command_ms", milliseconds)
+            figures.add(_ONE_CLIENT, 1000 * len(milliseconds) / sum(milliseconds))
+        with fresh_registry(settings) as limit:
+            rate = _passthrough_per_second(limit, plan.users, copied=own)
+            figures.add("passthrough_per_second", rate)
+
+
+def _two_processes(settings: Settings, plan: Plan, figures: Findings, *, is_last: bool) -> None:
+    """Measure two handler processes; the last time they also create the users to restore."""
+    with fresh_registry(settings) as own:
+        with running_handlers(own, 2) as alive:
+            rate = _creates_per_second(own, own.named(GROUP), plan.users, alive)
+            figures.add("two_process_creates_per_second", rate)
+            if is_last:
+                state_size.fill(own, plan.state_users, alive, as_json=plan.as_json)
+        if is_last:
+            _restores(own, plan, figures)
+
+
+def _creates_per_second(
+    settings: Settings, group: str, count: int, alive: Callable[[], bool]
+) -> float:
+    """Have the running members of `group` decide `count` creations.
+
+    The clock runs from the moment all commands are on the log to the commit of the last: reading,
+    deciding, writing and committing.
+    """
+    ends = send_creates(settings, count, at_once=True)
+    started = time.perf_counter()
+    await_commits(settings, group, ends, alive)
+    return count / (time.perf_counter() - started)
+
+
+def _passthrough_per_second(settings: Settings, count: int, copied: Settings) -> float:
+    """Have one process answer `count` creations with what the handler wrote in `copied`.
+
+    With transactions of the same size and the same clock: the upper bound of a handler process.
+    """
+    group = settings.named(passthrough.GROUP)
+    process = multiprocessing.get_context("spawn").Process(
+        target=passthrough.pass_through, args=(settings, copied)
+    )
+    process.start()
+    try:
+        warm_up(settings, group, process.is_alive)
+        return _creates_per_second(settings, group, count, process.is_alive)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def lone_command_ms(settings: Settings) -> list[float]:
+    """Return the milliseconds of each command of one warm client that waits for every answer."""
+    taken = []
+    with CommandClient(settings) as client:
+        for person in people(_WARM_UP_COMMANDS + _LONE_COMMANDS, "lone"):
+            started = time.perf_counter()
+            client.create_user(person.email, person.name, person.age)
+            taken.append((time.perf_counter() - started) * 1000)
+    return taken[_WARM_UP_COMMANDS:]
+
+
+def _restores(settings: Settings, plan: Plan, figures: Findings) -> None:
+    for repeat in range(plan.repeats):
+        figures.tell(f"restore {repeat + 1} of {plan.repeats}")
+        whole = state_size.restore_in_own_process(settings, window=True)
+        figures.add("restore_users_per_second", whole.users / whole.seconds)
+        bare = state_size.restore_in_own_process(settings, window=False)
+        figures.add("bytes_per_user", bare.resident_bytes / bare.users)
+        kept = max(1, whole.outcomes - bare.outcomes)
+        window = (whole.resident_bytes - bare.resident_bytes) / kept
+        figures.add("window_bytes_per_command", window)
+
+
+def as_json(findings: CommandFindings) -> dict[str, Any]:
+    """Return the object that `--json` prints."""
+    spreads = {name: one.as_json() for name, one in findings.spreads().items()}
+    single = {name: spreads.pop(f"single_command_ms {name}") for name in ("p50", "p99")}
+    plan = findings.plan
+    result: dict[str, Any] = {
+        "users": plan.users,
+        "state_users": plan.state_users,
+        "machine": findings.machine,
+        **spreads,
+        "single_command_ms": single,
+        "durability": findings.durability[_OURS],
+    }
+    if plan.peers:
+        result["eventsourcing"] = {
+            "version": peer_eventsourcing.peer_version(),
+            "seconds_each": plan.peer_seconds,
+            "measured": [_peer_json(findings, setup) for setup in plan.peers],
+        }
+    return result
+
+
+def _peer_json(findings: CommandFindings, setup: PeerSetup) -> dict[str, Any]:
+    theirs, ours_over_it = findings.of_peer(setup)
+    return {
+        "clients": setup.clients,
+        "synchronous_commit": setup.synchronous_commit,
+        "functions": setup.functions,
+        "creates_per_second": theirs.as_json(),
+        "ours_over_it": ours_over_it.as_json(),
+        "durability": findings.durability[setup.synchronous_commit],
+    }
+
+
+def as_rows(findings: CommandFindings) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the rows of the table: what was measured, its spread, the goal, what it survives."""
+    for name, one in findings.spreads().items():
+        yield name, str(one), GOALS.get(name, ""), findings.durability.get(name, "")
+    for setup in findings.plan.peers:
+        theirs, ours_over_it = findings.of_peer(setup)
+        yield str(setup), str(theirs), "", findings.durability[setup.synchronous_commit]
+        yield f"ours over {setup}", str(ours_over_it), "", ""

@@ -1,0 +1,83 @@
+"""The upper bounds that the stores set: rows and documents prepared before, and nothing else done.
+
+No log is read, nothing is looked up, and there is no checkpoint, no summary and no comparison of
+versions: what remains is the store's own work.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from psycopg import sql
+
+from projectors.elasticsearch.client import NDJSON_HEADERS
+from projectors.elasticsearch.index.bulk import BULK_DOCUMENTS, IN_FLIGHT, bulk_lines
+from projectors.elasticsearch.index.mapping import document
+from scripts.bench.event_log import events
+from scripts.bench.peer_topics import table_row
+from scripts.bench.stores import UserIndex, UserTable
+
+GUARANTEE: Final = "none: an upper bound"
+_COLUMNS: Final = ("user_id", "version", "email", "name", "age", "created_at", "updated_at")
+_STAGING: Final = """
+CREATE TEMP TABLE staging ON COMMIT DROP AS SELECT {columns} FROM {schema}.users WITH NO DATA"""
+_FILL: Final = "COPY staging FROM STDIN"
+_READ: Final = "COPY staging TO STDOUT (FORMAT binary)"
+_HEAP: Final = "CREATE TABLE {schema}.heap AS SELECT {columns} FROM {schema}.users WITH NO DATA"
+_COPY: Final = "COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
+
+
+def copied_rows_per_second(table: UserTable, count: int) -> float:
+    """Copy `count` users, binary, into the empty `table` with its key and indexes."""
+    return _copy(table, table.name, count)
+
+
+def copied_heap_rows_per_second(table: UserTable, count: int) -> float:
+    """Copy them into a table without key, index and generated columns."""
+    with table.database.session() as connection:
+        connection.execute(_statement(table, _HEAP))
+    return _copy(table, "heap", count)
+
+
+def _copy(table: UserTable, name: str, count: int) -> float:
+    """Let PostgreSQL turn the users into binary rows, then measure copying those."""
+    with table.database.session() as connection, connection.transaction():
+        cursor = connection.cursor()
+        cursor.execute(_statement(table, _STAGING))
+        with cursor.copy(_FILL) as staged:
+            for event in events(count):
+                staged.write_row(tuple(table_row(event).values()))
+        with cursor.copy(_READ) as binary:
+            data = b"".join(map(bytes, binary))
+        started = time.perf_counter()
+        with cursor.copy(_statement(table, _COPY, name)) as stream:
+            stream.write(data)
+    return count / (time.perf_counter() - started)
+
+
+def _statement(table: UserTable, text: str, name: str = "users") -> sql.Composed:
+    columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+    place = sql.Identifier(table.schema, name)
+    return table.database.statement(text, table=place, columns=columns)
+
+
+def bulk_documents_per_second(index: UserIndex, count: int) -> float:
+    """Send `count` users, serialised before, into `index`; as many at once as our projector."""
+    lines = [bulk_lines(event, document) for event in events(count)]
+    bodies = [
+        b"".join(lines[start : start + BULK_DOCUMENTS]) for start in range(0, count, BULK_DOCUMENTS)
+    ]
+
+    def send(body: bytes) -> None:
+        index.client.perform_request(
+            "POST",
+            f"/{index.name}/_bulk",
+            params={"filter_path": "errors"},
+            headers=NDJSON_HEADERS,
+            body=body,
+        )
+
+    with ThreadPoolExecutor(IN_FLIGHT) as senders:
+        started = time.perf_counter()
+        list(senders.map(send, bodies))
+        return count / (time.perf_counter() - started)
