@@ -21,11 +21,11 @@ class Visibility(Protocol):
     command passes it in.
     """
 
-    def wait(self, token: str, timeout_seconds: float, *, while_it_moves: bool = False) -> None:
+    def wait(self, token: str, timeout_seconds: float, *, extend_on_progress: bool = False) -> None:
         """Return once queries show what `token` covers.
 
-        Raises `NotInTime`, and `Unavailable` if a store is unavailable. With `while_it_moves` the
-        timeout starts again whenever a read model makes progress.
+        Raises `NotInTime`, and `Unavailable` if a store is unavailable. With `extend_on_progress`
+        the timeout starts again whenever a read model makes progress.
         """
 
     def __enter__(self) -> Self: ...

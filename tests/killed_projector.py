@@ -80,8 +80,8 @@ class KilledProjector:
         applier = Applier(
             HinderedModel(self.model, self._random),  # type: ignore[arg-type]
             self._write_letters,
-            most_poisoned_in_a_row=1000,
-            insist=_insist,
+            max_poisoned_in_a_row=1000,
+            retry=_retry,
         )
         positions = self.model.checkpoint()
         applier.begin(_TOPIC_ID, {number: positions.get(number) for number in range(PARTITIONS)})
@@ -94,7 +94,7 @@ class KilledProjector:
             while any(waiting.values()):
                 applier.apply(self._take(story, waiting))
                 self._between(story, applier)
-            applier.settle()
+            applier.flush()
         except KilledError:
             return False
         return True
@@ -114,7 +114,7 @@ class KilledProjector:
     def _between(self, story: Story, applier: Applier) -> None:
         fate = self._random.random()
         if fate < 0.1:
-            applier.settle()
+            applier.flush()
         elif fate < 0.2:
             self._retry(story)
         elif fate < 0.3:
@@ -141,7 +141,7 @@ class KilledProjector:
                     self.refused.add((number, offset))
 
 
-def _insist(step: Callable[[], None]) -> None:
+def _retry(step: Callable[[], None]) -> None:
     while True:
         try:
             return step()

@@ -125,7 +125,7 @@ def import_users(
         _print_totals(running.totals, seconds, rejects, as_json=as_json)
         if stopped is None:
             token = running.totals.as_fields().get("token")
-            await_visible(visibility, token, timeout_seconds, while_it_moves=True)
+            await_visible(visibility, token, timeout_seconds, extend_on_progress=True)
     return _end(stopped, running.totals, rejects, as_json=as_json)
 
 

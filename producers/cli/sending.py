@@ -142,7 +142,7 @@ def await_visible(
     token: str | None,
     timeout_seconds: float,
     *,
-    while_it_moves: bool = False,
+    extend_on_progress: bool = False,
 ) -> None:
     """Wait until `visibility`, if there is one, shows what was accepted, if anything was.
 
@@ -151,7 +151,7 @@ def await_visible(
     if visibility is None or token is None:
         return
     try:
-        visibility.wait(token, timeout_seconds, while_it_moves=while_it_moves)
+        visibility.wait(token, timeout_seconds, extend_on_progress=extend_on_progress)
     except (NotInTime, Unavailable) as error:
         raise NotInTime(
             f"accepted, but not seen: {error}",

@@ -31,28 +31,28 @@ _READER = click.option(
     help="Only letters of this reader: handler, or projector: and the name of a read model.",
 )
 _LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
-_MANY = 50  # take long enough to tell how far it is
-_LIST = "`rollbook dead-letters list --all` shows those there are"
+_MANY = 50  # so many take long enough to show progress
+_LIST = "`rollbook dead-letters list --all` shows all letters"
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
     """See and settle the records that could not be read or applied.
 
-    A dead letter says where such a record stands, who could not take it, and why; the record
-    itself stays in the log. It is open until it is retried or discarded.
+    A dead letter says where such a record is, which reader failed on it, and why; the record
+    itself stays in the log. A letter is open until it is retried or discarded.
     """
 
 
 @dead_letters.command("list")
 @_READER
-@click.option("--all", "settled_too", is_flag=True, help="Show those that are settled as well.")
+@click.option("--all", "settled_too", is_flag=True, help="Also show settled letters.")
 @json_option
 @pass_settings
 def list_letters(
     settings: Settings, *, reader: str | None, settled_too: bool, as_json: bool
 ) -> None:
-    """List the open dead letters, the oldest first.
+    """List the open dead letters, oldest first.
 
     They are kept for 14 days.
 
@@ -85,7 +85,7 @@ def list_letters(
 @json_option
 @pass_settings
 def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> None:
-    """Show what is known of a letter, and what stands in the log there now.
+    """Show a letter, and the record that the log has at its place now.
 
     LETTER is topic:partition:offset, as `list` shows it.
 
@@ -116,7 +116,7 @@ def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> Non
 @_LETTERS
 @click.option("--all", "every", is_flag=True, help="All open letters.")
 @_READER
-@click.option("--dry-run", is_flag=True, help="Only read the records anew; apply nothing.")
+@click.option("--dry-run", is_flag=True, help="Only read the records again; apply nothing.")
 @json_option
 @pass_settings
 def retry(
@@ -128,12 +128,12 @@ def retry(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Try records again once the cause is mended: read from the log, applied or sent anew.
+    """Retry records after the cause was fixed: read them again, and apply or send them.
 
-    An event goes to every version of its read model; what came after it is not undone. A command
-    is appended again and decided now. A record that compaction or retention has taken settles its
-    letter too: a later one of its user says more. Ends with 3 if a letter stays open or its record
-    is gone for good.
+    An event is applied to every version of its read model; later events are not undone. A command
+    is appended again and decided now. A letter is also settled if compaction has removed its record
+    (a later record of the user replaces it) or if retention has. Ends with 3 if a letter stays open
+    or its record is gone for good.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def retry(
 @_LETTERS
 @click.option("--all", "every", is_flag=True, help="All open letters.")
 @_READER
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @pass_settings
 def discard(
@@ -167,11 +167,11 @@ def discard(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Settle letters without applying their records: nobody will miss them.
+    """Settle letters without applying their records, for records that nobody needs.
 
-    A letter that is discarded stays so while its record is refused for the same reason, also when
-    a read model is rebuilt. It can be named to `retry` nevertheless. On a terminal it asks;
-    elsewhere --all must be confirmed with --yes.
+    A discarded letter stays discarded as long as its record is refused for the same reason, also
+    when a read model is rebuilt. `retry` still accepts it by name. On a terminal it asks for
+    confirmation; elsewhere --all must be confirmed with --yes.
 
     \b
     Examples:
@@ -184,7 +184,7 @@ def discard(
     chosen = _chosen(settings, places, reader, every=every, as_json=as_json)
     letters = [letter for letter in chosen if letter.is_open]
     if letters and may_ask and not yes:
-        question = f"Discard {_count(len(letters))}, their records unapplied?"
+        question = f"Discard {_count(len(letters))} without applying the records?"
         if not click.confirm(question, err=True):
             raise Rejected("nothing was discarded", code="not_confirmed")
     from projectors.dead_letters.retry import discard as discard_letters
@@ -224,7 +224,7 @@ def _retry(
                 continue
             try:
                 one = trial.retry(letter)
-            except RollbookError as error:  # its store is away, or of another release
+            except RollbookError as error:  # its store is down, or of another release
                 failed[letter.reader] = error
                 continue
             count += 1
@@ -233,7 +233,7 @@ def _retry(
                 print_json(_retried_fields(one))
             if tell is not None:
                 tell()
-    # The others were tried all the same.
+    # Letters of other readers were still tried.
     for first in failed.values():
         raise first
 
@@ -264,18 +264,18 @@ def _chosen(
 ) -> "list[Letter]":
     """Return the letters named, or with `every` those that are open."""
     if every == bool(places):
-        raise click.UsageError("name letters, or say --all for every open one")
+        raise click.UsageError("name letters, or give --all for every open one")
     letters = _read(settings, reader, as_json=as_json)
     return [one for one in letters if one.is_open] if every else _named(letters, places)
 
 
 def _read(settings: Settings, reader: str | None, *, as_json: bool) -> "list[Letter]":
-    """Return all letters, or those of one reader; tell of what cannot be read."""
+    """Return all letters, or those of one reader; report records that are not letters."""
     from projectors.dead_letters.reader import read_letters
 
     found = read_letters(settings)
     if found.unreadable and not as_json:
-        say(f"{found.unreadable} records on the topic of dead letters are none: left out")
+        say(f"{found.unreadable} records on the topic of dead letters are not letters: left out")
     return [letter for letter in found.letters if reader in {None, letter.reader}]
 
 

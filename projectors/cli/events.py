@@ -1,4 +1,4 @@
-"""`rollbook events`: read the log as it is, every event decoded, as people know it from kcat."""
+"""`rollbook events`: read the log itself, every event decoded, as kcat would."""
 
 import os
 import select
@@ -58,10 +58,10 @@ def tail(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Show every event: when, where, what happened to whom, each field before and after.
+    """Show every event: its time and place, the user, and each field before and after.
 
-    Reads the audit trail, which holds every event ever. Events come in order within a partition,
-    so in order for each user. A record that cannot be read is shown by its coordinates and why.
+    Reads the audit trail, which holds all events. Events come in order within a partition, and so
+    in order for each user. Of a record that cannot be read, the place and the reason are shown.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def tail(
     records = _records(settings, user_id, began, follow=follow)
     shown = _show(records, limit, as_json=as_json)
     if shown == 0 and not follow:
-        say("no events there")
+        say("no events found")
 
 
 def _records(
@@ -101,7 +101,7 @@ def _records(
 def _show(
     batches: Iterable[list[LogRecord[UserEvent]]], limit: int | None, *, as_json: bool
 ) -> int:
-    """Print the records as they come; return how many. A reader that goes away ends it."""
+    """Print the records as they arrive; return their number. Ends if the pipe is closed."""
     line = json_line if as_json else text_line
     shown = 0
     try:
@@ -110,18 +110,18 @@ def _show(
             if wanted:
                 click.echo("\n".join(line(record) for record in wanted))
                 shown += len(wanted)
-            if shown == limit or (not batch and _reader_is_gone()):
+            if shown == limit or (not batch and _pipe_is_closed()):
                 break
     except BrokenPipeError:
-        # `| head` has read enough. What Python still holds for stdout must not fail at exit.
+        # `| head` has read enough. What Python has buffered for stdout must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return shown
 
 
-def _reader_is_gone() -> bool:
-    """Whether whoever read our output closed it: without new events we would not learn of it."""
+def _pipe_is_closed() -> bool:
+    """Whether the reader of our output closed it: without new events no write would fail."""
     output = select.poll()
-    output.register(sys.stdout.fileno(), 0)  # asks for nothing, so only errors answer
+    output.register(sys.stdout.fileno(), 0)  # no event mask: only errors are reported
     return bool(output.poll(0))
 
 
@@ -142,7 +142,7 @@ def _user_id(text: str) -> str:
 def parse_start(text: str, now: datetime) -> Start:
     """Return where `--from` begins: beginning, end, or a time.
 
-    Raises `ValueError` with a sentence for what is none of them.
+    Raises `ValueError`, with a sentence as its message, for anything else.
     """
     if text == "beginning":
         return "beginning"
@@ -155,7 +155,7 @@ def parse_start(text: str, now: datetime) -> Start:
 
 
 def json_line(record: LogRecord[UserEvent]) -> str:
-    """Return `record` as one line of JSON: coordinates, then the event or `error`."""
+    """Return `record` as one line of JSON: its place, then the event or `error`."""
     content: dict[str, Any] = {
         "topic": record.topic,
         "partition": record.partition,
@@ -203,7 +203,7 @@ def _time(unix_ms: int) -> str:
 
 
 def _when(unix_ms: int) -> datetime | int:
-    """Return the time, or the number itself if a foreign record holds one no calendar has."""
+    """Return the time, or the number itself if it is outside of the calendar."""
     try:
         return to_datetime(unix_ms)
     except (ValueError, OverflowError, OSError):

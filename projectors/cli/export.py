@@ -31,7 +31,12 @@ _AGE = click.IntRange(0, AGE_MAX_YEARS)
 )
 @click.option("--min-age", type=_AGE, default=0, help="From this age.")
 @click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
-@click.option("--gzip", "as_gzip", is_flag=True, help="Pack it; a name that ends in .gz does too.")
+@click.option(
+    "--gzip",
+    "as_gzip",
+    is_flag=True,
+    help="Compress with gzip; implied by a name that ends in .gz.",
+)
 @json_option
 @pass_settings
 @wait_for_token("postgres")
@@ -40,10 +45,11 @@ def export_users(
 ) -> None:
     """Write every user as a line of JSON: personal data, oldest user first.
 
-    All of one moment, as far as the PostgreSQL read model has come (`rollbook projector status`).
-    A FILE is there whole or not at all, readable by you only. `users import` takes its lines.
+    All users are from one consistent snapshot of the PostgreSQL read model (`rollbook projector
+    status` shows how far it is). FILE is written completely or not at all, readable only by you.
+    `users import` reads its lines.
 
-    With --json the totals are one object; without FILE the lines are the result.
+    With --json the totals are printed as one object; without FILE the lines are the result.
 
     \b
     Examples:
@@ -53,10 +59,10 @@ def export_users(
     if min_age > max_age:
         raise click.UsageError("--min-age is more than --max-age")
     if file != "-" and not Path(file).resolve().parent.is_dir():
-        raise click.UsageError(f"there is no folder to write {file} to")
+        raise click.UsageError(f"the folder of {file} does not exist")
     as_gzip = as_gzip or file.lower().endswith(".gz")
     if as_gzip and file == "-" and sys.stdout.isatty():
-        raise click.UsageError("gzip is nothing for a terminal: name a file, or pipe it")
+        raise click.UsageError("gzip output is not for a terminal: name a file, or pipe it")
     begun_at = time.monotonic()
     export = UserExport(settings, min_age=min_age, max_age=max_age)
     with closing(export), _ends_are_interrupts():
@@ -78,9 +84,9 @@ def export_users(
 
 @contextmanager
 def _ends_are_interrupts() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP clean up as Ctrl-C does: no personal data is left half-written.
+    """Let SIGTERM and SIGHUP clean up as Ctrl-C does: no partial file of personal data is left.
 
-    What is ignored, as under nohup, stays ignored.
+    Signals that are ignored, as under nohup, stay ignored.
     """
     numbers = [
         number
@@ -97,15 +103,15 @@ def _ends_are_interrupts() -> Iterator[None]:
 
 
 def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> None:
-    def how_far(seconds: float) -> str:
+    def describe(seconds: float) -> str:
         rate = export.exported / seconds if seconds else 0
         return f"{export.exported:,} users exported, {rate:,.0f} users/s"
 
-    # Lines and a bar on one terminal would overwrite each other.
+    # Lines and a progress bar on one terminal would overwrite each other.
     quiet = as_json or (file == "-" and sys.stdout.isatty())
     with (
         told_progress(
-            how_far,
+            describe,
             lambda: export.exported,
             export.total(),
             as_json=quiet,

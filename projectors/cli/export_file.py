@@ -1,4 +1,4 @@
-"""Where an export goes: a file that is there whole or not at all, for its owner only, or stdout."""
+"""Output of an export: stdout, or a file that is written completely or not at all."""
 
 import os
 import sys
@@ -19,27 +19,27 @@ Write: TypeAlias = Callable[[bytes], object]
 
 @contextmanager
 def export_output(file: str, *, as_gzip: bool) -> Iterator[Write]:
-    """Yield what writes to `file`, which may be `-` for stdout.
+    """Yield a function that writes to `file`, which may be `-` for stdout.
 
-    A file appears under its name when all of it is on the disk, readable by its owner only, and
-    takes the place of one that was there; what is no plain file (a pipe, a device) is written to as
-    it is. Raises `RollbookError`: `cannot_write`, or `reader_gone` if a pipe was closed.
+    A file appears under its name once all of it is on the disk, readable only by its owner; it
+    replaces an existing one. A pipe or a device is written to directly. Raises `RollbookError`:
+    `cannot_write`, or `reader_gone` if a pipe was closed.
     """
     try:
-        with _opened(file) as opened, _packed(opened, as_gzip=as_gzip) as write:
+        with _opened(file) as opened, _compressed(opened, as_gzip=as_gzip) as write:
             yield write
     except BrokenPipeError:
         if file == "-":
-            # What Python still holds for stdout must not fail at exit.
+            # What Python has buffered for stdout must not fail at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise RollbookError(
-            "whoever read the export went away before its end", code="reader_gone"
+            "the reader of the export closed the pipe before its end", code="reader_gone"
         ) from None
     except OSError as error:
         raise RollbookError(
             f"cannot write {'stdout' if file == '-' else file}: {error.strerror}",
             code="cannot_write",
-            next_step="make room or choose another place; there is no new file",
+            next_step="free some space or choose another place; no new file was left",
         ) from None
 
 
@@ -59,8 +59,8 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[BinaryIO]:
-    """Yield a file that becomes `target` at the end; on any error there is none."""
-    # mkstemp makes it for its owner only (0600).
+    """Yield a file that becomes `target` at the end; on any error it is removed."""
+    # mkstemp creates it with mode 0600.
     descriptor, name = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".part"
     )
@@ -77,11 +77,11 @@ def _whole(target: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _packed(output: BinaryIO, *, as_gzip: bool) -> Iterator[Write]:
+def _compressed(output: BinaryIO, *, as_gzip: bool) -> Iterator[Write]:
     if not as_gzip:
         yield output.write
         return
     packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
     yield lambda data: output.write(packer.compress(data))
-    # Not after an error: whoever reads a pipe must see that the data ends in the middle.
+    # Not after an error: the reader of a pipe must see that the data is incomplete.
     output.write(packer.flush())

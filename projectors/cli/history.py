@@ -27,7 +27,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
     default=1,
     show_default=True,
     metavar="N",
-    help="Begin with this version.",
+    help="Start with this version.",
 )
 @json_option
 @pass_settings
@@ -35,7 +35,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
     """Show everything that happened to a user, oldest first: each field before and after.
 
-    Of an erased user only the erasure is left. Ends with 3 if there never was a user of that id.
+    Of an erased user only the erasure is left. Ends with 3 if no user ever had that id.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def history(settings: Settings, user_id: str, *, from_version: int, as_json: boo
     with closing(EventStore(settings)) as store:
         events = store.get_events(user_id, from_version)
     if not events:
-        say(f"nothing from version {from_version} on")
+        say(f"no events from version {from_version} on")
     if as_json:
         for event in events:
             print_json(as_object(event))
@@ -55,7 +55,7 @@ def history(settings: Settings, user_id: str, *, from_version: int, as_json: boo
 
 
 def as_object(event: UserEvent) -> dict[str, Any]:
-    """Return what programs get of an event."""
+    """Return an event as it is printed with --json."""
     return {
         "user_id": event["user_id"],
         "version": event["version"],
@@ -68,7 +68,7 @@ def as_object(event: UserEvent) -> dict[str, Any]:
 
 
 def rows_of(event: UserEvent, *, once: bool) -> Iterator[list[Any]]:
-    """Yield a row for each field that changed; with `once` the first alone names the event."""
+    """Yield a row for each field that changed; with `once` only the first names the event."""
     what = [
         event["version"],
         iso_time(event["occurred_at"]),

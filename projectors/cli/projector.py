@@ -1,4 +1,4 @@
-"""`rollbook projector`: run the read models' projectors, see how far they are."""
+"""`rollbook projector`: run the projectors of the read models and inspect their progress."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,17 +14,17 @@ from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_error, print_j
 
 @click.group()
 def projector() -> None:
-    """Run and inspect the read models' projectors; build and swap versions."""
+    """Run and inspect the projectors of the read models; build and swap versions."""
 
 
 @projector.command()
 @name_argument
 @pass_settings
 def run(settings: Settings, name: str) -> None:
-    """Keep a read model up to date until stopped, every version of it that is ready.
+    """Keep every ready version of a read model up to date, until stopped.
 
-    Several processes share the partitions. It begins where the read model's checkpoint is, or at
-    the beginning of the log. While a server is away it waits and loses nothing.
+    Several processes share the partitions. Reading starts at the read model's checkpoint, or at the
+    beginning of the log. While a server is unavailable it waits and loses nothing.
 
     \b
     Example:
@@ -44,8 +44,8 @@ def run(settings: Settings, name: str) -> None:
 def status(settings: Settings, *, as_json: bool) -> int:
     """Show how far each version of each read model is: offsets, and the lag in events.
 
-    Ends with 5 if a read model's server is unavailable; the others are shown. The history reads
-    another topic than the users do: offsets compare within a read model.
+    Ends with 5 if the server of a read model is unavailable; the others are shown. The read models
+    read different topics: offsets can be compared only within a read model.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def status(settings: Settings, *, as_json: bool) -> int:
             print_json(row)
     else:
         _print_rows(rows)
-    # Two read models may live on one server: that it is away is said once.
+    # Several read models may be on one server: its error is printed once.
     for error in {str(error): error for error in found.unavailable.values()}.values():
         print_error(error, as_json=as_json)
     return EXIT_UNAVAILABLE if found.unavailable else 0

@@ -21,7 +21,7 @@ from schemas.errors import Rejected
 from schemas.rules import AGE_MAX_YEARS
 
 _AGE: Final = click.IntRange(0, AGE_MAX_YEARS)
-# What is shown of a user beside the rest, because it is what they are sorted by.
+# The column that is shown in addition, because users are sorted by it.
 _SORTED_BY: Final = {"relevance": "score", "created": "created_at", "updated": "updated_at"}
 
 _MARKS: Final = re.compile(f"{BEGIN}|{END}")
@@ -37,7 +37,7 @@ _limit_option = click.option(
 
 @contextmanager
 def _usage() -> Iterator[None]:
-    """End with 2 for what cannot be asked."""
+    """Turn a refused query into a usage error."""
     try:
         yield
     except Rejected as error:
@@ -63,12 +63,12 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(SORTS),
                 default="relevance",
                 show_default=True,
-                help="The best first, by name or age, or the newest first.",
+                help="Best match first, by name or age, or newest first.",
             ),
-            click.option("--reverse", is_flag=True, help="Turn the order round."),
-            click.option("--highlight", is_flag=True, help="Mark what was found."),
+            click.option("--reverse", is_flag=True, help="Reverse the order."),
+            click.option("--highlight", is_flag=True, help="Mark the matching parts."),
             click.option(
-                "--facets", is_flag=True, help="Count all that is found, by age and e-mail domain."
+                "--facets", is_flag=True, help="Count all matches, by age and e-mail domain."
             ),
         )
     ):
@@ -80,8 +80,10 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("text", nargs=-1)
 @_search_options
 @_limit_option
-@click.option("--cursor", help="Go on after this cursor of the page before, within five minutes.")
-@click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
+@click.option(
+    "--cursor", help="Continue after this cursor of the previous page, within five minutes."
+)
+@click.option("--all", "show_all", is_flag=True, help="Show all matches, as a stream.")
 @json_option
 @pass_settings
 @wait_for_token("elasticsearch")
@@ -97,11 +99,11 @@ def search(
 ) -> None:
     """Find users by name or e-mail, best first.
 
-    Every word of TEXT must be found, whole or beginning; accents, slips and the order of words
-    do not matter. Without TEXT everybody is listed whom the options let through.
-    Nothing found is no failure: the result is empty.
+    Every word of TEXT must match, as a whole or as a prefix; accents, typos and the order of words
+    do not matter. Without TEXT, all users that fit the options are listed. If nothing matches, the
+    result is empty and the exit code 0.
 
-    With --json every user of a page that is not the last has the `cursor` of the next page, and
+    With --json every user of a page has the `cursor` of the next page, if there is one, and
     --facets adds a last line {"facets": …}.
 
     \b
@@ -116,9 +118,7 @@ def search(
     with _usage(), UserSearch(settings) as connection:
         wanted = Search(" ".join(text).strip(), **asked)
         if wanted == Search(highlight=wanted.highlight):
-            raise click.UsageError(
-                "give a TEXT to find, or an option that says whom or in which order"
-            )
+            raise click.UsageError("give a TEXT to find, or an option that filters or sorts")
         if show_all:
             _print_users(connection.every_user(wanted), wanted, None, as_json=as_json)
             return
@@ -127,7 +127,7 @@ def search(
     if page.facets:
         _print_facets(page.facets, as_json=as_json)
     if not page.users:
-        say("nobody found")
+        say("no users found")
     if page.next:
         say(f"there are more: --cursor {page.next}, or --all")
 
@@ -139,7 +139,7 @@ def search(
 @pass_settings
 @wait_for_token("elasticsearch")
 def suggest(settings: Settings, *, prefix: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Say whom PREFIX may mean, as one types: the beginning of a name, an address, or several.
+    """Suggest users while PREFIX is typed: the beginning of a name, an address, or several.
 
     \b
     Examples:
@@ -156,7 +156,7 @@ def suggest(settings: Settings, *, prefix: tuple[str, ...], limit: int, as_json:
             ["name", "email", "user_id"], ((u["name"], u["email"], u["user_id"]) for u in found)
         )
     if not found:
-        say("nobody found")
+        say("no users found")
 
 
 def _print_users(

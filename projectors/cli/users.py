@@ -1,4 +1,4 @@
-"""`rollbook users get | list | summary`: questions to the PostgreSQL read model."""
+"""`rollbook users get | list | summary`: queries of the PostgreSQL read model."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -30,7 +30,7 @@ _PAGE_OF_ALL = 1000
 
 
 class UserId(click.ParamType[str]):
-    """The id of a user, in any of the spellings of a UUID."""
+    """The id of a user, in any spelling of a UUID."""
 
     name = "id"
 
@@ -64,8 +64,8 @@ class _Time(click.ParamType[datetime]):
 
 
 def _model_of_get(options: Mapping[str, Any]) -> str:
-    as_of_then = (options["at_version"], options["at_time"]) != (None, None)
-    return "history" if as_of_then else "postgres"
+    at_a_point = (options["at_version"], options["at_time"]) != (None, None)
+    return "history" if at_a_point else "postgres"
 
 
 @click.command()
@@ -78,7 +78,7 @@ def _model_of_get(options: Mapping[str, Any]) -> str:
     "at_time",
     type=_Time(),
     metavar="TIME",
-    help="As the user was then: ISO 8601 (UTC if it names no zone), or how long ago: 10m, 2d.",
+    help="As the user was at this time: ISO 8601 (UTC if it names no zone), or an age: 10m, 2d.",
 )
 @json_option
 @pass_settings
@@ -91,7 +91,7 @@ def get(
     at_time: datetime | None,
     as_json: bool,
 ) -> None:
-    """Show one user, as it is now or as it was. Ends with 3 if there is, or was, none of that id.
+    """Show one user, as of now or of an earlier time. Ends with 3 if the user does not exist then.
 
     \b
     Examples:
@@ -122,10 +122,10 @@ def get(
     type=click.IntRange(1, MOST_PER_PAGE),
     default=100,
     show_default=True,
-    help="At most.",
+    help="The most users to show.",
 )
-@click.option("--cursor", type=_Cursor(), help="Go on after this cursor of an earlier list.")
-@click.option("--all", "show_all", is_flag=True, help="Do not stop at --limit; streams.")
+@click.option("--cursor", type=_Cursor(), help="Continue after this cursor of an earlier list.")
+@click.option("--all", "show_all", is_flag=True, help="Show all users, as a stream.")
 @json_option
 @pass_settings
 @wait_for_token("postgres")
@@ -161,7 +161,7 @@ def list_users(
 
 
 def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserView]:
-    """Yield the users of `page` and of all pages after it, holding one page at a time."""
+    """Yield the users of `page` and of all pages after it, with one page in memory at a time."""
     yield from page.users
     while page.next is not None:
         page = queries.get_users_by_age_range(max_age=max_age, limit=_PAGE_OF_ALL, after=page.next)
@@ -188,7 +188,7 @@ def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
 @pass_settings
 @wait_for_token("postgres")
 def summary(settings: Settings, *, as_json: bool) -> None:
-    """Show how many users there are, their average age and age groups.
+    """Show the number of users, their average age and their age groups.
 
     \b
     Example:

@@ -37,9 +37,9 @@ _version_argument = click.argument("number", metavar="VERSION", type=click.IntRa
 def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
     """Build a new version of a read model from the log, while the live one serves.
 
-    It is compared with the log, user by user, before it is called ready; queries do not see it
-    until `rollbook projector swap`. Meanwhile `rollbook projector run` keeps it up to date. Killed
-    at any point, nothing has changed and it can be run again.
+    The new version is compared with the log, user by user, before it becomes ready. From then on
+    `rollbook projector run` keeps it up to date, and `rollbook projector swap` makes it live. If
+    the rebuild is killed at any point, nothing has changed and it can be run again.
 
     \b
     Example:
@@ -51,9 +51,9 @@ def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
         fields = _rebuild(settings, found, StopSignal().install(), as_json=as_json)
     if fields is None:
         error = RollbookError(
-            "interrupted; the live version is as it was",
+            "interrupted; the live version is unchanged",
             code="interrupted",
-            next_step="run it again: it begins anew",
+            next_step="run it again: it starts from the beginning",
         )
         print_error(error, as_json=as_json)
         return EXIT_INTERRUPTED
@@ -67,7 +67,7 @@ def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
 def _rebuild(
     settings: Settings, versions: "ReadModelVersions", stopping: "StopSignal", *, as_json: bool
 ) -> dict[str, Any] | None:
-    """Return what is printed of a rebuild; None if it was interrupted."""
+    """Return the fields printed after a rebuild; None if it was interrupted."""
     from projectors.versions.rebuild import Rebuild
     from runtime.progress import told_progress
 
@@ -130,10 +130,10 @@ def versions(settings: Settings, name: str, *, as_json: bool) -> None:
 @_version_argument
 @pass_settings
 def swap(settings: Settings, name: str, number: int) -> None:
-    """Make a version live: from one moment to the next all queries see it.
+    """Make a version live: all queries see it from one moment to the next.
 
-    It waits until the version has applied all that the log has, so that nothing a reader saw goes
-    back. The version that was live is kept up to date until it is dropped.
+    Waits until the version has applied everything that the log has, so that no reader sees data go
+    back. The version that was live before is kept up to date until it is dropped.
 
     \b
     Example:
@@ -146,7 +146,7 @@ def swap(settings: Settings, name: str, number: int) -> None:
 @name_argument
 @pass_settings
 def rollback(settings: Settings, name: str) -> None:
-    """Make the version live again that was live before.
+    """Make the previously live version live again.
 
     \b
     Example:
@@ -168,10 +168,10 @@ def _swap(settings: Settings, name: str, number: int | None) -> None:
 @click.command()
 @name_argument
 @_version_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_settings
 def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
-    """Remove a version that is not live, and its data. A rollback to it is then no longer possible.
+    """Remove a version that is not live, and its data. A rollback to it is no longer possible then.
 
     \b
     Example:
@@ -183,4 +183,4 @@ def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
         click.confirm(f"Remove version {number} of {name}?", abort=True, err=True)
     with closing(open_versions(settings, name)) as found:
         found.drop(number)
-    say(f"version {number} of {name} is gone")
+    say(f"version {number} of {name} is dropped")

@@ -1,7 +1,7 @@
-"""What a read model is to the projectors: versions, each a place with its data and its position.
+"""What a read model must implement: versions, each with its own data and checkpoint.
 
-A version is a complete read model of its own. One of them is live: queries see that one. A new
-column or mapping is a new version, built from the log while the live one serves.
+A version is a complete copy of the read model. One of them is live: queries see that one. A new
+column or mapping needs a new version, built from the log while the live one serves queries.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from schemas.records import UserEvent
 
 # A user's id and the version that an event brought it to.
 EventKey: TypeAlias = tuple[str, int]
-# What a read model holds because of one event, the user's id first.
+# What a read model stores because of one event; the user's id comes first.
 Row: TypeAlias = tuple[str, *tuple[Hashable, ...]]
 
 BUILDING: Final = "building"
@@ -22,7 +22,7 @@ READY: Final = "ready"
 
 
 class Dropped(Fenced):
-    """The version of the read model is no longer there: its projector has nothing left to do."""
+    """The version of the read model was dropped: its projector has nothing left to do."""
 
     default_code = "version_dropped"
 
@@ -31,10 +31,10 @@ class Dropped(Fenced):
 class Position:
     """How far a read model has come in one partition.
 
-    `topic_id` is Kafka's id of the topic: a topic that was created anew has another, and its
-    offsets mean something else. `last_seq` is the seq of the last event applied, 0 before any.
-    `applied_at`, in milliseconds since the epoch, is when the read model came there: `checkpoint()`
-    fills it in for people to see; it is no part of the position, and nothing compares it.
+    `topic_id` is Kafka's id of the topic: a re-created topic has another one, and its offsets mean
+    something else. `last_seq` is the seq of the last event applied, 0 before any. `applied_at`, in
+    milliseconds since the epoch, is when the read model reached the position: `checkpoint()` fills
+    it in for people to see; it is not part of the position and is not compared.
     """
 
     topic_id: str
@@ -53,12 +53,12 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What to apply, and the steps it is.
+    """What to apply, and by which steps the checkpoint advances.
 
-    `events` are, by the model's source, all of them in order or the last of each user. `removed`
-    are events to remove, before those of the batch are added. There may be nothing of either: the
-    step past a record that was dead-lettered. There may be no step: events of a dead letter that
-    is tried again, which stand before the checkpoint.
+    `events` are all events in order or the last of each user, depending on the model's source.
+    `removed` are events to remove before those of the batch are added. Both may be empty: the step
+    past a record that was dead-lettered. `advances` may be empty: a retried dead letter, whose
+    events are before the checkpoint.
     """
 
     events: Sequence[UserEvent]
@@ -70,8 +70,8 @@ class Batch:
 class Version:
     """One version of a read model; times are in milliseconds since the epoch.
 
-    `building` until it was compared with the log, then `ready`: from then on projectors keep it up
-    to date until it is dropped. `live_since` is None if it never was live.
+    Its state is `building` until it was compared with the log, then `ready`: from then on until it
+    is dropped, projectors keep it up to date. `live_since` is None if it was never live.
     """
 
     number: int
@@ -86,92 +86,91 @@ class ReadModel(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it: `projector run NAME`."""
+        """The name of the read model, as in `projector run NAME`."""
 
     @property
     def version(self) -> int:
-        """Its number."""
+        """The number of the version."""
 
     @property
     def source(self) -> Source:
-        """What it is made of."""
+        """The topic that it is built from, and which of its events it needs."""
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the position of each partition that was ever written. Raises `Dropped`."""
 
     def write(self, batch: Batch) -> None:
-        """Apply the events and advance the checkpoint, so that they can never disagree.
+        """Apply the events and advance the checkpoint, so that the two can never disagree.
 
         Idempotent: an event that was applied before changes nothing. Raises `Fenced` if a
         checkpoint is not where `before` says (another process advanced it), `Dropped`,
-        `Unavailable` if the store is away (nothing is lost by trying again), `Poisoned` if an event
-        cannot be stored.
+        `Unavailable` if the store cannot be reached (the same batch may be retried), `Poisoned` if
+        an event cannot be stored.
         """
 
     def make_visible(self) -> None:
-        """Return once queries that begin now see all that the checkpoint covers."""
+        """Return once queries that start now see everything that the checkpoint covers."""
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return what the read model should hold because of `event`; pure."""
+        """Return the row that the read model should store because of `event`; pure."""
 
     def rows(self) -> Iterator[Sequence[Row]]:
-        """Yield what the read model does hold, each row as `row_of` makes it, in any order."""
+        """Yield the rows that the read model stores, in the form of `row_of`, in any order."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
 
 
 class ReadModelVersions(Protocol):
     """All versions of one read model in its store. Not for several threads.
 
-    Every method raises `Unavailable` if the store is away.
+    Every method raises `Unavailable` if the store cannot be reached.
     """
 
     @property
     def name(self) -> str:
-        """What people call the read model."""
+        """The name of the read model."""
 
     @property
     def source(self) -> Source:
-        """What it is made of."""
+        """The topic that it is built from, and which of its events it needs."""
 
     def versions(self) -> list[Version]:
         """Return every version, by number; empty before `begin`."""
 
     def begin(self) -> None:
-        """Create the first version, ready and live, if there is none. Safe side by side."""
+        """Create the first version, ready and live, if there is none. Safe to call concurrently."""
 
     def create(self) -> int:
-        """Create an empty version that is `building`, and return its number."""
+        """Create an empty version in state `building`; return its number."""
 
     def open(self, number: int) -> ReadModel:
         """Return a version, which may be used in another thread.
 
-        One that is not there is `Dropped` when it is used. Raises `Misconfigured` if this rollbook
-        cannot write what it needs.
+        A missing version raises `Dropped` when it is used. Raises `Misconfigured` if this release
+        of rollbook cannot write all of its columns.
         """
 
     def finish(self, number: int) -> None:
-        """Do what was put off to build faster, such as indexes. Blocks; idempotent.
+        """Do what was deferred to fill it faster, such as building indexes. Blocks; idempotent.
 
-        A `ReadModel` of the version that was opened before is `Fenced` afterwards, or goes on
-        rightly.
+        A `ReadModel` of the version that was opened before either stays correct or raises `Fenced`.
         """
 
     def accept(self, number: int) -> None:
-        """Make a version that was built and compared `ready`. Idempotent. Raises `Dropped`."""
+        """Set the state of a version to `ready`. Idempotent. Raises `Dropped`."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live, for all queries in one step; idempotent.
 
-        1. Writes to the live version are held. 2. `await_caught_up()` returns once version
-        `number` has applied all that the log had when it was called; what it raises goes out, and
-        nothing has changed. 3. Queries see the new version. 4. Writes to the old one go on. Killed
-        in between, at most step 1 stays, and that not for long.
+        1. Block writes to the live version. 2. Call `await_caught_up`, which returns once version
+        `number` has applied everything that the log had at the call; let its errors out, having
+        changed nothing. 3. Make queries see the new version. 4. Unblock writes to the old one. If
+        the process is killed, at most the block stays, and it must expire within a minute.
         """
 
     def drop(self, number: int) -> None:
         """Remove a version that is not live, and its data. Idempotent."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""

@@ -1,4 +1,4 @@
-"""What a read model reads: one of the two topics of events, and how much of it it wants."""
+"""What a read model reads: one of the two topics of events, and which of its events it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,9 @@ from schemas.trust import check_event, check_history_event
 class Source:
     """A topic of events as a read model sees it.
 
-    `check(event, key, partition, partitions)` raises `Poisoned` for what our handler cannot have
-    written there. With `every_event` each event is applied, and a record without a value removes
-    the event under its key; otherwise the last event of a user says enough, and a record without
-    a value is no record of ours.
+    `check(event, key, partition, partitions)` raises `Poisoned` for an event that no handler can
+    have written there. With `every_event` each event is applied, and a tombstone removes the event
+    under its key. Without, only the last event of a user matters, and a tombstone is poisoned.
     """
 
     topic: Topic

@@ -1,4 +1,4 @@
-"""What stands in the log now where a dead letter points."""
+"""Reads the record that a dead letter points to, if it is still in the log."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,13 +33,13 @@ Absent: TypeAlias = Literal["superseded", "gone"]
 
 
 def topic_of(settings: Settings, letter: Letter) -> Topic | None:
-    """Return the topic that a letter is about, None if it is none of ours."""
+    """Return the topic that a letter is about, None if it is not one of ours."""
     by_name = {settings.named(topic.name): topic for topic in TOPICS}
     return by_name.get(letter.topic)
 
 
 class LogPlaces:
-    """Looks at single records of the log. Close it."""
+    """Reads single records of the log. Close it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,10 +53,11 @@ class LogPlaces:
         self._consumer.close()
 
     def look(self, topic: Topic, partition: int, offset: int) -> Message | Absent:
-        """Return the committed record that stands there, or why there is none.
+        """Return the committed record at an offset, or why there is none.
 
-        `superseded`: compaction took it, because a later record has its key. `gone`: retention did,
-        or the log was never so long. Cheapest in the order of the log. Raises `Unavailable`.
+        `superseded`: compaction removed it, because a later record has its key. `gone`: retention
+        removed it, or the log was never that long. Fastest in the order of the log. Raises
+        `Unavailable`.
         """
         if partition >= wanted_partitions(topic, self._settings):
             return GONE
@@ -94,10 +95,10 @@ class LogPlaces:
 
 
 def look_at(settings: Settings, letter: Letter, *, payload: bool) -> dict[str, Any]:
-    """Return as fields what stands where `letter` points; `payload` adds the record, decoded.
+    """Return as fields what is at the place of `letter`; `payload` adds the decoded record.
 
     `in_log` is readable, unreadable (and `error` says why), superseded, gone or unknown_topic. A
-    record may be readable that a read model refuses. Raises `Unavailable`.
+    readable record may still be one that a read model refuses. Raises `Unavailable`.
     """
     fields: dict[str, Any] = {"letter": letter.place, "in_log": UNKNOWN_TOPIC}
     topic = topic_of(settings, letter)
@@ -116,7 +117,7 @@ def look_at(settings: Settings, letter: Letter, *, payload: bool) -> dict[str, A
 
 
 def _framing(found: Message) -> dict[str, Any]:
-    """Return what can be told of a message without decoding it."""
+    """Return what is known about a message without decoding it."""
     key, value = found.key(), found.value()
     framed = value is not None and len(value) >= HEADER_BYTES and value[:1] == MAGIC
     return {
@@ -128,7 +129,7 @@ def _framing(found: Message) -> dict[str, Any]:
 
 
 def _decoded(settings: Settings, topic: Topic, found: Message) -> Any:
-    """Return the record, checked as its readers do. Raises `Poisoned`."""
+    """Return the record, checked as its readers check it. Raises `Poisoned`."""
     decode = Registry(settings).codec(topic.schema).decode
     source = _SOURCES.get(topic.name)
     if source is None:
@@ -140,7 +141,7 @@ def _decoded(settings: Settings, topic: Topic, found: Message) -> Any:
 
 
 def _time(unix_ms: int) -> str:
-    """Return when; a stranger's record may have a time that no calendar has."""
+    """Return the time; a foreign record may have one outside of the calendar."""
     try:
         return iso_time(unix_ms)
     except (ValueError, OverflowError):

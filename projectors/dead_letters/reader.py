@@ -1,4 +1,4 @@
-"""Reads the dead letters from their topic: which there are, and what became of them."""
+"""Reads the dead letters and their settlements from their topic."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,14 +16,14 @@ from schemas.topics import DEAD_LETTERS, Topic
 
 @dataclass(frozen=True, slots=True)
 class FoundLetters:
-    """All letters there are; `unreadable` counts records on their topic that are none."""
+    """All letters; `unreadable` counts the records on their topic that are not letters."""
 
     letters: Letters
     unreadable: int
 
 
 def read_letters(settings: Settings) -> FoundLetters:
-    """Return the letters up to the end of their topic as it is now.
+    """Return all letters up to the present end of their topic.
 
     Raises `Unavailable`, and `Misconfigured` if a topic is missing.
     """
@@ -40,9 +40,9 @@ def read_letters(settings: Settings) -> FoundLetters:
 
 
 def letter_offsets(settings: Settings, read_model: str, topic: Topic) -> dict[int, set[int]]:
-    """Return by partition the offsets of records that a read model may not hold: its letters.
+    """Return partition → offsets of the records that a read model may lack: its letters.
 
-    Those that were tried again and applied are left out. Raises as `read_letters` does.
+    Letters that were retried and applied are left out. Raises as `read_letters` does.
     """
     name, reader = settings.named(topic.name), f"{PROJECTOR}{read_model}"
     offsets: dict[int, set[int]] = {}
@@ -53,7 +53,7 @@ def letter_offsets(settings: Settings, read_model: str, topic: Topic) -> dict[in
 
 
 def letter_fields(letter: Letter) -> dict[str, Any]:
-    """Return a letter for people and programs: its place as one text, its times as ISO 8601."""
+    """Return a letter as it is printed: its place as one text, its times as ISO 8601."""
     return {
         "letter": letter.place,
         **asdict(letter),

@@ -1,11 +1,11 @@
-"""Tries the records of dead letters again, or lets them be.
+"""Retries or discards the records of dead letters.
 
-A record is read from the log anew and given to who could not take it.
+A record is read from the log again and passed to the reader that failed on it.
 
-An event goes to every version of the read model that has passed it; the version of the user that it
-carries makes that harmless, whatever came after it. A command is appended again, and the handler
-decides it once however often that is done, by its id. Hops between partitions are not tried again:
-only handlers may write those, and by their order.
+An event goes to every version of the read model that has passed it. That is harmless whatever came
+after it, because the event carries the version of the user. A command is appended again; the
+handler decides it only once, by its id. Address messages between partitions are not retried: only
+handlers may write those, and their order matters.
 """
 
 import time
@@ -32,7 +32,7 @@ POISONED: Final = "poisoned"
 NOT_REACHED: Final = "not_reached"
 NOT_RETRIED: Final = "not_retried"
 
-# All but the last three settle the letter.
+# Each but the last three settles the letter.
 How: TypeAlias = Literal[
     "applied", "sent", "superseded", "gone", "poisoned", "not_reached", "not_retried"
 ]
@@ -41,7 +41,7 @@ _LEAVES_OPEN: Final = {POISONED, NOT_REACHED, NOT_RETRIED}
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What became of a letter that was tried again; `error` and `message` say why it did not go."""
+    """The result of a retry; `error` and `message` say why it failed, if it did."""
 
     letter: Letter
     how: How
@@ -50,18 +50,19 @@ class Retried:
 
     @property
     def is_open(self) -> bool:
-        """Whether the letter stays open."""
+        """Whether the letter is still open."""
         return self.how in _LEAVES_OPEN
 
 
 class LetterRetry:
-    """Tries letters again, one at a time. Close it.
+    """Retries letters, one at a time. Close it.
 
-    With `dry_run` nothing is applied, sent or settled: what a store will refuse is not seen then.
+    With `dry_run` nothing is applied, sent or settled: whether a store would refuse the record is
+    then not known.
     """
 
     def __init__(self, settings: Settings, *, dry_run: bool = False) -> None:
-        """Raise `Unavailable` if the registry is away."""
+        """Raise `Unavailable` if the registry cannot be reached."""
         registry = Registry(settings)
         self._settings = settings
         self._registry = registry
@@ -72,16 +73,16 @@ class LetterRetry:
         self._models: dict[str, _Versions] = {}
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         for model in self._models.values():
             model.close()
         self._places.close()
 
     def retry(self, letter: Letter) -> Retried:
-        """Try one letter again, and settle it if that ends it.
+        """Retry one letter, and settle it unless it has to stay open.
 
-        Cheapest in the order of the log. Raises `Unavailable` if a server is away; the letter is
-        open then, and trying it once more does no harm.
+        Fastest in the order of the log. Raises `Unavailable` if a server is down; the letter then
+        stays open, and another retry is safe.
         """
         try:
             done = self._tried(letter)
@@ -104,7 +105,7 @@ class LetterRetry:
         return self._apply(letter, found)
 
     def _refusal(self, letter: Letter, topic: Topic | None) -> str:
-        """Return why a letter is none that can be tried again; an empty text if it can."""
+        """Return why a letter cannot be retried; an empty text if it can."""
         if letter.reader == HANDLER:
             if topic is COMMANDS:
                 return ""
@@ -117,11 +118,11 @@ class LetterRetry:
         return ""
 
     def _send(self, letter: Letter, found: Message) -> How:
-        """Append the command's bytes again, where the handler will read them."""
+        """Append the command's bytes again, for the handler to read."""
         command = self._registry.codec(COMMANDS.schema).decode(found.value())
         try:
             clean_command_id(command["command_id"])
-        except Rejected as error:  # the handler can answer nobody
+        except Rejected as error:  # there is no id to answer under
             raise Poisoned(str(error), code="bad_command_id") from None
         if not self._dry_run:
             value = found.value() or b""
@@ -151,7 +152,7 @@ class LetterRetry:
 
 
 def discard(settings: Settings, letters: Sequence[Letter]) -> None:
-    """Settle letters as discarded. Raises `Unavailable`; some may be settled then."""
+    """Settle letters as discarded. Raises `Unavailable`; some may then be settled."""
     codec = Registry(settings).codec(DEAD_LETTERS.schema)
     now = time.time_ns() // 1_000_000
     settled = [settlement(letter, DISCARDED, now) for letter in letters]
@@ -159,7 +160,7 @@ def discard(settings: Settings, letters: Sequence[Letter]) -> None:
 
 
 class _Versions:
-    """The versions of one read model, opened."""
+    """The open versions of one read model."""
 
     def __init__(
         self, versions: ReadModelVersions, decode: Callable[[bytes | None], UserEvent]
@@ -172,8 +173,8 @@ class _Versions:
     def passed(self, partition: int, offset: int) -> list[ReadModel]:
         """Return the versions whose checkpoint has passed a place.
 
-        The others will come to it; one that is being built may not bear to be given it before. The
-        live one is the last: whatever goes live next then holds what a reader saw.
+        The others will read the record themselves. The live version comes last: a version that goes
+        live in the meantime then already has what a reader may have seen.
         """
         versions = sorted(self._versions.versions(), key=lambda version: version.live)
         found = []
@@ -190,10 +191,10 @@ class _Versions:
         return found
 
     def write(self, model: ReadModel, record: Record) -> None:
-        """Give a version a record that it has passed.
+        """Apply a record to a version that has passed it.
 
-        Raises `Poisoned` naming the version. One that is dropped meanwhile needs nothing; one that
-        a rebuild finishes meanwhile is opened anew.
+        Raises `Poisoned` naming the version. A version that was dropped meanwhile is ignored; one
+        that a rebuild finished meanwhile is opened again.
         """
         try:
             self._write(model, record)
@@ -205,7 +206,7 @@ class _Versions:
             self._write(self._opened[model.version], record)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         for model in self._opened.values():
             model.close()
         self._versions.close()

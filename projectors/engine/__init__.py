@@ -1,5 +1,5 @@
 """The projector loop: poll, apply, checkpoint, dead-letter.
 
-`runner` owns the loop, `applier` applies one batch to every version, `subscription` tracks the
+`runner` owns the loop, `applier` applies one batch to one version, `subscription` tracks the
 assigned partitions. It knows read models only through `contract`; `versions` and `cli` run it.
 """

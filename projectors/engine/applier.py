@@ -1,12 +1,13 @@
-"""What becomes of records in hand: applied, or dead-lettered, never skipped; nothing of Kafka here.
+"""Applies records to a read model or dead-letters them; never skips one, knows nothing of Kafka.
 
-The rules (design: failure rules), in the order they are kept:
-1. A read model that is away is tried again with the same batch, for ever.
-2. If it refuses a batch, the uncoalesced records are halved until the one that is refused is alone.
-3. A poisoned record waits in hand for a good one after it, or for an idle log. Its dead letter is
-   written before the checkpoint passes it.
-4. More than a set number of poisoned records in a row is our bug, not theirs: `TooManyPoisoned`,
-   and the checkpoint stays in front of them.
+The failure rules, in the order in which they apply:
+1. If the read model is unavailable, the same batch is retried for ever.
+2. If it refuses a batch, the batch is halved until the refused record is alone. All events of a
+   user are written then, not only the last.
+3. A poisoned record at the end of a batch stays pending until a good one follows or the log is
+   idle. Its dead letter is written before the checkpoint passes it.
+4. More than a set number of poisoned records in a row means a bug of ours rather than bad records:
+   `TooManyPoisoned`, and the checkpoint stays before them.
 """
 
 import logging
@@ -20,17 +21,17 @@ log = logging.getLogger(__name__)
 
 
 class TooManyPoisoned(RollbookError):
-    """So many records in a row cannot be applied that the fault is probably ours: stop."""
+    """So many records in a row cannot be applied that the cause is probably a bug: stop."""
 
     default_code = "too_many_poisoned"
 
 
 class Applier:
-    """Applies the records of the partitions it was given, in order; see the module.
+    """Applies the records of its partitions, in order within each; see the module.
 
-    `write_letters` must return only when the letters are safe. `insist` calls a step until the
-    server it needs answers. After any error of `apply` the checkpoint is in front of what was not
-    applied: `begin` the partitions anew from there.
+    `write_letters` must return only once the letters are stored. `retry` calls a step until the
+    server that it needs is available. After any error of `apply` the checkpoint is before the first
+    record that was not applied: `begin` the partitions again from there.
     """
 
     def __init__(
@@ -38,21 +39,21 @@ class Applier:
         model: ReadModel,
         write_letters: Callable[[Sequence[Record]], None],
         *,
-        most_poisoned_in_a_row: int,
-        insist: Callable[[Callable[[], None]], None] = lambda step: step(),
+        max_poisoned_in_a_row: int,
+        retry: Callable[[Callable[[], None]], None] = lambda step: step(),
     ) -> None:
         self._model = model
         self._write_letters = write_letters
-        self._most = most_poisoned_in_a_row
-        self._insist = insist
+        self._max_in_a_row = max_poisoned_in_a_row
+        self._retry = retry
         self._topic_id = ""
         self._positions: dict[int, Position | None] = {}
-        self._held: list[Record] = []
-        self._settled_poison = 0  # in a row, passed by the checkpoint because the log was idle
+        self._pending: list[Record] = []
+        self._passed_poison = 0  # in a row, passed by the checkpoint while the log was idle
 
     @property
     def positions(self) -> Mapping[int, Position | None]:
-        """Where the read model's checkpoint is, as far as we moved it."""
+        """The checkpoint of each partition, as far as this process moved it."""
         return self._positions
 
     def begin(self, topic_id: str, positions: Mapping[int, Position | None]) -> None:
@@ -62,50 +63,50 @@ class Applier:
         self._positions.update(positions)
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partitions and what is in hand of them."""
+        """Forget partitions and their pending records."""
         for partition in list(partitions):
             self._positions.pop(partition, None)
-        self._held = [record for record in self._held if record.partition in self._positions]
+        self._pending = [record for record in self._pending if record.partition in self._positions]
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Apply `records`; poisoned ones at the end stay in hand.
+        """Apply `records`; poisoned ones at the end stay pending.
 
-        Raises `Fenced`, `TooManyPoisoned`, and what `insist` raises.
+        Raises `Fenced`, `TooManyPoisoned`, and what `retry` raises.
         """
-        records, self._held = [*self._held, *records], []
-        run = first_long_run(records, self._most, self._settled_poison)
+        records, self._pending = [*self._pending, *records], []
+        run = first_long_run(records, self._max_in_a_row, self._passed_poison)
         if run is not None:
             if run:
-                self._settle(records[:run])
+                self._apply_to_last_good(records[:run])
             raise self._too_many(records[run])
-        self._settle(records)
+        self._apply_to_last_good(records)
 
-    def settle(self) -> None:
-        """Nothing follows for now: dead-letter what is in hand and let the checkpoint pass it."""
-        if not self._held:
+    def flush(self) -> None:
+        """Dead-letter the pending records and let the checkpoint pass them: the log is idle."""
+        if not self._pending:
             return
-        run = first_long_run(self._held, self._most, self._settled_poison)
+        run = first_long_run(self._pending, self._max_in_a_row, self._passed_poison)
         if run is not None:
-            raise self._too_many(self._held[run])
-        self._write(self._held)
-        self._settled_poison += len(self._held)
-        self._held = []
+            raise self._too_many(self._pending[run])
+        self._write(self._pending)
+        self._passed_poison += len(self._pending)
+        self._pending = []
 
-    def _settle(self, records: list[Record]) -> None:
+    def _apply_to_last_good(self, records: list[Record]) -> None:
         good = len(records) - trailing_poison(records)
-        records, self._held = records[:good], records[good:]
+        records, self._pending = records[:good], records[good:]
         if not records:
             return
         try:
             self._write(records)
-            self._settled_poison = 0
+            self._passed_poison = 0
         except Poisoned as poison:
-            held, self._held = self._held, []
+            pending, self._pending = self._pending, []
             self._isolate(records, poison)
-            self._held += held
+            self._pending += pending
 
     def _isolate(self, records: list[Record], poison: Poisoned) -> None:
-        """Apply `records`, of which the read model refused the good ones together."""
+        """Apply `records` in halves, after the read model refused the good ones together."""
         good = [index for index, record in enumerate(records) if record.poison is None]
         if len(good) == 1:
             records[good[0]].poison = poison.with_traceback(None)
@@ -118,7 +119,7 @@ class Applier:
     def _write(self, records: Sequence[Record]) -> None:
         letters = [r for r in records if r.poison is not None and not r.letter_written]
         if letters:
-            self._insist(lambda: self._write_letters(letters))
+            self._retry(lambda: self._write_letters(letters))
             for record in letters:
                 record.letter_written = True
                 log.warning("dead letter: %s (%s)", _place(record), _code(record))
@@ -132,11 +133,11 @@ class Applier:
             try:
                 self._model.write(batch)
             except Fenced:
-                # The answer to an earlier try may have been lost on its way.
-                if tries == 1 or not self._landed(batch):
+                # The answer to an earlier try may have been lost.
+                if tries == 1 or not self._was_written(batch):
                     raise
 
-        self._insist(write)
+        self._retry(write)
         self._positions.update({p: advance.after for p, advance in batch.advances.items()})
 
     def _advances(self, records: Sequence[Record]) -> dict[int, Advance]:
@@ -149,15 +150,15 @@ class Applier:
             advances[partition] = Advance(before, Position(self._topic_id, offset + 1, seq))
         return advances
 
-    def _landed(self, batch: Batch) -> bool:
-        found = self._model.checkpoint()
-        return all(found.get(p) == advance.after for p, advance in batch.advances.items())
+    def _was_written(self, batch: Batch) -> bool:
+        stored = self._model.checkpoint()
+        return all(stored.get(p) == advance.after for p, advance in batch.advances.items())
 
     def _too_many(self, first: Record) -> TooManyPoisoned:
         return TooManyPoisoned(
-            f"more than {self._most} records in a row cannot be applied, the first is "
+            f"more than {self._max_in_a_row} records in a row cannot be applied, the first is "
             f"{_place(first)} ({_code(first)}: {first.poison}); the checkpoint stays before it",
-            next_step="mend the cause and start it again; or raise dead_letters_in_a_row to pass "
+            next_step="fix the cause and start it again; or raise dead_letters_in_a_row to pass "
             "them, and later `rollbook dead-letters list` shows and `retry` applies them",
         )
 

@@ -1,4 +1,4 @@
-"""Says how far a replay has come: where it starts, how fast it goes, when it has caught up."""
+"""Reports the progress of a replay: where it starts, how fast it goes, when it has caught up."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ PROGRESS_EVERY_SECONDS = 5.0
 
 
 class CatchUp:
-    """Follows partitions from where they began to where the log ended then."""
+    """Tracks partitions from where reading began to where the log ended at that time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -18,28 +18,28 @@ class CatchUp:
         self._offsets_to_go: dict[int, int] = {}
         self._offsets = 0
         self._events = 0
-        self._started = self._said = clock()
+        self._started = self._reported = clock()
 
     @property
     def caught_up(self) -> bool:
-        """Whether every partition was read to where the log ended when it began."""
+        """Whether every partition was read to where the log ended when reading began."""
         return not self._targets
 
     @property
     def events(self) -> int:
-        """How many events were applied since it last began."""
+        """How many events were applied since reading last began."""
         return self._events
 
     @property
     def fraction(self) -> float:
-        """How much of the way is done, by offsets: from 0 to 1."""
+        """How much of the replay is done, by offsets: from 0 to 1."""
         return 1 - sum(self._offsets_to_go.values()) / self._offsets if self._offsets else 0.0
 
     def begin(self, partition: int, start: int, end: int) -> None:
         """Note that `partition` is read from offset `start`, and that the log ends before `end`."""
         if not self._targets:
             self._events, self._offsets, self._started = 0, 0, self._clock()
-            self._said = self._started
+            self._reported = self._started
         if start < end:
             log.info("replay: partition %d from %d to %d", partition, start, end)
             self._targets[partition] = end
@@ -47,7 +47,7 @@ class CatchUp:
             self._offsets += end - start
 
     def forget(self) -> None:
-        """Note that every partition begins again, or is no longer ours."""
+        """Note that every partition starts again or was revoked."""
         self._targets.clear()
         self._offsets_to_go.clear()
 
@@ -65,8 +65,8 @@ class CatchUp:
         seconds = now - self._started
         if not self._targets:
             log.info("caught up in %.1f s (%d events)", seconds, self._events)
-        elif now - self._said >= PROGRESS_EVERY_SECONDS:
-            self._said = now
+        elif now - self._reported >= PROGRESS_EVERY_SECONDS:
+            self._reported = now
             log.info(
                 "replay: %d events, %.0f/s, %d partitions to go",
                 self._events,

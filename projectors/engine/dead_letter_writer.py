@@ -1,4 +1,4 @@
-"""Appends to the dead letters: places of records and what became of them, never a payload."""
+"""Appends dead letters: where a record is and what happened to it, never its payload."""
 
 import time
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from schemas.topics import DEAD_LETTERS
 
 _DELIVERY_SECONDS = 10.0
 
-# A key and a value, as they are appended.
+# A key and a value to append.
 Keyed: TypeAlias = tuple[str | bytes | None, bytes]
 
 
 class SafeProducer:
-    """Appends records and waits for the brokers; connected when it is first needed."""
+    """Appends records and waits until they are stored; connects on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: Producer | None = None
 
     def append(self, topic: str, partition: int, records: Sequence[Keyed]) -> None:
-        """Append each (key, value); return when the brokers have all of them.
+        """Append each (key, value); return once all are stored.
 
-        Raises `Unavailable` if they cannot; some may then be appended again by a repetition.
+        Raises `Unavailable` if they were not all stored; a repeated call may store some twice.
         """
         failures: list[KafkaError] = []
 
@@ -45,7 +45,7 @@ class SafeProducer:
                 producer.produce(
                     topic, key=key, value=value, partition=partition, on_delivery=on_delivery
                 )
-            # Each record is delivered or has failed by then: `message.timeout.ms` is shorter.
+            # Every record is delivered or has failed by then: `message.timeout.ms` is shorter.
             producer.flush(2 * _DELIVERY_SECONDS)
         if failures:
             raise kafka_unavailable(self._settings, KafkaException(failures[0]))
@@ -60,7 +60,7 @@ class SafeProducer:
 
 
 class LetterLog:
-    """The topic of dead letters, for writing."""
+    """Appends to the topic of dead letters."""
 
     def __init__(
         self, settings: Settings, codec: RecordCodec[DeadLetter], producer: SafeProducer
@@ -70,10 +70,7 @@ class LetterLog:
         self._producer = producer
 
     def append(self, letters: Sequence[DeadLetter]) -> None:
-        """Append letters and settlements; return when the brokers have all of them.
-
-        Raises `Unavailable` if they cannot.
-        """
+        """Append letters and settlements; return once all are stored. Raises `Unavailable`."""
         records: list[Keyed] = [
             (letter_key(letter), self._codec.encode(letter)) for letter in letters
         ]
@@ -81,7 +78,7 @@ class LetterLog:
 
 
 class DeadLetterWriter:
-    """Writes letters of one reader about one topic."""
+    """Writes the letters of one reader about one topic."""
 
     def __init__(
         self, settings: Settings, codec: RecordCodec[DeadLetter], *, reader: str, topic: str
@@ -91,9 +88,9 @@ class DeadLetterWriter:
         self._topic = topic
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write a letter for each poisoned record; return when the brokers have all of them.
+        """Write a letter for each poisoned record; return once all are stored.
 
-        Raises `Unavailable` if they cannot; some letters may then be written again.
+        Raises `Unavailable` if they were not all stored; a repeated call may write some twice.
         """
         self._log.append([self._letter(record) for record in records])
 

@@ -1,13 +1,13 @@
-"""Runs one version of a read model: takes events from the log and has them applied.
+"""Runs one version of a read model: polls events from the log and has them applied.
 
-Several processes of one group share the partitions. The checkpoint is with the data and moves by
-compare-and-set, so a process that lost a partition without noticing changes nothing.
+Several processes of one group share the partitions. The checkpoint is stored with the data and
+moves by compare-and-set, so a process that lost a partition without noticing changes nothing.
 """
 
 import gc
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,43 +18,67 @@ from projectors.contract.read_model import Dropped, Position, ReadModel
 from projectors.engine.applier import Applier
 from projectors.engine.catch_up import CatchUp
 from projectors.engine.dead_letter_writer import DeadLetterWriter
-from projectors.engine.subscription import Subscription
+from projectors.engine.subscription import Subscription, subscribe
 from projectors.log.records import Record, read_record
-from runtime.log_ranges import LogRange, log_ranges
+from runtime.log_ranges import LogRange
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
 from schemas.errors import Fenced, Misconfigured, Unavailable
+from schemas.records import UserEvent
 from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MOST_EVENTS = 10_000  # in one batch: past this neither store gets faster
+BATCH_RECORDS = 10_000  # larger batches make neither store faster
 WAIT_SECONDS = 0.5
-# So long a thread that comes back from a store waits for one that decodes. At the default of 5 ms,
-# half a dozen times a batch, it took a tenth of the time of either projector.
+# How long a thread that returns from a store waits for the one that decodes. At the default of
+# 5 ms, half a dozen times a batch, it took a tenth of the time of both projectors.
 _SWITCH_SECONDS = 0.001
-# An idle projector looks this often whether its version was dropped or its server went back.
-IDLE_CHECKS = 4
+# After so many idle polls it checks whether its version was dropped or its store went back.
+IDLE_POLLS = 4
 OTHER_TOPIC = "other_topic"
 LOST_LOG = "lost_log"
 
 
 def group_of(read_model: str, version: int) -> str:
-    """Return the consumer group of a version, the prefix not put before it."""
+    """Return the consumer group of a version, without the prefix."""
     return f"rollbook-projector-{read_model}-{version}"
 
 
+def open_runner(settings: Settings, model: ReadModel, stopping: StopSignal) -> "Runner":
+    """Return the runner of `model` on the real log.
+
+    Only the registry must be available: raises `Unavailable` if it is not.
+    """
+    registry = Registry(settings)
+    topic = model.source.topic
+    letters = DeadLetterWriter(
+        settings,
+        registry.codec(DEAD_LETTERS.schema),
+        reader=f"projector:{model.name}",
+        topic=settings.named(topic.name),
+    )
+    subscription = subscribe(settings, topic, group_of(model.name, model.version))
+    return Runner(
+        settings,
+        model,
+        subscription,
+        decode=registry.codec(topic.schema).decode,
+        write_letters=letters.write,
+        stopping=stopping,
+    )
+
+
 class _InterruptedError(Exception):
-    """What is in hand is no longer ours, or the process was asked to stop: drop it."""
+    """The records in hand are no longer ours, or the process was asked to stop: drop them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoding:
-    """A batch on its way: `reached` is the offset after it, of each partition."""
+    """A batch being decoded; `reached` is the offset after it in each partition."""
 
     messages: list[Message]
     reached: dict[int, int]
@@ -62,34 +86,37 @@ class _Decoding:
 
 
 class Runner:
-    """The loop around one read model; see `run`."""
+    """The loop around one version of a read model; see `run`.
 
-    def __init__(self, settings: Settings, model: ReadModel, stopping: StopSignal) -> None:
-        """Connect to nothing that could be away but the registry: raises `Unavailable`.
+    `catch_up` tells how far it has come. `decode` raises `Poisoned`, and `Unavailable` if it has to
+    ask the registry; `write_letters` returns once the letters are stored.
+    """
 
-        `catch_up` tells how far it has come.
-        """
-        registry = Registry(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        model: ReadModel,
+        subscription: Subscription,
+        *,
+        decode: Callable[[bytes | None], UserEvent],
+        write_letters: Callable[[Sequence[Record]], None],
+        stopping: StopSignal,
+        new_backoff: Callable[[], Backoff] = Backoff,
+    ) -> None:
         self._settings = settings
         self._model = model
         self._source = model.source
-        self._topic = model.source.topic
+        self._log = subscription
+        self._decode = decode
         self._stopping = stopping
-        self._decode = registry.codec(self._topic.schema).decode
-        self._letters = DeadLetterWriter(
-            settings,
-            registry.codec(DEAD_LETTERS.schema),
-            reader=f"projector:{model.name}",
-            topic=settings.named(self._topic.name),
-        )
+        self._new_backoff = new_backoff
         self._applier = Applier(
             model,
-            self._letters.write,
-            most_poisoned_in_a_row=settings.dead_letters_in_a_row,
-            insist=self._insist,
+            write_letters,
+            max_poisoned_in_a_row=settings.dead_letters_in_a_row,
+            retry=self._retry_while_unavailable,
         )
-        self._log = Subscription(settings, self._topic, group_of(model.name, model.version))
-        self._losses = self._log.losses
+        self._restarts = subscription.restarts
         self.catch_up = CatchUp()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._in_hand: _Decoding | None = None
@@ -98,8 +125,9 @@ class Runner:
     def run(self) -> None:
         """Apply events until asked to stop, or until the version is dropped.
 
-        Raises `Misconfigured` if the log is not the one that was read so far, `Fenced` if another
-        process is ahead in our partitions, `TooManyPoisoned`. What is away is waited for.
+        Waits for servers that are unavailable. Raises `Misconfigured` if the log is not the one
+        that the model was built from, `Fenced` if another process is ahead in our partitions,
+        `TooManyPoisoned`.
         """
         try:
             self._run_until(lambda: False)
@@ -107,9 +135,9 @@ class Runner:
             log.info("%s", dropped)
 
     def run_until_caught_up(self, on_step: Callable[[], None]) -> None:
-        """Apply all events that the log has now, alone in the group; or until asked to stop.
+        """Apply all events that the log has now, alone in the group; end early when stopping.
 
-        `on_step` is called after every step. Raises as `run`, and `Dropped`.
+        `on_step` is called before every step. Raises as `run` does, and `Dropped`.
         """
 
         def done() -> bool:
@@ -120,28 +148,35 @@ class Runner:
 
     def _run_until(self, done: Callable[[], bool]) -> None:
         name = f"{self._model.name} version {self._model.version}"
-        # A batch makes many objects and no cycles: at the default the collector looks through it
-        # again and again, for a quarter of the time of this process.
+        # A batch creates many objects and no cycles: at the default thresholds the collector would
+        # take a quarter of the time of this process.
         gc.set_threshold(100_000, 50, 50)
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
-            until_available(self._stopping, lambda: check_topics(self._settings))
-            self._log.open()
+            until_available(self._stopping, lambda: self._log.look_up(()))
+            self._log.join()
             log.info("projector %s started", name)
             while not self._stopping and not done():
-                self._run_once()
+                self.run_once()
         finally:
             self._close()
             log.info("projector %s stopped", name)
 
-    def _run_once(self) -> None:
+    def run_once(self) -> None:
+        """Take one step: apply the batch polled before, while the next one is decoded.
+
+        Waits at most half a second for records, and for servers that are unavailable. Raises as
+        `run` does, and `Dropped`.
+        """
         try:
             if self._log.waiting:
-                self._insist(self._start_waiting)
+                self._retry_while_unavailable(self._start_waiting)
             wait_seconds = 0.0 if self._in_hand else WAIT_SECONDS
-            messages = self._insist(lambda: self._log.take(MOST_EVENTS, wait_seconds))
-            if self._log.losses != self._losses:
-                self._begin_again()
+            messages = self._retry_while_unavailable(
+                lambda: self._log.poll(BATCH_RECORDS, wait_seconds)
+            )
+            if self._log.restarts != self._restarts:
+                self._restart()
                 return
             decoded, self._in_hand = self._in_hand, self._decode_ahead(messages)
             if decoded:
@@ -149,11 +184,11 @@ class Runner:
             elif not messages:
                 self._on_idle()
         except _InterruptedError:
-            self._begin_again()
+            self._restart()
         except Dropped:
             raise
         except Fenced as fenced:
-            self._look_again(fenced)
+            self._check_fence(fenced)
 
     def _decode_ahead(self, messages: list[Message]) -> _Decoding | None:
         """Decode in another thread while the batch before is written."""
@@ -170,44 +205,43 @@ class Runner:
     def _apply(self, batch: _Decoding) -> None:
         try:
             records = batch.records.result()
-        except Unavailable:  # a new schema, and no registry to ask
-            records = self._insist(lambda: self._read(batch.messages))
+        except Unavailable:  # a new schema, and the registry is unavailable
+            records = self._retry_while_unavailable(lambda: self._read(batch.messages))
         self._idle = 0
         self._applier.apply(records)
         self.catch_up.applied(len(records), batch.reached)
         self._log.commit(batch.reached)
 
     def _on_idle(self) -> None:
-        self._applier.settle()
+        self._applier.flush()
         self.catch_up.applied(0, self._log.next)
         self._log.commit(self._log.next)
         self._idle += 1
-        if self._idle % IDLE_CHECKS == 0 and self._log.next:
-            found = self._insist(self._model.checkpoint)
-            if any(found.get(p) != held for p, held in self._applier.positions.items()):
-                raise Fenced("the checkpoint was moved by somebody else")
+        if self._idle % IDLE_POLLS == 0 and self._log.next:
+            stored = self._retry_while_unavailable(self._model.checkpoint)
+            if any(stored.get(p) != position for p, position in self._applier.positions.items()):
+                raise Fenced("another process moved the checkpoint")
 
-    def _begin_again(self) -> None:
-        """Drop what is in hand and begin where the read model is: a partition may have gone."""
+    def _restart(self) -> None:
+        """Drop the records in hand and start again at the checkpoint."""
         self._in_hand = None
         self.catch_up.forget()
         self._applier.drop(self._applier.positions)
         self._log.restart()
-        self._losses = self._log.losses
+        self._restarts = self._log.restarts
 
     def _start_waiting(self) -> None:
-        """Start partitions at the read model's checkpoint, or at the log's beginning."""
+        """Start assigned partitions at the checkpoint, or at the log's beginning without one."""
         waiting = set(self._log.waiting)
-        topic_id = check_topics(self._settings)[self._topic.name]
-        found = self._model.checkpoint()
-        ranges = log_ranges(self._settings, self._topic, waiting)
+        stored = self._model.checkpoint()
+        topic_id, ranges = self._log.look_up(waiting)
         starts = {}
         for partition in sorted(waiting):
-            position, there = found.get(partition), ranges[partition]
+            position, there = stored.get(partition), ranges[partition]
             self._refuse_other_log(partition, position, topic_id, there)
             starts[partition] = position.next_offset if position else there.low
             self.catch_up.begin(partition, starts[partition], there.end)
-        self._applier.begin(topic_id, {partition: found.get(partition) for partition in waiting})
+        self._applier.begin(topic_id, {partition: stored.get(partition) for partition in waiting})
         self._log.start(starts)
 
     def _refuse_other_log(
@@ -215,11 +249,11 @@ class Runner:
     ) -> None:
         if position is None:
             return
-        topic = self._settings.named(self._topic.name)
-        next_step = f"`rollbook projector rebuild {self._model.name}` reads the log that is there"
+        topic = self._settings.named(self._source.topic.name)
+        next_step = f"`rollbook projector rebuild {self._model.name}` reads the present log"
         if position.topic_id != topic_id:
             raise Misconfigured(
-                f"topic {topic} was created anew since {self._model.name} read it",
+                f"topic {topic} was re-created since {self._model.name} read it",
                 code=OTHER_TOPIC,
                 next_step=next_step,
             )
@@ -231,32 +265,32 @@ class Runner:
                 next_step=f"find out why the log was cut; then {next_step}",
             )
 
-    def _look_again(self, fenced: Fenced) -> None:
-        """Begin again if the read model went back; stop if another process is ahead of us.
+    def _check_fence(self, fenced: Fenced) -> None:
+        """Start again if the read model went back; raise if another process is ahead of us.
 
-        A store that crashed goes back, data and checkpoint together.
+        A store that crashed may go back, data and checkpoint together.
         """
-        held = dict(self._applier.positions)
-        found = self._insist(self._model.checkpoint)
-        if any(p in found and _ahead(found[p], position) for p, position in held.items()):
+        positions = dict(self._applier.positions)
+        stored = self._retry_while_unavailable(self._model.checkpoint)
+        if any(p in stored and _ahead(stored[p], position) for p, position in positions.items()):
             raise fenced
-        log.warning("%s; beginning again at the checkpoint", fenced)
-        self._begin_again()
+        log.warning("%s; starting again at the checkpoint", fenced)
+        self._restart()
 
-    def _insist(self, step: Callable[[], T]) -> T:
-        """Return what `step` returns, trying again while a server is away.
+    def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
+        """Return what `step` returns; while it is `Unavailable`, retry and stay in the group.
 
-        Raises `_InterruptedError` when asked to stop, or when a partition was taken away meanwhile.
+        Raises `_InterruptedError` when asked to stop, or when partitions were revoked meanwhile.
         """
-        backoff = Backoff()
+        backoff = self._new_backoff()
         while True:
             try:
                 return step()
             except Unavailable as error:
                 seconds = backoff.next_seconds()
                 log.warning("%s; trying again in %.1f s", error, seconds)
-                self._log.hold_still(seconds, self._stopping)
-            if self._stopping or self._log.losses != self._losses:
+                self._log.pause_in_group(seconds, self._stopping)
+            if self._stopping or self._log.restarts != self._restarts:
                 raise _InterruptedError
 
     def _close(self) -> None:
@@ -265,7 +299,7 @@ class Runner:
         self._model.close()
 
 
-def _ahead(found: Position, held: Position | None) -> bool:
-    return held is None or (
-        found.topic_id == held.topic_id and found.next_offset > held.next_offset
+def _ahead(stored: Position, position: Position | None) -> bool:
+    return position is None or (
+        stored.topic_id == position.topic_id and stored.next_offset > position.next_offset
     )

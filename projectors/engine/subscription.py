@@ -1,23 +1,26 @@
-"""A group's share of a topic: which partitions are ours, and records we can trust the order of.
+"""A group member's partitions of a topic, and only records that belong to them, in order.
 
-Batches of librdkafka may bring records from before a seek or a rebalance (confluent-kafka-python
-#1013, #1443), so what is taken is checked: a record of a partition that is not ours, or was not yet
-started, or below the expected offset, is dropped.
+Batches of librdkafka may contain records from before a seek or a rebalance (confluent-kafka-python
+#1013, #1443). So every record is checked and dropped if its partition is not assigned or not
+started, or if it is below the expected offset.
 
-A partition that is assigned is read only once `start` said from where: finding that out may fail
-and wait, which a rebalance callback must not.
+A newly assigned partition is read only after `start` says from where: looking that up may fail and
+block, which a rebalance callback must not.
 """
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from runtime.kafka import consumer_config, kafka_available, kafka_unavailable, poll_batch
+from runtime.log_ranges import LogRange, log_ranges
 from runtime.process import StopSignal
 from runtime.settings import Settings
+from runtime.topic_admin import check_topics
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -25,37 +28,37 @@ log = logging.getLogger(__name__)
 COMMIT_EVERY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 
+# Returns Kafka's id of the topic and the range of each of these partitions.
+LookUp: TypeAlias = Callable[[Collection[int]], tuple[str, dict[int, LogRange]]]
+
 
 class Subscription:
     """Membership in a consumer group. Not for several threads.
 
-    `waiting` are partitions of ours that `start` has not been called for; `next` maps the others to
-    the offset expected next. `losses` grows whenever partitions were taken away or have to begin
-    again: what was taken before may then no longer be ours.
+    `waiting` are assigned partitions that `start` was not yet called for; `next` maps the others to
+    the offset expected next. `restarts` grows whenever partitions were revoked or have to start
+    again: records polled before may then belong to another process.
+
+    `consumer` must report the ends of partitions, and leave offsets and assignments to this class.
+    `look_up` raises `Unavailable`, and `Misconfigured` if the topic is missing.
     """
 
-    def __init__(self, settings: Settings, topic: Topic, group: str) -> None:
+    def __init__(
+        self, settings: Settings, topic: Topic, consumer: Consumer, look_up: LookUp
+    ) -> None:
         self._settings = settings
         self._topic = settings.named(topic.name)
-        self._consumer = Consumer(
-            consumer_config(settings, settings.named(group))
-            | {
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
-                "heartbeat.interval.ms": int(settings.session_timeout_seconds * 1000 / 3),
-                # Tells of the end, past the markers that end a transaction.
-                "enable.partition.eof": True,
-            }
-        )
+        self._consumer = consumer
+        self.look_up = look_up
         self.waiting: set[int] = set()
         self.next: dict[int, int] = {}
-        self.losses = 0
+        self.restarts = 0
         self._early: list[KafkaMessage] = []
         self._reached: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
 
-    def open(self) -> None:
+    def join(self) -> None:
         """Join the group."""
         with kafka_available(self._settings):
             self._consumer.subscribe(
@@ -66,42 +69,42 @@ class Subscription:
             )
 
     def start(self, offsets: Mapping[int, int]) -> None:
-        """Read partitions that are ours from these offsets on."""
+        """Read assigned partitions from these offsets on."""
         places = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
         if not places:
             return
         with kafka_available(self._settings):
-            # Of those that an earlier try left unassigned there is nothing to unassign.
-            held = {place.partition for place in self._consumer.assignment()}
-            self._consumer.incremental_unassign([p for p in places if p.partition in held])
+            # An earlier try that failed may have left some of them unassigned.
+            assigned = {place.partition for place in self._consumer.assignment()}
+            self._consumer.incremental_unassign([p for p in places if p.partition in assigned])
             self._consumer.incremental_assign(places)
         self.next.update(offsets)
         self.waiting.difference_update(offsets)
 
     def restart(self) -> None:
-        """Let every partition of ours wait for `start` again."""
+        """Make every assigned partition wait for `start` again."""
         self.waiting.update(self.next)
         self.next.clear()
         self._early.clear()
-        self.losses += 1
+        self.restarts += 1
 
-    def take(self, most: int, wait_seconds: float) -> list[KafkaMessage]:
-        """Return what has arrived, at most `most`; wait only for the first.
+    def poll(self, max_records: int, wait_seconds: float) -> list[KafkaMessage]:
+        """Return the records that are available, at most `max_records`; block only for the first.
 
-        Raises `Unavailable` after any error, and then every partition waits for `start`.
+        Raises `Unavailable` after any error; every partition then waits for `start`.
         """
         try:
             early, self._early = self._early, []
-            messages = early + poll_batch(self._consumer, most, 0 if early else wait_seconds)
+            messages = early + poll_batch(self._consumer, max_records, 0 if early else wait_seconds)
             return [message for message in messages if self._is_expected(message)]
         except KafkaException as error:
-            # Nothing may be lost: not the rest of this batch, nor a broken record that librdkafka
-            # goes past. So every partition begins again where the read model is.
+            # Nothing may be lost: neither the rest of this batch nor a corrupt record that
+            # librdkafka skips. So every partition restarts at the read model's checkpoint.
             self.restart()
             raise kafka_unavailable(self._settings, error) from error
 
-    def hold_still(self, seconds: float, stopping: StopSignal) -> None:
-        """Stay in the group for `seconds` without taking anything; less when asked to stop."""
+    def pause_in_group(self, seconds: float, stopping: StopSignal) -> None:
+        """Stay in the group for `seconds` without taking records; end early when stopping."""
         with kafka_available(self._settings):
             self._consumer.pause(self._consumer.assignment())
             try:
@@ -114,9 +117,9 @@ class Subscription:
                 self._consumer.resume(self._consumer.assignment())
 
     def commit(self, reached: Mapping[int, int]) -> None:
-        """Tell the group how far we are, for lag tools; at most once a second, never waiting.
+        """Commit the group's offsets for lag tools; at most once a second, never blocking.
 
-        Nothing of ours reads it: the checkpoint is with the data.
+        None of our code reads them: the checkpoint is stored with the data.
         """
         self._reached = dict(reached)
         now = time.monotonic()
@@ -134,7 +137,7 @@ class Subscription:
         self._committed = self._reached
         offsets = [TopicPartition(self._topic, p, offset) for p, offset in self._reached.items()]
         try:
-            # One call for either way, which the client's types do not foresee.
+            # One call for both, which the client's type stubs do not allow.
             self._consumer.commit(offsets=offsets, asynchronous=asynchronous)  # type: ignore[call-overload]
         except KafkaException as error:
             log.warning("offsets of the group not committed: %s", error.args[0].str())
@@ -149,9 +152,9 @@ class Subscription:
         return error is None
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # At 0 for now: what comes before `start` is dropped anyway. Never at a logical offset: its
-        # look-up, made outdated by `start`, is repeated half a second later and then moves the
-        # partition to the end, over events that were not read.
+        # At 0 for now: records before `start` are dropped anyway. Never at a logical offset: its
+        # look-up, outdated by `start`, is repeated half a second later and then moves the
+        # partition to its end, past events that were not read.
         consumer.incremental_assign(
             [TopicPartition(self._topic, place.partition, 0) for place in places]
         )
@@ -163,5 +166,24 @@ class Subscription:
         for place in places:
             self.waiting.discard(place.partition)
             self.next.pop(place.partition, None)
-        self.losses += 1
+        self.restarts += 1
         log.info("revoked: partitions %s", sorted(place.partition for place in places))
+
+
+def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
+    """Return a subscription to `topic` in a group; it joins the group in `join`."""
+    consumer = Consumer(
+        consumer_config(settings, settings.named(group))
+        | {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
+            "heartbeat.interval.ms": int(settings.session_timeout_seconds * 1000 / 3),
+            # Reports the end, past the markers that end a transaction.
+            "enable.partition.eof": True,
+        }
+    )
+
+    def look_up(partitions: Collection[int]) -> tuple[str, dict[int, LogRange]]:
+        return check_topics(settings)[topic.name], log_ranges(settings, topic, partitions)
+
+    return Subscription(settings, topic, consumer, look_up)

@@ -1,4 +1,4 @@
-"""What a read model should hold: the log folded from its beginning up to a checkpoint."""
+"""What a read model should store: the log, folded from its beginning up to a checkpoint."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,19 +36,19 @@ def read_partition(
 
 
 class LogFold:
-    """The rows of one partition, as `row_of` makes them of the events that count."""
+    """The rows of one partition, computed by `row_of` from the events that count."""
 
     def __init__(self, source: Source, row_of: Callable[[UserEvent], Row]) -> None:
         self._left_out: set[str] = set()
         self._every_event = source.every_event
         self._row_of = row_of
-        # By user id; of one of the two there is nothing. A fold of a large partition is large.
+        # By user id; only one of these is filled. Both are as large as the partition.
         self._latest: dict[str, tuple[int, Row]] = {}
         self._history: dict[str, dict[int, Row]] = {}
         self._erased_at: dict[str, int] = {}
 
     def add(self, record: Record) -> None:
-        """Fold the next record in."""
+        """Fold the next record."""
         if record.removes is not None:
             user_id, version = record.removes
             self._history.get(user_id, {}).pop(version, None)
@@ -59,27 +59,27 @@ class LogFold:
                 self._keep_latest(record.event)
 
     def leave_out(self, user_id: str) -> None:
-        """Yield no row of this user, whatever is folded in."""
+        """Yield no row of this user, whatever is folded."""
         self._left_out.add(user_id)
 
     def _keep_latest(self, event: UserEvent) -> None:
         user_id, version = event["user_id"], event["version"]
-        held = self._latest.get(user_id)
-        if held is None or version > held[0]:
+        stored = self._latest.get(user_id)
+        if stored is None or version > stored[0]:
             self._latest[user_id] = version, self._row_of(event)
 
     def _add_to_history(self, event: UserEvent) -> None:
         user_id, version = event["user_id"], event["version"]
-        held = self._history.setdefault(user_id, {})
+        stored = self._history.setdefault(user_id, {})
         if event["type"] == USER_ERASED:
             self._erased_at[user_id] = max(version, self._erased_at.get(user_id, 0))
-            for below in [other for other in held if other < version]:
-                del held[below]
+            for below in [other for other in stored if other < version]:
+                del stored[below]
         if version >= self._erased_at.get(user_id, 0):
-            held.setdefault(version, self._row_of(event))
+            stored.setdefault(version, self._row_of(event))
 
     def rows(self) -> Iterator[Row]:
-        """Yield every row that should be held of the users that are not left out."""
+        """Yield every row that should be stored, except those of users that are left out."""
         for user_id, (_, row) in self._latest.items():
             if user_id not in self._left_out:
                 yield row

@@ -1,7 +1,7 @@
-"""From bytes on the log to events that a read model may trust; pure, so that tests need no server.
+"""Decodes and checks the records of the log; pure, so that tests need no server.
 
-A record that cannot be trusted is not dropped here: it comes out as `poisoned`, with its place, for
-the dead letters.
+A record that cannot be trusted is not dropped here: it becomes a `Record` with its place and the
+reason, for the dead letters.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from schemas.trust import removed_event
 
 
 class Message(Protocol):
-    """What is read of a Kafka message."""
+    """The part of a Kafka message that is read."""
 
     def partition(self) -> int | None:
         """Return its partition."""
@@ -33,9 +33,9 @@ class Message(Protocol):
 
 @dataclass(slots=True)
 class Record:
-    """One record of the log: its place, and its event, what it removes, or what is wrong with it.
+    """One record of the log: its place, and its event, or the event it removes, or its `poison`.
 
-    A record that the read model refuses has an event and what is wrong with it.
+    A record that the read model refused has both an event and `poison`.
     """
 
     partition: int
@@ -49,12 +49,12 @@ class Record:
 def read_record(
     message: Message, source: Source, decode: Callable[[bytes | None], UserEvent], partitions: int
 ) -> Record:
-    """Return the record of `message`, which stands in the topic of `source`.
+    """Return the record of `message`, which was read from the topic of `source`.
 
-    Raises `Unavailable` if its schema is new and the registry cannot be asked.
+    Raises `Unavailable` if its schema is new and the registry is unavailable.
     """
     partition, offset = message.partition(), message.offset()
-    assert partition is not None  # noqa: S101 - every message of a topic has a place
+    assert partition is not None  # noqa: S101 - every message of a topic has them
     assert offset is not None  # noqa: S101
     try:
         if source.every_event and message.value() is None:
@@ -68,14 +68,14 @@ def read_record(
 
 
 def to_apply(records: Sequence[Record], source: Source) -> tuple[list[UserEvent], list[EventKey]]:
-    """Return what a read model of `source` is given of `records`: events, and events to remove."""
+    """Return the events and the removals of `records` that a read model of `source` receives."""
     return every_event(records) if source.every_event else (last_per_user(records), [])
 
 
 def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventKey]]:
-    """Return the good events in order, and those to remove before.
+    """Return the good events in order, and those to remove before them.
 
-    An event that is removed further on is left out.
+    An event that a later record of `records` removes is left out.
     """
     removed: set[EventKey] = set()
     events: list[UserEvent] = []
@@ -91,20 +91,20 @@ def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventK
 
 
 def last_per_user(records: Iterable[Record]) -> list[UserEvent]:
-    """Return one good event per user: the one with the greatest version, as a store would keep."""
+    """Return one good event per user, the one with the highest version, as a store keeps it."""
     last: dict[str, UserEvent] = {}
     for record in records:
         event = record.event
         if event is None or record.poison is not None:
             continue
-        held = last.get(event["user_id"])
-        if held is None or held["version"] < event["version"]:
+        stored = last.get(event["user_id"])
+        if stored is None or stored["version"] < event["version"]:
             last[event["user_id"]] = event
     return list(last.values())
 
 
 def trailing_poison(records: Sequence[Record]) -> int:
-    """Return how many records at the end are poisoned, with no good one after."""
+    """Return how many records at the end are poisoned, after the last good one."""
     count = 0
     for record in reversed(records):
         if record.poison is None:
@@ -113,10 +113,10 @@ def trailing_poison(records: Sequence[Record]) -> int:
     return count
 
 
-def first_long_run(records: Sequence[Record], most: int, before: int) -> int | None:
-    """Return where a run of more than `most` poisoned records begins, or None.
+def first_long_run(records: Sequence[Record], limit: int, before: int) -> int | None:
+    """Return the index where a run of more than `limit` poisoned records begins, or None.
 
-    `before` poisoned ones, already settled, stand in front of the first.
+    `before` poisoned records, already passed, precede the first.
     """
     start, length = 0, before
     for index, record in enumerate(records):
@@ -124,6 +124,6 @@ def first_long_run(records: Sequence[Record], most: int, before: int) -> int | N
             start, length = index + 1, 0
             continue
         length += 1
-        if length > most:
+        if length > limit:
             return start
     return None

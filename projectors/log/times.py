@@ -1,4 +1,4 @@
-"""Times as people and programs write and read them: ISO 8601, in UTC unless it says otherwise."""
+"""Times in commands and results: ISO 8601, in UTC unless a zone is given."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,9 @@ def iso_time(moment: datetime | int) -> str:
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the time that `text` is: ISO 8601 (UTC if it names no zone), or how long ago.
+    """Return the time that `text` names: ISO 8601 (UTC if it names no zone), or how long ago.
 
-    Raises `ValueError` with a sentence for what is neither.
+    Raises `ValueError`, with a sentence as its message, for anything else.
     """
     try:
         if relative := _RELATIVE.fullmatch(text):

@@ -1,7 +1,7 @@
-"""Compares a version of a read model with the log, row by row, in memory for one partition.
+"""Compares a version of a read model with the log, with one partition in memory at a time.
 
-Of each partition the number of rows and the sum of their hashes are compared; only of one that
-differs are the rows looked at, to name the users.
+The number of rows of each partition and the sum of their hashes are compared. Only where these
+differ are the rows themselves compared, to name the users.
 """
 
 from collections import Counter
@@ -16,28 +16,28 @@ from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
 
 _HASH_BITS = (1 << 64) - 1
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 @dataclass(slots=True)
 class Digest:
-    """The number of rows and a sum over them, in whatever order they come."""
+    """The number of rows and the sum of their hashes, which does not depend on their order."""
 
     rows: int = 0
     total: int = 0
 
     def add(self, row: Row) -> None:
-        """Count a row in."""
+        """Add a row."""
         self.rows += 1
         self.total = (self.total + hash(row)) & _HASH_BITS
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared: rows that the log says there are, users left out, users that differ.
+    """The result: the rows expected by the log, the users left out, the users that differ.
 
-    Left out are users with a dead letter, of whom the read model may hold something else, and those
-    who `changed` behind the checkpoint: of them the log may have lost what it held up to there.
+    Two kinds of users are left out: those with a dead letter, whose rows may rightly differ, and
+    those that `changed` after the checkpoint, whose earlier events compaction may have removed.
     """
 
     rows: int
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether the read model holds exactly what the log says."""
+        """Whether the read model equals the log."""
         return not self.differing
 
 
@@ -58,10 +58,10 @@ def compare(
     letters: Mapping[int, set[int]],
     on_progress: Callable[[int], None] = lambda _partition: None,
 ) -> Comparison:
-    """Compare what `model` holds with a fold of the log up to its checkpoint.
+    """Compare the rows of `model` with a fold of the log up to its checkpoint.
 
-    Nobody may write to it meanwhile. `letters` are the offsets of dead letters by partition;
-    `on_progress` is given how many partitions were read. Raises `Unavailable`.
+    Nobody may write to it meanwhile. `letters` maps partitions to the offsets of dead letters;
+    `on_progress` receives the number of partitions read. Raises `Unavailable`.
     """
     log = _LogSide(settings, model, decode, letters)
     expected = {}
@@ -79,7 +79,7 @@ def compare(
     for partition, digest in expected.items():
         if digest != found[partition]:
             rows = Counter(log.fold(partition).rows())
-            left_out = log.with_letters | log.changed  # it was read later: more may have changed
+            left_out = log.with_letters | log.changed  # read again: more may have changed
             again = _StoreSide(model, settings.partitions, left_out)
             rows.subtract(row for where, row in again.rows() if where == partition)
             differing |= {row[0] for row, count in rows.items() if count}
@@ -88,11 +88,11 @@ def compare(
 
 
 class _LogSide:
-    """What the log says.
+    """The rows that the log implies.
 
-    It is read to its end, not only to the checkpoint: a record before the checkpoint is compacted
-    away once its user has a later one, and then that later one is met. So who has changed since is
-    known, and nobody seems to be missing.
+    The log is read to its end, not only to the checkpoint: once a user has a later record,
+    compaction may remove the one before the checkpoint. Reading on finds the later one, so the user
+    counts as changed and not as missing from the log.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ def _user_of(record: Record) -> str | None:
 
 
 class _StoreSide:
-    """What the read model holds."""
+    """The rows that the read model stores."""
 
     def __init__(self, model: ReadModel, partitions: int, left_out: set[str]) -> None:
         self._model = model
@@ -140,7 +140,7 @@ class _StoreSide:
         self._left_out = left_out
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield every row and its partition, but those of users who are left out."""
+        """Yield every row and its partition, except those of users that are left out."""
         for rows in self._model.rows():
             for row in rows:
                 if row[0] not in self._left_out:

@@ -1,7 +1,7 @@
 """Keeps every version of a read model up to date: one runner for each, in one process.
 
-The versions that are kept beside the live one go on, so that going back to one of them is a swap,
-and an erasure reaches all.
+Versions that are not live are kept up to date too, so that going back to one of them is only a
+swap, and an erasure reaches all of them.
 """
 
 import logging
@@ -9,7 +9,7 @@ import threading
 import time
 
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
-from projectors.engine.runner import LOST_LOG, OTHER_TOPIC, Runner
+from projectors.engine.runner import LOST_LOG, OTHER_TOPIC, open_runner
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import RollbookError, Unavailable
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
-# What the version that was built of the log that is there now does not have.
-_MENDED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
+# Errors that a rebuilt version would not have.
+_FIXED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
 
 
 class Host:
@@ -34,10 +34,11 @@ class Host:
         self._running: dict[int, _Running] = {}
 
     def run(self) -> None:
-        """Apply events until asked to stop, to versions as they come and go.
+        """Apply events until asked to stop, to all versions that are ready at the time.
 
-        The first version is made if there is none. Raises what ends the runner of the live version
-        (see `Runner.run`); another version whose runner fails is tried again, and hinders none.
+        Creates the first version if there is none. Raises what ends the runner of the live version
+        (see `Runner.run`). The runner of any other version is started again after an error, without
+        affecting the rest.
         """
         try:
             until_available(self._stopping, self._versions.begin)
@@ -52,7 +53,7 @@ class Host:
             self._versions.close()
 
     def _look(self) -> None:
-        """Start runners of versions that are new, and end those of versions that are gone."""
+        """Start the runners of new versions, and stop those of dropped versions."""
         try:
             ready = [version for version in self._versions.versions() if version.state == READY]
             for version in ready:
@@ -62,17 +63,17 @@ class Host:
                 if not running.is_running:
                     self._start(running, version, alone=len(ready) == 1)
         except Unavailable as error:
-            log.warning("%s; versions are looked for again", error)
+            log.warning("%s; versions are listed again later", error)
             return
         for number in set(self._running) - {version.number for version in ready}:
             self._running[number].stop()
             self._running.pop(number).join()
 
     def _start(self, running: "_Running", version: Version, *, alone: bool) -> None:
-        # A live version of a log that is no more can only be swapped: what follows the new log must
-        # go on until then.
+        # A live version of a log that no longer exists can only be replaced by a swap. Until then
+        # the versions of the present log must be kept up to date.
         error = running.error
-        if error is not None and version.live and (alone or error.code not in _MENDED_BY_A_SWAP):
+        if error is not None and version.live and (alone or error.code not in _FIXED_BY_A_SWAP):
             raise error
         if running.is_due:
             try:
@@ -84,7 +85,7 @@ class Host:
 
 
 class _Running:
-    """The runner of one version, in a thread of its own."""
+    """The runner of one version, in its own thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.error: RollbookError | None = None
@@ -96,12 +97,12 @@ class _Running:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread is there and has not ended."""
+        """Whether the thread was started and has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to start, or to try again after a failure."""
+        """Whether it is time to start, or to start again after a failure."""
         return time.monotonic() >= self._due_at
 
     def start(self, model: ReadModel) -> None:
@@ -111,25 +112,25 @@ class _Running:
         self._thread.start()
 
     def fail(self, error: RollbookError) -> None:
-        """Note what ended it, and leave it alone for a while."""
+        """Note the error, and do not start again for a while."""
         self.error = error
         pause_seconds = self._backoff.next_seconds()
         self._due_at = time.monotonic() + pause_seconds
         log.error("%s; trying again in %.0f s if it is not live", error, pause_seconds)
 
     def stop(self) -> None:
-        """Ask it to stop."""
+        """Ask the runner to stop."""
         self._stopping.set()
 
     def join(self) -> None:
-        """Wait until it has stopped."""
+        """Wait until the runner has stopped."""
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, model: ReadModel) -> None:
         try:
             runner = until_available(
-                self._stopping, lambda: Runner(self._settings, model, self._stopping)
+                self._stopping, lambda: open_runner(self._settings, model, self._stopping)
             )
             if runner is None:
                 model.close()

@@ -1,13 +1,13 @@
-"""Builds a new version of a read model from the log, and proves it, while the live one serves.
+"""Builds and verifies a new version of a read model from the log, while the live one serves.
 
-1. What an earlier rebuild left behind is dropped, and a version created.
-2. The log is read from its beginning into it, without indexes.
-3. What was put off is done: indexes, totals.
-4. What came meanwhile is read.
-5. What it holds is compared with a fold of the log up to its checkpoint.
-6. It is ready: projectors keep it up to date, and a swap can make it live.
+1. Drop what an earlier rebuild left behind; create a version.
+2. Read the log from its beginning into it, without indexes.
+3. Build what was deferred: indexes, totals.
+4. Read the events that were written meanwhile.
+5. Compare its rows with a fold of the log up to its checkpoint.
+6. Make it ready: projectors keep it up to date, and a swap can make it live.
 
-Killed at any point, the live version is untouched and it can be run again.
+If it is killed at any point, the live version is untouched and the rebuild can be run again.
 """
 
 import time
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
 from projectors.dead_letters.reader import letter_offsets
-from projectors.engine.runner import Runner
-from projectors.versions.compare import MOST_NAMED, Comparison, compare
-from projectors.versions.rebuild_lock import only_rebuild
+from projectors.engine.runner import open_runner
+from projectors.versions.compare import MAX_NAMED, Comparison, compare
+from projectors.versions.rebuild_lock import rebuild_lock
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -27,14 +27,14 @@ from schemas.errors import RollbookError
 
 
 class RebuildDiffersError(RollbookError):
-    """The new version does not hold what the log says: it must not go live."""
+    """The new version differs from the log: it must not go live."""
 
     default_code = "rebuild_differs"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a rebuild is: its step, how much of the step is done (0 to 1), events applied.
+    """The progress of a rebuild: its step, how much of the step is done (0 to 1), events applied.
 
     `step_began_at` is a reading of the monotonic clock.
     """
@@ -45,7 +45,7 @@ class Progress:
     step_began_at: float = 0.0
 
     def seconds_left(self, now: float) -> float | None:
-        """Return how long the step will take from `now` on, None if that cannot be told yet."""
+        """Return how long the step will take from `now` on, None if not yet known."""
         if not 0 < self.fraction < 1:
             return None
         return (now - self.step_began_at) * (1 - self.fraction) / self.fraction
@@ -53,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A version that is ready to go live."""
+    """The result of a rebuild: a version that is ready to go live."""
 
     version: int
     events: int
@@ -61,12 +61,12 @@ class Rebuilt:
 
 
 class Rebuild:
-    """One rebuild: see `run`. `progress` tells how far it is; `on_progress` is called often."""
+    """One rebuild: see `run`. `on_progress` is called often; it may read `progress`."""
 
     def __init__(
         self, settings: Settings, versions: ReadModelVersions, stopping: StopSignal
     ) -> None:
-        """Raises `Unavailable` if the registry is away."""
+        """Raise `Unavailable` if the registry cannot be reached."""
         self.progress = Progress()
         self.on_progress: Callable[[], None] = lambda: None
         self._settings = settings
@@ -77,13 +77,13 @@ class Rebuild:
         self._step_began_at = time.monotonic()
 
     def run(self) -> Rebuilt | None:
-        """Build, finish and compare a version; None if asked to stop before.
+        """Build, finish and compare a version; return None if asked to stop before that is done.
 
-        Servers that are away while it reads are waited for; otherwise it raises `Unavailable`.
-        Raises `Rejected` (`rebuild_running`) if another rebuild is at it, `RebuildDiffersError`,
+        While reading, waits for servers that are unavailable; in other steps raises `Unavailable`.
+        Raises `Rejected` (`rebuild_running`) if another rebuild is running, `RebuildDiffersError`,
         and what `Runner.run` does.
         """
-        with only_rebuild(self._settings, self._versions.name):
+        with rebuild_lock(self._settings, self._versions.name):
             self._versions.begin()
             for version in self._versions.versions():
                 if version.state == BUILDING:
@@ -94,9 +94,9 @@ class Rebuild:
         self._read(number, "reading the log")
         if self._stopping:
             return None
-        self._tell("indexing", 0.0)
+        self._report("indexing", 0.0)
         self._versions.finish(number)
-        self._read(number, "reading what came meanwhile")
+        self._read(number, "reading what was written meanwhile")
         if self._stopping:
             return None
         comparison = self._compare(number)
@@ -104,20 +104,20 @@ class Rebuild:
         return Rebuilt(number, self._events, comparison)
 
     def _read(self, number: int, step: str) -> None:
-        """Apply all the log has now."""
-        runner = Runner(self._settings, self._versions.open(number), self._stopping)
+        """Apply everything that the log has now."""
+        runner = open_runner(self._settings, self._versions.open(number), self._stopping)
         before = self._events
 
         def on_step() -> None:
             self._events = before + runner.catch_up.events
-            self._tell(step, runner.catch_up.fraction)
+            self._report(step, runner.catch_up.fraction)
 
         runner.run_until_caught_up(on_step)
         on_step()
 
     def _compare(self, number: int) -> Comparison:
         def on_progress(partition: int) -> None:
-            self._tell("comparing with the log", partition / self._settings.partitions)
+            self._report("comparing with the log", partition / self._settings.partitions)
 
         on_progress(0)
         with closing(self._versions.open(number)) as model:
@@ -126,12 +126,12 @@ class Rebuild:
         if not found.same:
             raise RebuildDiffersError(
                 f"version {number} of {self._versions.name} differs from the log in "
-                f"{len(found.differing)} users, such as {', '.join(found.differing[:MOST_NAMED])}",
+                f"{len(found.differing)} users, such as {', '.join(found.differing[:MAX_NAMED])}",
                 next_step="please report it; nothing was swapped",
             )
         return found
 
-    def _tell(self, step: str, fraction: float) -> None:
+    def _report(self, step: str, fraction: float) -> None:
         if step != self.progress.step:
             self._step_began_at = time.monotonic()
         self.progress = Progress(step, fraction, self._events, self._step_began_at)

@@ -1,7 +1,7 @@
-"""Lets one process at a time rebuild a read model, wherever the others run.
+"""Lets one process at a time rebuild a read model, on whichever machine it runs.
 
-A consumer group on a topic of one partition is the turn: who is given the partition may go on. No
-store is needed for it, and a process that dies gives it up when its session ends.
+A consumer group with one partition serves as the mutex: whichever member is assigned the partition
+holds the lock. It needs no store, and the lock of a process that dies expires with its session.
 """
 
 import threading
@@ -16,21 +16,21 @@ from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.topics import DEAD_LETTERS
 
-# Beyond the session, after which a process that was killed no longer has the turn.
-_PATIENCE_SECONDS: Final = 6.0
+# Waited beyond the session timeout, after which a killed process no longer holds the lock.
+_SPARE_SECONDS: Final = 6.0
 _POLL_SECONDS: Final = 0.2
 
 
 @contextmanager
-def only_rebuild(settings: Settings, name: str) -> Iterator[None]:
-    """Hold the turn to rebuild the read model `name` while within.
+def rebuild_lock(settings: Settings, name: str) -> Iterator[None]:
+    """Hold the lock for rebuilding the read model `name`.
 
-    Raises `Rejected` (`rebuild_running`) if another process has it for longer than one that was
-    killed would, `Unavailable`.
+    Blocks until a killed process would have lost it. Raises `Rejected` (`rebuild_running`) if
+    another process still holds it then, `Unavailable`.
     """
-    turn = _Turn(settings, name)
+    member = _Member(settings, name)
     try:
-        if not turn.given.wait(settings.session_timeout_seconds + _PATIENCE_SECONDS):
+        if not member.is_assigned.wait(settings.session_timeout_seconds + _SPARE_SECONDS):
             raise Rejected(
                 f"another process is rebuilding {name}",
                 code="rebuild_running",
@@ -38,20 +38,20 @@ def only_rebuild(settings: Settings, name: str) -> Iterator[None]:
             )
         yield
     finally:
-        turn.end()
+        member.leave()
 
 
-class _Turn:
-    """Membership in the group, kept up by a thread; `given` is set once the partition is ours."""
+class _Member:
+    """Membership in the group, kept alive by a thread; `is_assigned` once it has the partition."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self.given = threading.Event()
-        self._ended = threading.Event()
+        self.is_assigned = threading.Event()
+        self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
         self._consumer = Consumer(
             consumer_config(settings, settings.named(f"rollbook-rebuild-{name}"))
             | {
-                # Who has the partition keeps it when another comes.
+                # The owner keeps the partition when another member joins.
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": session_ms // 3,
@@ -59,22 +59,22 @@ class _Turn:
         )
         with kafka_available(settings):
             self._consumer.subscribe([settings.named(DEAD_LETTERS.name)], on_assign=self._on_assign)
-        self._thread = threading.Thread(target=self._keep, name=f"rebuild-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name=f"rebuild-{name}", daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
+    def leave(self) -> None:
         """Leave the group."""
-        self._ended.set()
+        self._leaving.set()
         self._thread.join()
         self._consumer.close()
 
-    def _keep(self) -> None:
-        while not self._ended.is_set():
+    def _poll(self) -> None:
+        while not self._leaving.is_set():
             self._consumer.poll(_POLL_SECONDS)
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if places:
-            # At 0, not at a logical offset; and nothing of it is read.
+            # At 0, not at a logical offset; and none of it is read.
             consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
             consumer.pause(places)
-            self.given.set()
+            self.is_assigned.set()

@@ -1,4 +1,4 @@
-"""How far each read model is behind the log, in events."""
+"""How far each version of each read model is behind the log, in events."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +26,8 @@ OTHER_TOPIC = "other topic"
 class PartitionStatus:
     """One version of a read model in one partition; queries see the version that is `live`.
 
-    `position` and `end` are offsets; an idle log has transaction markers between the two. `lag` is
-    in events, None where it cannot be told. `applied_at` is in milliseconds since the epoch.
+    `position` and `end` are offsets; on an idle log there may be transaction markers between them.
+    `lag` is in events, None if it is unknown. `applied_at` is in milliseconds since the epoch.
     """
 
     read_model: str
@@ -43,18 +43,18 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProjectorsStatus:
-    """All partitions of the read models that answered, and why the others did not."""
+    """All partitions of the read models that answered, and the errors of the others."""
 
     partitions: list[PartitionStatus]
     unavailable: dict[str, Unavailable]
 
 
 def read_status(settings: Settings) -> ProjectorsStatus:
-    """Return how far each version of each read model is. Raises `Unavailable` without the log."""
-    # Asked first, since nothing can be told without it; both topics hold the same records.
+    """Return how far each version of each read model is. Raises `Unavailable` if the log is."""
+    # First, since nothing works without the registry; both topics hold the same records.
     decode = Registry(settings).codec(EVENTS.schema).decode
     models = read_models(settings)
-    # The read models before the log: what they then have applied is in what is read of it.
+    # Checkpoints before ends: otherwise a checkpoint could be past the end that was read.
     with ThreadPoolExecutor(len(models)) as askers:
         answers = askers.map(partial(_ask, settings), models.values())
         found = dict(zip(models, answers, strict=True))
@@ -66,22 +66,22 @@ def read_status(settings: Settings) -> ProjectorsStatus:
             unavailable[name] = answer
             continue
         for version, checkpoint in answer:
-            partitions += compare(name, version, checkpoint, *ends[source.topic.name])
+            partitions += partition_statuses(name, version, checkpoint, *ends[source.topic.name])
     return ProjectorsStatus(partitions, unavailable)
 
 
 def _ask(
     settings: Settings, construct: Opener
 ) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable]:
-    """Return what a read model is made of, and its versions' checkpoints or why they are away.
+    """Return the source of a read model, and its versions with their checkpoints or the error.
 
-    One that never ran has no version.
+    A read model that never ran is one entry without a version.
     """
     found: list[tuple[Version | None, dict[int, Position]]] = []
     with closing(construct(settings)) as versions:
         try:
             for version in versions.versions():
-                with suppress(Dropped):  # since they were listed
+                with suppress(Dropped):  # dropped since they were listed
                     found.append((version, _checkpoint(versions, version.number)))
         except Unavailable as error:
             return versions.source, error
@@ -98,7 +98,7 @@ def _log_ends(
     sources: Iterable[Source],
     decode: Callable[[bytes | None], UserEvent],
 ) -> dict[str, tuple[str, dict[int, LogEnd]]]:
-    """Return topic name → its id and its ends, asked for side by side."""
+    """Return topic name → its id and its ends, read concurrently."""
     by_topic = {source.topic.name: source for source in sources}
     with ThreadPoolExecutor(len(by_topic)) as readers:
         found = {
@@ -108,14 +108,14 @@ def _log_ends(
         return {name: end.result() for name, end in found.items()}
 
 
-def compare(
+def partition_statuses(
     name: str,
     version: Version | None,
     checkpoint: Mapping[int, Position],
     topic_id: str,
     ends: Mapping[int, LogEnd],
 ) -> list[PartitionStatus]:
-    """Return the status of one version from its checkpoint and the ends of the log."""
+    """Return the status of one version in each partition."""
     statuses = []
     for partition, end in sorted(ends.items()):
         position = checkpoint.get(partition)

@@ -1,4 +1,4 @@
-"""Makes another version of a read model live, once nothing that a reader saw would go back."""
+"""Makes another version of a read model live, such that no reader sees data go back."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
 
 _LOOK_SECONDS: Final = 0.02
-# For as long the writers of the live version are held. Under load a version is some batches behind.
+# How long the writers of the live version may be blocked. Under load a version is a few batches
+# behind.
 HOLD_SECONDS: Final = 20.0
 
 
@@ -20,7 +21,7 @@ def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
     """Make version `number` live for all queries in one step; idempotent.
 
     Raises `Rejected` (`version_not_found`, `version_not_ready`), `NotInTime` (`version_behind`) if
-    nobody keeps the version up to date or it is too far behind, `Unavailable`. Nothing has then
+    no projector runs or the version is too far behind, `Unavailable`. After an error nothing has
     changed.
     """
     _check_ready(versions, number)
@@ -36,21 +37,21 @@ def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
                     raise _behind(versions.name, number, events)
                 time.sleep(_LOOK_SECONDS)
 
-        await_caught_up()  # before anything is held: who is far behind holds nobody up
+        await_caught_up()  # before writers are blocked: a version that is far behind blocks nobody
         versions.swap(number, await_caught_up)
 
 
 def version_before(versions: ReadModelVersions) -> int:
-    """Return the version that was live before the one that is.
+    """Return the number of the version that was live before the present one.
 
-    Raises `Rejected` (`no_version_before`) if none is left.
+    Raises `Rejected` (`no_version_before`) if it was dropped or never existed.
     """
     kept = [v for v in versions.versions() if not v.live and v.live_since is not None]
     if not kept:
         raise Rejected(
-            f"no version of {versions.name} that was live before is left",
+            f"no earlier live version of {versions.name} is left",
             code="no_version_before",
-            next_step=f"`rollbook projector versions {versions.name}` lists those there are",
+            next_step=f"`rollbook projector versions {versions.name}` lists the versions",
         )
     return max(kept, key=lambda version: version.live_since or 0).number
 
@@ -61,25 +62,25 @@ def _check_ready(versions: ReadModelVersions, number: int) -> None:
         raise Rejected(
             f"there is no version {number} of {versions.name}",
             code="version_not_found",
-            next_step=f"`rollbook projector versions {versions.name}` lists those there are",
+            next_step=f"`rollbook projector versions {versions.name}` lists the versions",
         )
     if found[number].state != READY:
         raise Rejected(
-            f"version {number} of {versions.name} was not built to its end",
+            f"version {number} of {versions.name} is not completely built",
             code="version_not_ready",
             next_step=f"`rollbook projector rebuild {versions.name}` builds one",
         )
 
 
 def _events_behind(model: ReadModel, topic_id: str, ends: Mapping[int, LogEnd]) -> int:
-    # Of a topic that was there before, a version has applied other events under the same seqs.
+    # In a topic that was re-created, the same seqs belong to other events.
     held = {p: at.last_seq for p, at in model.checkpoint().items() if at.topic_id == topic_id}
     return sum(max(0, end.last_seq - held.get(p, 0)) for p, end in ends.items())
 
 
 def _behind(name: str, number: int, events: int) -> NotInTime:
     return NotInTime(
-        f"version {number} of {name} is {events} events behind the log and stays so",
+        f"version {number} of {name} stays {events} events behind the log",
         code="version_behind",
         next_step=f"is `rollbook projector run {name}` running? then try again",
     )

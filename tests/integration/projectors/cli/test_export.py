@@ -137,7 +137,7 @@ def test_a_reader_that_goes_away_is_one_sentence(read_model: Settings, rollbook:
     process.stdout = None
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.decode().splitlines()[0].endswith("went away before its end")
+    assert said.decode().splitlines()[0].endswith("closed the pipe before its end")
     assert b"Traceback" not in said
 
 

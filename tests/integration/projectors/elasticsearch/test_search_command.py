@@ -62,7 +62,7 @@ def test_the_command_suggests(command: Rollbook) -> None:
         "Jane Smith"
     ]
     nobody = command.run("users", "suggest", "nobody")
-    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "nobody found\n")
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "no users found\n")
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_what_a_stranger_puts_among_the_letters_stops_no_command(
     forge(commands, 0, 2**62, "handler")
     done = rollbook.run("dead-letters", "list")
     assert done.returncode == 0
-    assert "7 records on the topic of dead letters are none" in done.stderr
+    assert "7 records on the topic of dead letters are not letters" in done.stderr
     assert "7 dead letters open" in done.stderr
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout

@@ -214,7 +214,7 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
     ensure_topics(settings)
     refused = rollbook.start_projector("postgres")
     assert refused.wait() == 2
-    assert "created anew" in refused.text()
+    assert "re-created" in refused.text()
     anew = ForgedLog(settings)
     anew.users(5, 1)
     assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2

@@ -21,7 +21,7 @@ from projectors.postgres.users.writer import PostgresUsers
 from projectors.versions import swap
 from projectors.versions.compare import compare
 from projectors.versions.rebuild import Rebuild, RebuildDiffersError
-from projectors.versions.rebuild_lock import only_rebuild
+from projectors.versions.rebuild_lock import rebuild_lock
 from projectors.versions.status import read_status
 from projectors.versions.visibility import Visibility
 from runtime.process import StopSignal
@@ -253,7 +253,7 @@ def test_a_second_rebuild_is_refused_while_one_runs(
 ) -> None:
     """Whatever that one does just then, and what it builds is left alone."""
     with closing(open_versions(settings, "postgres")) as versions:
-        with only_rebuild(settings, "postgres"):
+        with rebuild_lock(settings, "postgres"):
             versions.begin()
             building = versions.create()
             refused = rollbook.json("projector", "rebuild", "postgres", code=3)

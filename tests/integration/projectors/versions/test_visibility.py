@@ -173,7 +173,7 @@ def test_a_wait_outlives_a_projector_that_stands_still(
                 "error"
             ]
             assert late["code"] == "not_visible_in_time"
-            assert late["message"].startswith(f"{name} has not come to {token} within 0.2 s")
+            assert late["message"].startswith(f"{name} has not reached {token} within 0.2 s")
     for name, projector in projectors.items():
         projector.kill()
         rollbook.start_projector(name)
@@ -264,7 +264,7 @@ def test_a_read_model_that_was_never_built_is_waited_for(
     """Without a projector there is none; once one has made it, it shows what it must."""
     token = rollbook.json("users", "create", *JANE)["token"]
     with Visibility(settings, OURS) as visibility:
-        with pytest.raises(NotInTime, match="there was no read model postgres"):
+        with pytest.raises(NotInTime, match="no read model postgres existed"):
             visibility.wait(token, 0.1)
         for name in OURS:
             rollbook.start_projector(name)

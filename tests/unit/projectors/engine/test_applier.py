@@ -100,7 +100,7 @@ class Trial:
         self.letters: list[int] = []
         self.checkpoint_at_letter: list[int] = []
         self.applier = Applier(
-            self.model, self._write_letters, most_poisoned_in_a_row=most, insist=self._insist
+            self.model, self._write_letters, max_poisoned_in_a_row=most, retry=self._retry
         )
         self.applier.begin("topic", {0: None, 1: None})
 
@@ -108,7 +108,7 @@ class Trial:
         self.letters += [record.offset for record in records]
         self.checkpoint_at_letter += [self.next_offset() for _ in records]
 
-    def _insist(self, step: Callable[[], None]) -> None:
+    def _retry(self, step: Callable[[], None]) -> None:
         for _ in range(5):
             try:
                 return step()
@@ -158,10 +158,10 @@ def test_a_broken_record_at_the_end_waits_for_a_good_one() -> None:
 def test_a_broken_record_at_the_end_of_an_idle_log_is_lettered_and_passed() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1)])
-    trial.applier.settle()
+    trial.applier.flush()
     assert (trial.letters, trial.next_offset()) == ([1], 2)
     assert trial.model.positions[0].last_seq == 1
-    trial.applier.settle()
+    trial.applier.flush()
     assert trial.letters == [1]
 
 
@@ -169,7 +169,7 @@ def test_a_broken_record_at_the_end_of_an_idle_log_is_lettered_and_passed() -> N
 def test_a_refused_record_is_isolated_and_its_neighbours_are_applied(refused: int) -> None:
     trial = Trial()
     trial.applier.apply([good(o, name="Poison" if o == refused else "Jane") for o in range(8)])
-    trial.applier.settle()
+    trial.applier.flush()
     assert (trial.letters, trial.held(), trial.next_offset()) == ([refused], 7, 8)
     assert trial.model.positions[0].last_seq == 8
 
@@ -179,7 +179,7 @@ def test_earlier_events_of_a_user_whose_last_is_refused_are_applied() -> None:
     records = [Record(0, o, event(7, version=o + 1, seq=o + 1)) for o in range(3)]
     records.append(Record(0, 3, event(7, version=4, seq=4, name="Poison")))
     trial.applier.apply(records)
-    trial.applier.settle()
+    trial.applier.flush()
     assert trial.model.users == {event(7)["user_id"]: 3}
     assert (trial.letters, trial.next_offset()) == ([3], 4)
 
@@ -190,7 +190,7 @@ def test_each_of_many_refused_and_broken_records_has_one_letter() -> None:
     for offset in (7, 8, 20, 38):
         records[offset] = good(offset, name="Poison")
     trial.applier.apply(records)
-    trial.applier.settle()
+    trial.applier.flush()
     expected = sorted({*range(0, 40, 3), 7, 8, 20, 38})
     assert sorted(trial.letters) == expected
     assert (trial.held(), trial.next_offset()) == (40 - len(expected), 40)
@@ -221,7 +221,7 @@ def test_the_row_is_counted_over_idle_times() -> None:
     trial = Trial(most=3)
     for offset in range(3):
         trial.applier.apply([broken(offset)])
-        trial.applier.settle()
+        trial.applier.flush()
     with pytest.raises(TooManyPoisoned, match="offset 3 "):
         trial.applier.apply([broken(3)])
     assert (trial.letters, trial.next_offset()) == ([0, 1, 2], 3)
@@ -275,6 +275,6 @@ def test_what_is_in_hand_of_a_dropped_partition_is_forgotten() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1), broken(0, partition=1)])
     trial.applier.drop([0])
-    trial.applier.settle()
+    trial.applier.flush()
     assert trial.letters == [0]
     assert (trial.next_offset(0), trial.next_offset(1)) == (1, 1)

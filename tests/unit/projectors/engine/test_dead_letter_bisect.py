@@ -34,7 +34,7 @@ def records(poisoned: Sequence[int], count: int = BATCH) -> list[Record]:
 def applied(poisoned: Sequence[int], count: int = BATCH) -> Counted:
     trial = Counted()
     trial.applier.apply(records(poisoned, count))
-    trial.applier.settle()
+    trial.applier.flush()
     return trial
 
 
@@ -108,7 +108,7 @@ def test_whoever_is_poisoned_has_one_letter_and_whoever_is_not_is_applied(
             batch.append(Record(partition, offset, record.event))
     trial.applier.apply(batch[:cut])
     trial.applier.apply(batch[cut:])
-    trial.applier.settle()
+    trial.applier.flush()
     poisoned = [record.offset for record, kind in zip(batch, kinds, strict=False) if kind != "good"]
     assert sorted(trial.letters) == sorted(poisoned)
     assert trial.held() == count - len(poisoned)

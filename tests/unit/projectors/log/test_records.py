@@ -17,7 +17,7 @@ from projectors.log.end import LogEnd
 from projectors.log.records import Record, first_long_run, last_per_user, read_record
 from projectors.log.times import iso_time
 from projectors.postgres.users.queries import UserView, parse_cursor
-from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, compare
+from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, partition_statuses
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import new_user_id, partition_of
@@ -198,7 +198,7 @@ def test_lag_is_counted_in_events_not_in_offsets() -> None:
         2: Position("other", 11, 10),
     }
     version = Version(2, "ready", live=True, created_at=1, live_since=1)
-    found = compare("m", version, checkpoint, "t", ends)
+    found = partition_statuses("m", version, checkpoint, "t", ends)
     assert {(s.read_model, s.version, s.live) for s in found} == {("m", 2, True)}
     assert [(s.state, s.lag) for s in found] == [
         (CAUGHT_UP, 0),
@@ -206,7 +206,7 @@ def test_lag_is_counted_in_events_not_in_offsets() -> None:
         (OTHER_TOPIC, None),
         (BEHIND, 10),
     ]
-    assert {s.state for s in compare("m", None, {}, "t", ends)} == {NEVER_RUN}
+    assert {s.state for s in partition_statuses("m", None, {}, "t", ends)} == {NEVER_RUN}
 
 
 def _view(age: int, user_id: str = USER_ID) -> UserView:

@@ -63,7 +63,7 @@ def test_each_partition_of_a_token_counts(versions: MemoryVersions) -> None:
     set_seqs(versions, 1, p0=7, p2=5)
     live = LiveVersion(versions)
     live.wait(parse_token("0:7,2:5"), timeout_seconds=0)
-    with pytest.raises(NotInTime, match=r"memory has not come to 1:1 .* at 1:0; 2 more"):
+    with pytest.raises(NotInTime, match=r"memory has not reached 1:1 .* at 1:0; 2 more"):
         live.wait(parse_token("0:7,1:1,2:6,3:1"), timeout_seconds=0)
 
 
@@ -75,7 +75,7 @@ def test_a_wait_ends_in_time_and_says_how_far_it_is(versions: MemoryVersions) ->
         LiveVersion(versions).wait(TOKEN, timeout_seconds=0.1)
     assert 0.1 <= time.monotonic() - begun < 5
     assert late.value.code == "not_visible_in_time"
-    assert str(late.value) == "memory has not come to 2:5 within 0.1 s: it is at 2:4"
+    assert str(late.value) == "memory has not reached 2:5 within 0.1 s: it is at 2:4"
     assert "projector status" in late.value.next_step
     assert versions.models[1].visible == {}
 
@@ -84,7 +84,7 @@ def test_a_read_model_that_is_not_there_is_waited_for() -> None:
     """Its projector may be about to make it."""
     versions = MemoryVersions()
     live = LiveVersion(versions)
-    with pytest.raises(NotInTime, match="there was no read model memory within 0 s"):
+    with pytest.raises(NotInTime, match="no read model memory existed within 0 s"):
         live.wait(TOKEN, timeout_seconds=0)
 
     def begin() -> None:
@@ -146,7 +146,7 @@ def test_a_lag_that_shrinks_is_waited_for_if_that_is_asked(versions: MemoryVersi
     versions.happens = move
     begun = time.monotonic()
     with pytest.raises(NotInTime, match="at 2:4"):
-        LiveVersion(versions).wait(TOKEN, timeout_seconds=0.15, while_it_moves=True)
+        LiveVersion(versions).wait(TOKEN, timeout_seconds=0.15, extend_on_progress=True)
     assert time.monotonic() - begun >= 0.2 + 0.15
 
 
@@ -177,7 +177,7 @@ def test_what_a_wait_promised_is_seen_by_every_query_after(
     versions.happens = happens
     live = LiveVersion(versions)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("projectors.versions.visibility._MOST_PAUSE_SECONDS", 0)
+        patched.setattr("projectors.versions.visibility._MAX_PAUSE_SECONDS", 0)
         live.wait(parse_token(f"0:{seq}"), timeout_seconds=PATIENCE_SECONDS)
     for _ in happenings:
         assert versions.live is not None
