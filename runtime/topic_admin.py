@@ -49,8 +49,7 @@ def ensure_topics(
         for topic in TOPICS:
             name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
             found = len(existing[name].partitions) if name in existing else wanted
-            if found != wanted:
-                raise _other_partitions(name, found, wanted)
+            check_partitions(name, found, wanted)
             reports.append(TopicReport(name, topic.purpose, wanted, name not in existing))
         configs = {
             settings.named(topic.name): _config(topic, settings, overrides.get(topic.name, {}))
@@ -81,24 +80,29 @@ def check_topics(settings: Settings) -> dict[str, str]:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
-                raise Misconfigured(
-                    f"there is no topic {name}",
-                    code="missing_topic",
-                    next_step="`rollbook topics ensure` creates it",
-                ) from None
-            wanted = wanted_partitions(topic, settings)
-            if len(description.partitions) != wanted:
-                raise _other_partitions(name, len(description.partitions), wanted)
+                raise missing_topic(name) from None
+            check_partitions(name, len(description.partitions), wanted_partitions(topic, settings))
             ids[topic.name] = str(description.topic_id)
         return ids
 
 
-def _other_partitions(name: str, found: int, wanted: int) -> Misconfigured:
+def missing_topic(name: str) -> Misconfigured:
+    """Return the error that says that a topic does not exist."""
     return Misconfigured(
-        f"topic {name} has {found} partitions, but the setting partitions requires {wanted}",
-        code="other_partitions",
-        next_step=f"set partitions to {found}: it is fixed for the life of a registry",
+        f"there is no topic {name}",
+        code="missing_topic",
+        next_step="`rollbook topics ensure` creates it",
     )
+
+
+def check_partitions(name: str, found: int, wanted: int) -> None:
+    """Raise `Misconfigured` if a topic has another number of partitions than it must have."""
+    if found != wanted:
+        raise Misconfigured(
+            f"topic {name} has {found} partitions, but the setting partitions requires {wanted}",
+            code="other_partitions",
+            next_step=f"set partitions to {found}: it is fixed for the life of a registry",
+        )
 
 
 def _config(topic: Topic, settings: Settings, overrides: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Legal logs, what compaction may leave of them, and a projector that reads either and is killed.
+"""Valid logs, and what compaction may leave of them.
 
-The logs are those that `decide` makes, of several users in several partitions, with records put
-between that nobody can read and events that a read model refuses.
+The logs are produced by `decide`, for several users in several partitions. Unreadable records, and
+events that a read model refuses, are inserted.
 """
 
 from collections import Counter
@@ -24,21 +24,21 @@ from tests.given import PARTITIONS, Log, Partition, change_email, create, delete
 from tests.unit.producers.domain.reference_log import CODECS, PartitionLog
 from tests.unit.producers.domain.reference_log import Record as Kept
 
-# Commands as kind, which user, which address or other value.
+# Commands as (kind, which user, which address or other value).
 Steps: TypeAlias = list[tuple[str, int, int]]
 # Partition and offset.
 Place: TypeAlias = tuple[int, int]
 
 ADDRESSES: Final = [f"u{n}@{domain}" for n in range(3) for domain in ("example.com", "example.org")]
 KINDS: Final = ["create"] * 3 + ["update"] * 4 + ["change", "delete", "erase"]
-# No rule lets such a user in: an address without a domain and a zero byte. Each refuses one of them
-# or takes both.
+# No rule admits such a user: an address without a domain, and a zero byte. A read model refuses one
+# of them or accepts both.
 REFUSED: Final = {"email": "nobody", "email_key": "nobody", "name": "Ja\0ne"}
 
 _STEP: Final = st.tuples(
     st.sampled_from(KINDS), st.integers(0, 7), st.integers(0, len(ADDRESSES) - 1)
 )
-# Lists of lists, since of one list most would be short.
+# Lists of lists, because most single lists would be short.
 STEPS: Final[st.SearchStrategy[Steps]] = st.lists(
     st.lists(_STEP, min_size=1, max_size=12), min_size=1, max_size=12
 ).map(lambda lists: [step for steps in lists for step in steps])
@@ -47,7 +47,7 @@ SEEDS: Final = st.integers(0, 1 << 32)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record as a consumer gives it."""
+    """A record as a consumer returns it."""
 
     number: int
     kept: Kept
@@ -77,13 +77,13 @@ class LoggedPartition(Partition):
         self.log = PartitionLog()
 
     def commit(self, overlay: Overlay) -> None:
-        """Append what the handler appends."""
+        """Append what a handler would append."""
         super().commit(overlay)
         self.log.commit(overlay)
 
 
 def decided(steps: Steps) -> list[PartitionLog]:
-    """Return what the partitions hold once these commands were decided."""
+    """Return the logs of the partitions after these commands were decided."""
     partitions = [LoggedPartition(number) for number in range(PARTITIONS)]
     log = Log(list(partitions))
     for number, (kind, who, which) in enumerate(steps):
@@ -110,7 +110,7 @@ def _command(kind: str, user_id: str, which: int, command_id: str) -> UserComman
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """The partitions of one topic as they were appended, or as they were left."""
+    """The partitions of one topic, as they were appended or after compaction."""
 
     source: Source
     partitions: list[list[Kept]]
@@ -121,31 +121,31 @@ class Story:
         return read_record(Message(number, kept), self.source, decode, PARTITIONS)
 
     def compacted(self, random: Random) -> "Story":
-        """Return what a cleaner may have left, at the same offsets.
+        """Return what compaction may have left, at the same offsets.
 
-        Any part of what is superseded may be missing, and a tombstone if nothing before it under
-        its key is left. From a random place on nothing is cleaned yet.
+        Any superseded record may be missing, and so may a tombstone if no earlier record with its
+        key is left. From a random place on nothing is compacted yet.
         """
         greed = random.choice((0.3, 0.7, 1.0))
         return Story(self.source, [_cleaned(kept, random, greed) for kept in self.partitions])
 
-    def begun(self, random: Random) -> "Story":
-        """Return what there was of it at an earlier time."""
+    def prefix(self, random: Random) -> "Story":
+        """Return the log as of an earlier time."""
         ends = [random.randint(0, len(kept)) for kept in self.partitions]
         return Story(self.source, [k[:end] for k, end in zip(self.partitions, ends, strict=True)])
 
     def fold(self, row_of: Callable[[UserEvent], Row], refused: Collection[Place]) -> Counter[Row]:
-        """Return the rows that all of it makes but what was refused."""
+        """Return the rows of all records except the refused ones."""
         fold = LogFold(self.source, row_of)
         for number, records in enumerate(self.partitions):
             for kept in records:
                 if (number, kept.offset) not in refused:
-                    with suppress(Poisoned):  # refused by whoever would have been given it
+                    with suppress(Poisoned):  # `row_of` refuses it
                         fold.add(self.read(number, kept))
         return Counter(fold.rows())
 
     def unknown(self, refused: Collection[Place]) -> set[str]:
-        """Return the keys whose last record cannot be read or was refused."""
+        """Return the keys whose last record is unreadable or was refused."""
         last = {
             kept.key: (number, kept)
             for number, records in enumerate(self.partitions)
@@ -158,7 +158,7 @@ class Story:
         }
 
     def key_of(self, row: Row) -> str:
-        """Return the key of the record that a row is held because of."""
+        """Return the key of the record that a row stems from."""
         user_id, *others = row
         return f"{user_id}:{others[0]}" if self.source.every_event else user_id
 
@@ -180,7 +180,7 @@ def _cleaned(records: Sequence[Kept], random: Random, greed: float) -> list[Kept
 
 
 def spoiled(source: Source, logs: Sequence[PartitionLog], random: Random) -> Story:
-    """Return the topic of `source`, a few records spoiled or with garbage between."""
+    """Return the topic of `source`, with a few records spoiled or garbage inserted."""
     partitions = [list(log.topics[source.topic.name]) for log in logs]
     for _ in range(random.choice((0, 0, 1, 3))):
         records = random.choice(partitions)
@@ -192,15 +192,15 @@ def spoiled(source: Source, logs: Sequence[PartitionLog], random: Random) -> Sto
             records.insert(place, Kept(0, key, random.choice((b"", b"no Avro", b"\0\0\0\0\1"))))
     return Story(
         source,
-        # With gaps, as the markers of transactions leave them.
+        # With gaps, as transaction markers leave them.
         [[kept._replace(offset=3 * n) for n, kept in enumerate(each)] for each in partitions],
     )
 
 
 def _key(source: Source, kept: Kept) -> str:
-    """Return a record's key for garbage; not that of an erasure's marker.
+    """Return a key for garbage: that of a record, but not of an erasure.
 
-    What the marker keeps out for ever could come back if a cleaner took the marker for garbage.
+    If garbage superseded an erasure, compaction would remove it, and erased data could come back.
     """
     event = _event(source, kept)
     return "stranger" if event is None or event["type"] == USER_ERASED else kept.key
@@ -214,7 +214,7 @@ def _event(source: Source, kept: Kept) -> UserEvent | None:
 
 
 def _refused(source: Source, kept: Kept) -> Kept:
-    """Return the event with a user whom some read model refuses."""
+    """Return the event with a user that some read models refuse."""
     event = _event(source, kept)
     if event is None or event["user"] is None:
         return kept

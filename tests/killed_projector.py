@@ -1,4 +1,4 @@
-"""A projector to which everything happens that may, and who tries its dead letters again."""
+"""A projector that is killed and loses its store at random, and retries its dead letters."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ class KilledError(Exception):
     """The process ends here."""
 
 
-class HinderedModel:
-    """A read model whose store is away at times, and whose process is killed at others."""
+class FaultyModel:
+    """A read model whose store is unavailable at times, and whose process is killed at others."""
 
     def __init__(self, model: ReadModel, random: Random) -> None:
         self.source = model.source
@@ -36,10 +36,10 @@ class HinderedModel:
         return self._model.checkpoint()
 
     def write(self, batch: Batch) -> None:
-        """Write all, nothing, or the data alone, and let it be known or not."""
+        """Write everything, nothing, or only the data; report it or not."""
         fate = self._random.random()
         if fate < 0.05:
-            raise Unavailable("it is away")
+            raise Unavailable("it is down")
         if fate < 0.1:  # as a store without transactions may be left
             self._model.write(Batch(batch.events, {}, batch.removed))
             raise KilledError
@@ -51,10 +51,10 @@ class HinderedModel:
 
 
 class KilledProjector:
-    """Projects into one version, from wherever its checkpoint is.
+    """Projects into one version, starting at its checkpoint.
 
-    `refused` are the places of records that cannot be applied. Others are dead-lettered for now, as
-    if their schema were not known yet, and tried again before the end.
+    `refused` are the places of records that cannot be applied. Some others are dead-lettered as if
+    their schema were not known yet, and retried before the end.
     """
 
     def __init__(self, versions: ReadModelVersions, number: int, random: Random) -> None:
@@ -65,20 +65,20 @@ class KilledProjector:
         self._open: set[Place] = set()
 
     def project(self, story: Story) -> None:
-        """Return once all of a story is applied or refused."""
-        while not self._lives_through(story):
-            self.open_again()
+        """Return once every record is applied or refused."""
+        while not self._survives(story):
+            self.reopen()
         self._retry(story)
 
-    def open_again(self) -> None:
-        """Open the version anew, as the next process does."""
+    def reopen(self) -> None:
+        """Open the version again, as the next process does."""
         self.model.close()
         self.model = self._versions.open(self.model.version)
 
-    def _lives_through(self, story: Story) -> bool:
-        """Project from the checkpoint on; return whether it came to the end."""
+    def _survives(self, story: Story) -> bool:
+        """Project from the checkpoint on; return whether the end was reached."""
         applier = Applier(
-            HinderedModel(self.model, self._random),  # type: ignore[arg-type]
+            FaultyModel(self.model, self._random),  # type: ignore[arg-type]
             self._write_letters,
             max_poisoned_in_a_row=1000,
             retry=_retry,
@@ -100,7 +100,7 @@ class KilledProjector:
         return True
 
     def _take(self, story: Story, waiting: dict[int, deque[Kept]]) -> list[Record]:
-        """Return the next records, of some partitions in some order."""
+        """Return the next records, of some partitions in random order."""
         records = []
         for number in self._random.sample(sorted(waiting), len(waiting)):
             most = min(len(waiting[number]), self._random.randint(0, _MOST_AT_ONCE))
@@ -126,7 +126,7 @@ class KilledProjector:
             (self._open if later else self.refused).add((record.partition, record.offset))
 
     def _retry(self, story: Story) -> None:
-        """Try again the letters that the checkpoint has passed."""
+        """Retry the letters that the checkpoint has passed."""
         ends = {p: position.next_offset for p, position in self.model.checkpoint().items()}
         for number, offset in sorted(self._open):
             if offset < ends.get(number, 0):
@@ -155,9 +155,9 @@ def check_live_equals_rebuilt(
     seed: int,
     shown: Callable[[int], object] = lambda _number: None,
 ) -> None:
-    """Fail unless a live version equals one built from a compaction of the same log, and both it.
+    """Fail unless a live version, and one built from a compacted log, both equal the log.
 
-    `shown` returns what else people see of a version.
+    `shown` returns what queries of a version see besides its rows.
     """
     random = Random(seed)
     story = spoiled(versions.source, decided(steps), random)
@@ -167,12 +167,12 @@ def check_live_equals_rebuilt(
     try:
         live.project(story if random.random() < 0.5 else story.compacted(random))
         left = story.compacted(random)
-        rebuilt.project(left.begun(random))
+        rebuilt.project(left.prefix(random))
         versions.finish(numbers[1])
         if random.random() < 0.5:
-            with suppress(Fenced):  # who had it open before is told so, or goes on rightly
+            with suppress(Fenced):  # a model opened before is fenced, or stays correct
                 rebuilt.project(left)
-        rebuilt.open_again()
+        rebuilt.reopen()
         rebuilt.project(left)
         refused = live.refused | rebuilt.refused
         unknown = story.unknown(refused)

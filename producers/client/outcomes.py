@@ -17,8 +17,9 @@ from runtime.kafka import end_reader, kafka_available
 from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topic_admin import check_partitions, missing_topic, wanted_partitions
 from schemas.codec import RecordCodec
-from schemas.errors import Misconfigured, NotInTime, Poisoned, Rejected
+from schemas.errors import NotInTime, Poisoned, Rejected
 from schemas.records import ACCEPTED, CommandOutcome
 from schemas.rules import clean_command_id
 from schemas.tokens import Token
@@ -100,21 +101,11 @@ def check_command_topics(consumer: Consumer, settings: Settings) -> None:
     """
     with kafka_available(settings):
         found = consumer.list_topics(timeout=CONNECT_TIMEOUT_SECONDS).topics
-    for name in (settings.named(COMMANDS.name), settings.named(OUTCOMES.name)):
+    for topic in (COMMANDS, OUTCOMES):
+        name = settings.named(topic.name)
         if name not in found:
-            raise Misconfigured(
-                f"there is no topic {name}",
-                code="missing_topic",
-                next_step="`rollbook topics ensure` creates it",
-            )
-        partitions = len(found[name].partitions)
-        if partitions != settings.partitions:
-            raise Misconfigured(
-                f"topic {name} has {partitions} partitions, the setting partitions makes it "
-                f"{settings.partitions}",
-                code="other_partitions",
-                next_step=f"set partitions to {partitions}: it is fixed for life",
-            )
+            raise missing_topic(name)
+        check_partitions(name, len(found[name].partitions), wanted_partitions(topic, settings))
 
 
 def follow_outcomes(consumer: Consumer, settings: Settings) -> None:

@@ -50,7 +50,7 @@ def home(settings: Settings, event: UserEvent) -> int:
 
 @pytest.fixture
 def append(settings: Settings) -> Append:
-    """Return a function that puts events, or raw values at partition 0, on the log."""
+    """Return a function that appends events, or raw values to partition 0."""
     codec, kafka = Registry(settings).codec(HISTORY.schema), producer(settings)
     topic = settings.named(HISTORY.name)
 
@@ -67,7 +67,7 @@ def append(settings: Settings) -> Append:
 
 
 def command(settings: Settings, *options: str) -> subprocess.Popen[str]:
-    """Start `rollbook events tail` as people do, with these settings."""
+    """Start `rollbook events tail` with these settings."""
     environment = dict(os.environ) | {
         f"ROLLBOOK_{spec.name.upper()}": str(getattr(settings, spec.name))
         for spec in fields(Settings)
@@ -83,7 +83,7 @@ def command(settings: Settings, *options: str) -> subprocess.Popen[str]:
 
 
 def tail(settings: Settings, *options: str) -> list[str]:
-    """Return the lines that `tail --no-follow` prints; it must end well."""
+    """Return the lines that `tail --no-follow` prints; it must succeed."""
     process = command(settings, "--no-follow", *options)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
@@ -110,7 +110,7 @@ def test_every_event_is_shown_with_its_place(settings: Settings, append: Append)
     assert tail(settings, "--from", "2999-01-01") == []
 
 
-def test_one_users_history_is_only_that_users(settings: Settings, append: Append) -> None:
+def test_only_the_events_of_the_chosen_user_are_shown(settings: Settings, append: Append) -> None:
     """Others of the same partition are left out."""
     events = [created(f"User{number}", number) for number in range(1, 21)]
     append(*events)
@@ -118,10 +118,8 @@ def test_one_users_history_is_only_that_users(settings: Settings, append: Append
     assert [record["seq"] for record in found] == [5]
 
 
-def test_foreign_bytes_and_tombstones_are_shown_not_stumbled_over(
-    settings: Settings, append: Append
-) -> None:
-    """What stands before and after them is shown as well."""
+def test_foreign_bytes_and_tombstones_are_shown(settings: Settings, append: Append) -> None:
+    """And so are the records before and after them."""
     append(raw=b"\xff garbage", key="foreign")
     append(raw=b"", key="empty")
     append(raw=b"\x00\x7f\xff\xff\xff!", key="other-registry")
@@ -134,8 +132,8 @@ def test_foreign_bytes_and_tombstones_are_shown_not_stumbled_over(
     assert any("unreadable: no_value" in line for line in tail(settings, "--from", "beginning"))
 
 
-def test_an_aborted_event_never_happened(settings: Settings, append: Append) -> None:
-    """Only what is committed is shown, and markers do not keep it from ending."""
+def test_aborted_events_are_not_shown(settings: Settings, append: Append) -> None:
+    """Only committed events are shown, and markers do not keep the command from ending."""
     from confluent_kafka import Producer
 
     from runtime.kafka import transactional_config
@@ -151,10 +149,10 @@ def test_an_aborted_event_never_happened(settings: Settings, append: Append) -> 
     assert tail(settings, "--from", "beginning") == []
 
 
-def test_following_shows_what_comes_and_ends_when_the_reader_has_enough(
+def test_following_shows_new_events_and_ends_when_the_pipe_is_closed(
     settings: Settings, append: Append
 ) -> None:
-    """`| head -2`: two lines come through, then the command ends by itself, quietly."""
+    """`| head -2`: two lines are printed, then the command ends by itself, without an error."""
     numbers = count(1)
     append(created("User0", next(numbers)))
     process = command(settings, "--from", "beginning")

@@ -1,4 +1,4 @@
-"""Exports of real users: the round trip through a file, one moment, and nothing half."""
+"""Exports: the round trip through a file, one snapshot, and no partial files."""
 
 import json
 import os
@@ -29,14 +29,14 @@ USERS = 2_500  # more than one step of the cursor
 
 
 def write(settings: Settings, *applied: UserEvent) -> None:
-    """Apply events to the read model, made if there is none."""
+    """Apply events to the read model, which is created if missing."""
     with Held(postgres_versions(settings)) as held:
         held.write(*applied)
 
 
 @pytest.fixture
 def read_model(settings: Settings) -> Settings:
-    """A read model of people of many scripts, without a log."""
+    """A read model of users with names in many scripts, without a log."""
     made = list(events(USERS))
     for event, (email, name, age) in zip(made, people(1_000), strict=False):
         assert event["user"] is not None
@@ -79,8 +79,8 @@ def test_an_export_imported_into_an_empty_registry_exports_the_same(
     rollbook.stop_all()
 
 
-def test_an_export_is_of_one_moment(read_model: Settings) -> None:
-    """What is changed, created and deleted while it runs is not seen, and nobody waits for it."""
+def test_an_export_is_one_consistent_snapshot(read_model: Settings) -> None:
+    """Changes made while it runs are not exported, and they do not wait for it."""
     with closing(UserExport(read_model)) as export, closing(export.lines()) as chunks:
         first = next(chunks)
         assert export.total() == USERS > len(users(first))
@@ -97,8 +97,8 @@ def test_an_export_is_of_one_moment(read_model: Settings) -> None:
         assert sum(len(users(chunk)) for chunk in export.lines()) == USERS // 2 + 10
 
 
-def test_ages_limit_it_both_included(read_model: Settings, rollbook: Rollbook) -> None:
-    """The same users as `users list` shows, field by field."""
+def test_an_export_can_be_limited_to_an_age_range(read_model: Settings, rollbook: Rollbook) -> None:
+    """It has the same users as `users list`, field by field; both ages are included."""
     ages = ("--min-age", "20", "--max-age", "29")
     exported = users(rollbook.run("users", "export", *ages, "--json").stdout)
     listed = users(rollbook.run("users", "list", *ages, "--all", "--json").stdout)
@@ -108,10 +108,10 @@ def test_ages_limit_it_both_included(read_model: Settings, rollbook: Rollbook) -
     assert {20, 29} <= {user["age"] for user in exported}
 
 
-def test_an_export_that_is_ended_leaves_nothing(
+def test_an_interrupted_export_leaves_no_file(
     read_model: Settings, rollbook: Rollbook, tmp_path: Path
 ) -> None:
-    """Exit 130, and personal data lies nowhere half-written."""
+    """Exit 130; no partial file with personal data is left."""
     folder = tmp_path / "exports"
     folder.mkdir()
     database = Database(read_model, version=1)
@@ -124,8 +124,10 @@ def test_an_export_that_is_ended_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
-def test_a_reader_that_goes_away_is_one_sentence(read_model: Settings, rollbook: Rollbook) -> None:
-    """Exit 1: not all users are where they were wanted."""
+def test_a_closed_pipe_is_reported_in_one_sentence(
+    read_model: Settings, rollbook: Rollbook
+) -> None:
+    """Exit 1: not all users were written."""
     process = subprocess.Popen(
         [ROLLBOOK, "users", "export"],
         env=rollbook.environment(),
@@ -141,8 +143,8 @@ def test_a_reader_that_goes_away_is_one_sentence(read_model: Settings, rollbook:
     assert b"Traceback" not in said
 
 
-def test_without_a_read_model_there_is_no_file(rollbook: Rollbook, tmp_path: Path) -> None:
-    """Exit 5, and what to do."""
+def test_without_a_read_model_no_file_is_written(rollbook: Rollbook, tmp_path: Path) -> None:
+    """Exit 5; the message says what to do."""
     file = tmp_path / "people.ndjson"
     error = rollbook.json("users", "export", str(file), code=5)["error"]
     assert error["code"] == "read_model_missing"

@@ -1,7 +1,7 @@
-"""Whatever compaction has left of a log, and whatever happens meanwhile: the same read model.
+"""A read model is the same whatever compaction removed from the log and whatever failed.
 
 The module of the same name in `tests/unit` describes the method and proves that a wrong read model
-is found.
+is detected.
 """
 
 from contextlib import closing
@@ -38,7 +38,7 @@ def test_a_live_read_model_equals_a_rebuild_from_any_compaction(name: str, store
 
 
 def check(versions: ReadModelVersions, store: Settings, examples: settings) -> None:
-    """Compare what is live with rebuilds; in PostgreSQL the summary too."""
+    """Compare the live version with rebuilds; in PostgreSQL also the summary."""
 
     def summary(number: int) -> Any:
         return summary_of(store, number) if versions.name == "postgres" else None
@@ -53,7 +53,7 @@ def check(versions: ReadModelVersions, store: Settings, examples: settings) -> N
 
 
 def summary_of(store: Settings, number: int) -> Any:
-    """Return what queries see of a version but its users."""
+    """Return the summary of a version."""
     with closing(Database(store, version=number)) as database, database.session() as session:
         text = database.statement(
             "SELECT row_to_json(shown)::text FROM {schema}.user_summary shown"
@@ -61,8 +61,8 @@ def summary_of(store: Settings, number: int) -> Any:
         return session.execute(text).fetchall()
 
 
-class SkipsTheGone:
-    """A version of a read model that is not told who is gone."""
+class SkipsDeletions:
+    """A version of a read model that receives no deletions."""
 
     def __init__(self, model: ReadModel) -> None:
         self._model = model
@@ -71,13 +71,13 @@ class SkipsTheGone:
         return getattr(self._model, name)
 
     def write(self, batch: Batch) -> None:
-        """Write the others."""
+        """Write the other events."""
         events = [event for event in batch.events if event["user"] is not None]
         self._model.write(replace(batch, events=events))
 
 
 class SkippingVersions:
-    """Versions of which each skips the gone."""
+    """Versions that all skip deletions."""
 
     def __init__(self, versions: ReadModelVersions) -> None:
         self._versions = versions
@@ -86,19 +86,19 @@ class SkippingVersions:
         return getattr(self._versions, name)
 
     def open(self, number: int) -> Any:
-        """Open it as what it is not."""
-        return SkipsTheGone(self._versions.open(number))
+        """Open a version as `SkipsDeletions`."""
+        return SkipsDeletions(self._versions.open(number))
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_read_model_that_is_wrong_is_found(name: str, store: Settings) -> None:
+def test_a_wrong_read_model_is_detected(name: str, store: Settings) -> None:
     """A check that cannot fail proves nothing."""
     with closing(OURS[name](store)) as versions, pytest.raises(AssertionError):
         check(cast("ReadModelVersions", SkippingVersions(versions)), store, UNTIL_FOUND)
 
 
-def test_a_summary_that_is_wrong_is_found(store: Settings) -> None:
-    """One that is not counted at the end of a rebuild."""
+def test_a_wrong_summary_is_detected(store: Settings) -> None:
+    """One that is not computed at the end of a rebuild."""
     shape = replace(SHAPE, put_off=[text for text in SHAPE.put_off if "counters" not in text])
     made = PostgresVersions(store, PostgresUsers.name, LATEST_STATE, shape, PostgresUsers)
     with closing(made) as versions, pytest.raises(AssertionError):

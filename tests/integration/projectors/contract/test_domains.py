@@ -1,4 +1,4 @@
-"""The example keeps right under what a running read model meets: several processes, and death."""
+"""The example stays correct with several processes that are killed."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -20,10 +20,10 @@ NAMED = "domains=tests.examples.domains:DomainVersions"
 USERS = 3_000
 
 
-def test_processes_share_it_are_killed_and_lose_nothing(
+def test_processes_that_share_it_are_killed_and_lose_nothing(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """While a rebuild runs beside them; then either version equals the log."""
+    """While a rebuild runs beside them; afterwards both versions equal the log."""
     root = Path(__file__).parents[4]
     rollbook.overrides |= {"ROLLBOOK_READ_MODELS": NAMED, "PYTHONPATH": str(root)}
     log = ForgedLog(settings)
@@ -50,6 +50,6 @@ def test_processes_share_it_are_killed_and_lose_nothing(
 
 
 def states(settings: Settings) -> set[tuple[int | None, str]]:
-    """Return the versions of the example and how each is doing."""
+    """Return the versions of the example with the state of each."""
     status = read_status(replace(settings, read_models=NAMED))
     return {(one.version, one.state) for one in status.partitions if one.read_model == "domains"}

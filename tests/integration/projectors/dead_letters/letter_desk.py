@@ -19,7 +19,7 @@ from tests.integration.foreign import SECRET, Stranger
 from tests.processes import Rollbook
 
 REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
-MEND: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"
+ACCEPT: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"
 
 
 def letters(settings: Settings) -> list[Letter]:
@@ -50,16 +50,16 @@ def ages(settings: Settings, version: int, user_id: str) -> list[tuple[Any, ...]
 
 
 def age_of(settings: Settings, user_id: str) -> int | None:
-    """Return a user's age as people are told it, None if there is no such user."""
+    """Return a user's age as a query returns it, None if there is no such user."""
     with closing(UserQueries(settings)) as queries:
         try:
             return queries.get_user(user_id).age
-        except (Rejected, Unavailable):  # nor perhaps a read model
+        except (Rejected, Unavailable):  # there may be no read model either
             return None
 
 
 def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -> str:
-    """Write a letter about any place; return its name."""
+    """Write a letter about a place; return its key."""
     topic, partition, offset = where
     letter: DeadLetter = {
         "topic": topic,

@@ -1,4 +1,4 @@
-"""Events of dead letters, tried again: every version of a read model, and what came after."""
+"""Retried dead letters: in every version of a read model, and after later events."""
 
 from contextlib import closing
 from typing import LiteralString
@@ -14,7 +14,7 @@ from schemas.errors import Rejected, Unavailable
 from schemas.topics import COMMANDS, EVENTS, HISTORY
 from tests.integration.foreign import SECRET, Stranger, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
-    MEND,
+    ACCEPT,
     REFUSE,
     age_of,
     ages,
@@ -26,8 +26,8 @@ from tests.integration.projectors.dead_letters.letter_desk import (
 from tests.processes import Rollbook, RunningProcess, eventually
 
 
-def clean_soon(settings: Settings) -> None:
-    """Have the events compacted within seconds instead of hours."""
+def compact_soon(settings: Settings) -> None:
+    """Configure the topic of events for compaction within seconds instead of hours."""
     short = {"segment.ms": "1000", "max.compaction.lag.ms": "1000"}
     events = ConfigResource(
         ResourceType.TOPIC,
@@ -52,13 +52,13 @@ _WATCH: tuple[LiteralString, ...] = (
 )
 
 
-def test_an_event_is_applied_to_every_version_once_each_takes_it(
+def test_a_letter_is_settled_once_every_version_has_applied_the_event(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    """One letter for all versions; it stays open while one of them refuses.
+    """There is one letter for all versions; it stays open while one of them refuses the event.
 
-    What is applied by a retry is on disk before the letter is settled: a crash takes back data and
-    checkpoint together, and this is before the checkpoint.
+    A retried event is on disk before the letter is settled: a crash of PostgreSQL takes back data
+    and checkpoint together, and this event is before the checkpoint.
     """
     stranger = Stranger(settings)
     first, home = forged(settings, "first")
@@ -79,11 +79,11 @@ def test_an_event_is_applied_to_every_version_once_each_takes_it(
 
     [one] = tried(rollbook, "--all", code=3)
     assert (one["result"], one["error"]) == ("poisoned", "postgres_refused")
-    run_sql(settings, 1, MEND)
+    run_sql(settings, 1, ACCEPT)
     [one] = tried(rollbook, "--all", code=3)
     assert "version 2 of postgres" in one["message"]
-    assert age_of(settings, refused["user_id"]) is None  # or a swap would take it away again
-    run_sql(settings, 2, MEND)
+    assert age_of(settings, refused["user_id"]) is None  # otherwise a swap would remove it again
+    run_sql(settings, 2, ACCEPT)
     assert [one["result"] for one in tried(rollbook, "--all", "--dry-run")] == ["applied"]
     assert ages(settings, 2, refused["user_id"]) == []
     for text in _WATCH:
@@ -97,7 +97,7 @@ def test_an_event_is_applied_to_every_version_once_each_takes_it(
     assert SECRET not in projector.text()
 
 
-def test_what_came_after_an_event_is_not_undone(
+def test_a_retry_does_not_undo_later_events(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     stranger = Stranger(settings)
@@ -111,7 +111,7 @@ def test_what_came_after_an_event_is_not_undone(
     assert rollbook.json("users", "summary")["total_users"] == 1
 
 
-def test_a_read_model_that_has_not_come_so_far_is_left_to_its_projector(
+def test_a_record_beyond_the_checkpoint_is_left_to_the_projector(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     stranger = Stranger(settings)
@@ -130,11 +130,11 @@ def test_a_read_model_that_has_not_come_so_far_is_left_to_its_projector(
     assert [one["result"] for one in tried(rollbook, "--all")] == ["applied"]
 
 
-def test_what_compaction_or_retention_took_needs_nobody(
+def test_letters_of_compacted_and_deleted_records_are_settled(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    """A later event of the user heals what was missed; what retention took is gone for good."""
-    clean_soon(settings)
+    """A later event of the user repairs the row; a record past retention is gone for good."""
+    compact_soon(settings)
     stranger = Stranger(settings)
     event, home = forged(settings, "jane")
     broken = stranger.put(EVENTS, b"broken", event["user_id"].encode(), home)
@@ -144,7 +144,7 @@ def test_what_compaction_or_retention_took_needs_nobody(
     stranger.put_event(event, home)
 
     def compacted() -> bool:
-        # Another record, so that segments close.
+        # Another record, so that segments are rolled.
         stranger.put_event(forged(settings, "jane", version=2)[0], home)
         place = ":".join(map(str, broken))
         return bool(rollbook.json("dead-letters", "show", place)["in_log"] == "superseded")
@@ -163,7 +163,7 @@ def test_what_compaction_or_retention_took_needs_nobody(
     assert age_of(settings, event["user_id"]) == 40
 
 
-def test_a_removal_from_the_history_is_tried_again_as_well(
+def test_a_removal_from_the_history_can_be_retried(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     rollbook.start_projector("history")

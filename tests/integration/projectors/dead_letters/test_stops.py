@@ -1,11 +1,11 @@
-"""Dead letters around what stops: the limit, a rebuild, a store or a broker that is away."""
+"""Dead letters and interruptions: the limit, a rebuild, an unavailable store or broker."""
 
 from projectors.dead_letters.reader import read_letters
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, Stranger, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
-    MEND,
+    ACCEPT,
     REFUSE,
     age_of,
     forge_letter,
@@ -16,10 +16,10 @@ from tests.integration.projectors.dead_letters.letter_desk import (
 from tests.processes import Rollbook, RunningProcess, eventually
 
 
-def test_what_is_discarded_stays_so_when_the_read_model_is_rebuilt(
+def test_a_discarded_letter_stays_discarded_when_the_read_model_is_rebuilt(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    """The new version meets the record again, writes the same letter, and is as good."""
+    """The new version reads the record again, writes the same letter, and becomes ready."""
     stranger = Stranger(settings)
     event, home = forged(settings, "nul", name=f"{SECRET}\0")
     stranger.put_event(event, home)
@@ -36,10 +36,10 @@ def test_what_is_discarded_stays_so_when_the_read_model_is_rebuilt(
     assert one["result"] == "poisoned"
 
 
-def test_a_projector_that_stopped_before_too_many_goes_on_once_the_cause_is_mended(
+def test_a_projector_stopped_by_too_many_poisoned_records_continues_after_the_fix(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    """It says what to do; letters that it wrote before are settled by a retry."""
+    """Its error says what to do; letters that it wrote before are settled by a retry."""
     stranger = Stranger(settings)
     first, home = forged(settings, "first")
     stranger.put_event(first, home)
@@ -60,7 +60,7 @@ def test_a_projector_that_stopped_before_too_many_goes_on_once_the_cause_is_mend
         "not_reached",
         "poisoned",
     }
-    run_sql(settings, 1, MEND)
+    run_sql(settings, 1, ACCEPT)
     rollbook.start_projector("postgres")
     eventually(lambda: all(age_of(settings, e["user_id"]) for e, _ in users), what="all of them")
     assert {one["result"] for one in tried(rollbook, "--all")} == {"applied"}
@@ -68,7 +68,7 @@ def test_a_projector_that_stopped_before_too_many_goes_on_once_the_cause_is_mend
     assert rollbook.json("users", "summary")["total_users"] == 21
 
 
-def test_a_store_that_is_away_keeps_its_letters_open_and_hinders_no_other(
+def test_letters_of_an_unavailable_store_stay_open_and_others_are_retried(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     stranger = Stranger(settings)
@@ -91,7 +91,7 @@ def test_a_store_that_is_away_keeps_its_letters_open_and_hinders_no_other(
 def test_a_retry_that_is_killed_can_be_run_again(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    """Each letter is settled only after its event was applied, and once more does no harm."""
+    """A letter is settled only after its event was applied; applying it twice is harmless."""
     projector.stop()
     rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "1000"
     rollbook.start_projector("postgres")
@@ -105,7 +105,7 @@ def test_a_retry_that_is_killed_can_be_run_again(
         stranger.put_event(event, home)
     eventually(lambda: len(letters(settings)) == len(users), what="a letter for each")
     wait_caught_up(settings, "postgres")
-    run_sql(settings, 1, MEND)
+    run_sql(settings, 1, ACCEPT)
     killed = rollbook.start("dead-letters", "retry", "--all")
     eventually(lambda: age_of(settings, users[0][0]["user_id"]), what="the first is applied")
     killed.kill()

@@ -1,4 +1,4 @@
-"""What may lie on the log though no process of ours wrote it, and what each reader says of it."""
+"""Records that no process of ours wrote, and the error code each reader must give them."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ LARGE = 900_000  # near the 1 MB that a broker takes
 
 
 class Case(NamedTuple):
-    """One record, and by reader the code of the letter it must get; the others take it."""
+    """One record, and reader → the code of the letter it must get; other readers accept it."""
 
     topic: Topic
     partition: int
@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
 
 def corpus(settings: Settings) -> Iterator[Case]:
-    """Yield every case, on every topic that it means something on."""
+    """Yield every case, on every topic where it applies."""
     for topic in TOPICS:
         yield from _bytes(settings, topic)
     for topic in (EVENTS, HISTORY):
@@ -39,7 +39,7 @@ def corpus(settings: Settings) -> Iterator[Case]:
 
 
 def _bytes(settings: Settings, topic: Topic) -> Iterator[Case]:
-    """Yield what is no record, or none of this topic."""
+    """Yield bytes that are no record, or no record of this topic."""
     event, home = forged(settings, "foreign", name=f"{SECRET}~")
     real = Registry(settings).codec(EVENTS.schema).encode(event)
     home = 0 if topic.one_partition else home
@@ -51,27 +51,27 @@ def _bytes(settings: Settings, topic: Topic) -> Iterator[Case]:
         (b"", "wrong_magic"),
         (real[:3], "wrong_magic"),
         (b"\0\x7f\xff\xff\xff" + real[5:], "unknown_schema"),
-        # Cut off within the head, in the middle, before the last byte.
+        # Truncated in the header, in the middle, before the last byte.
         *((real[:end], known) for end in (5, 6, len(real) // 2, len(real) - 1)),
-        # Half of a surrogate pair, which is no UTF-8.
+        # Half of a surrogate pair, which is not valid UTF-8.
         (real.replace(b"q~", b"\xed\xa0"), known),
-        # A text longer than any memory.
+        # A text whose length exceeds any memory.
         (real[:5] + b"\xfe" + b"\xff" * 8 + b"\x01" + real[6:], known),
         (real + b"x", "trailing_bytes" if of_events else "wrong_schema"),
         (real, "wrong_key" if of_events else "wrong_schema"),
-        # In the history that is a tombstone, of no event of ours.
+        # In the history this is a tombstone, but of no event of ours.
         (None, "wrong_key" if topic is HISTORY else "no_value"),
     ]
     readers = READERS.get(topic.name, ())
     for value, code in cases:
         yield Case(topic, home, b"foreign", value, dict.fromkeys(readers, code))
-    if topic.config["cleanup.policy"] != "compact":  # there the broker itself refuses it
+    if topic.config["cleanup.policy"] != "compact":  # of a compacted topic the broker refuses it
         for value, code in ((None, "no_value"), (real, "wrong_schema")):
             yield Case(topic, home, None, value, dict.fromkeys(readers, code))
 
 
 def _events(settings: Settings, topic: Topic) -> Iterator[Case]:
-    """Yield events that are well-formed and cannot be the handler's."""
+    """Yield well-formed events that no handler can have written."""
     encode = Registry(settings).codec(EVENTS.schema).encode
     for changes, code in (
         ({"user_id": "jane"}, "bad_user_id"),
@@ -99,7 +99,7 @@ def _events(settings: Settings, topic: Topic) -> Iterator[Case]:
 
 
 def _taken(settings: Settings, topic: Topic) -> Iterator[Case]:
-    """Yield what one store or all of them do take: of users `nul`, `large` and `future`."""
+    """Yield events that some or all stores accept: of users `nul`, `large` and `future`."""
     encode = Registry(settings).codec(EVENTS.schema).encode
     in_postgres = "projector:postgres" if topic is EVENTS else "projector:history"
     event, home = forged(settings, "nul", name=f"{SECRET}\0")

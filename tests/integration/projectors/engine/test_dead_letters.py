@@ -1,4 +1,4 @@
-"""Dead letters as people see and settle them, on real servers."""
+"""The commands of `dead-letters` on real servers."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ EMAIL = f"{SECRET}@example.com"
 
 
 def command(settings: Settings, command_id: str, email: str = EMAIL) -> tuple[bytes, int]:
-    """Return a creation as it stands on the log, and its partition."""
+    """Return a creation as it is encoded on the log, and its partition."""
     value = (
         Registry(settings)
         .codec(COMMANDS.schema)
@@ -43,7 +43,7 @@ def results(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[str]:
     return [line["result"] for line in lines(rollbook, "retry", *arguments, code=code)]
 
 
-def test_a_command_that_nobody_could_read_is_shown_and_discarded(
+def test_an_unreadable_command_is_shown_and_discarded(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
     assert lines(rollbook, "list") == []
@@ -96,17 +96,17 @@ def test_a_command_is_decided_once_its_schema_is_known(
     eventually(lambda: rollbook.run("commands", "show", "early").returncode == 0, what="decided")
     assert lines(rollbook, "list") == []
     assert [one["settled"] for one in lines(rollbook, "list", "--all")] == ["sent"]
-    # By name even what is settled can be tried again.
+    # A settled letter can still be retried by name.
     assert results(rollbook, place) == ["sent"]
     outcome = rollbook.json("commands", "show", "early")
     assert (outcome["status"], outcome["version"]) == ("accepted", 1)
     assert results(rollbook, "--all") == []
 
 
-def test_what_a_stranger_puts_among_the_letters_stops_no_command(
+def test_foreign_records_among_the_letters_stop_no_command(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Bytes, wrong keys, unknown topics and readers, and places that no log has."""
+    """Bytes, wrong keys, unknown topics and readers, and impossible places."""
     stranger, codec = Stranger(settings), Registry(settings).codec(DEAD_LETTERS.schema)
     for key, value in ((b"x", b"\xff"), (b"x", None), (None, b""), (None, b"\0\x7f\xff\xff\xffx")):
         stranger.put(DEAD_LETTERS, value, key)
@@ -169,7 +169,7 @@ def test_what_a_stranger_puts_among_the_letters_stops_no_command(
         (("discard", "x:0:0", "y:0:0"), 3, "dead_letter_not_found"),
     ],
 )
-def test_what_people_get_wrong(
+def test_wrong_arguments_are_refused(
     rollbook: Rollbook, arguments: tuple[str, ...], code: int, error: str
 ) -> None:
     done = rollbook.run("dead-letters", *arguments, "--json")

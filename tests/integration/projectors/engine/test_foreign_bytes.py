@@ -1,4 +1,4 @@
-"""Bytes that nobody of ours wrote, on every topic: dead-lettered, passed over, nothing stuck."""
+"""Foreign bytes on every topic are dead-lettered and passed; nothing gets stuck."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ NEW = ("users", "create", "-")
 
 
 def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ...]]:
-    """Put the corpus on its topics; return the letters that must be written."""
+    """Append the corpus to its topics; return the letters that must be written."""
     expected: Counter[tuple[Any, ...]] = Counter()
     for case in corpus(settings):
         place = stranger.put(case.topic, case.value, case.key, case.partition)
@@ -39,13 +39,13 @@ def letters(settings: Settings) -> Counter[tuple[Any, ...]]:
     return found
 
 
-def test_foreign_bytes_on_every_topic_stick_nothing(
+def test_foreign_bytes_on_every_topic_block_nothing(
     settings: Settings,
     rollbook: Rollbook,
     handler: RunningProcess,
     projectors: dict[str, RunningProcess],
 ) -> None:
-    """Each is dead-lettered where it stands by who reads it; commands get through, restarts too."""
+    """Each is dead-lettered by its readers; commands are still decided, also after restarts."""
     before = rollbook.json(*NEW, stdin=PERSON)["user_id"]
     assert rollbook.json("users", "import", "-", stdin=people_csv(20, "before"))["created"] == 20
     expected = put_foreign(settings, Stranger(settings))
@@ -84,7 +84,7 @@ def test_foreign_bytes_on_every_topic_stick_nothing(
 def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
     settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
-    """To each read model by its own letter; what nobody can mend stays as it is."""
+    """In each read model by its own letter; letters that cannot be fixed stay open."""
     stranger, future = Stranger(settings), Future(settings, EVENTS.schema)
     encode = Registry(settings).codec(EVENTS.schema).encode
     event, home = forged(settings, "future", name="Future", type="UserTeleported")
@@ -113,7 +113,7 @@ def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
 
 
 def tried(rollbook: Rollbook) -> list[str]:
-    """Try all open letters again, of which one at least stays open; return what became of them."""
+    """Retry all open letters, of which at least one stays open; return the results."""
     done = rollbook.run("dead-letters", "retry", "--all", "--json")
     assert done.returncode == 3, done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
@@ -121,7 +121,7 @@ def tried(rollbook: Rollbook) -> list[str]:
 
 
 def test_the_broker_refuses_a_compacted_record_without_a_key(settings: Settings) -> None:
-    """So no reader has to: nothing could ever supersede it."""
+    """So no reader has to: no record could ever supersede it."""
     errors: list[Any] = []
     client = producer(settings)
     for topic in (EVENTS, HISTORY, EMAILS):
@@ -132,10 +132,10 @@ def test_the_broker_refuses_a_compacted_record_without_a_key(settings: Settings)
     assert [error.name() for error in errors] == ["INVALID_RECORD"] * 3
 
 
-def test_a_command_on_the_wrong_partition_is_refused(
+def test_a_command_on_the_wrong_partition_is_rejected(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
-    """It gets its answer, and nobody is created."""
+    """It is answered, and no user is created."""
     command = create(f"{SECRET}@example.com", command_id="lost")
     home = partition_of(email_shard(f"{SECRET}@example.com"), settings.partitions)
     value = Registry(settings).codec(COMMANDS.schema).encode(command)

@@ -47,7 +47,7 @@ def forged(settings: Settings) -> ForgedLog:
 
 
 class Reader:
-    """Asks the same questions again and again, and remembers what should never be seen."""
+    """Repeats the same queries, and records results that must never occur."""
 
     def __init__(self, settings: Settings, user_id: str, email: str) -> None:
         self.rounds = 0
@@ -70,7 +70,7 @@ class Reader:
                     self._see("total", queries.get_user_summary().total_users)
                     self._see("history", len(store.get_events(self._user_id)))
                     self._see("search", search.search_users(self._email)[0]["version"])
-                except Exception as error:  # noqa: BLE001 - any is wrong
+                except Exception as error:  # noqa: BLE001 - any error is wrong
                     self.wrong.append(repr(error))
                 self.rounds += 1
 
@@ -80,7 +80,7 @@ class Reader:
         self._seen[what] = number
 
     def stop(self) -> None:
-        """End it; fail if it saw what it should not, or nothing."""
+        """Stop; fail if a result was wrong, or nothing was queried."""
         self._stopping.set()
         self._thread.join()
         assert self.wrong == []
@@ -88,7 +88,7 @@ class Reader:
 
 
 class Writer:
-    """Changes one user and creates others all the time."""
+    """Continuously changes one user and creates others."""
 
     def __init__(self, settings: Settings, user_id: str) -> None:
         self._settings = settings
@@ -106,15 +106,15 @@ class Writer:
                 client.create_user(f"new{number}@example.com", "Zoë New", 30)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop."""
         self._stopping.set()
         self._thread.join()
 
 
-def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
+def test_queries_and_projection_continue_through_rebuild_swap_rollback_and_drop(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
-    """No reader sees an error, a user missing, or time going backwards."""
+    """No reader sees an error, a missing user, or data going back."""
     projectors = [rollbook.start_projector(name) for name in OURS]
     made = rollbook.json(
         *("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")
@@ -147,17 +147,17 @@ def test_queries_and_projecting_go_on_through_rebuild_swap_rollback_and_drop(
 
 
 class Lying(PostgresUsers):
-    """Expects what it never writes."""
+    """Expects rows that it never writes."""
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return a row that is not there."""
+        """Return a row that is never stored."""
         return (event["user_id"], "never", *super().row_of(event))
 
 
 def test_a_version_that_differs_from_the_log_is_not_made_ready(
     forged: ForgedLog, settings: Settings
 ) -> None:
-    """The next rebuild removes it and begins anew; the live version is untouched."""
+    """The next rebuild drops it and starts again; the live version is untouched."""
 
     def open_lying(settings: Settings, there: StoredVersion) -> Lying:
         return Lying(settings, there)
@@ -182,24 +182,24 @@ def test_a_version_that_differs_from_the_log_is_not_made_ready(
 def test_users_with_a_dead_letter_are_left_out_of_the_comparison(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """What PostgreSQL cannot hold is missing there for its reason, and is said to be left out."""
+    """A user that PostgreSQL cannot store is rightly missing, and is reported as left out."""
     forged.users(7, 1, version=2, name="Ja\0ne")
     forged.users(8, 1, version=2, name="Jane the second")
     built = rollbook.json("projector", "rebuild", "postgres")
     assert (built["users_left_out"], built["rows_compared"]) == (1, USERS - 1)
 
 
-def test_who_changed_behind_the_checkpoint_is_left_out_of_the_comparison(
+def test_users_changed_after_the_checkpoint_are_left_out_of_the_comparison(
     forged: ForgedLog, settings: Settings
 ) -> None:
-    """Of them compaction may have taken what stood before it; of others it takes nothing."""
+    """Compaction may have removed their earlier records; no others are removed."""
     with closing(open_versions(settings, "postgres")) as versions:
         rebuilt = Rebuild(settings, versions, StopSignal()).run()
         assert rebuilt is not None
         with closing(versions.open(rebuilt.version)) as model:
             decode = Registry(settings).codec(EVENTS.schema).decode
             assert compare(settings, model, decode, {}).same
-            # Held, and nowhere before the checkpoint: as if its record had been compacted away.
+            # Stored, but not in the log before the checkpoint: as if its record had been compacted.
             model.write(Batch([event_of(USERS + 7)], {}))
             missing = compare(settings, model, decode, {})
             assert missing.differing == [id_of(USERS + 7)]
@@ -222,7 +222,7 @@ def event_of(number: int) -> UserEvent:
     return cast("UserEvent", event)
 
 
-def test_a_swap_waits_only_so_long_for_a_version_that_nobody_keeps(
+def test_a_swap_times_out_if_no_projector_keeps_the_version_up_to_date(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(swap, "HOLD_SECONDS", 0.2)
@@ -240,7 +240,7 @@ def test_a_swap_waits_only_so_long_for_a_version_that_nobody_keeps(
 
 
 def succeeds(step: Callable[[], None]) -> bool:
-    """Say whether the version was near enough."""
+    """Return whether the version was close enough."""
     try:
         step()
     except NotInTime:
@@ -251,7 +251,7 @@ def succeeds(step: Callable[[], None]) -> bool:
 def test_a_second_rebuild_is_refused_while_one_runs(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Whatever that one does just then, and what it builds is left alone."""
+    """Whatever step the first one is in; the version it builds is not touched."""
     with closing(open_versions(settings, "postgres")) as versions:
         with rebuild_lock(settings, "postgres"):
             versions.begin()
@@ -264,8 +264,8 @@ def test_a_second_rebuild_is_refused_while_one_runs(
         assert building not in [v.number for v in versions.versions()]
 
 
-def test_a_rebuild_whose_version_is_dropped_says_so(forged: ForgedLog, settings: Settings) -> None:
-    """It does not take what is not there for what is read to its end."""
+def test_a_rebuild_whose_version_is_dropped_fails(forged: ForgedLog, settings: Settings) -> None:
+    """It does not mistake a missing version for a complete one."""
     with closing(open_versions(settings, "postgres")) as versions:
         versions.begin()
         rebuild = Rebuild(settings, versions, StopSignal())

@@ -1,4 +1,4 @@
-"""A rebuild that is killed leaves the live version as it was, and can be run again."""
+"""A killed rebuild leaves the live version unchanged, and can be run again."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -39,7 +39,7 @@ def reached_by_newest(versions: ReadModelVersions) -> int | None:
     try:
         with closing(versions.open(newest.number)) as model:
             return sum(position.last_seq for position in model.checkpoint().values())
-    except Dropped:  # by the rebuild, which removes what the one before left
+    except Dropped:  # by the rebuild, which drops what the one before left
         return None
 
 

@@ -1,4 +1,4 @@
-"""Two who change the versions of a read model at once, and what they must not do to each other."""
+"""Processes that change the versions of a read model concurrently do not harm each other."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,14 +30,14 @@ from tests.processes import Rollbook, eventually
 
 @pytest.fixture
 def versions(settings: Settings) -> Iterator[PostgresVersions]:
-    """The versions of the read model in PostgreSQL, the first begun; they go with the test."""
+    """The versions of the read model in PostgreSQL, with a live one; removed after the test."""
     with closing(postgres_versions(settings)) as versions:
         versions.begin()
         yield versions
 
 
 def ready(versions: PostgresVersions) -> int:
-    """Make another version that is ready."""
+    """Create another version that is ready."""
     number = versions.create()
     versions.finish(number)
     versions.accept(number)
@@ -47,7 +47,7 @@ def ready(versions: PostgresVersions) -> int:
 def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
     settings: Settings, versions: PostgresVersions
 ) -> None:
-    """That takes minutes, and behind the swap every query would wait."""
+    """Indexing takes minutes, and every query would wait behind the swap."""
     number, building = ready(versions), versions.create()
     with (
         closing(postgres_versions(settings)) as rebuilding,
@@ -59,8 +59,8 @@ def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
     assert [version.number for version in versions.versions() if version.live] == [number]
 
 
-def test_who_built_a_version_that_another_dropped_is_told_so(versions: PostgresVersions) -> None:
-    """It was not made ready."""
+def test_accepting_a_version_that_was_dropped_raises_dropped(versions: PostgresVersions) -> None:
+    """It did not become ready."""
     number = versions.create()
     versions.drop(number)
     versions.finish(number)
@@ -68,10 +68,10 @@ def test_who_built_a_version_that_another_dropped_is_told_so(versions: PostgresV
         versions.accept(number)
 
 
-def test_a_version_of_a_topic_that_is_no_more_has_not_caught_up(
+def test_a_version_built_from_an_earlier_topic_has_not_caught_up(
     settings: Settings, versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However far it was: the seqs of the topic that is there begin anew."""
+    """However far it was: the seqs of the re-created topic start at 1 again."""
     monkeypatch.setattr(swap, "HOLD_SECONDS", 0.2)
     ForgedLog(settings).users(0, 40)
     number = ready(versions)
@@ -86,10 +86,10 @@ def test_a_version_of_a_topic_that_is_no_more_has_not_caught_up(
     swap.swap(settings, versions, number)
 
 
-def test_a_log_that_was_cut_hinders_only_the_version_that_had_not_read_it(
+def test_a_truncated_log_affects_only_the_version_that_had_not_read_it(
     settings: Settings, versions: PostgresVersions, rollbook: Rollbook
 ) -> None:
-    """The one that was built of what is left is kept up to date, and can go live."""
+    """A version built from the rest is kept up to date, and can go live."""
     log = ForgedLog(settings)
     log.users(0, 40)
     with closing(versions.open(1)) as model:
@@ -109,8 +109,8 @@ def test_a_log_that_was_cut_hinders_only_the_version_that_had_not_read_it(
     assert projector.stop() == 0
 
 
-def test_a_comparison_does_not_wait_for_what_was_written_to_be_seen(settings: Settings) -> None:
-    """In Elasticsearch a search, and so a comparison, sees what was there at the last refresh."""
+def test_a_comparison_makes_what_was_written_visible_first(settings: Settings) -> None:
+    """In Elasticsearch a search, and so a comparison, sees the state of the last refresh."""
     ForgedLog(settings).users(0, 50)
     with closing(open_versions(settings, "elasticsearch")) as versions:
         versions.begin()
@@ -120,8 +120,8 @@ def test_a_comparison_does_not_wait_for_what_was_written_to_be_seen(settings: Se
         assert rebuild._compare(number).rows == 50
 
 
-def test_a_block_that_went_up_after_its_hold_was_lifted_goes_with_it(settings: Settings) -> None:
-    """A swap was frozen between the two steps of its hold; nobody else removes that block."""
+def test_a_write_block_set_after_its_hold_was_released_is_removed(settings: Settings) -> None:
+    """A swap was frozen between the two steps of its hold; nothing else removes that block."""
     with closing(ElasticsearchVersions(settings)) as versions, closing(connect(settings)) as client:
         versions.begin()
         index, minutes = users_index(settings, 1), iter((0.0, 61.0))
@@ -142,10 +142,10 @@ def write(model: ElasticsearchUsers) -> None:
     model.write(Batch([user_event(1)], {}))
 
 
-def test_a_writer_that_stands_still_is_ended_and_another_goes_on(
+def test_a_frozen_writer_is_disconnected_and_another_continues(
     versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that vanished in the midst of a step would hold its partition for hours."""
+    """Otherwise a machine that vanished during a step would hold its partition for hours."""
     monkeypatch.setattr(writer, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
     step = {0: Advance(None, Position("topic", 1, 1))}
     with closing(versions.open(1)) as still, closing(versions.open(1)) as other:

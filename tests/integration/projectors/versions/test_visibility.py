@@ -1,4 +1,4 @@
-"""Whoever has a token reads what was written, from every store, whatever goes on meanwhile."""
+"""A query with a token sees the write, in every store, whatever happens meanwhile."""
 
 import json
 import subprocess
@@ -58,13 +58,13 @@ class Asker:
         assert self._user_id not in [user["user_id"] for user in found]
 
 
-def test_everybody_reads_their_own_writes_under_load(
+def test_every_writer_reads_its_own_writes_under_load(
     settings: Settings,
     rollbook: Rollbook,
     projectors: dict[str, RunningProcess],
     tmp_path: Path,
 ) -> None:
-    """Asked at once after each wait, no store has missed a change, while thousands are added."""
+    """Queried right after each wait, no store lacks a change, while thousands are added."""
     write_people(tmp_path / "people.csv", LOAD)
     load = rollbook.start("users", "import", "--json", str(tmp_path / "people.csv"))
     with ExitStack() as opened:
@@ -93,7 +93,7 @@ def test_everybody_reads_their_own_writes_under_load(
 
 
 class Swapper:
-    """Makes one version live and then the other, again and again."""
+    """Alternately makes one of two versions live."""
 
     def __init__(self, settings: Settings, name: str, numbers: tuple[int, int]) -> None:
         self.swaps = 0
@@ -106,7 +106,7 @@ class Swapper:
 
     @property
     def ended(self) -> bool:
-        """Whether it has done all its swaps, or failed."""
+        """Return whether all swaps are done, or one failed."""
         return not self._thread.is_alive()
 
     def _swap(self) -> None:
@@ -115,19 +115,19 @@ class Swapper:
                 for _ in range(SWAPS):
                     swap(self._settings, versions, self._numbers[self.swaps % 2])
                     self.swaps += 1
-        except Exception as error:  # noqa: BLE001 - the test's thread tells of it
+        except Exception as error:  # noqa: BLE001 - reported by the test's thread
             self.wrong.append(error)
 
     def join(self) -> None:
-        """Wait for its end; fail if a swap failed."""
+        """Wait for the end; fail if a swap failed."""
         self._thread.join()
         assert (self.wrong, self.swaps) == ([], SWAPS)
 
 
-def test_a_token_is_honoured_through_swaps_and_back(
+def test_a_token_is_honoured_across_swaps(
     settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
-    """Taken before a rebuild or during a swap: what was waited for is there, on either version."""
+    """Taken before a rebuild or during a swap: the write is visible on either version."""
     with ExitStack() as opened:
         client = opened.enter_context(CommandClient(settings, timeout_seconds=PATIENCE_SECONDS))
         first = client.create_user(EMAIL, "Jane Doe", 34)
@@ -152,10 +152,10 @@ def test_a_token_is_honoured_through_swaps_and_back(
             swapper.join()
 
 
-def test_a_wait_outlives_a_projector_that_stands_still(
+def test_a_wait_survives_a_frozen_or_killed_projector(
     settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
-    """Frozen: not in time, and told so in time. Killed and started again: there after all."""
+    """Frozen: the wait times out, in time. Killed and restarted: the write becomes visible."""
     made = rollbook.json("users", "create", *JANE, "--wait", ",".join(OURS))
     queries = {
         "postgres": (("get", made["user_id"]), ("list",), ("summary",), ("export",)),
@@ -184,10 +184,10 @@ def test_a_wait_outlives_a_projector_that_stands_still(
             assert "Joan Döring" in done.stdout, line
 
 
-def test_a_command_that_waits_tells_its_answer_whatever_comes_of_the_wait(
+def test_a_command_that_waits_prints_its_answer_whatever_happens_to_the_wait(
     rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
-    """The answer on stdout always; 0 once it is seen, 4 if it is not in time, or the store away."""
+    """The answer is always on stdout; exit 0 once visible, 4 if not in time or not available."""
     made = rollbook.json("users", "create", *JANE, "--wait", "postgres, elasticsearch,postgres")
     shown = rollbook.json("users", "get", made["user_id"])
     assert shown["version"] == 1
@@ -198,12 +198,12 @@ def test_a_command_that_waits_tells_its_answer_whatever_comes_of_the_wait(
     assert time.monotonic() - begun < 3 + 5
     assert_accepted_but_not_seen(late, "not_visible_in_time", 2)
 
-    # Nothing changed: its token is the one of the change before, which is not seen yet either.
+    # Nothing changed: its token is that of the previous change, which is not visible yet either.
     late = rollbook.run(*update, "35", "--wait", "postgres", "--timeout", "2", "--json")
     assert_accepted_but_not_seen(late, "not_visible_in_time", 2)
     rollbook.json(*update, "35", "--wait", "history,elasticsearch")
 
-    # What is refused is not waited for.
+    # A rejected command is not waited for.
     refused = rollbook.run("users", "create", *JANE, "--wait", "postgres", "--timeout", "60")
     assert (refused.returncode, "user_already_exists" in refused.stdout) == (3, True)
 
@@ -226,7 +226,7 @@ def test_a_command_that_waits_tells_its_answer_whatever_comes_of_the_wait(
 def assert_accepted_but_not_seen(
     done: subprocess.CompletedProcess[str], code: str, version: int
 ) -> None:
-    """Require an answer on stdout and, on stderr, why what was accepted was not seen."""
+    """Require an answer on stdout and, on stderr, why the change was not visible."""
     assert done.returncode == 4, done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert (outcome["status"], outcome["version"]) == ("accepted", version)
@@ -235,13 +235,13 @@ def assert_accepted_but_not_seen(
     assert error["message"].startswith("accepted, but not seen: ")
 
 
-def test_an_import_waits_for_all_of_it_and_has_a_token(
+def test_an_import_waits_for_all_its_users_and_has_a_token(
     settings: Settings,
     rollbook: Rollbook,
     projectors: dict[str, RunningProcess],
     tmp_path: Path,
 ) -> None:
-    """Everybody is counted and found right after; a repeated import has the same token."""
+    """All users are counted and found right after; a repeated import has the same token."""
     write_people(tmp_path / "people.csv", 2_000)
     line = ("users", "import", str(tmp_path / "people.csv"))
     totals = rollbook.json(*line, "--wait", ",".join(OURS))
@@ -261,7 +261,7 @@ def test_an_import_waits_for_all_of_it_and_has_a_token(
 def test_a_read_model_that_was_never_built_is_waited_for(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
-    """Without a projector there is none; once one has made it, it shows what it must."""
+    """Without a projector the wait times out; once one has built it, it shows the write."""
     token = rollbook.json("users", "create", *JANE)["token"]
     with Visibility(settings, OURS) as visibility:
         with pytest.raises(NotInTime, match="no read model postgres existed"):

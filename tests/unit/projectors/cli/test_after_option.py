@@ -1,4 +1,4 @@
-"""What a query refuses of `--after` and `--timeout` by itself, before a server is asked."""
+"""Values of `--after` and `--timeout` that a query refuses before it connects to a server."""
 
 import json
 
@@ -37,14 +37,14 @@ QUERIES = [
         (["--after"], "--after"),
     ],
 )
-def test_a_token_that_is_none_ends_with_2(
+def test_an_invalid_token_is_a_usage_error(
     query: list[str],
     options: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every query, and it says what a token is."""
+    """In every query; the message says what a token looks like."""
     monkeypatch.setenv("ROLLBOOK_PARTITIONS", "4")
     assert run(["users", *query, *options, "--json"]) == 2
     out, err = capsys.readouterr()
@@ -52,7 +52,7 @@ def test_a_token_that_is_none_ends_with_2(
 
 
 def test_only_a_query_with_a_token_waits() -> None:
-    """Without one not even the read model's name is looked up."""
+    """Without a token not even the name of the read model is looked up."""
 
     def fail(_options: object) -> str:
         raise AssertionError
@@ -62,7 +62,7 @@ def test_only_a_query_with_a_token_waits() -> None:
 
 
 def test_every_query_takes_a_token_and_every_command_can_wait() -> None:
-    """So that no way to ask or to tell is forgotten."""
+    """No command is forgotten."""
     context = click.Context(users)
     queries = set()
     for name in users.list_commands(context):

@@ -56,14 +56,14 @@ def test_from_is_a_word_a_time_or_an_age(text: str, start: Start) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "10", "10x", "999999999w", "2026-13-01"])
-def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
-    """The sentence says what would have been right."""
+def test_any_other_start_is_refused_with_a_sentence(text: str) -> None:
+    """The sentence says what is accepted."""
     with pytest.raises(ValueError, match="an age like 10m"):
         parse_start(text, NOW)
 
 
-def test_a_line_shows_where_who_and_what_changed() -> None:
-    """Everything a person asks of an audit trail is on one line."""
+def test_a_line_shows_the_place_the_user_and_the_changes() -> None:
+    """One line holds everything that people ask of an audit trail."""
     line = text_line(record(updated("Jill")))
     assert line.startswith("2023-11-14 22:13:20.001Z  3:42 ")
     assert "UserUpdated" in line
@@ -76,7 +76,7 @@ def test_control_characters_never_reach_the_terminal() -> None:
     assert text_line(record(None, "bad_avro")).isprintable()
 
 
-def test_a_record_that_cannot_be_read_is_shown_with_its_place_and_why() -> None:
+def test_an_unreadable_record_is_shown_with_its_place_and_the_reason() -> None:
     """It is on the log, so it is shown."""
     assert "3:42" in text_line(record(None, "bad_avro"))
     assert "unreadable: bad_avro" in text_line(record(None, "bad_avro"))
@@ -91,14 +91,14 @@ def test_a_record_that_cannot_be_read_is_shown_with_its_place_and_why() -> None:
 
 
 def test_json_lists_every_field_of_a_new_user() -> None:
-    """A creation stores no list of changes; a reader gets it all the same."""
+    """A creation stores no list of changes; it is printed nevertheless."""
     event = UserEvent(**{**updated("Jane"), "type": USER_CREATED, "changes": []})
     found = json.loads(json_line(record(event)))
     assert [change["field"] for change in found["changes"]] == ["email", "name", "age"]
     assert found["occurred_at"] == "2023-11-14T22:13:20.001000+00:00"
 
 
-def test_a_time_no_calendar_has_is_shown_as_its_number() -> None:
+def test_a_time_outside_of_the_calendar_is_shown_as_a_number() -> None:
     """A foreign record may hold anything that is valid Avro."""
     strange = record(updated("Jill", occurred_at=2**62))
     assert text_line(strange).startswith(str(2**62))

@@ -1,4 +1,4 @@
-"""Letters and what settles them, folded from their log; what is no letter; one form for all."""
+"""Letters and their settlements, folded from their log; which records are letters."""
 
 from typing import Any
 
@@ -52,12 +52,12 @@ def test_a_letter_is_open_until_it_is_settled() -> None:
     assert (one.occurred_at, one.error) == (1_000, "bad_avro")
 
 
-def test_a_settlement_whose_letter_has_left_the_log_stays_one() -> None:
+def test_a_settlement_counts_after_its_letter_has_left_the_log() -> None:
     [one] = folded(settled(letter(), SUPERSEDED))
     assert (one.settled, one.settled_at) == (SUPERSEDED, 2_000)
 
 
-def test_each_reader_has_a_letter_of_its_own() -> None:
+def test_each_reader_has_its_own_letter() -> None:
     elsewhere = "projector:elasticsearch"
     letters = folded(letter(), letter(reader=elsewhere), settled(letter(), APPLIED))
     assert [(one.reader, one.is_open) for one in letters] == [
@@ -66,7 +66,7 @@ def test_each_reader_has_a_letter_of_its_own() -> None:
     ]
 
 
-def test_the_oldest_come_first_however_often_they_are_written() -> None:
+def test_the_oldest_letters_come_first_however_often_they_are_written() -> None:
     letters = folded(letter(5), letter(6), letter(5, now=3_000), letter(4, now=4_000))
     assert [(one.offset, one.occurred_at) for one in letters] == [
         (5, 3_000),
@@ -76,14 +76,14 @@ def test_the_oldest_come_first_however_often_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("how", [APPLIED, SUPERSEDED])
-def test_one_that_is_refused_again_after_it_was_applied_is_open_again(how: str) -> None:
-    """A new version of the read model does not hold it."""
+def test_a_letter_refused_again_after_it_was_applied_is_open_again(how: str) -> None:
+    """A new version of the read model lacks the record."""
     [one] = folded(letter(), settled(letter(), how), letter(now=3_000))
     assert (one.is_open, one.occurred_at) == (True, 3_000)
 
 
-def test_one_that_was_discarded_is_open_again_only_for_another_reason() -> None:
-    """A rebuild meets every old record, and nobody wants to discard it again."""
+def test_a_discarded_letter_is_open_again_only_for_another_reason() -> None:
+    """A rebuild reads every old record, and nobody wants to discard it again."""
     before = (letter(), settled(letter(), DISCARDED))
     [one] = folded(*before, letter(now=3_000))
     assert (one.is_open, one.settled, one.occurred_at) == (False, DISCARDED, 1_000)
@@ -94,7 +94,7 @@ def test_one_that_was_discarded_is_open_again_only_for_another_reason() -> None:
     assert one.is_open
 
 
-def test_a_letter_of_the_first_schema_says_nothing_of_settling() -> None:
+def test_a_letter_of_the_first_schema_is_open() -> None:
     old: Any = {name: value for name, value in letter().items() if name != "settled"}
     [one] = folded(old)
     assert one.is_open
@@ -110,18 +110,18 @@ def test_a_letter_of_the_first_schema_says_nothing_of_settling() -> None:
         {"occurred_at": 2**62},
     ],
 )
-def test_numbers_that_have_no_place_make_no_letter(changes: dict[str, Any]) -> None:
+def test_impossible_numbers_make_no_letter(changes: dict[str, Any]) -> None:
     found: Any = letter() | changes
     assert is_letter(letter(), b"user-events:3:5")
     assert not is_letter(found, letter_key(found).encode())
 
 
 @pytest.mark.parametrize("key", [None, b"", b"user-events:3:6", b"user-events:3", b"\xff"])
-def test_another_key_makes_no_letter(key: bytes | None) -> None:
+def test_a_record_under_another_key_is_not_a_letter(key: bytes | None) -> None:
     assert not is_letter(letter(), key)
 
 
-def test_people_are_shown_a_place_as_one_text_and_times_as_dates() -> None:
+def test_a_letter_is_printed_with_its_place_as_one_text_and_times_as_dates() -> None:
     [one] = folded(letter(), settled(letter(), APPLIED))
     fields = letter_fields(one)
     assert fields["letter"] == "user-events:3:5"
@@ -130,7 +130,9 @@ def test_people_are_shown_a_place_as_one_text_and_times_as_dates() -> None:
     assert letter_fields(folded(letter())[0])["settled_at"] is None
 
 
-def test_the_handler_and_the_projectors_write_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handlers_and_projectors_write_the_same_form(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written: list[DeadLetter] = []
     monkeypatch.setattr(LetterLog, "append", lambda _self, letters: written.extend(letters))
     unused: Any = None

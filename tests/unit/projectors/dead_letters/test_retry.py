@@ -1,4 +1,4 @@
-"""Which versions of a read model a retry gives a record to, and what if they change meanwhile."""
+"""Which versions of a read model a retry applies a record to, even if they change meanwhile."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from tests.unit.projectors.versions.memory_versions import MemoryModel, MemoryVe
 
 
 class Given(MemoryModel):
-    """A version that remembers what it was given, and raises what it was told to, once."""
+    """A version that records its batches, and raises each of the errors in `raises` once."""
 
     def __init__(self, version: int, asked: Callable[[], None]) -> None:
         super().__init__(version, asked)
@@ -22,14 +22,14 @@ class Given(MemoryModel):
         self.raises: list[RollbookError] = []
 
     def write(self, batch: Batch) -> None:
-        """Remember the batch."""
+        """Record the batch."""
         if self.raises:
             raise self.raises.pop()
         self.given.append(batch)
 
 
 class GivenVersions(MemoryVersions):
-    """Versions 1 to 3, at offsets 10, 5 and nowhere in partition 0."""
+    """Versions 1 to 3, at offsets 10 and 5 and without a position in partition 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def versions(of: GivenVersions) -> _Versions:
 RECORD = Record(0, 7, event(1))
 
 
-def test_those_that_have_passed_the_record_are_given_it() -> None:
+def test_versions_that_have_passed_the_record_receive_it() -> None:
     """The others will read it themselves."""
     of = GivenVersions()
     tried = versions(of)
@@ -62,14 +62,14 @@ def test_those_that_have_passed_the_record_are_given_it() -> None:
     assert of.version(1).given == [Batch([event(1)], {}, [])]
 
 
-def test_a_removal_is_given_as_one() -> None:
+def test_a_tombstone_is_applied_as_a_removal() -> None:
     of = GivenVersions()
     tried = versions(of)
     tried.write(tried.passed(0, 7)[0], Record(0, 7, None, removes=("id", 3)))
     assert of.version(1).given == [Batch([], {}, [("id", 3)])]
 
 
-def test_one_that_is_dropped_needs_nothing() -> None:
+def test_a_dropped_version_is_ignored() -> None:
     of = GivenVersions()
     tried = versions(of)
     tried.passed(0, 4)
@@ -80,7 +80,7 @@ def test_one_that_is_dropped_needs_nothing() -> None:
     assert of.version(1).given == []
 
 
-def test_one_that_a_rebuild_has_finished_is_opened_anew() -> None:
+def test_a_version_that_a_rebuild_has_finished_is_reopened() -> None:
     of = GivenVersions()
     tried = versions(of)
     [model] = tried.passed(0, 7)

@@ -1,4 +1,4 @@
-"""The failure rules: what becomes of good records, broken ones, and those a store refuses."""
+"""The failure rules: for good records, for poisoned ones, and for those that a store refuses."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -44,7 +44,7 @@ def broken(offset: int, partition: int = 0) -> Record:
 
 
 class Memory:
-    """A read model in memory that refuses every batch with a user called Poison."""
+    """A read model in memory that refuses every batch that has a user called Poison."""
 
     name = "memory"
     version = 1
@@ -66,7 +66,7 @@ class Memory:
         self.before_write()
         for partition, advance in batch.advances.items():
             if self.positions.get(partition) != advance.before:
-                raise Fenced("not where it was")
+                raise Fenced("the checkpoint is elsewhere")
         for one in batch.events:
             if one["user"] and one["user"]["name"] == "Poison":
                 raise Poisoned("refused", code="refused")
@@ -78,7 +78,7 @@ class Memory:
         self.after_write()
 
     def make_visible(self) -> None:
-        """Everything is."""
+        """Do nothing: everything is visible."""
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the user's id and version."""
@@ -89,11 +89,11 @@ class Memory:
         yield list(self.users.items())
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class Trial:
-    """An applier of partitions 0 and 1 over a `Memory`, and the letters it wrote."""
+    """An applier of partitions 0 and 1 of a `Memory`, and the letters it wrote."""
 
     def __init__(self, most: int = 100) -> None:
         self.model = Memory()
@@ -117,37 +117,37 @@ class Trial:
         raise AssertionError
 
     def next_offset(self, partition: int = 0) -> int:
-        """Return the offset that the checkpoint stands at."""
+        """Return the offset of the checkpoint."""
         position = self.model.positions.get(partition)
         return position.next_offset if position else 0
 
-    def held(self) -> int:
-        """Return how many users there are."""
+    def user_count(self) -> int:
+        """Return the number of users."""
         return len(self.model.users)
 
 
-def test_good_records_are_one_write_with_each_partitions_position() -> None:
+def test_good_records_are_written_in_one_batch_with_each_partitions_position() -> None:
     trial = Trial()
     trial.applier.apply([good(0), good(1), good(0, partition=1)])
     assert len(trial.model.writes) == 1
     assert trial.model.positions == {0: Position("topic", 2, 2), 1: Position("topic", 1, 1)}
 
 
-def test_the_last_event_of_a_user_is_the_only_one_written() -> None:
+def test_only_the_last_event_of_a_user_is_written() -> None:
     trial = Trial()
     trial.applier.apply([Record(0, o, event(7, version=o + 1, seq=o + 1)) for o in range(3)])
     assert [one["version"] for one in trial.model.writes[0].events] == [3]
     assert trial.next_offset() == 3
 
 
-def test_a_broken_record_between_good_ones_is_lettered_before_the_checkpoint_passes_it() -> None:
+def test_the_letter_of_a_poisoned_record_is_written_before_the_checkpoint_passes_it() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1), good(2)])
     assert (trial.letters, trial.checkpoint_at_letter) == ([1], [0])
-    assert (trial.next_offset(), trial.held()) == (3, 2)
+    assert (trial.next_offset(), trial.user_count()) == (3, 2)
 
 
-def test_a_broken_record_at_the_end_waits_for_a_good_one() -> None:
+def test_a_poisoned_record_at_the_end_waits_for_a_good_one() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1)])
     assert (trial.letters, trial.next_offset()) == ([], 1)
@@ -155,7 +155,7 @@ def test_a_broken_record_at_the_end_waits_for_a_good_one() -> None:
     assert (trial.letters, trial.next_offset()) == ([1], 3)
 
 
-def test_a_broken_record_at_the_end_of_an_idle_log_is_lettered_and_passed() -> None:
+def test_a_poisoned_record_at_the_end_of_an_idle_log_is_dead_lettered_and_passed() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1)])
     trial.applier.flush()
@@ -170,7 +170,7 @@ def test_a_refused_record_is_isolated_and_its_neighbours_are_applied(refused: in
     trial = Trial()
     trial.applier.apply([good(o, name="Poison" if o == refused else "Jane") for o in range(8)])
     trial.applier.flush()
-    assert (trial.letters, trial.held(), trial.next_offset()) == ([refused], 7, 8)
+    assert (trial.letters, trial.user_count(), trial.next_offset()) == ([refused], 7, 8)
     assert trial.model.positions[0].last_seq == 8
 
 
@@ -184,7 +184,7 @@ def test_earlier_events_of_a_user_whose_last_is_refused_are_applied() -> None:
     assert (trial.letters, trial.next_offset()) == ([3], 4)
 
 
-def test_each_of_many_refused_and_broken_records_has_one_letter() -> None:
+def test_each_of_many_refused_and_undecodable_records_has_one_letter() -> None:
     trial = Trial()
     records = [broken(o) if o % 3 == 0 else good(o) for o in range(40)]
     for offset in (7, 8, 20, 38):
@@ -193,23 +193,23 @@ def test_each_of_many_refused_and_broken_records_has_one_letter() -> None:
     trial.applier.flush()
     expected = sorted({*range(0, 40, 3), 7, 8, 20, 38})
     assert sorted(trial.letters) == expected
-    assert (trial.held(), trial.next_offset()) == (40 - len(expected), 40)
+    assert (trial.user_count(), trial.next_offset()) == (40 - len(expected), 40)
 
 
-def test_too_many_broken_in_a_row_stop_it_before_them_without_a_letter() -> None:
+def test_too_many_poisoned_in_a_row_stop_it_before_them_without_a_letter() -> None:
     trial = Trial(most=3)
     with pytest.raises(TooManyPoisoned, match="partition 0 offset 1 "):
         trial.applier.apply([good(0), *[broken(o) for o in range(1, 5)], good(5)])
-    assert (trial.letters, trial.next_offset(), trial.held()) == ([], 1, 1)
+    assert (trial.letters, trial.next_offset(), trial.user_count()) == ([], 1, 1)
 
 
-def test_as_many_broken_in_a_row_as_are_allowed_are_lettered() -> None:
+def test_as_many_poisoned_in_a_row_as_allowed_are_dead_lettered() -> None:
     trial = Trial(most=3)
     trial.applier.apply([good(0), *[broken(o) for o in range(1, 4)], good(4)])
     assert (trial.letters, trial.next_offset()) == ([1, 2, 3], 5)
 
 
-def test_the_row_is_counted_over_batches() -> None:
+def test_poisoned_records_are_counted_across_batches() -> None:
     trial = Trial(most=3)
     trial.applier.apply([good(0), broken(1), broken(2)])
     with pytest.raises(TooManyPoisoned, match="offset 1 "):
@@ -217,7 +217,7 @@ def test_the_row_is_counted_over_batches() -> None:
     assert (trial.letters, trial.next_offset()) == ([], 1)
 
 
-def test_the_row_is_counted_over_idle_times() -> None:
+def test_poisoned_records_are_counted_across_idle_times() -> None:
     trial = Trial(most=3)
     for offset in range(3):
         trial.applier.apply([broken(offset)])
@@ -227,7 +227,7 @@ def test_the_row_is_counted_over_idle_times() -> None:
     assert (trial.letters, trial.next_offset()) == ([0, 1, 2], 3)
 
 
-def test_a_read_model_that_refuses_everything_stops_it_before_the_first() -> None:
+def test_a_read_model_that_refuses_everything_stops_it_before_the_first_record() -> None:
     trial = Trial(most=3)
     with pytest.raises(TooManyPoisoned, match="offset 0 "):
         trial.applier.apply([good(o, name="Poison") for o in range(100)])
@@ -235,7 +235,7 @@ def test_a_read_model_that_refuses_everything_stops_it_before_the_first() -> Non
     assert len(trial.letters) <= 3
 
 
-def test_a_read_model_that_is_away_gets_the_same_batch_again() -> None:
+def test_an_unavailable_read_model_gets_the_same_batch_again() -> None:
     trial = Trial()
     answers = iter([Unavailable("away"), Unavailable("away")])
 
@@ -245,10 +245,10 @@ def test_a_read_model_that_is_away_gets_the_same_batch_again() -> None:
 
     trial.model.before_write = fail_twice
     trial.applier.apply([good(0), good(1)])
-    assert (trial.held(), trial.next_offset(), len(trial.model.writes)) == (2, 2, 1)
+    assert (trial.user_count(), trial.next_offset(), len(trial.model.writes)) == (2, 2, 1)
 
 
-def test_a_write_whose_answer_was_lost_is_not_taken_for_another_process() -> None:
+def test_a_write_whose_answer_was_lost_is_not_mistaken_for_another_process() -> None:
     trial = Trial()
     answers = iter([Unavailable("the answer was lost")])
 
@@ -259,7 +259,7 @@ def test_a_write_whose_answer_was_lost_is_not_taken_for_another_process() -> Non
     trial.model.after_write = lose_the_answer
     trial.applier.apply([good(0)])
     trial.applier.apply([good(1)])
-    assert (trial.held(), trial.next_offset()) == (2, 2)
+    assert (trial.user_count(), trial.next_offset()) == (2, 2)
 
 
 def test_another_process_that_moved_the_checkpoint_fences_this_one() -> None:
@@ -268,10 +268,10 @@ def test_another_process_that_moved_the_checkpoint_fences_this_one() -> None:
     trial.model.positions[0] = Position("topic", 5, 5)
     with pytest.raises(Fenced):
         trial.applier.apply([good(1)])
-    assert trial.held() == 1
+    assert trial.user_count() == 1
 
 
-def test_what_is_in_hand_of_a_dropped_partition_is_forgotten() -> None:
+def test_pending_records_of_a_dropped_partition_are_forgotten() -> None:
     trial = Trial()
     trial.applier.apply([good(0), broken(1), broken(0, partition=1)])
     trial.applier.drop([0])

@@ -1,4 +1,4 @@
-"""Where a store refuses a batch: whoever is refused is found alone, at a cost of logarithms."""
+"""If a store refuses a batch, each refused record is isolated in a logarithmic number of tries."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from projectors.log.records import Record
 from tests.unit.projectors.engine.test_applier import Trial, broken, good
 
 BATCH = 10_000
-LOG2 = 14  # halvings until one of so many is alone
+LOG2 = 14  # halvings that isolate one record of a batch
 
 
 class Counted(Trial):
-    """A trial that counts the tries, refused ones too."""
+    """A trial that counts all writes, also refused ones."""
 
     def __init__(self, most: int = 100) -> None:
         super().__init__(most)
@@ -38,14 +38,14 @@ def applied(poisoned: Sequence[int], count: int = BATCH) -> Counted:
     return trial
 
 
-def test_a_batch_without_poison_is_one_try() -> None:
+def test_a_batch_without_poison_takes_one_write() -> None:
     assert applied([]).tries == 1
 
 
 @pytest.mark.parametrize("offset", [0, 1, 4_999, 5_000, 9_998, 9_999])
-def test_one_of_ten_thousand_is_found_in_logarithmic_tries(offset: int) -> None:
+def test_one_refused_record_of_ten_thousand_takes_logarithmic_writes(offset: int) -> None:
     trial = applied([offset])
-    assert (trial.letters, trial.held(), trial.next_offset()) == ([offset], BATCH - 1, BATCH)
+    assert (trial.letters, trial.user_count(), trial.next_offset()) == ([offset], BATCH - 1, BATCH)
     assert trial.tries <= 2 * LOG2 + 3
 
 
@@ -60,31 +60,31 @@ def test_one_of_ten_thousand_is_found_in_logarithmic_tries(offset: int) -> None:
         list(range(0, 200, 2)),
     ],
 )
-def test_each_of_several_costs_no_more_than_one_alone(poisoned: list[int]) -> None:
-    """Spread, at the ends, side by side, or as long a row as is allowed."""
+def test_several_refused_records_cost_no_more_than_each_alone(poisoned: list[int]) -> None:
+    """Spread, at the ends, adjacent, or as many in a row as allowed."""
     trial = applied(poisoned)
     assert sorted(trial.letters) == poisoned
     assert len(trial.letters) == len(set(trial.letters))
-    assert (trial.held(), trial.next_offset()) == (BATCH - len(poisoned), BATCH)
+    assert (trial.user_count(), trial.next_offset()) == (BATCH - len(poisoned), BATCH)
     assert trial.tries <= len(poisoned) * (2 * LOG2 + 3)
 
 
-def test_a_row_that_is_one_too_long_stops_in_front_of_it() -> None:
-    """Nothing of the row is passed; what came before it is applied."""
+def test_one_poisoned_record_too_many_stops_before_the_row() -> None:
+    """No record of the row is passed; the records before it are applied."""
     trial = Counted()
     with pytest.raises(TooManyPoisoned, match="offset 3000 "):
         trial.applier.apply(records(range(3_000, 3_101)))
     assert trial.next_offset() == 3_000
-    assert trial.held() == 3_000
+    assert trial.user_count() == 3_000
     assert trial.tries <= 101 * (2 * LOG2 + 3)
 
 
-def test_a_store_that_refuses_everything_is_noticed_soon() -> None:
-    """It takes the row that is allowed, not the whole batch."""
+def test_a_store_that_refuses_everything_is_noticed_early() -> None:
+    """After the allowed number of records, not after the whole batch."""
     trial = Counted()
     with pytest.raises(TooManyPoisoned, match="offset 0 "):
         trial.applier.apply(records(range(BATCH)))
-    assert (trial.next_offset(), trial.held()) == (0, 0)
+    assert (trial.next_offset(), trial.user_count()) == (0, 0)
     assert trial.tries <= 101 * (2 + 1) + LOG2
 
 
@@ -93,10 +93,10 @@ def test_a_store_that_refuses_everything_is_noticed_soon() -> None:
     kinds=st.lists(st.sampled_from(["good", "good", "refused", "broken"]), min_size=60),
     cut=st.integers(0, 60),
 )
-def test_whoever_is_poisoned_has_one_letter_and_whoever_is_not_is_applied(
+def test_every_poisoned_record_has_one_letter_and_every_other_is_applied(
     count: int, kinds: list[str], cut: int
 ) -> None:
-    """Broken and refused ones mixed, over two batches and two partitions."""
+    """Undecodable and refused records mixed, in two batches and two partitions."""
     trial = Trial()
     batch = []
     for number, kind in enumerate(kinds[:count]):
@@ -111,6 +111,6 @@ def test_whoever_is_poisoned_has_one_letter_and_whoever_is_not_is_applied(
     trial.applier.flush()
     poisoned = [record.offset for record, kind in zip(batch, kinds, strict=False) if kind != "good"]
     assert sorted(trial.letters) == sorted(poisoned)
-    assert trial.held() == count - len(poisoned)
+    assert trial.user_count() == count - len(poisoned)
     ends = [sum(record.partition == partition for record in batch) for partition in (0, 1)]
     assert [trial.next_offset(0), trial.next_offset(1)] == ends

@@ -1,4 +1,4 @@
-"""What a rebuild is compared with: the rows that a log leaves."""
+"""The fold of a log: the rows that a rebuild is compared with."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ def row_of(event: UserEvent) -> Row:
 
 
 def users(*records: Record) -> list[Row]:
-    """Return what is left of `user-events`."""
+    """Return the fold of these records of `user-events`."""
     return _folded(LogFold(LATEST_STATE, row_of), records)
 
 
 def history(*records: Record) -> list[Row]:
-    """Return what is left of `user-history`."""
+    """Return the fold of these records of `user-history`."""
     return _folded(LogFold(WHOLE_HISTORY, row_of), records)
 
 
@@ -37,29 +37,29 @@ def _folded(fold: LogFold, records: tuple[Record, ...]) -> list[Row]:
     return sorted(fold.rows())
 
 
-def test_of_each_user_the_greatest_version_is_left_in_whatever_order() -> None:
+def test_the_highest_version_of_each_user_remains_in_any_order() -> None:
     assert users(record("a", 1), record("b", 1), record("a", 3), record("a", 2)) == [
         ("a", 3),
         ("b", 1),
     ]
 
 
-def test_of_the_history_every_version_is_left_once() -> None:
+def test_every_version_of_the_history_remains_once() -> None:
     assert history(record("a", 1), record("a", 2), record("a", 1)) == [("a", 1), ("a", 2)]
 
 
-def test_an_erasure_leaves_itself_alone_whatever_comes_late() -> None:
+def test_after_an_erasure_only_the_erasure_remains_even_if_events_arrive_late() -> None:
     erased = record("a", 3, type=USER_ERASED)
     assert history(record("a", 1), record("a", 2), erased, record("a", 2)) == [("a", 3)]
 
 
-def test_a_tombstone_removes_its_version_and_what_comes_after_stays() -> None:
+def test_a_tombstone_removes_its_version_and_later_records_stay() -> None:
     tombstone = Record(0, 9, None, removes=("a", 1))
     assert history(record("a", 1), record("a", 2), tombstone) == [("a", 2)]
     assert history(tombstone, record("a", 1)) == [("a", 1)]
 
 
-def test_a_broken_record_is_nothing_and_who_is_left_out_has_no_rows() -> None:
+def test_poisoned_records_are_ignored_and_users_left_out_have_no_rows() -> None:
     fold = LogFold(LATEST_STATE, row_of)
     fold.add(Record(0, 1, None, Poisoned("broken")))
     fold.add(record("a", 1))
@@ -69,8 +69,8 @@ def test_a_broken_record_is_nothing_and_who_is_left_out_has_no_rows() -> None:
     assert list(fold.rows()) == [("b", 1)]
 
 
-def test_a_digest_takes_rows_in_any_order_and_sees_each() -> None:
-    """One changed, one missing, one twice: each makes another."""
+def test_a_digest_depends_on_every_row_but_not_on_their_order() -> None:
+    """One row changed, missing or doubled gives another digest."""
 
     def digest(*rows: Row) -> Digest:
         found = Digest()

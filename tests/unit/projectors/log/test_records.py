@@ -1,4 +1,4 @@
-"""Which records of the log are trusted, how far a replay is, and what a cursor and a lag mean."""
+"""Which records of the log are trusted; the progress of a replay; cursors and lag."""
 
 import logging
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ CODEC: RecordCodec[Any] = RecordCodec("user_event", 1, _no_other_schema)
 
 @dataclass
 class Message:
-    """What the intake reads of a Kafka message."""
+    """The part of a Kafka message that is read."""
 
     the_key: bytes | None
     the_value: bytes | None
@@ -143,13 +143,13 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
 
 
 @given(st.binary(max_size=80))
-def test_no_bytes_whatever_stop_the_intake(tail: bytes) -> None:
+def test_no_bytes_make_reading_fail(tail: bytes) -> None:
     value = b"\x00\x00\x00\x00\x01" + tail
     record = read_record(Message(USER_ID.encode(), value), LATEST_STATE, CODEC.decode, 4)
     assert record.event is None or record.poison is None
 
 
-def test_one_event_a_user_is_left_the_one_with_the_greatest_version() -> None:
+def test_of_each_user_only_the_event_with_the_highest_version_is_kept() -> None:
     versions = [1, 3, 2, 3]
     records = [Record(0, o, event(version=v, event_id=str(o))) for o, v in enumerate(versions)]
     records.append(Record(0, 4, event(version=9), Poisoned("refused")))
@@ -157,19 +157,19 @@ def test_one_event_a_user_is_left_the_one_with_the_greatest_version() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 6), st.integers(0, 6))
-def test_a_long_run_is_found_exactly_where_counting_by_hand_finds_it(
-    poisoned: list[bool], most: int, before: int
+def test_a_long_run_is_found_where_counting_finds_it(
+    poisoned: list[bool], limit: int, before: int
 ) -> None:
     records = [Record(0, o, None, Poisoned("x") if bad else None) for o, bad in enumerate(poisoned)]
     marks = "x" * before + "".join("x" if bad else "." for bad in poisoned)
-    at = marks.find("x" * (most + 1), 0)
-    if before > most:
+    at = marks.find("x" * (limit + 1), 0)
+    if before > limit:
         return
     expected = None if at < 0 else max(0, at - before)
-    assert first_long_run(records, most, before) == expected
+    assert first_long_run(records, limit, before) == expected
 
 
-def test_a_replay_says_where_it_starts_how_fast_it_goes_and_when_it_is_done(
+def test_a_replay_logs_its_start_its_rate_and_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = [0.0]
@@ -190,7 +190,7 @@ def test_a_replay_says_where_it_starts_how_fast_it_goes_and_when_it_is_done(
 
 
 def test_lag_is_counted_in_events_not_in_offsets() -> None:
-    """An idle log has a transaction marker after its last event: that is no lag."""
+    """An idle log has a transaction marker after its last event, which is not lag."""
     ends = dict.fromkeys(range(4), LogEnd(0, 12, 10))
     checkpoint = {
         0: Position("t", 11, 10, applied_at=5),

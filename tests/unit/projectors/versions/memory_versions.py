@@ -1,4 +1,4 @@
-"""Versions of a read model in memory, in which something may happen between any two questions."""
+"""Versions of a read model in memory; a test can change them between any two calls."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,7 +8,7 @@ from schemas.records import UserEvent
 
 
 class MemoryModel:
-    """One version: how far it has come, and how far queries see it."""
+    """One version: its position, and the position that queries see."""
 
     name = "memory"
     source = LATEST_STATE
@@ -29,11 +29,11 @@ class MemoryModel:
         return {partition: Position("topic", seq, seq) for partition, seq in self.seqs.items()}
 
     def write(self, batch: Batch) -> None:
-        """Advance."""
+        """Advance the position."""
         self.seqs |= {partition: step.after.last_seq for partition, step in batch.advances.items()}
 
     def make_visible(self) -> None:
-        """Let queries see it."""
+        """Make the position visible."""
         self._asked()
         if self.dropped:
             raise Dropped("it was dropped")
@@ -44,16 +44,16 @@ class MemoryModel:
         return event["user_id"], event["version"]
 
     def rows(self) -> Iterator[Sequence[Row]]:
-        """Yield nothing: only positions are kept."""
+        """Yield no rows: only positions are kept."""
         yield []
 
     def close(self) -> None:
-        """Count it."""
+        """Count the calls."""
         self.closed += 1
 
 
 class MemoryVersions:
-    """All versions; `happens` is called before every question, to do what others do meanwhile."""
+    """All versions; `happens` is called before every call, to do what other processes do."""
 
     name = "memory"
     source = LATEST_STATE
@@ -69,7 +69,7 @@ class MemoryVersions:
         return [Version(n, READY, n == self.live, 0, None) for n in sorted(self.models)]
 
     def begin(self) -> None:
-        """Make the first version."""
+        """Create the first version."""
         if not self.models:
             self.live = self.create()
 
@@ -82,13 +82,13 @@ class MemoryVersions:
     def open(self, number: int) -> MemoryModel:
         """Return a version."""
         self.happens()
-        return self.models.get(number) or self._gone(number)
+        return self.models.get(number) or self._dropped(number)
 
     def finish(self, number: int) -> None:
-        """Nothing was put off."""
+        """Do nothing: nothing was deferred."""
 
     def accept(self, number: int) -> None:
-        """Every version is ready."""
+        """Do nothing: every version is ready."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a version live."""
@@ -101,12 +101,12 @@ class MemoryVersions:
         self.models.pop(number).dropped = True
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     def _asked(self) -> None:
         self.happens()
 
-    def _gone(self, number: int) -> MemoryModel:
+    def _dropped(self, number: int) -> MemoryModel:
         model = MemoryModel(number, lambda: None)
         model.dropped = True
         return model

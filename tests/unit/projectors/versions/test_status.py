@@ -1,11 +1,11 @@
-"""How far the versions of a read model are, asked while others change which there are."""
+"""The status of read models whose versions change while it is read."""
 
 from projectors.versions.status import _ask
 from runtime.settings import Settings
 from tests.unit.projectors.versions.memory_versions import MemoryVersions
 
 
-def test_a_version_that_is_dropped_meanwhile_is_left_out() -> None:
+def test_a_version_dropped_meanwhile_is_left_out() -> None:
     versions = MemoryVersions()
     versions.begin()
     number = versions.create()

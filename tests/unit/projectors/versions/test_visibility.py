@@ -1,4 +1,4 @@
-"""A wait for a token ends when queries see it, whatever happens to the read model meanwhile."""
+"""A wait for a token ends once queries see it, whatever happens to the read model meanwhile."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def versions() -> MemoryVersions:
 
 
 def steps(*actions: Callable[[], object]) -> Callable[[], None]:
-    """Do one of `actions` each time it is called, then nothing more."""
+    """Return a function that does the next of `actions` at each call, then nothing."""
     left = iter(actions)
 
     def do() -> None:
@@ -35,7 +35,7 @@ def steps(*actions: Callable[[], object]) -> Callable[[], None]:
 
 
 def later(action: Callable[[], object], questions: int = 12) -> Callable[[], None]:
-    """Do it after so many questions to the store."""
+    """Return a function that does `action` after this many calls."""
     return steps(*[lambda: None] * questions, action)
 
 
@@ -44,7 +44,7 @@ def set_seqs(versions: MemoryVersions, number: int, **seqs: int) -> None:
 
 
 @pytest.mark.parametrize("seq", [5, 6])
-def test_what_is_applied_is_made_visible_and_not_waited_for(
+def test_an_applied_event_is_made_visible_without_waiting(
     versions: MemoryVersions, seq: int
 ) -> None:
     set_seqs(versions, 1, p2=seq)
@@ -52,7 +52,7 @@ def test_what_is_applied_is_made_visible_and_not_waited_for(
     assert versions.models[1].visible == {2: seq}
 
 
-def test_what_is_applied_meanwhile_is_waited_for(versions: MemoryVersions) -> None:
+def test_a_wait_ends_once_the_event_is_applied(versions: MemoryVersions) -> None:
     set_seqs(versions, 1, p2=4, p3=9)
     versions.happens = later(lambda: set_seqs(versions, 1, p2=5))
     LiveVersion(versions).wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
@@ -67,8 +67,8 @@ def test_each_partition_of_a_token_counts(versions: MemoryVersions) -> None:
         live.wait(parse_token("0:7,1:1,2:6,3:1"), timeout_seconds=0)
 
 
-def test_a_wait_ends_in_time_and_says_how_far_it_is(versions: MemoryVersions) -> None:
-    """And nothing is made visible in vain."""
+def test_a_wait_times_out_and_reports_the_position(versions: MemoryVersions) -> None:
+    """And nothing is made visible unnecessarily."""
     set_seqs(versions, 1, p2=4)
     begun = time.monotonic()
     with pytest.raises(NotInTime) as late:
@@ -80,8 +80,8 @@ def test_a_wait_ends_in_time_and_says_how_far_it_is(versions: MemoryVersions) ->
     assert versions.models[1].visible == {}
 
 
-def test_a_read_model_that_is_not_there_is_waited_for() -> None:
-    """Its projector may be about to make it."""
+def test_a_missing_read_model_is_waited_for() -> None:
+    """Its projector may be about to create it."""
     versions = MemoryVersions()
     live = LiveVersion(versions)
     with pytest.raises(NotInTime, match="no read model memory existed within 0 s"):
@@ -95,10 +95,10 @@ def test_a_read_model_that_is_not_there_is_waited_for() -> None:
     live.wait(TOKEN, timeout_seconds=PATIENCE_SECONDS)
 
 
-def test_what_was_seen_on_a_version_that_is_no_longer_live_does_not_count(
+def test_a_version_that_is_no_longer_live_does_not_count(
     versions: MemoryVersions,
 ) -> None:
-    """The old version is fed after a swap as well, and may be ahead of the one queries see."""
+    """The old version is kept up to date after a swap, and may be ahead of the live one."""
     set_seqs(versions, 1, p2=4)
     versions.create()
     set_seqs(versions, 2, p2=4)
@@ -114,7 +114,7 @@ def test_what_was_seen_on_a_version_that_is_no_longer_live_does_not_count(
     assert versions.models[2].visible == {2: 5}
 
 
-def test_a_version_that_is_dropped_is_left_for_the_one_that_is_live(
+def test_a_wait_moves_from_a_dropped_version_to_the_live_one(
     versions: MemoryVersions,
 ) -> None:
     set_seqs(versions, 1, p2=4)
@@ -133,8 +133,8 @@ def test_a_version_that_is_dropped_is_left_for_the_one_that_is_live(
     assert (first.closed, versions.models[2].closed) == (1, 1)
 
 
-def test_a_lag_that_shrinks_is_waited_for_if_that_is_asked(versions: MemoryVersions) -> None:
-    """However long it takes in all; one that stands still is not."""
+def test_progress_extends_a_wait_if_asked_for(versions: MemoryVersions) -> None:
+    """However long it takes in total; without progress it times out."""
     moving = iter(range(1, 5))
 
     def move() -> None:
@@ -150,7 +150,7 @@ def test_a_lag_that_shrinks_is_waited_for_if_that_is_asked(versions: MemoryVersi
     assert time.monotonic() - begun >= 0.2 + 0.15
 
 
-def test_a_store_that_is_away_is_told_at_once(versions: MemoryVersions) -> None:
+def test_an_unavailable_store_is_reported_at_once(versions: MemoryVersions) -> None:
     def away() -> None:
         raise Unavailable("away")
 
@@ -163,10 +163,10 @@ SWAP, DROP = "swap", "drop"
 
 
 @given(st.lists(st.one_of(st.integers(1, 3), st.sampled_from([SWAP, DROP]))), st.integers(1, 6))
-def test_what_a_wait_promised_is_seen_by_every_query_after(
+def test_after_a_wait_every_query_sees_what_was_waited_for(
     happenings: list[int | str], seq: int
 ) -> None:
-    """Whatever swaps, drops and lags there are between any two of its steps, and after it."""
+    """Whatever is swapped, dropped or delayed between any two of its steps, and after it."""
     versions = MemoryVersions()
     versions.begin()
     todo = iter(happenings)
@@ -186,12 +186,12 @@ def test_what_a_wait_promised_is_seen_by_every_query_after(
 
 
 def _happen(versions: MemoryVersions, what: int | str | None) -> None:
-    """Let a projector apply an event, a version be made and swapped in, or an old one go."""
+    """Apply an event, create a version and swap to it, or drop the old ones."""
     assert versions.live is not None
     live = versions.models[versions.live]
     if what == SWAP:
         new = versions.models[versions.create()]
-        # It has applied all that the log had: at least what the live one has.
+        # It has applied everything that the log had: at least what the live one has.
         new.seqs = dict(live.seqs)
         versions.swap(new.version, lambda: None)
     elif what == DROP:
