@@ -18,13 +18,13 @@ from projectors.contract.read_model import Dropped, Position, ReadModel
 from projectors.engine.applier import Applier
 from projectors.engine.catch_up import CatchUp
 from projectors.engine.dead_letter_writer import DeadLetterWriter
+from projectors.engine.log_identity import check_position
 from projectors.engine.subscription import Subscription, subscribe
 from projectors.log.records import Record, read_record
-from runtime.log_ranges import LogRange
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Fenced, Misconfigured, Unavailable
+from schemas.errors import Fenced, Unavailable
 from schemas.records import UserEvent
 from schemas.topics import DEAD_LETTERS
 
@@ -39,8 +39,6 @@ WAIT_SECONDS = 0.5
 _SWITCH_SECONDS = 0.001
 # After so many idle polls it checks whether its version was dropped or its store went back.
 IDLE_POLLS = 4
-OTHER_TOPIC = "other_topic"
-LOST_LOG = "lost_log"
 
 
 def group_of(read_model: str, version: int) -> str:
@@ -235,35 +233,18 @@ class Runner:
         waiting = set(self._log.waiting)
         stored = self._model.checkpoint()
         topic_id, ranges = self._log.look_up(waiting)
+        topic = self._settings.named(self._source.topic.name)
         starts = {}
         for partition in sorted(waiting):
             position, there = stored.get(partition), ranges[partition]
-            self._refuse_other_log(partition, position, topic_id, there)
+            if position is not None:
+                check_position(
+                    self._model, topic, partition, position, topic_id=topic_id, there=there
+                )
             starts[partition] = position.next_offset if position else there.low
             self.catch_up.begin(partition, starts[partition], there.end)
         self._applier.begin(topic_id, {partition: stored.get(partition) for partition in waiting})
         self._log.start(starts)
-
-    def _refuse_other_log(
-        self, partition: int, position: Position | None, topic_id: str, there: LogRange
-    ) -> None:
-        if position is None:
-            return
-        topic = self._settings.named(self._source.topic.name)
-        next_step = f"`rollbook projector rebuild {self._model.name}` reads the present log"
-        if position.topic_id != topic_id:
-            raise Misconfigured(
-                f"topic {topic} was re-created since {self._model.name} read it",
-                code=OTHER_TOPIC,
-                next_step=next_step,
-            )
-        if not there.low <= position.next_offset <= there.end:
-            raise Misconfigured(
-                f"{self._model.name} has read {topic} partition {partition} up to offset "
-                f"{position.next_offset}, but the log goes from {there.low} to {there.end}",
-                code=LOST_LOG,
-                next_step=f"find out why the log was cut; then {next_step}",
-            )
 
     def _check_fence(self, fenced: Fenced) -> None:
         """Start again if the read model went back; raise if another process is ahead of us.

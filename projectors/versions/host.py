@@ -9,7 +9,8 @@ import threading
 import time
 
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
-from projectors.engine.runner import LOST_LOG, OTHER_TOPIC, open_runner
+from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
+from projectors.engine.runner import open_runner
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import RollbookError, Unavailable
