@@ -149,6 +149,7 @@ class MemoryConsumer:
 
     def poll(self, _timeout: float = 0, /) -> Message | None:
         """Serve the group, then return the next message, in turn from each place."""
+        self._log.begin("poll")
         self._serve_group()
         if self.queued:
             return self.queued.popleft()

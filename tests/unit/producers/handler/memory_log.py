@@ -111,8 +111,8 @@ class MemoryLog:
         self.epochs: dict[str, int] = {}
         self.open: dict[str, Transaction] = {}
         self.at_each_request: Callable[[], None] = lambda: None
-        self._before: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
-        self._after: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
+        self._before: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
+        self._after: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
 
     def append(self, topic: str, number: int, key: bytes, value: bytes | None) -> int:
         """Append a record outside of any transaction; return its offset."""
@@ -140,23 +140,27 @@ class MemoryLog:
         """End the open transaction as the broker does once it is too old: abort, new epoch."""
         self._fence(transactional_id)
 
-    def before(self, request: str, action: Callable[[], None]) -> None:
+    def before(self, request: str, action: Callable[[], object]) -> None:
         """Do `action` before the next such request; if it raises, the request does not arrive."""
         self._before[request].append(action)
 
-    def after(self, request: str, action: Callable[[], None]) -> None:
+    def after(self, request: str, action: Callable[[], object]) -> None:
         """Do `action` after the next such request; if it raises, the answer is lost."""
         self._after[request].append(action)
 
     def carry_out(self, request: str, action: Callable[[], None]) -> None:
         """Carry out a client's request, and what a test wanted to happen around it."""
         self.at_each_request()
-        if self._before[request]:
-            self._before[request].popleft()()
+        self.begin(request)
         action()
         self.at_each_request()
         if self._after[request]:
             self._after[request].popleft()()
+
+    def begin(self, request: str) -> None:
+        """Do what a test wanted to happen before such a request."""
+        if self._before[request]:
+            self._before[request].popleft()()
 
     def init_producer(self, transactional_id: str) -> int:
         """Fence every earlier producer of this id and abort what it left open; return the epoch."""
@@ -168,6 +172,15 @@ class MemoryLog:
         left_open = self.open.pop(transactional_id, None)
         if left_open is not None:
             self.end_transaction(left_open, Status.ABORTED)
+
+    def end_late(self, transactional_id: str, epoch: int) -> bool:
+        """Carry out a commit that was long on its way; return whether it was accepted."""
+        if epoch != self.epochs[transactional_id]:
+            return False
+        transaction = self.open.pop(transactional_id, None)
+        if transaction is not None:
+            self.end_transaction(transaction, Status.COMMITTED)
+        return True
 
     def end_transaction(self, transaction: Transaction, status: Status) -> None:
         """Write the markers; if it is committed, its offsets count from now on."""

@@ -131,6 +131,32 @@ def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> Non
     assert cluster.log.epochs["a"] == epoch + 1
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_commit_that_arrives_late_does_not_end_the_next_transaction(*, is_answered: bool) -> None:
+    """Whether it was given up, or sent again over a new connection and answered there."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    epoch = cluster.log.epochs["a"]
+    lost = cluster.clients["a"].producers[-1].logger
+    cluster.send_creates("u")
+    if is_answered:
+        cluster.log.after("commit_transaction", lambda: lost.error("FAIL [thrd:broker]: timed out"))
+    else:
+        cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
+    handler.run_once()
+    cluster.send_creates("v")
+    accepted = []
+
+    def arrive() -> None:
+        assert cluster.log.open
+        accepted.append(cluster.log.end_late("a", epoch))
+
+    cluster.log.before("send_offsets_to_transaction", arrive)
+    cluster.decide(40, handler)
+    assert accepted == [False]
+    cluster.assert_exactly_once(40)
+
+
 def test_a_restarted_handler_continues_after_the_last_commit() -> None:
     """Killed with a transaction open: its successor aborts that and decides the commands again."""
     cluster = Cluster()

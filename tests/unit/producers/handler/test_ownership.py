@@ -29,6 +29,21 @@ def test_a_rebalance_between_two_batches_moves_half_of_the_partitions() -> None:
     cluster.assert_exactly_once(40)
 
 
+def test_partitions_revoked_by_the_poll_that_brought_their_commands_are_left_out() -> None:
+    """What was taken of them belongs to their new owner."""
+    cluster = Cluster()
+    first = cluster.ready()
+    email = address_in(PARTITIONS - 1)  # the second half moves
+    cluster.send(create(email, command_id="one"), create(email, command_id="two"))
+    second = cluster.start("b")
+    cluster.log.before("poll", lambda: None)
+    cluster.log.before("poll", second.run_once)
+    assert first.run_once() == 0
+    assert sizes(first) == [PARTITIONS // 2]
+    cluster.decide(2, first, second)
+    assert [one["code"] for _, one in cluster.read(OUTCOMES)] == [None, "user_already_exists"]
+
+
 def test_a_batch_whose_partitions_move_while_it_is_decided_is_refused() -> None:
     """Its member's session has ended; the new owner waits for the transaction that it left open."""
     cluster = Cluster()

@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from schemas.errors import Misconfigured
-from schemas.topics import COMMANDS, OUTCOMES
-from tests.given import PARTITIONS, home_of
+from schemas.topics import COMMANDS, HOPS, OUTCOMES
+from tests.given import PARTITIONS, address_in, change_email, create, home_of
 from tests.unit.producers.handler.memory_log import MemoryProducer
 from tests.unit.producers.handler.stepping import Cluster, sizes
 
@@ -103,6 +103,25 @@ def test_a_message_that_is_delivered_twice_is_decided_once() -> None:
     cluster.decide(20, handler)
     consumer = cluster.clients["a"].consumer
     number = home_of("u0@example.com")
-    consumer.queued.append(consumer.message((COMMANDS.name, number), 0))
-    assert handler.run_once() == 0
+    for _ in range(2):
+        consumer.queued.append(consumer.message((COMMANDS.name, number), 0))
+        assert handler.run_once() == 0
     cluster.assert_exactly_once(20)
+
+
+def test_an_address_message_that_is_delivered_twice_is_applied_once() -> None:
+    """Applying it would change nothing, but committing its offset would go back in the log."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    away = (home_of("jane@example.com") + 1) % PARTITIONS
+    cluster.send(create("jane@example.com", command_id="create"))
+    cluster.decide(1, handler)
+    user_id = cluster.read(OUTCOMES)[0][1]["user_id"]
+    cluster.send(change_email(user_id, address_in(away)))
+    cluster.decide(2, handler)
+    cluster.step_until(lambda: handler.run_once() == 0, handler)
+    consumer = cluster.clients["a"].consumer
+    first = cluster.log.partitions[HOPS.name, away].next_visible(0)
+    assert first is not None
+    consumer.queued.append(consumer.message((HOPS.name, away), first))
+    assert handler.run_once() == 0
