@@ -119,6 +119,7 @@ def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("transaction_timeout_seconds", 0),
         ("transaction_timeout_seconds", "nan"),
         ("session_timeout_seconds", "inf"),
+        ("session_timeout_seconds", 0),
         ("outcomes_window_count", -1),
         ("batch_commands", 0),
         ("dead_letters_in_a_row", 0),

@@ -1,7 +1,7 @@
-"""After an erasure nothing of the person is left: in the broker's files, PostgreSQL, the index.
+"""After an erasure nothing of the person is left in the broker's files, PostgreSQL or the index.
 
-The topics' segments are shortened from hours and days to a second, and stored uncompressed, so that
-the files themselves can be searched.
+The topics' segments live a second instead of hours or days and are not compressed, so that the
+files themselves can be searched.
 """
 
 import json
@@ -23,13 +23,13 @@ from scripts.stack.local import LocalStack
 from tests.catch_up import wait_caught_up
 from tests.processes import Rollbook, eventually
 
-# In every e-mail address and name of the person to erase, and nowhere else.
+# Part of every e-mail address and name of the person to erase, and of nothing else.
 MARK = "zaphod"
 MODELS = ("postgres", "history", "elasticsearch")
 
 
 def shorten(settings: Settings) -> None:
-    """Make the topics as the test needs them; a handler reads their settings at its start."""
+    """Shorten the life of the topics' segments; a handler reads these settings when it starts."""
     short = {
         "segment.ms": "1000",
         "retention.ms": "1000",
@@ -62,7 +62,7 @@ def address_of(partition: int, settings: Settings, name: str) -> str:
 
 
 def marked_files(stack: LocalStack, settings: Settings) -> set[str]:
-    """Return the topics of which a file on the broker's disk holds the mark, in whatever case."""
+    """Return the topics that have the mark in a file on the broker's disk, in any case."""
     logs = stack._data() / "kafka" / "log"
     return {
         topic.name
@@ -81,7 +81,7 @@ def read(file: Path) -> bytes:
 
 
 def marked_rows(settings: Settings) -> set[str]:
-    """Return the tables, of every version, of which a row holds the mark."""
+    """Return the tables, of every version, that have the mark in a row."""
     found = set()
     with closing(Database(settings)) as database, database.session() as connection:
         tables = connection.execute(
@@ -99,7 +99,7 @@ def marked_rows(settings: Settings) -> set[str]:
 
 
 def is_indexed(settings: Settings) -> bool:
-    """Return whether a document of any of our indexes holds the mark."""
+    """Return whether any document in our indexes contains the mark."""
     client = connect(settings)
     client.indices.refresh(index=f"{settings.prefix}-*")
     hits = client.search(index=f"{settings.prefix}-*", size=1000)["hits"]["hits"]
@@ -110,7 +110,7 @@ def is_indexed(settings: Settings) -> bool:
 def test_nothing_of_an_erased_user_is_left(
     stack: LocalStack, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Of one who moved between partitions, was changed and stands in every topic and version."""
+    """Of a user with addresses in three partitions, in every topic and version of the models."""
     shorten(settings)
     rollbook.start_handler()
     for model in MODELS:

@@ -1,4 +1,4 @@
-"""One service as several processes: they share the work, and none is left behind."""
+"""One handler command with several processes: they share the work and end together."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from tests.processes import Rollbook, RunningProcess, eventually
 
 
 def start(rollbook: Rollbook) -> RunningProcess:
-    """Start a handler of two processes, each with its half of the partitions."""
+    """Start a handler with two processes and wait until each has half of the partitions."""
     process = rollbook.start("handler", "run", "--instance", "a", "--processes", "2")
-    # The first process up has all partitions until the other joins.
+    # The first process has all partitions until the second joins.
     for name in ("a.1", "a.2"):
         half = rf"{name} producers\.handler\.ownership: (assigned|gave up) partitions \[\d, \d\]"
         process.wait_for_match(half)
@@ -20,7 +20,7 @@ def start(rollbook: Rollbook) -> RunningProcess:
 
 
 def pids(process: RunningProcess) -> list[int]:
-    """Return the ids of the two processes that decide."""
+    """Return the process ids of the two that decide."""
     return [int(pid) for pid in re.findall(r"runs as process (\d+)", process.text())]
 
 
@@ -34,7 +34,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_both_decide_and_both_stop(settings: Settings, rollbook: Rollbook) -> None:
-    """Addresses of every partition are answered; SIGTERM to the one command stops all."""
+    """Commands of every partition are answered; SIGTERM to the command stops both processes."""
     process = start(rollbook)
     with CommandClient(settings) as client:
         made = [client.create_user(f"user{n}@example.com", "Jane", 33) for n in range(20)]
@@ -43,8 +43,8 @@ def test_both_decide_and_both_stop(settings: Settings, rollbook: Rollbook) -> No
     assert all(is_gone(pid) for pid in pids(process))
 
 
-def test_one_that_dies_ends_all_with_an_exit_code(rollbook: Rollbook) -> None:
-    """So a supervisor starts all of them again, instead of leaving half of the users unserved."""
+def test_when_one_process_dies_the_command_ends_with_1(rollbook: Rollbook) -> None:
+    """A supervisor then restarts them, and no users are left without a handler."""
     process = start(rollbook)
     one, other = pids(process)
     os.kill(one, signal.SIGKILL)
@@ -52,8 +52,8 @@ def test_one_that_dies_ends_all_with_an_exit_code(rollbook: Rollbook) -> None:
     assert is_gone(other)
 
 
-def test_none_outlives_the_command(rollbook: Rollbook) -> None:
-    """Though it be killed with -9."""
+def test_no_process_outlives_the_command(rollbook: Rollbook) -> None:
+    """Even if the command is killed with SIGKILL."""
     process = start(rollbook)
     found = pids(process)
     process.kill()

@@ -1,4 +1,4 @@
-"""Restoring a partition from a real log: what must be waited for, what may be passed over."""
+"""Restoring a partition from a real broker's log."""
 
 from confluent_kafka import Producer
 
@@ -16,7 +16,7 @@ from tests.unit.scripts.verify.forged import event
 
 
 def test_a_restore_waits_for_a_predecessors_open_transaction(settings: Settings) -> None:
-    """What may yet be committed must be known before the first decision."""
+    """What may still be committed must be known before the first decision."""
     codecs = Codecs.from_registry(Registry(settings))
     predecessor = Producer(transactional_config(settings, settings.named("predecessor")))
     predecessor.init_transactions(10)

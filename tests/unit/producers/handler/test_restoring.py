@@ -1,0 +1,60 @@
+"""What a restore reads: all of it before the first decision, foreign bytes passed over."""
+
+import pytest
+
+from schemas.errors import Misconfigured
+from schemas.identity import new_user_id
+from schemas.topics import EMAILS, EVENTS, OUTCOMES
+from tests.given import PARTITIONS, create, update
+from tests.unit.producers.handler.stepping import Cluster, sizes
+
+UNKNOWN_SCHEMA = b"\x00\x7f\xff\xff\xff\x02"
+
+
+def test_a_restored_state_answers_as_the_one_before() -> None:
+    """Repeated commands get the first answer, and users have the versions that they had."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    cluster.send(create("jane@example.com", command_id="create"))
+    cluster.decide(1, handler)
+    user_id = cluster.read(OUTCOMES)[0][1]["user_id"]
+    cluster.send(update(user_id, age=40, expected_version=1, command_id="age"))
+    cluster.decide(2, handler)
+    cluster.send(
+        update(user_id, age=40, expected_version=1, command_id="age"),
+        create("jane@example.com", command_id="again"),
+        update(user_id, age=41, expected_version=2, command_id="older"),
+    )
+    cluster.decide(5, cluster.start())
+    found = [(one["command_id"], one["code"], one["version"]) for _, one in cluster.read(OUTCOMES)]
+    assert found == [
+        ("create", None, 1),
+        ("age", None, 2),
+        ("age", None, 2),
+        ("again", "user_already_exists", None),
+        ("older", None, 3),
+    ]
+
+
+def test_foreign_bytes_do_not_stop_a_restore(caplog: pytest.LogCaptureFixture) -> None:
+    """What no handler wrote is skipped, and logged with its coordinates."""
+    cluster = Cluster()
+    for topic in (EVENTS, OUTCOMES, EMAILS):
+        for number in range(PARTITIONS):
+            cluster.log.append(topic.name, number, b"foreign", b"no avro")
+            cluster.log.append(topic.name, number, b"foreign", UNKNOWN_SCHEMA)
+    cluster.send_creates("u")
+    handler = cluster.start()
+    cluster.step_until(lambda: sizes(handler) == [PARTITIONS], handler)
+    assert caplog.text.count("skipping a foreign record") == 2 * 3 * PARTITIONS
+    assert "user-events partition 3 offset 0" in caplog.text
+
+
+def test_a_users_record_under_an_unknown_schema_id_stops_a_restore() -> None:
+    """The registry may have lost it, and the record may be the user's latest."""
+    cluster = Cluster()
+    cluster.log.append(EVENTS.name, 0, new_user_id(0, 1, 1).encode(), UNKNOWN_SCHEMA)
+    handler = cluster.start()
+    with pytest.raises(Misconfigured, match="cannot restore") as caught:
+        cluster.step_until(lambda: sizes(handler) == [PARTITIONS], handler)
+    assert caught.value.code == "unreadable_log"
