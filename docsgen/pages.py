@@ -1,8 +1,8 @@
 """Reads the Markdown pages: their headings, links, paths, commands and blocks.
 
 Every block with commands or code is either run by a test or marked as not run, so that nobody finds
-out by pasting it. The mark is a line that ends with `(not run by the tests)` directly above the
-block, or the sentence `The blocks on this page are not run by the tests.` anywhere on the page.
+out by pasting it. The mark is a line `*(not run by the tests)*` directly above the block, or the
+sentence `The blocks on this page are not run by the tests.` anywhere on the page.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-NOT_RUN: Final = "(not run by the tests)"
+NOT_RUN: Final = "*(not run by the tests)*"
 NOT_RUN_PAGE: Final = "blocks on this page are not run by the tests"
 # Languages whose blocks hold no commands and no code: diagrams, answers, directives of the site.
 SHOWN: Final = ("text", "json", "{toctree}", "{eval-rst}", "{image}")
@@ -59,7 +59,7 @@ class Page:
                 found[2],
                 found[3],
                 self.text.count("\n", 0, found.start()) + 1,
-                page_is_marked or self._line_above(found.start()).endswith(NOT_RUN),
+                page_is_marked or self._line_above(found.start()) == NOT_RUN,
             )
             for found in _BLOCK.finditer(self.text)
         ]
