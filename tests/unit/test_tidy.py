@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("schemas", "runtime", "producers", "projectors", "scripts")
+PACKAGES = ("schemas", "runtime", "producers", "projectors", "scripts", "docsgen")
 FILE_LINES = 300
 FUNCTION_LINES = 50
 FORBIDDEN_NAMES = re.compile(r"Manager|Helper|Base$|^Base(?![a-z])|[Uu]tils?$|[Hh]elpers?$")
