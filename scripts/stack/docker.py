@@ -1,4 +1,4 @@
-"""The same stack in containers: a thin shell around `docker compose` and docker-compose.yml."""
+"""The local stack in containers: runs `docker compose` with docker-compose.yml."""
 
 import json
 import os
@@ -32,21 +32,21 @@ from scripts.stack.record import (
 
 COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
 SERVERS = ("kafka", "registry", "postgres", "elasticsearch", "kibana")
-# Ports that only native servers need: in containers these are not published.
+# Ports that only native servers listen on; the containers do not publish them.
 _INTERNAL = ("kafka-controller", "elasticsearch-transport")
 KIBANA_PORT = 15601
 
 
 def problem() -> str:
-    """Return what keeps Docker from being used here, or ''."""
+    """Return why Docker cannot be used here, or '' if it can."""
     if not shutil.which("docker"):
-        return "there is no docker command"
+        return "the docker command is not on PATH"
     if _call(["docker", "compose", "version"]).returncode != 0:
-        return "docker has no compose plugin"
+        return "docker lacks the compose plugin"
     if _call(["docker", "info"]).returncode != 0:
-        return "no Docker engine answers"
+        return "the Docker engine does not answer"
     if not COMPOSE_FILE.is_file():
-        return "docker-compose.yml is not beside this installation: use a clone of the repository"
+        return "this installation lacks docker-compose.yml: run rollbook from a clone"
     return ""
 
 
@@ -62,7 +62,7 @@ def require_docker() -> None:
 
 
 class DockerStack:
-    """The stack called `name` as a compose project of its own."""
+    """The stack called `name`, run as the compose project `rollbook-NAME`."""
 
     def __init__(self, name: str | None = None) -> None:
         self.directory = named_directory(name)
@@ -71,9 +71,10 @@ class DockerStack:
     def up(
         self, *, ports: Mapping[str, int], free_ports: bool, whole_system: bool = False
     ) -> Started:
-        """Bring up the servers, or with `whole_system` our services too, and wait until healthy.
+        """Start the servers and wait until they are healthy; `whole_system` adds our services.
 
-        Raises `Misconfigured` without Docker or with a taken port, `Unavailable` if compose fails.
+        Starting a stack that is up changes nothing. Raises `Misconfigured` if Docker cannot be used
+        or a port is taken, `Unavailable` if compose fails.
         """
         require_docker()
         began = time.monotonic()
@@ -89,13 +90,16 @@ class DockerStack:
             if not secret.exists():
                 write_private(secret, secrets.token_urlsafe(24) + "\n")
             write_record(self.directory, StackRecord("docker", chosen))
-            wanted = ["--build"] if whole_system else list(SERVERS)
-            self._compose("up", "--detach", "--wait", *wanted, show=True)
+            services = [] if whole_system else SERVERS
+            self._compose("up", "--detach", "--wait", *services, show=True)
             write_settings(self.directory, chosen)
         return Started(chosen, running, list(SERVERS), time.monotonic() - began)
 
     def down(self, *, wipe: bool = False) -> bool:
-        """Stop and remove the project's containers; with `wipe` its volumes and our folder too."""
+        """Remove the project's containers; `wipe` also deletes its volumes and our folder.
+
+        Returns whether the stack had containers.
+        """
         require_docker()
         with locked(self.directory / "lock"):
             ran = bool(self._containers())
@@ -140,29 +144,29 @@ class DockerStack:
 
     def _compose(self, *arguments: str, show: bool = False) -> str:
         command = ["docker", "compose", "-p", f"rollbook-{self.name}", "-f", str(COMPOSE_FILE)]
-        done = _call([*command, *arguments], environment=self._environment(), show=show)
+        done = _call([*command, *arguments], environment=self.compose_environment(), show=show)
         if done.returncode != 0:
             raise Unavailable(
                 f"docker compose {arguments[0]} failed: {(done.stderr or '').strip()[-1500:]}",
                 code="compose_failed",
-                next_step="`rollbook stack logs` shows what the containers say",
+                next_step="`rollbook stack logs` shows the containers' logs",
             )
         return done.stdout or ""
 
-    def _environment(self) -> dict[str, str]:
-        """Return the variables that docker-compose.yml reads, over our own environment."""
+    def compose_environment(self) -> dict[str, str]:
+        """Return our environment with the variables that docker-compose.yml reads."""
         record = read_record(self.directory)
         ports = record.ports if record else published_ports({}, free=False)
-        return {
-            **os.environ,
-            "ROLLBOOK_POSTGRES_PASSWORD_FILE": str(password_file(self.directory)),
-            "ROLLBOOK_UID": str(os.getuid()),
-            **{f"ROLLBOOK_{name.upper()}_PORT": str(port) for name, port in ports.items()},
-        }
+        variables = {f"ROLLBOOK_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+        secret = password_file(self.directory)
+        if secret.is_file():
+            password = secret.read_text(encoding="utf-8").strip()
+            variables["ROLLBOOK_POSTGRES_PASSWORD"] = password
+        return {**os.environ, **variables}
 
 
 def published_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
-    """Return a port for each server that containers publish: the native ones, and Kibana."""
+    """Return the port that each container publishes: those of the native servers, and Kibana's."""
     native = {name: port for name, port in wanted.items() if name != "kibana"}
     ports = choose_ports(native, free=free)
     kibana = free_port(set(ports.values())) if free else KIBANA_PORT
@@ -171,7 +175,7 @@ def published_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
 
 
 def _state(container: Mapping[str, Any]) -> str:
-    # The container that makes the topics has ended well when that is done.
+    # The container that creates the topics exits with 0 when it has finished.
     if container["State"] == "exited" and container.get("ExitCode") == 0:
         return "done"
     return str(container["State"])

