@@ -36,6 +36,7 @@ COMMANDS = {
     "status": ("scripts.stack.cli:status", "Show what runs and the lag of each read model."),
     "demo": ("scripts.demo:demo", "Show all of rollbook on real servers."),
     "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
+    "completion": ("scripts.completion:completion", "Print the completion script of a shell."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }
 

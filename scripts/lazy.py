@@ -1,7 +1,7 @@
-"""A click group that imports a command when it is called, so that `rollbook --help` stays fast.
+"""A click group that imports a command only when it is called.
 
-Importing the clients of Kafka, PostgreSQL and Elasticsearch takes longer than printing a help page.
-The help of a group is printed without importing its commands.
+Importing the Kafka, PostgreSQL and Elasticsearch clients takes longer than printing a help page or
+completing a word, so the group does both from its table.
 """
 
 import importlib
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -34,3 +35,12 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete from the table; click's own method would import every command that matches."""
+        commands = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in self._table.items()
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
