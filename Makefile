@@ -9,10 +9,10 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep bench docs clean
+.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench docs clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .uv/bin/uv:
 	@python3 -c 'import sys; sys.exit("rollbook needs Python 3.11 or newer; python3 is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -41,6 +41,28 @@ test-deep: setup ## every property test, schedule and kill point in depth: hours
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest -n 2 tests/unit
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest --durations 50 $(SERVER_TESTS)
 
+# Each process writes a file; `coverage combine` adds them up.
+define REPORT_COVERAGE
+.venv/bin/coverage combine --quiet
+.venv/bin/coverage html --quiet
+.venv/bin/coverage report --format=markdown > build/coverage/coverage.md
+.venv/bin/coverage report
+endef
+
+coverage: setup ## run all tests with coverage; reports in build/coverage/
+	.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest -n 2 tests/unit
+	.venv/bin/coverage run -m pytest $(SERVER_TESTS)
+	$(REPORT_COVERAGE)
+
+coverage-unit: setup ## the same for the pure tests alone
+	.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest -n 2 tests/unit
+	$(REPORT_COVERAGE)
+
+lock-check: $(UV) ## fail if uv.lock does not match pyproject.toml
+	@$(UV) lock --check
+
 bench: $(UV) ## measure rollbook, its peers and the upper bounds on the running stack
 	@$(UV) $(SYNC) --group benchmark
 	.venv/bin/rollbook bench commands
@@ -53,4 +75,4 @@ docs: $(UV) ## build the site into build/docs; a warning or a broken link is an 
 	.venv/bin/python -m docsgen.site build/docs
 
 clean: ## remove the virtual environment and caches of this folder
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build
