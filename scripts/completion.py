@@ -22,7 +22,7 @@ def completion(context: click.Context, *, shell: str) -> None:
       eval "$(rollbook completion bash)"        in ~/.bashrc
       eval "$(rollbook completion zsh)"         in ~/.zshrc, after compinit
       rollbook completion fish | source         in ~/.config/fish/config.fish
-    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    """  # noqa: D301 - \b tells click not to rewrap
     completer = get_completion_class(shell)
     assert completer, shell  # noqa: S101 - click supports every shell of the choice above
     click.echo(completer(context.find_root().command, {}, "rollbook", VARIABLE).source())
