@@ -85,11 +85,11 @@ def commands(
       rollbook bench commands --users 20000 --repeats 1 --state-users 100000 --without-peer
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from scripts.bench import commands as command_side
-    from scripts.bench import peer_eventsourcing
+    from scripts.bench.peers import eventsourcing_library
 
     if not without_peer:
-        peer_eventsourcing.check_peer_installed()
-    setups = () if without_peer else tuple(peer_eventsourcing.peer_setups(peer_clients))
+        eventsourcing_library.check_peer_installed()
+    setups = () if without_peer else tuple(eventsourcing_library.peer_setups(peer_clients))
     plan = command_side.Plan(users, repeats, state_users, setups, peer_seconds, as_json)
     findings = command_side.measure(settings, plan)
     if as_json:
@@ -145,8 +145,8 @@ def projectors(
       rollbook bench projectors --only queries --queries-users 100000 --repeats 1
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from scripts.bench import projector_findings
-    from scripts.bench.measure import machine
     from scripts.bench.projectors import measure
+    from scripts.bench.report.measure import machine
 
     parts = frozenset(only or projector_findings.PARTS)
     plan = projector_findings.Plan(users, queries_users, repeats, parts, as_json)

@@ -13,12 +13,13 @@ from typing import Any, Final
 from producers.client.command_client import CommandClient
 from producers.handler.start import GROUP
 from runtime.settings import Settings
-from scripts.bench import passthrough, peer_eventsourcing, state_size
-from scripts.bench.measure import GOALS, Findings, Spread, machine, ratios, spread
-from scripts.bench.peer_eventsourcing import PeerSetup
-from scripts.bench.people import people
-from scripts.bench.processes import await_commits, running_handlers, warm_up
-from scripts.bench.registry_under_test import fresh_registry, send_creates
+from scripts.bench import passthrough, state_size
+from scripts.bench.peers import eventsourcing_library
+from scripts.bench.peers.eventsourcing_library import PeerSetup
+from scripts.bench.report.measure import GOALS, Findings, Spread, machine, ratios, spread
+from scripts.bench.workload.people import people
+from scripts.bench.workload.processes import await_commits, running_handlers, warm_up
+from scripts.bench.workload.registry_under_test import fresh_registry, send_creates
 
 DEFAULT_PEER: Final = PeerSetup(1, "on", functions=False)
 _OURS: Final = "creates_per_second"
@@ -76,12 +77,12 @@ def measure(settings: Settings, plan: Plan) -> CommandFindings:
     }
     findings = CommandFindings(plan, Findings(plan.as_json), durability, machine())
     if plan.peers:
-        durability |= peer_eventsourcing.server_durability(settings)
+        durability |= eventsourcing_library.server_durability(settings)
     for repeat in range(plan.repeats):
         findings.figures.tell(f"repeat {repeat + 1} of {plan.repeats}")
         _one_process(settings, plan, findings.figures)
         for setup in plan.peers:
-            rate = peer_eventsourcing.peer_creates_per_second(
+            rate = eventsourcing_library.peer_creates_per_second(
                 settings, setup, plan.users, plan.peer_seconds
             )
             findings.figures.add(str(setup), rate)
@@ -185,7 +186,7 @@ def as_json(findings: CommandFindings) -> dict[str, Any]:
     }
     if plan.peers:
         result["eventsourcing"] = {
-            "version": peer_eventsourcing.peer_version(),
+            "version": eventsourcing_library.peer_version(),
             "seconds_each": plan.peer_seconds,
             "measured": [_peer_json(findings, setup) for setup in plan.peers],
         }

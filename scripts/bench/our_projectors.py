@@ -11,9 +11,9 @@ from projectors.versions.rebuild import Rebuild
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
-from scripts.bench.processes import running_projector
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import counted, remove_read_models
+from scripts.bench.workload.processes import running_projector
 
 GUARANTEES: Final = {
     "postgres": (

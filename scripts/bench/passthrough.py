@@ -18,7 +18,7 @@ from runtime.kafka import consumer_config, poll_batch, transactional_config
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES
-from scripts.bench.registry_under_test import MEASURED_TAG, command_id
+from scripts.bench.workload.registry_under_test import MEASURED_TAG, command_id
 
 GROUP = "bench-passthrough"
 _WRITTEN = (EVENTS, HISTORY, OUTCOMES)

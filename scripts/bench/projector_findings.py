@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scripts.bench import our_projectors, peer_debezium, peer_quix, upper_bounds
-from scripts.bench.measure import GOALS, Findings
+from scripts.bench import our_projectors, upper_bounds
+from scripts.bench.peers import debezium, quix
 from scripts.bench.query_load import QUERIES
-from scripts.bench.search_rates import KINDS
+from scripts.bench.report.measure import GOALS, Findings
+from scripts.bench.search.rates import KINDS
 from scripts.bench.visible import STORES
 
 PARTS: Final = ("postgres", "elasticsearch", "rebuild", "visible", "queries", "search")
@@ -34,9 +35,9 @@ _GUARANTEES: Final = {
     "postgres_live_per_second": our_projectors.GUARANTEES["postgres"],
     "postgres_rebuild_per_second": "as live; indexes and summary last, then compared with the log",
     "elasticsearch_live_per_second": our_projectors.GUARANTEES["elasticsearch"],
-    "debezium_per_second": peer_debezium.GUARANTEE,
-    "quix_postgres_per_second": peer_quix.GUARANTEE,
-    "quix_elasticsearch_per_second": peer_quix.GUARANTEE,
+    "debezium_per_second": debezium.GUARANTEE,
+    "quix_postgres_per_second": quix.GUARANTEE,
+    "quix_elasticsearch_per_second": quix.GUARANTEE,
     "copy_into_table_per_second": upper_bounds.GUARANTEE,
     "copy_into_heap_per_second": upper_bounds.GUARANTEE,
     "bulk_per_second": upper_bounds.GUARANTEE,
@@ -87,7 +88,7 @@ def as_json(plan: Plan, findings: Findings, machine: dict[str, Any]) -> dict[str
         "queries_users": plan.queries_users,
         "repeats": plan.repeats,
         "machine": machine,
-        "peers": [peer_debezium.NAME, peer_quix.NAME],
+        "peers": [debezium.NAME, quix.NAME],
         **dict.fromkeys(wanted),
         **spreads,
         **nested,

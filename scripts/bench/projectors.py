@@ -11,16 +11,17 @@ from typing import Final
 
 from runtime.settings import Settings
 from schemas.errors import RollbookError
-from scripts.bench import our_projectors, peer_debezium, peer_quix, upper_bounds
-from scripts.bench.event_log import EventWriter, events, write_compacted
-from scripts.bench.measure import Findings
-from scripts.bench.peer_topics import peer_topics
-from scripts.bench.processes import running_handlers, running_projector
+from scripts.bench import our_projectors, upper_bounds
+from scripts.bench.peers import debezium, quix
+from scripts.bench.peers.topics import peer_topics
 from scripts.bench.projector_findings import FIGURES, PEERS, Plan
 from scripts.bench.query_load import measure_under_load
-from scripts.bench.registry_under_test import fresh_registry
+from scripts.bench.report.measure import Findings
 from scripts.bench.stores import UserIndex, UserTable, empty_user_index, empty_user_table
 from scripts.bench.visible import STORES, visible_ms
+from scripts.bench.workload.event_log import EventWriter, events, write_compacted
+from scripts.bench.workload.processes import running_handlers, running_projector
+from scripts.bench.workload.registry_under_test import fresh_registry
 
 _MOST_WARM_FILLINGS: Final = 8
 _FASTER: Final = 1.03
@@ -106,8 +107,8 @@ class _Filling:
         findings.add("postgres_rebuild_per_second", count / seconds.serving)
         findings.add("postgres_rebuild_and_compare_per_second", count / seconds.compared)
         for name, peer in (
-            ("debezium", peer_debezium.debezium_rows_per_second),
-            ("quix_postgres", peer_quix.quix_rows_per_second),
+            ("debezium", debezium.debezium_rows_per_second),
+            ("quix_postgres", quix.quix_rows_per_second),
         ):
             write = partial(peer, self._registry, self._topics.rows, count=count)
             _attempt(findings, name, partial(self._into_table, PEERS[name], write))
@@ -124,7 +125,7 @@ class _Filling:
         ours = our_projectors.project(self._registry, "elasticsearch", count)
         findings.add("elasticsearch_live_per_second", ours.per_second)
         findings.add("elasticsearch_projector_rss_mb", ours.resident_mb)
-        name, peer = "quix_elasticsearch", peer_quix.quix_documents_per_second
+        name, peer = "quix_elasticsearch", quix.quix_documents_per_second
         write = partial(peer, self._registry, self._topics.documents, count=count)
         _attempt(findings, name, partial(self._into_index, PEERS[name], write))
         bulk = partial(upper_bounds.bulk_documents_per_second, count=count)
@@ -188,8 +189,8 @@ def _queries(settings: Settings, plan: Plan, findings: Findings) -> None:
 
 
 def _search(settings: Settings, findings: Findings) -> None:
-    from scripts.bench.search_rates import generated_hits_at_1
-    from scripts.bench.search_table import QUERIES, misses, search_people_index
+    from scripts.bench.search.rates import generated_hits_at_1
+    from scripts.bench.search.table import QUERIES, misses, search_people_index
 
     with search_people_index(settings) as own:
         findings.add("search_hit_at_1", 1 - len(misses(own)) / len(QUERIES))

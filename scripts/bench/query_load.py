@@ -17,11 +17,11 @@ from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.topics import COMMANDS
-from scripts.bench.event_log import EventWriter, events, user_id_of
 from scripts.bench.our_projectors import filled_models
-from scripts.bench.people import person
-from scripts.bench.processes import running_handlers
 from scripts.bench.visible import STORES, visible_ms
+from scripts.bench.workload.event_log import EventWriter, events, user_id_of
+from scripts.bench.workload.people import person
+from scripts.bench.workload.processes import running_handlers
 
 QUERIES: Final = ("get", "list", "summary", "search", "suggest")
 UPDATES_PER_SECOND: Final = 200

@@ -16,6 +16,8 @@ _MOST_PAUSE_SECONDS = 2.0
 # Counting slows down what is measured: it is done once per quarter of the time that remains.
 _PAUSE_SHARE = 0.25
 _PATIENCE_SECONDS = 60.0
+# A Kafka Connect worker takes ten seconds to start, and a minute on a busy machine.
+_START_PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ def rate_between(first: Seen, last: Seen) -> float:
 def filling_rate(count: Callable[[], int], total: int, alive: Callable[[], bool]) -> float:
     """Return the records per second at which a store goes from a tenth of `total` to all.
 
-    Raises `CheckFailed` if the process that fills it ends early or adds nothing for a minute.
+    Raises `CheckFailed` if the process that fills it ends early, adds nothing for a minute, or
+    does not begin within five.
     """
     first: Seen | None = None
     moved = Seen(0, time.perf_counter())
@@ -47,7 +50,8 @@ def filling_rate(count: Callable[[], int], total: int, alive: Callable[[], bool]
             first = seen
         if first is not None and seen.count >= total:
             return rate_between(first, seen)
-        if seen.at - moved.at > _PATIENCE_SECONDS or not alive():
+        patience_seconds = _PATIENCE_SECONDS if seen.count else _START_PATIENCE_SECONDS
+        if seen.at - moved.at > patience_seconds or not alive():
             raise CheckFailed(f"{seen.count:,} of {total:,} users arrived, then no more")
         time.sleep(_pause_seconds(first, seen, total))
 

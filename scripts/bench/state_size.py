@@ -18,8 +18,8 @@ from producers.handler.start import GROUP, KafkaClients
 from runtime.progress import told_progress
 from runtime.registry import Registry
 from runtime.settings import Settings
-from scripts.bench.processes import await_commits, resident_bytes
-from scripts.bench.registry_under_test import send_creates
+from scripts.bench.workload.processes import await_commits, resident_bytes
+from scripts.bench.workload.registry_under_test import send_creates
 
 _FILL_USERS = 50_000
 

@@ -13,9 +13,9 @@ from psycopg import sql
 from projectors.elasticsearch.client import NDJSON_HEADERS
 from projectors.elasticsearch.index.bulk import BULK_DOCUMENTS, IN_FLIGHT, bulk_lines
 from projectors.elasticsearch.index.mapping import document
-from scripts.bench.event_log import events
-from scripts.bench.peer_topics import table_row
+from scripts.bench.peers.topics import table_row
 from scripts.bench.stores import UserIndex, UserTable
+from scripts.bench.workload.event_log import events
 
 GUARANTEE: Final = "none: an upper bound"
 _COLUMNS: Final = ("user_id", "version", "email", "name", "age", "created_at", "updated_at")

@@ -10,7 +10,7 @@ from projectors.versions.visibility import LiveVersion
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, NotInTime
 from schemas.tokens import parse_token
-from scripts.bench.people import people
+from scripts.bench.workload.people import people
 
 STORES: Final = ("postgres", "elasticsearch")
 _WARM_UP_COMMANDS: Final = 40

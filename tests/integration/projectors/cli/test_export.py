@@ -19,8 +19,8 @@ from runtime.settings import Settings
 from schemas.identity import email_key
 from schemas.records import UserEvent
 from schemas.rules import clean_email
-from scripts.bench.event_log import events
 from scripts.bench.stores import remove_read_models
+from scripts.bench.workload.event_log import events
 from scripts.people import people
 from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
 from tests.read_models import Held

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.settings import Settings, load_settings
-from scripts.bench.search_people import PEOPLE, registered
-from scripts.bench.search_table import QUERIES, misses, search_people_index
+from scripts.bench.search.people import PEOPLE, registered
+from scripts.bench.search.table import QUERIES, misses, search_people_index
 from scripts.stack.local import LocalStack
 
 # What was reached, less one query: whoever changes the search may trade one for another.

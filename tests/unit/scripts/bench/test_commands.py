@@ -9,11 +9,11 @@ from runtime.settings import Settings
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
 from scripts.bench.commands import CommandFindings, Plan, as_json, as_rows
-from scripts.bench.measure import Findings, machine
 from scripts.bench.passthrough import Written
-from scripts.bench.peer_eventsourcing import PeerSetup, peer_setups
-from scripts.bench.processes import environment_of
-from scripts.bench.registry_under_test import MEASURED_TAG, command_id
+from scripts.bench.peers.eventsourcing_library import PeerSetup, peer_setups
+from scripts.bench.report.measure import Findings, machine
+from scripts.bench.workload.processes import environment_of
+from scripts.bench.workload.registry_under_test import MEASURED_TAG, command_id
 from scripts.cli import bench_is_absent, rollbook
 
 PEERS = tuple(peer_setups(4))
@@ -48,7 +48,7 @@ def test_ratios_are_taken_within_a_repeat(
     findings: CommandFindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that slows down between repeats changes no ratio."""
-    monkeypatch.setattr("scripts.bench.peer_eventsourcing.peer_version", lambda: "9")
+    monkeypatch.setattr("scripts.bench.peers.eventsourcing_library.peer_version", lambda: "9")
     result = as_json(findings)
     assert result["creates_per_second"] | {"repeats": 2} == {
         "median": 750.0,

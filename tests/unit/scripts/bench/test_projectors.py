@@ -13,14 +13,14 @@ from schemas.errors import CheckFailed, Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.rules import AGE_MAX_YEARS, clean_email, clean_name
 from schemas.trust import check_event
-from scripts.bench import peer_debezium, peer_quix
 from scripts.bench.cli import projectors
-from scripts.bench.event_log import events
-from scripts.bench.measure import Findings
-from scripts.bench.people import people, person
+from scripts.bench.peers import debezium, quix
 from scripts.bench.projector_findings import FIGURES, PARTS, PEERS, Plan, as_json, as_rows
 from scripts.bench.rate import Seen, filling_rate, rate_between
-from scripts.bench.search_rates import KINDS, generated_queries
+from scripts.bench.report.measure import Findings
+from scripts.bench.search.rates import KINDS, generated_queries
+from scripts.bench.workload.event_log import events
+from scripts.bench.workload.people import people, person
 from scripts.cli import rollbook
 
 SPREAD = {"median", "least", "greatest", "repeats"}
@@ -175,13 +175,13 @@ def test_generated_queries_differ_from_what_they_mean(kind: str) -> None:
 
 
 def test_the_named_versions_of_the_peers_are_the_pinned_ones() -> None:
-    pom = resources.files("scripts.bench").joinpath("pom.xml").read_text(encoding="utf-8")
+    pom = resources.files("scripts.bench.peers").joinpath("pom.xml").read_text(encoding="utf-8")
     assert "<debezium.version>3.6.0.Final<" in pom
     assert "<connect.version>4.2.1<" in pom
-    assert "3.6.0" in peer_debezium.NAME
-    assert "4.2.1" in peer_debezium.NAME
+    assert "3.6.0" in debezium.NAME
+    assert "4.2.1" in debezium.NAME
     lock = Path(__file__).parents[4].joinpath("uv.lock").read_text(encoding="utf-8")
-    assert f'name = "quixstreams"\nversion = "{peer_quix.NAME.split()[-1]}"' in lock
+    assert f'name = "quixstreams"\nversion = "{quix.NAME.split()[-1]}"' in lock
 
 
 def test_every_part_can_be_measured_alone() -> None:

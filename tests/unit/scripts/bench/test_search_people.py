@@ -2,7 +2,7 @@
 
 from projectors.elasticsearch.index.mapping import document
 from schemas.rules import clean_email
-from scripts.bench.search_people import registered, registrations
+from scripts.bench.search.people import registered, registrations
 
 
 def test_they_are_the_same_every_time_and_could_register() -> None:

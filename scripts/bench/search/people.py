@@ -10,8 +10,8 @@ from typing import Final
 
 from schemas.identity import email_key
 from schemas.records import UserEvent
-from scripts.bench.event_log import CREATED_AT, user_event
-from scripts.bench.people import Person
+from scripts.bench.workload.event_log import CREATED_AT, user_event
+from scripts.bench.workload.people import Person
 from scripts.people import SEED, people
 
 PEOPLE: Final = 50_000

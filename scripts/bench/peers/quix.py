@@ -17,9 +17,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.bench.processes import Running, running
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserIndex, UserTable
+from scripts.bench.workload.processes import Running, running
 
 NAME: Final = "Quix Streams 3.28.1"
 _LIBRARY: Final = "quixstreams"
@@ -30,7 +30,7 @@ GUARANTEE: Final = (
 _BATCH_RECORDS: Final = 10_000
 # Faster than its default of 500 documents a request.
 _BULK_DOCUMENTS: Final = 2_500
-_APPLICATION: Final = Path(__file__).with_name("peer_quix_application.py")
+_APPLICATION: Final = Path(__file__).with_name("quix_application.py")
 
 
 def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count: int) -> float:

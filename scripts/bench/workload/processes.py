@@ -24,7 +24,7 @@ from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import COMMANDS
-from scripts.bench.registry_under_test import send_creates
+from scripts.bench.workload.registry_under_test import send_creates
 from scripts.stack.maven import last_lines
 
 _ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))

@@ -1,6 +1,6 @@
 """How often a search with generated mistakes finds its user first, among the people of the table.
 
-The queries of `scripts.bench.search_table` were written by hand, and the search was improved
+The queries of `scripts.bench.search.table` were written by hand, and the search was improved
 against its misses. These are made by a program, so they show how far that carries over.
 """
 
@@ -10,8 +10,8 @@ from typing import Final
 
 from projectors.elasticsearch.search.queries import UserSearch
 from runtime.settings import Settings
-from scripts.bench.people import Person
-from scripts.bench.search_people import registered
+from scripts.bench.search.people import registered
+from scripts.bench.workload.people import Person
 from scripts.people import SEED
 
 _QUERIES_PER_KIND: Final = 300

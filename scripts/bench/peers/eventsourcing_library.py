@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
-from scripts.bench.people import Person, people
+from scripts.bench.workload.people import Person, people
 
 LIBRARY = "eventsourcing"
 
@@ -80,7 +80,7 @@ def peer_creates_per_second(
 
     Each client registers its share, one user after the other. The tables are dropped afterwards.
     """
-    from scripts.bench.peer_eventsourcing_application import Users
+    from scripts.bench.peers.eventsourcing_application import Users
 
     spawn = multiprocessing.get_context("spawn")
     start, rates = spawn.Barrier(setup.clients), spawn.Queue()
@@ -115,7 +115,7 @@ def _register(
     """Be one client: register people for at most `seconds`, starting when all clients are warm."""
     # PostgreSQL's client library reads it; the peer has no setting for it.
     os.environ["PGOPTIONS"] = environment["PGOPTIONS"]
-    from scripts.bench.peer_eventsourcing_application import Users
+    from scripts.bench.peers.eventsourcing_application import Users
 
     users = Users(env=environment | {"CREATE_TABLE": "no"})
     warm_up = min(_WARM_UP_COMMANDS, len(persons) // 2)

@@ -1,6 +1,6 @@
 """What people type, and whom they mean: the table that measures how good the search is.
 
-Each query in `search_queries.tsv` was written from one user of `scripts.bench.search_people`, as
+Each query in `queries.tsv` was written from one user of `scripts.bench.search.people`, as
 somebody would type it from memory, before its result was seen.
 """
 
@@ -15,7 +15,7 @@ from projectors.contract.read_model import Batch
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.search.queries import UserSearch
 from runtime.settings import Settings
-from scripts.bench.search_people import registrations
+from scripts.bench.search.people import registrations
 from scripts.bench.stores import remove_read_models
 
 
@@ -27,7 +27,7 @@ class Query(NamedTuple):
 
 
 def _read_queries() -> Iterator[Query]:
-    text = resources.files("scripts.bench").joinpath("search_queries.tsv").read_text("utf-8")
+    text = resources.files("scripts.bench.search").joinpath("queries.tsv").read_text("utf-8")
     for line in text.splitlines():
         if line and not line.startswith("#"):
             yield Query(*line.split("\t"))

@@ -1,6 +1,6 @@
 """The peer: Quix Streams' sinks to PostgreSQL and Elasticsearch, as a separate process.
 
-Needs the dependency group `benchmark`, so nothing imports it: `scripts.bench.peer_quix` runs it
+Needs the dependency group `benchmark`, so nothing imports it: `scripts.bench.peers.quix` runs it
 with one JSON object on stdin.
 """
 

@@ -21,7 +21,7 @@ from schemas.errors import CheckFailed
 from schemas.identity import email_key, email_shard, event_id, new_user_id, partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED, FieldChange, UserEvent
 from schemas.topics import EVENTS
-from scripts.bench.people import Person, people
+from scripts.bench.workload.people import Person, people
 
 CREATED_AT: Final = 1_790_000_000_000
 UPDATES: Final = 10

@@ -17,9 +17,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.bench.processes import running
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserTable
+from scripts.bench.workload.processes import running
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.maven import find_maven, run_maven
 from scripts.stack.places import HOST, cache_directory, filled_once, free_port
@@ -130,7 +130,7 @@ def fetch_connect(java_home: Path) -> Path:
     Fetched once, through Maven, into the cache of the local stack. Raises `Misconfigured` or
     `Unavailable` if that fails.
     """
-    pom = resources.files("scripts.bench").joinpath("pom.xml").read_bytes()
+    pom = resources.files("scripts.bench.peers").joinpath("pom.xml").read_bytes()
     folder = cache_directory(None) / f"peers-{hashlib.sha256(pom).hexdigest()[:12]}"
 
     def fill(partial: Path) -> None:

@@ -18,8 +18,8 @@ from runtime.topic_admin import ensure_topics
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
 from schemas.topics import COMMANDS, TOPICS
-from scripts.bench.people import people
 from scripts.bench.stores import remove_read_models
+from scripts.bench.workload.people import people
 
 # Tags the commands whose rate is measured.
 MEASURED_TAG = "user"

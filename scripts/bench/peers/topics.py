@@ -22,7 +22,7 @@ from projectors.elasticsearch.index.mapping import document
 from runtime.kafka import admin, producer_config
 from runtime.settings import Settings
 from schemas.records import UserEvent
-from scripts.bench.event_log import events, send
+from scripts.bench.workload.event_log import events, send
 
 _AVRO_TYPES: Final[Mapping[type, Any]] = {
     str: "string",

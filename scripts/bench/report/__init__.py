@@ -1,0 +1,1 @@
+"""How benchmarks report: figures with their spread, tables for docs/performance.md, a picture."""
