@@ -7,19 +7,19 @@ from scripts.bench.search.people import PEOPLE, registered
 from scripts.bench.search.table import QUERIES, misses, search_people_index
 from scripts.stack.local import LocalStack
 
-# What was reached, less one query: whoever changes the search may trade one for another.
+# The rate reached, less one query: a change of the search may trade one for another.
 HIT_AT_1_LEAST = 1 - 1 / len(QUERIES)
 
 
 @pytest.fixture(scope="module")
 def people(stack: LocalStack) -> Iterator[Settings]:
-    """The settings of an index of all the people of the table."""
+    """Return the settings of an index of all people of the table."""
     settings = load_settings({}, config=str(stack.config_file)).settings
     with search_people_index(settings) as own:
         yield own
 
 
-def test_the_first_hit_is_who_is_meant(people: Settings) -> None:
+def test_the_first_hit_is_the_user_meant(people: Settings) -> None:
     """Typos, spellings, initials, beginnings, parts of addresses, other scripts, among 50,000."""
     missed = misses(people)
     for miss in missed:
@@ -27,8 +27,8 @@ def test_the_first_hit_is_who_is_meant(people: Settings) -> None:
     assert 1 - len(missed) / len(QUERIES) >= HIT_AT_1_LEAST
 
 
-def test_the_table_has_one_right_answer_for_every_query() -> None:
-    """Who is meant is among the people: one address, or everybody who is so called."""
+def test_every_query_of_the_table_means_an_indexed_user() -> None:
+    """Identified by an address, or by a name that any user may have."""
     made = list(registered())
     assert len(made) == len({person.email.casefold() for person in made}) == PEOPLE
     known = {person.email for person in made} | {person.name for person in made}

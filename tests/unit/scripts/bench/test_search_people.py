@@ -1,11 +1,11 @@
-"""The users that searching is measured on: the same everywhere, and such as the registry takes."""
+"""The users that searching is measured on: the same everywhere, and valid."""
 
 from projectors.elasticsearch.index.mapping import document
 from schemas.rules import clean_email
 from scripts.bench.search.people import registered, registrations
 
 
-def test_they_are_the_same_every_time_and_could_register() -> None:
+def test_people_are_the_same_every_time_and_valid() -> None:
     """So the right answers of the table stay right."""
     made = list(registered(3000))
     assert made[:500] == list(registered(500))
@@ -14,8 +14,8 @@ def test_they_are_the_same_every_time_and_could_register() -> None:
     assert len({person.email.casefold() for person in made}) == len(made)
 
 
-def test_their_addresses_are_as_people_have_them() -> None:
-    """Some repeat the name, some say nothing of it; some are at work."""
+def test_addresses_are_realistic() -> None:
+    """Some repeat the name, others do not; some are at an employer."""
     events = list(registrations(600))
     documents = [document(event) for event in events]
     of_the_name = sum(d["email_folded"] == d["email_domain"].replace(".", " ") for d in documents)
