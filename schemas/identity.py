@@ -35,23 +35,20 @@ def new_user_id(shard: int, unix_ms: int, random_bits: int) -> str:
     """Return a UUIDv7 for a user of `shard`, created at `unix_ms`, from 62 random bits."""
     high = (unix_ms & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | shard
     low = 0x8000_0000_0000_0000 | (random_bits & ((1 << _RANDOM_BITS) - 1))
-    return _hyphenated(f"{high:016x}{low:016x}")
+    return uuid_text((high << 64 | low).to_bytes(16, "big"))
 
 
 def uuid_bytes(text: str) -> bytes:
-    """Return the 16 bytes of a UUID with hyphens; `uuid.UUID` takes ten times as long.
+    """Return the 16 bytes of a UUID in canonical text, in under half the time of `uuid.UUID`.
 
-    Raises `ValueError` for what has no hexadecimal digits.
+    Raises `ValueError` if `text` has a character that is not hexadecimal.
     """
     return bytes.fromhex(text.replace("-", ""))
 
 
-def uuid_text(packed: bytes) -> str:
-    """Return the canonical text of a UUID from its 16 bytes."""
-    return _hyphenated(packed.hex())
-
-
-def _hyphenated(digits: str) -> str:
+def uuid_text(data: bytes) -> str:
+    """Return the canonical text of a UUID, lower case with hyphens; reverses `uuid_bytes`."""
+    digits = data.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

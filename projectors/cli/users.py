@@ -11,12 +11,13 @@ import click
 from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore
 from projectors.log.times import iso_time, parse_time
+from projectors.postgres.store.user_view import UserView
 from projectors.postgres.users.queries import (
     MOST_PER_PAGE,
     UserPage,
     UserQueries,
-    UserView,
     parse_cursor,
+    write_cursor,
 )
 from runtime.context import pass_settings
 from runtime.settings import Settings
@@ -171,7 +172,7 @@ def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserVi
 def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
     if as_json:
         for user in users:
-            print_json(_shown(user) | {"cursor": user.cursor})
+            print_json(_shown(user) | {"cursor": write_cursor(user)})
         return
     columns = ["user_id", "name", "email", "age", "group", "updated", "version"]
     print_table(

@@ -1,5 +1,5 @@
 """The read model of the audit trail: every event of every user, in PostgreSQL.
 
-`writer` fills it, `queries` answers from it (`EventStore`), `as_of` folds it into a user at a point
-in time. It uses `postgres.store` only; `catalog` and the command lines use it.
+`schema` has its table, `writer` fills it, `queries` reads it (`EventStore`), `as_of` derives a user
+at a point in time. It imports `postgres.store` only; `catalog` and the command lines import it.
 """

@@ -1,39 +1,39 @@
-"""What a user was at a version or a time, or why nobody can say; pure."""
+"""A user at a version or a point in time, or why there is none; pure functions."""
 
 from datetime import datetime
 
 from projectors.log.times import iso_time
-from projectors.postgres.users.queries import UserView
+from projectors.postgres.store.user_view import UserView
 from schemas.errors import Rejected
 from schemas.records import USER_ERASED, UserEvent
 from schemas.rules import age_group, to_datetime
 
 
 def as_of_version(version: int, found: UserEvent | None, last: UserEvent) -> UserView:
-    """Return the user after `found`, its event of that version, where `last` is its last.
+    """Return the user after `found`, its event of that version; `last` is its last event.
 
     Raises `Rejected`: `user_erased`, `version_not_found` or `user_deleted`.
     """
     _refuse_erased(last)
     if found is None:
         raise Rejected(
-            f"user {last['user_id']} has no version {version}, its last is {last['version']}",
+            f"user {last['user_id']} has no version {version}; the last one is {last['version']}",
             code="version_not_found",
         )
     return _user_after(found)
 
 
 def as_of_time(time: datetime, found: UserEvent | None, last: UserEvent) -> UserView:
-    """Return the user after `found`, its last event up to `time`, where `last` is its last of all.
+    """Return the user after `found`, its last event up to `time`; `last` is its last event.
 
     Raises `Rejected`: `user_erased`, `user_not_yet_created` or `user_deleted`.
     """
     _refuse_erased(last)
     if found is None:
         raise Rejected(
-            f"user {last['user_id']} was not yet created at {iso_time(time)}",
+            f"user {last['user_id']} did not exist yet at {iso_time(time)}",
             code="user_not_yet_created",
-            next_step=f"`rollbook users history {last['user_id']}` shows when it was",
+            next_step=f"`rollbook users history {last['user_id']}` shows when it was created",
         )
     return _user_after(found)
 
@@ -41,8 +41,8 @@ def as_of_time(time: datetime, found: UserEvent | None, last: UserEvent) -> User
 def _refuse_erased(last: UserEvent) -> None:
     if last["type"] == USER_ERASED:
         raise Rejected(
-            f"user {last['user_id']} was erased at {iso_time(last['occurred_at'])}; "
-            "nothing of it is kept",
+            f"user {last['user_id']} was erased at {iso_time(last['occurred_at'])}, "
+            "with all its data",
             code="user_erased",
         )
 
@@ -51,10 +51,10 @@ def _user_after(event: UserEvent) -> UserView:
     user = event["user"]
     if user is None:
         raise Rejected(
-            f"user {event['user_id']} was deleted by then: version {event['version']} "
-            f"at {iso_time(event['occurred_at'])}",
+            f"user {event['user_id']} was deleted at {iso_time(event['occurred_at'])}, "
+            f"by version {event['version']}",
             code="user_deleted",
-            next_step=f"--at-version {event['version'] - 1} shows it as it last was",
+            next_step=f"--at-version {event['version'] - 1} shows the user before that",
         )
     return UserView(
         user_id=event["user_id"],

@@ -1,4 +1,4 @@
-"""What people ask of the audit trail: everything that happened to a user, and how it was then."""
+"""Queries of the audit trail: every event of a user, and the user at a point in time."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,9 +8,8 @@ from psycopg.rows import dict_row
 
 from projectors.history.as_of import as_of_time, as_of_version
 from projectors.postgres.store.database import Database
-from projectors.postgres.users.queries import UserView
+from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.settings import Settings
-from schemas.errors import Rejected
 from schemas.identity import event_id, parse_user_id
 from schemas.records import UserEvent
 
@@ -28,11 +27,11 @@ _LAST: Final = _EVENTS + "true ORDER BY version DESC LIMIT 1"
 
 
 class EventStore:
-    """The events of users as the read model `history` has them, which follows the log.
+    """The events of users in the read model `history`, which follows the log.
 
-    One connection, opened with the first question; not for several threads. Every method raises
-    `Unavailable` if PostgreSQL cannot be asked, or, with code `read_model_missing`, if no projector
-    has built the read model yet; `Rejected` with code `invalid_command` if an id is no UUID.
+    One connection, opened on first use. Not thread-safe. Every method raises `Unavailable` if
+    PostgreSQL is unavailable, or, with the code `read_model_missing`, if no projector has built the
+    read model yet; `Rejected` with code `invalid_command` if an id is not a UUID.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,16 +40,16 @@ class EventStore:
         )
 
     def get_events(self, user_id: str, from_version: int = 1) -> list[UserEvent]:
-        """Return what happened to a user, oldest first, from `from_version` on (included).
+        """Return the events of a user in order, from `from_version` (inclusive).
 
-        Each event has its version, time (milliseconds since the epoch), type, command id and the
-        state after it; `schemas.records.changes_of` tells each field before and after. Versions
-        have no gap. Of an erased user there is the `UserErased` event alone. The list is empty if
-        the user has not come to `from_version`. Raises `Rejected` (`user_not_found`) if
-        there never was such a user, or the read model has not come so far.
+        An event has its version, time (milliseconds since the epoch), type, command id and the
+        state after it; `schemas.records.changes_of` returns each changed field before and after.
+        Versions have no gaps. An erased user has the event `UserErased` only. The list is empty if
+        the user has no version that high. Raises `Rejected` (`user_not_found`) if the user never
+        existed or has not reached the read model yet.
         """
         user_id = parse_user_id(user_id)
-        events = self._ask(_FROM_VERSION, user_id, from_version)
+        events = self._query(_FROM_VERSION, user_id, from_version)
         if not events:
             self._last(user_id)
         return events
@@ -59,39 +58,34 @@ class EventStore:
         """Return a user as it was at `version`.
 
         Raises `Rejected`: `user_not_found`; `version_not_found` if it has no such version;
-        `user_deleted` if it was gone by then; `user_erased` if nothing of it is kept.
+        `user_deleted` if that version deleted it; `user_erased` if its data was erased.
         """
         user_id = parse_user_id(user_id)
-        # What is asked for first, the last event after: an erasure between the two is seen.
-        found = self._ask(_AT_VERSION, user_id, version)
+        # The last event is read second, so that an erasure between the two reads is noticed.
+        found = self._query(_AT_VERSION, user_id, version)
         return as_of_version(version, found[0] if found else None, self._last(user_id))
 
     def get_user_at(self, user_id: str, time: datetime) -> UserView:
-        """Return a user as it was at `time`, which must be aware.
+        """Return a user as it was at `time`, an aware datetime.
 
         Raises `Rejected`: `user_not_found`; `user_not_yet_created` if it was created later;
-        `user_deleted` if it was gone by then; `user_erased` if nothing of it is kept.
+        `user_deleted` if it was already deleted; `user_erased` if its data was erased.
         """
         user_id = parse_user_id(user_id)
-        found = self._ask(_AT_TIME, user_id, time)
+        found = self._query(_AT_TIME, user_id, time)
         return as_of_time(time, found[0] if found else None, self._last(user_id))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._database.close()
 
     def _last(self, user_id: str) -> UserEvent:
-        events = self._ask(_LAST, user_id)
+        events = self._query(_LAST, user_id)
         if not events:
-            raise Rejected(
-                f"the history knows no user {user_id}",
-                code="user_not_found",
-                next_step="just created? `rollbook projector status` shows how far the read "
-                "model is; `rollbook users search TEXT` finds a user's id",
-            )
+            raise user_not_found(f"there is no history of user {user_id}")
         return events[0]
 
-    def _ask(self, text: Any, *parameters: object) -> list[UserEvent]:
+    def _query(self, text: Any, *parameters: object) -> list[UserEvent]:
         with (
             self._database.session() as connection,
             connection.cursor(row_factory=dict_row) as cursor,
@@ -101,7 +95,7 @@ class EventStore:
 
 
 def event_of(row: Mapping[str, Any]) -> UserEvent:
-    """Return the event that a row of `user_history` is, as it stood on the log."""
+    """Return a row of `user_history` as the event that was on the log."""
     user = None
     if row["age"] is not None:
         user = {name: row[name] for name in ("email", "email_key", "name", "age")}
@@ -113,7 +107,7 @@ def event_of(row: Mapping[str, Any]) -> UserEvent:
             **{name: row[name] for name in ("command_id", "seq", "user_id", "version")},
             "occurred_at": row["occurred_ms"],
             "type": row["type"],
-            # In the order of the log's record, which PostgreSQL does not keep.
+            # In the order of the fields on the log, which jsonb does not keep.
             "changes": [
                 {name: change[name] for name in ("field", "before", "after")}
                 for change in row["changes"] or []

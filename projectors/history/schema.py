@@ -1,12 +1,12 @@
-"""The table of every event, as one version has it.
+"""The table of every event, in one version.
 
-A row is an event: what changed, and the user as it was after. Of an erased user one row is left,
-the `UserErased` event without anything personal; it stays for ever, and so does what it refuses.
+A row is an event: what it changed and the user after it. An erased user has one row, the event
+`UserErased` without personal data. It stays forever and keeps out every older event of the user.
 """
 
 from typing import Final
 
-from projectors.postgres.store.shape import Shape
+from projectors.postgres.store.shape import TableShape
 from schemas.records import USER_ERASED
 
 _USER_HISTORY: Final = """
@@ -27,19 +27,19 @@ CREATE TABLE {schema}.user_history (
     PRIMARY KEY (user_id, version)
 )"""
 
-# Small, because few are erased: asked for every row that arrives.
+# Looked up for every incoming row; small, because few users are erased.
 _ERASED: Final = f"""
 CREATE INDEX user_history_erased ON {{schema}}.user_history (user_id)
 INCLUDE (version) WHERE type = '{USER_ERASED}'"""
 
-SHAPE: Final = Shape(
+SHAPE: Final = TableShape(
     table="user_history",
     columns=(
         *("user_id", "version", "seq", "occurred_at", "type", "command_id", "changes"),
         *("email", "email_key", "name", "age", "created_at", "created_by"),
     ),
-    # Every row that arrives is asked for in the index: nothing of it can be put off.
+    # Every incoming row is looked up in the indexes, so none of them can be deferred.
     tables=(_USER_HISTORY, _ERASED),
-    put_off=("ANALYZE {schema}.user_history",),
+    deferred=("ANALYZE {schema}.user_history",),
     published=("user_history",),
 )

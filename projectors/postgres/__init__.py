@@ -1,5 +1,5 @@
 """Read models in PostgreSQL.
 
-`store` serves any model (connections, tables, checkpoints, versions, the views that publish them);
-`users` is the model of live users, with its queries and the export. `history` imports `store` only.
+`store` serves any read model: connections, tables, checkpoints, versions, published views. `users`
+is the read model of current users, with its queries and the export. `history` imports `store` only.
 """

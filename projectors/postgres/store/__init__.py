@@ -1,5 +1,5 @@
-"""Tables, checkpoint, versions and views of any read model in PostgreSQL.
+"""What every read model in PostgreSQL needs: tables, checkpoints, versions, published views.
 
-A model gives `versions.PostgresVersions` its `Shape` and a writer. Nothing here knows what a user
-is. `postgres.users` and `history` build on it.
+A read model passes `versions.PostgresVersions` its `TableShape` and the class that writes to it.
+`user_view` is a user as queries return it. `postgres.users` and `history` build on this package.
 """

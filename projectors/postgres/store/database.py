@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL, opened when it is needed, whose errors say what to do next."""
+"""One connection to PostgreSQL, opened on first use, whose errors say what to do next."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,32 +12,28 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned, RollbookError, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 5
-# A writer that vanished or stands still would hold its rows until the server's keepalives notice,
-# hours later. `idle_in_transaction_session_timeout` does not fire after pipelined statements, as
-# psycopg's executemany sends them; this does (PostgreSQL 17 and later).
-WRITER_OPTIONS = "-c transaction_timeout=120s"
 MISSING = "read_model_missing"
 
-# jit: statements here are short; compiling one would cost more than running it.
+# jit: our statements are short; compiling one would take longer than running it.
 _SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
 
 
 def home_schema(settings: Settings) -> str:
-    """Return the PostgreSQL schema of the views that people query: one a prefix."""
+    """Return the PostgreSQL schema of the views that users query; there is one per prefix."""
     return settings.named("rollbook").replace("-", "_")
 
 
 def version_schema(settings: Settings, read_model: str, number: int) -> str:
-    """Return the PostgreSQL schema that holds the tables of one version of a read model."""
+    """Return the PostgreSQL schema with the tables of one version of a read model."""
     return f"{home_schema(settings)}_{read_model}_{number}"
 
 
 class Database:
-    """One connection in autocommit mode; after a failure the next use opens another.
+    """One connection in autocommit mode; after it fails, the next use opens a new one.
 
-    `set_up` runs on every new connection, `options` are session settings of PostgreSQL
-    (`-c name=value`). `read_model` is the one whose tables are used, as people call it, and
-    `version` which of its versions: None for the views that show the one that is live.
+    `set_up` runs on every new connection; `options` are PostgreSQL session settings
+    (`-c name=value`). `read_model` and `version` say whose tables are used; with version None, the
+    published views, which show the live version.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class Database:
         self._connection: psycopg.Connection[Any] | None = None
 
     def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
-        """Return `text` with `{schema}`, `{home}` and the other parts filled in, quoted."""
+        """Return `text` with `{schema}`, `{home}` and the other parts filled in and quoted."""
         names = {"schema": sql.Identifier(self.schema), "home": sql.Identifier(self.home)}
         return sql.SQL(text).format(**names, **parts)
 
@@ -68,9 +64,9 @@ class Database:
     def session(self) -> Iterator[psycopg.Connection[Any]]:
         """Lend the connection.
 
-        Raises `Unavailable` (`postgres_unavailable`, or `read_model_missing` where there are no
-        tables), `Poisoned` (`postgres_refused`) for a value that PostgreSQL cannot store. No error
-        carries PostgreSQL's DETAIL or a value: they hold personal data.
+        Raises `Unavailable` (`postgres_unavailable`, or `read_model_missing` if the tables do not
+        exist), `Poisoned` (`postgres_refused`) for a value that PostgreSQL cannot store. No error
+        repeats PostgreSQL's DETAIL or a value, because they contain personal data.
         """
         try:
             yield self._open()
@@ -80,7 +76,7 @@ class Database:
             raise self._explained(error) from None
 
     def close(self) -> None:
-        """Let go of the connection; the next use opens another."""
+        """Close the connection; the next use opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -94,7 +90,7 @@ class Database:
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="rollbook",
                 options=self._options,
-                # A server that vanished without a word is noticed in seconds, not in hours.
+                # A server that disappears without closing is noticed in seconds instead of hours.
                 keepalives_idle=5,
                 keepalives_interval=2,
                 keepalives_count=3,
@@ -112,7 +108,7 @@ class Database:
     def _explained(self, error: psycopg.Error) -> RollbookError:
         if isinstance(error, _MISSING):
             return Unavailable(
-                f"there is no read model {self._read_model} in PostgreSQL schema {self.schema}",
+                f"PostgreSQL schema {self.schema} has no read model {self._read_model}",
                 code=MISSING,
                 next_step=f"`rollbook projector run {self._read_model}` (or `rollbook up`) "
                 "builds it",
@@ -120,11 +116,13 @@ class Database:
         if isinstance(error, _TOOK_TOO_LONG):
             self.close()
             return Unavailable(
-                f"PostgreSQL at {self._address()} ended a transaction that took too long",
+                f"PostgreSQL at {self._address()} aborted a transaction that took too long",
                 code="postgres_unavailable",
             )
         if isinstance(error, _REFUSED):
-            return Poisoned(f"PostgreSQL cannot store it: {_kind(error)}", code="postgres_refused")
+            return Poisoned(
+                f"PostgreSQL cannot store a value: {_kind(error)}", code="postgres_refused"
+            )
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             reason = error.diag.message_primary or (str(error).splitlines() or [""])[0]
             return Unavailable(
@@ -134,9 +132,9 @@ class Database:
             )
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
             return Misconfigured(
-                "setting postgres_url is no PostgreSQL address",
+                "the setting postgres_url is not a PostgreSQL URL",
                 code="bad_setting",
-                next_step="correct it; `rollbook config show` tells where it comes from",
+                next_step="correct it; `rollbook config show` shows where it is set",
             )
         return RollbookError(f"PostgreSQL failed: {_kind(error)}", code="postgres_failed")
 
@@ -147,7 +145,8 @@ class Database:
 
 _MISSING = (errors.UndefinedTable, errors.InvalidSchemaName)
 _TOOK_TOO_LONG = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout)
-# Before OperationalError, which ProgramLimitExceeded (a text too long to be indexed) is a kind of.
+# Checked before OperationalError, of which ProgramLimitExceeded (a text too long for an index) is a
+# subclass.
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
 
 

@@ -1,7 +1,7 @@
-"""Shows the tables and views of a version in the home schema, where people query them.
+"""Publishes the tables and views of one version in the home schema, where users query them.
 
-A view there never loses a column: what depends on it, who was granted it and statements prepared on
-it stay as they are. A column that the version shown does not have is null.
+A published view never loses a column, so dependent views, grants and prepared statements survive a
+swap. A column that the published version lacks is null.
 """
 
 import time
@@ -16,7 +16,7 @@ from schemas.errors import Misconfigured, Unavailable
 _COLUMNS: Final = """
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
-# Behind one that waits for the view, every query of it would have to wait: so give up and try anew.
+# While we wait for the view's lock, every new query of it queues behind us: give up soon and retry.
 _WAIT_FOR_VIEW: Final = "SET LOCAL lock_timeout = '500ms'"
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.5
@@ -27,8 +27,8 @@ def publish(
 ) -> None:
     """Make each view `home.<value>` show `schema.<key>`, within the caller's transaction.
 
-    Raises `Misconfigured` (`column_changed`) if a column has another type than the view's,
-    `Unavailable` (`views_in_use`) if queries leave no moment between them.
+    Raises `Misconfigured` (`column_changed`) if a column's type differs from the view's,
+    `Unavailable` (`views_in_use`) if queries keep the views locked for several seconds.
     """
     statements = [
         _view_statement(connection, (schema, name), (home, view)) for name, view in shown.items()
@@ -41,40 +41,40 @@ def publish(
                     connection.execute(statement)
         except errors.LockNotAvailable:
             time.sleep(_PAUSE_SECONDS)
-            # A query of two views may hold the one we lack and wait for the one we have. Where all
-            # queries name them in one order, we are through when it is ours as well.
+            # A query of two views may have locked the one we need and wait for the one we have. If
+            # all queries lock them in the same order, locking them in that order succeeds.
             statements.reverse()
         else:
             return
     raise Unavailable(
-        f"the views of schema {home} are held by a long query",
+        f"a long query locks the views of schema {home}",
         code="views_in_use",
-        next_step="wait for it to end (see pg_stat_activity), then try again",
+        next_step="wait until it ends (see pg_stat_activity), then try again",
     )
 
 
 def _view_statement(
-    connection: psycopg.Connection[Any], there: tuple[str, str], view: tuple[str, str]
+    connection: psycopg.Connection[Any], source: tuple[str, str], view: tuple[str, str]
 ) -> sql.Composed:
-    has = _columns(connection, there)
-    shows = _columns(connection, view)
+    present = _columns(connection, source)
+    published = _columns(connection, view)
     columns: list[sql.Composable] = []
-    for name, kind in shows.items():
-        if has.get(name, kind) != kind:
+    for name, kind in published.items():
+        if present.get(name, kind) != kind:
             raise Misconfigured(
-                f"column {name} of {'.'.join(view)} is {kind}, and {has[name]} in {there[0]}",
+                f"column {name} is {kind} in {'.'.join(view)} but {present[name]} in {source[0]}",
                 code="column_changed",
-                next_step="give the new column another name: those who query the view go on",
+                next_step="give the new column another name, so that existing queries still work",
             )
         missing = sql.SQL("NULL::{} AS {}").format(sql.SQL(kind), sql.Identifier(name))
-        columns.append(sql.Identifier(name) if name in has else missing)
-    columns += [sql.Identifier(name) for name in has if name not in shows]
+        columns.append(sql.Identifier(name) if name in present else missing)
+    columns += [sql.Identifier(name) for name in present if name not in published]
     return sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(
-        sql.Identifier(*view), sql.SQL(", ").join(columns), sql.Identifier(*there)
+        sql.Identifier(*view), sql.SQL(", ").join(columns), sql.Identifier(*source)
     )
 
 
 def _columns(connection: psycopg.Connection[Any], relation: tuple[str, str]) -> dict[str, str]:
-    """Return column → type, in order; empty if there is no such table or view."""
+    """Return column → type, in order; empty if the table or view does not exist."""
     quoted = sql.Identifier(*relation).as_string(connection)
     return dict(connection.execute(_COLUMNS, (quoted,)).fetchall())

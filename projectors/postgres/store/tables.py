@@ -1,8 +1,7 @@
-"""The tables of one version of a read model in PostgreSQL: rows that move with their checkpoint.
+"""The tables of one version of a read model, written together with their checkpoint.
 
-What every read model there needs and none should write again: data that moves in the same
-transaction as the checkpoint, by compare-and-set, and stops when the version is no longer ours to
-write.
+Rows and checkpoint move in one transaction, the checkpoint by compare-and-set. Writing stops as
+soon as another process writes the version or the version is dropped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,16 +10,20 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-from projectors.contract.read_model import Advance, Dropped, Position
+from projectors.contract.read_model import Advance, Position
+from projectors.contract.refusals import version_dropped
 from projectors.postgres.store.database import MISSING, Database
 from projectors.postgres.store.shape import StoredVersion
+from runtime.settings import Settings
 from schemas.errors import Fenced, Unavailable
 
-# Rows of PostgreSQL's binary COPY, made by hand: twice as fast as one adapted value at a time. Each
-# value follows its length; a length of -1 is NULL.
-COPY_BEGIN: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-COPY_END: Final = b"\xff\xff"
-_ROWS_A_STEP: Final = 5_000
+_ROWS_PER_FETCH: Final = 5_000
+# synchronous_commit: rows and checkpoint are in one commit, so a crash of the server loses both or
+# neither, and the log still has what was lost. Waiting for the disk would gain nothing.
+# transaction_timeout: a writer that crashed or froze would keep its row locks until the server's
+# keepalives notice, hours later. `idle_in_transaction_session_timeout` does not fire after
+# pipelined statements, as psycopg's executemany sends; this one does (PostgreSQL 17 and later).
+WRITER_OPTIONS: Final = "-c synchronous_commit=off -c transaction_timeout=120s"
 
 CREATE_CHECKPOINTS: Final = """
 CREATE TABLE {schema}.checkpoints (
@@ -41,63 +44,86 @@ _NEXT_STEP: Final = """
 UPDATE {schema}.checkpoints
 SET topic_id = %s, next_offset = %s, last_seq = %s, applied_at = clock_timestamp()
 WHERE partition = %s AND topic_id = %s AND next_offset = %s AND last_seq = %s"""
-# Shared, so that writers of several partitions do not wait for each other, only for `finish`.
+# A shared lock: writers of different partitions do not wait for each other, only for `finish`.
 _STILL_UNFINISHED: Final = """
 SELECT FROM {home}.model_versions
 WHERE model = %s AND number = %s AND NOT finished FOR SHARE"""
 
 
-class Tables:
-    """The tables of one version. Not for several threads."""
+class VersionTables:
+    """The tables of one version, over one connection. Not thread-safe.
 
-    def __init__(self, database: Database, read_model: str, there: StoredVersion) -> None:
-        self._database = database
-        self._key = (read_model, there.number)
-        self._unfinished = there.unfinished
-        self._checkpoint = database.statement(_CHECKPOINT)
-        self._first_step = database.statement(_FIRST_STEP)
-        self._next_step = database.statement(_NEXT_STEP)
-        self._still_unfinished = database.statement(_STILL_UNFINISHED)
+    `incoming`, if given, creates a temporary table in every new session; `options` are additional
+    session settings.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read_model: str,
+        stored: StoredVersion,
+        *,
+        incoming: LiteralString | None = None,
+        options: str = "",
+    ) -> None:
+        self.database = Database(
+            settings,
+            read_model=read_model,
+            version=stored.number,
+            options=f"{WRITER_OPTIONS} {options}",
+            set_up=lambda connection: incoming and connection.execute(incoming),
+        )
+        self._key = (read_model, stored.number)
+        self._unfinished = stored.unfinished
+        self._checkpoint = self.database.statement(_CHECKPOINT)
+        self._first_step = self.database.statement(_FIRST_STEP)
+        self._next_step = self.database.statement(_NEXT_STEP)
+        self._still_unfinished = self.database.statement(_STILL_UNFINISHED)
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the position of each partition that was ever written. Raises `Dropped`."""
-        with self._there(), self._database.session() as connection:
+        with self._existing(), self.database.session() as connection:
             rows = connection.execute(self._checkpoint).fetchall()
         return {partition: Position(*position) for partition, *position in rows}
 
     @contextmanager
     def step(self, advances: Mapping[int, Advance]) -> Iterator[psycopg.Cursor[Any]]:
-        """Advance the checkpoint and lend a cursor for the data, in one transaction.
+        """Advance the checkpoint and lend a cursor for the rows, in one transaction.
 
-        The checkpoint moves first, from exactly where it was: a zombie stops there, having changed
-        nothing. Raises `Fenced` for one, `Dropped`, else as `Database.session`.
+        The checkpoint moves first, and only from the expected position, so a stale process fails
+        before it has changed anything. Raises `Fenced` in that case, `Dropped`, otherwise what
+        `Database.session` raises.
         """
-        with self._there(), self._database.session() as connection, connection.transaction():
+        with self._existing(), self.database.session() as connection, connection.transaction():
             cursor = connection.cursor()
             if self._unfinished and not cursor.execute(self._still_unfinished, self._key).rowcount:
-                raise Fenced(f"another process finished {self._database.schema}")
+                raise Fenced(f"another process finished {self.database.schema}")
             self._advance(cursor, advances)
             if not advances:
-                # A dead letter that is tried again: nobody would read it anew after a crash.
+                # A dead letter that is retried: no replay would apply it again after a crash.
                 cursor.execute("SET LOCAL synchronous_commit = on")
             yield cursor
 
     def rows(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield what a query of one moment finds, some thousand rows at a time."""
+        """Yield the result of a query, from one snapshot, some thousand rows at a time."""
         with (
-            self._there(),
-            self._database.session() as connection,
+            self._existing(),
+            self.database.session() as connection,
             connection.transaction(),
             connection.cursor("rows") as cursor,
         ):
             connection.execute("SET LOCAL transaction_timeout = 0")  # however many rows there are
-            cursor.execute(self._database.statement(text))
-            while rows := cursor.fetchmany(_ROWS_A_STEP):
+            cursor.execute(self.database.statement(text))
+            while rows := cursor.fetchmany(_ROWS_PER_FETCH):
                 yield rows
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.database.close()
 
     def _advance(self, cursor: psycopg.Cursor[Any], advances: Mapping[int, Advance]) -> None:
         first, following = [], []
-        for partition in sorted(advances):  # one order for all writers: no deadlock
+        for partition in sorted(advances):  # all writers use one order, so they cannot deadlock
             before, after = advances[partition].before, advances[partition].after
             if before is None:
                 first.append((partition, *_columns(after)))
@@ -108,17 +134,16 @@ class Tables:
                 continue
             cursor.executemany(statement, steps)
             if cursor.rowcount != len(steps):
-                raise Fenced(f"another process moved the checkpoint of {self._database.schema}")
+                raise Fenced(f"another process moved the checkpoint of {self.database.schema}")
 
     @contextmanager
-    def _there(self) -> Iterator[None]:
+    def _existing(self) -> Iterator[None]:
         """Turn the error of missing tables into `Dropped`."""
         try:
             yield
         except Unavailable as error:
             if error.code == MISSING:
-                model, number = self._key
-                raise Dropped(f"version {number} of {model} was dropped") from None
+                raise version_dropped(*self._key) from None
             raise
 
 

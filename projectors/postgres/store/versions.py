@@ -1,7 +1,7 @@
-"""Every version of a read model in PostgreSQL, each in a schema of its own.
+"""The versions of a read model in PostgreSQL, one schema each.
 
-People query views in the home schema, which show the version that is live; a swap replaces the
-views. Which versions there are stands in the home schema's table `model_versions`.
+Users query views in the home schema, which show the live version; a swap replaces these views. The
+table `model_versions` of the home schema lists the versions.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,20 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg import sql
 
-from projectors.contract.read_model import READY, Dropped, ReadModel, Version
+from projectors.contract.read_model import ReadModel, Version
+from projectors.contract.refusals import (
+    check_filled,
+    ready_and_live,
+    version_dropped,
+    version_is_live,
+)
 from projectors.contract.source import Source
 from projectors.postgres.store.database import MISSING, Database
 from projectors.postgres.store.publish import publish
-from projectors.postgres.store.shape import Shape, StoredVersion
+from projectors.postgres.store.shape import StoredVersion, TableShape
 from projectors.postgres.store.tables import CREATE_CHECKPOINTS
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Rejected, Unavailable
+from schemas.errors import Unavailable
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _CREATE_HOME: Final = "CREATE SCHEMA IF NOT EXISTS {home}"
@@ -36,7 +42,7 @@ _VERSIONS: Final = """
 SELECT number, state, live, (extract(epoch FROM created_at) * 1000)::bigint,
        (extract(epoch FROM live_since) * 1000)::bigint
 FROM {home}.model_versions WHERE model = %s AND state <> 'dropped' ORDER BY number"""
-# A number is never used twice: who still writes to one that was dropped must not meet another.
+# A number is never reused: a stale writer of a dropped version must not write to a later one.
 _ADD: Final = """
 INSERT INTO {home}.model_versions (model, number)
 SELECT %(model)s, coalesce(max(number), 0) + 1
@@ -49,7 +55,7 @@ WHERE model = %s AND number = %s AND state <> 'dropped' AND NOT finished"""
 _ACCEPT: Final = """
 UPDATE {home}.model_versions SET state = 'ready'
 WHERE model = %s AND number = %s AND state <> 'dropped'"""
-# No other row: that of a version which is being finished is locked for as long as that takes.
+# Touches no other row: `finish` keeps the row of its version locked until it ends.
 _GO_LIVE: Final = """
 UPDATE {home}.model_versions SET live = number = %(number)s,
     live_since = CASE number WHEN %(number)s THEN clock_timestamp() ELSE live_since END
@@ -59,17 +65,17 @@ UPDATE {home}.model_versions SET state = 'dropped' WHERE model = %s AND number =
 _COLUMNS: Final = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"""
-# Who swaps may vanish without a word, on a machine that loses power: its lock must not stay.
-_MOST_HELD: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
-_HOLD: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
-# Building an index is the one thing here that more memory makes faster.
+# A swapping process may die silently, as in a power failure; its lock must expire.
+_LOCK_EXPIRY: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_LOCK_WRITERS: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
+# Only the building of indexes gets faster with more memory.
 _INDEX_MEMORY: Final = "SET LOCAL maintenance_work_mem = '256MB'"
 
 
 class PostgresVersions:
-    """The versions of one read model: `ReadModelVersions`. Not for several threads.
+    """The versions of one read model: a `ReadModelVersions`. Not thread-safe.
 
-    `open_model` makes the `ReadModel` of a version.
+    `open_model` opens a version as a `ReadModel`.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class PostgresVersions:
         settings: Settings,
         name: str,
         source: Source,
-        shape: Shape,
+        shape: TableShape,
         open_model: Callable[[Settings, StoredVersion], ReadModel],
     ) -> None:
         self.name = name
@@ -88,7 +94,7 @@ class PostgresVersions:
         self._database = Database(settings, read_model=name)
 
     def versions(self) -> list[Version]:
-        """Return every version, by number; empty before `begin`."""
+        """Return all versions in order of their numbers; none before `begin`."""
         try:
             rows = self._run(_VERSIONS, (self.name,)).fetchall()
         except Unavailable as error:
@@ -98,7 +104,7 @@ class PostgresVersions:
         return [Version(*row) for row in rows]
 
     def begin(self) -> None:
-        """Create the first version, ready and live, if there is none. Safe side by side."""
+        """Create the first version, ready and live, unless one exists. Safe to run concurrently."""
         if self.versions():
             return
         with self._database.session() as connection, connection.transaction():
@@ -111,60 +117,48 @@ class PostgresVersions:
             self._go_live(connection, number)
 
     def create(self) -> int:
-        """Create an empty version that is building, and return its number."""
+        """Create an empty version in state `building`; return its number."""
         with self._database.session() as connection, connection.transaction():
             self._prepare(connection)
             return self._create(connection)
 
     def open(self, number: int) -> ReadModel:
-        """Return a version, which a newer rollbook can still write though it has less columns.
+        """Open a version, also one of an older rollbook, which may have fewer columns.
 
-        Raises `Misconfigured` (`other_shape`) if it has columns that this rollbook cannot fill. One
-        that is not there is `Dropped` as soon as it is used.
+        Raises `Misconfigured` (`other_shape`) if it has columns that this rollbook cannot fill. A
+        version that does not exist raises `Dropped` when it is used.
         """
         rows = self._run(_IS_FINISHED, (self.name, number)).fetchall()
-        columns = self._columns(number) or self._shape.columns  # of one that was dropped: none
-        unknown = set(columns) - set(self._shape.columns)
-        if unknown:
-            raise Misconfigured(
-                f"version {number} of {self.name} has columns this rollbook cannot fill: "
-                f"{', '.join(sorted(unknown))}",
-                code="other_shape",
-                next_step="a newer rollbook made it: run that one, or swap to an older version",
-            )
-        there = StoredVersion(number, columns, unfinished=rows == [(False,)])
-        return self._open_model(self._settings, there)
+        columns = self._columns(number) or self._shape.columns  # a dropped version has none
+        check_filled(self.name, number, columns, self._shape.columns)
+        stored = StoredVersion(number, columns, unfinished=rows == [(False,)])
+        return self._open_model(self._settings, stored)
 
     def finish(self, number: int) -> None:
-        """Do what the shape puts off, in one transaction; idempotent."""
+        """Run the deferred statements in one transaction; idempotent."""
         with self._database.session() as connection, connection.transaction():
             self._finish(connection, number)
 
     def accept(self, number: int) -> None:
         """Make a version ready. Idempotent. Raises `Dropped`."""
         if not self._run(_ACCEPT, (self.name, number)).rowcount:
-            raise Dropped(f"version {number} of {self.name} was dropped")
+            raise version_dropped(self.name, number)
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live; see `ReadModelVersions.swap`.
 
-        The writers of the live version are held by a lock on its checkpoint, which every step of
-        theirs moves first; the lock ends with this transaction, however it ends, and if nothing is
-        heard of us for a minute. Raises `Rejected`
-        (`version_not_ready`), `Unavailable` (`views_in_use`) if a query holds the views for long.
+        Locks the checkpoint of the live version, which its writers move first in every step. The
+        lock ends with this transaction, and after a minute if this process dies silently. Raises
+        `Rejected` (`version_not_ready`), `Unavailable` (`views_in_use`) if a long query locks the
+        views.
         """
         with self._database.session() as connection, connection.transaction():
             self._prepare(connection)
-            found = {version.number: version for version in self.versions()}
-            if number not in found or found[number].state != READY:
-                raise Rejected(
-                    f"{self.name} has no version {number} that is ready", code="version_not_ready"
-                )
-            live = next((version for version in found.values() if version.live), None)
+            _, live = ready_and_live(self.name, self.versions(), number)
             if live is None or live.number == number:
                 return
-            connection.execute(_MOST_HELD)
-            connection.execute(self._version(live.number).statement(_HOLD))
+            connection.execute(_LOCK_EXPIRY)
+            connection.execute(self._version(live.number).statement(_LOCK_WRITERS))
             await_caught_up()
             self._go_live(connection, number)
 
@@ -174,16 +168,12 @@ class PostgresVersions:
             self._prepare(connection)
             connection.execute(self._home(_REMOVE), (self.name, number))
             if any(version.number == number for version in self.versions()):
-                raise Rejected(
-                    f"version {number} of {self.name} is live",
-                    code="version_is_live",
-                    next_step=f"`rollbook projector swap {self.name} VERSION` makes another live",
-                )
+                raise version_is_live(self.name, number)
             drop = "DROP SCHEMA IF EXISTS {schema} CASCADE"
             connection.execute(self._version(number).statement(drop))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._database.close()
 
     def _create(self, connection: psycopg.Connection[Any]) -> int:
@@ -195,7 +185,7 @@ class PostgresVersions:
     def _finish(self, connection: psycopg.Connection[Any], number: int) -> None:
         if connection.execute(self._home(_FINISH), (self.name, number)).rowcount:
             connection.execute(_INDEX_MEMORY)
-            self._run_all(connection, number, self._shape.put_off)
+            self._run_all(connection, number, self._shape.deferred)
 
     def _go_live(self, connection: psycopg.Connection[Any], number: int) -> None:
         schema = self._version(number).schema
@@ -206,13 +196,13 @@ class PostgresVersions:
         connection.execute(self._home(_GO_LIVE), values)
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> None:
-        # Even CREATE … IF NOT EXISTS fails when two sessions run it at the same moment.
+        # Even CREATE … IF NOT EXISTS fails if two sessions run it at the same time.
         connection.execute(_LOCK, (self._database.home,))
         for text in (_CREATE_HOME, _CREATE_VERSIONS):
             connection.execute(self._home(text))
 
     def _columns(self, number: int) -> list[str]:
-        """Return the columns of the version's rows that a writer fills."""
+        """Return the columns of a version that a writer fills."""
         table = sql.Identifier(self._version(number).schema, self._shape.table)
         with self._database.session() as connection:
             rows = connection.execute(_COLUMNS, (table.as_string(connection),))

@@ -1,5 +1,5 @@
-"""The read model of live users in PostgreSQL: one row per user, and markers of deleted ones.
+"""The read model of current users in PostgreSQL: one row per user, markers for deleted users.
 
-`schema` is its shape, `writer` fills it, `queries` answers from it, `export` streams all users in
-one consistent snapshot. `catalog` and the command lines use it.
+`schema` has its tables, `writer` fills them, `queries` reads them, `export` streams all users from
+one snapshot. `catalog` and the command lines use this package.
 """

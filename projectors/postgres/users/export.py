@@ -1,9 +1,9 @@
-"""Every user of one moment as lines of JSON, however many there are, in constant memory.
+"""All users of one consistent snapshot as lines of JSON, in bounded memory.
 
-A cursor of PostgreSQL has the users as they were when it was opened, whatever is written meanwhile.
-It is one WITH HOLD: the server puts the result aside (on its disk, about 150 bytes a user) and ends
-the transaction. An open one would hold its locks for as long as the slowest reader takes: a
-projector that starts would wait to replace its views, and behind it every query.
+A cursor in PostgreSQL keeps the users as they were when it was opened. Ours is declared WITH HOLD:
+the server stores the result on its disk (about 150 bytes per user) and ends the transaction. An
+open transaction would keep its locks until the slowest reader has finished; a swap would wait to
+replace the views, and every query would queue behind it.
 """
 
 from collections.abc import Generator
@@ -16,10 +16,10 @@ from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.rules import AGE_MAX_YEARS
 
-_USERS_A_STEP = 2_000
+_USERS_PER_FETCH = 2_000
 
-# In the order of their ids, which is that of their creation: two exports can be compared by line,
-# and an import of one creates the oldest first.
+# In order of ids, which is the order of creation: two exports can be compared line by line, and
+# importing one creates the oldest user first.
 _EXPORT: Final = """
 SELECT id::text, email, name, age, version, created_at, updated_at FROM {schema}.user_views
 WHERE age BETWEEN %s AND %s ORDER BY id"""
@@ -27,7 +27,7 @@ _TOTAL: Final = "SELECT total_users FROM {schema}.user_summary"
 
 
 class UserExport:
-    """One export. `exported` tells how many users were given so far."""
+    """One export; `exported` is the number of users so far."""
 
     def __init__(
         self, settings: Settings, *, min_age: int = 0, max_age: int = AGE_MAX_YEARS
@@ -36,12 +36,12 @@ class UserExport:
         self._ages = (min_age, max_age)
         self._database = Database(
             settings,
-            # All of it will be read: a plan that has its first row soonest is not the one to take.
+            # All rows will be read: plan for the last row, not for the first.
             options="-c default_transaction_read_only=on -c cursor_tuple_fraction=1.0",
         )
 
     def total(self) -> int | None:
-        """Return about how many users there will be, None if only counting them would tell.
+        """Return about how many users there will be, or None if that is not known without a scan.
 
         Raises `Unavailable` as `lines` does.
         """
@@ -54,25 +54,25 @@ class UserExport:
     def lines(self) -> Generator[bytes, None, None]:
         """Yield the users, some thousand whole lines at a time.
 
-        Close it if you do not read it to its end. Raises `Unavailable` if PostgreSQL cannot be
-        asked (or no longer), with code `read_model_missing` if there is no read model.
+        Close the generator if you do not exhaust it. Raises `Unavailable` if PostgreSQL is or
+        becomes unavailable, with code `read_model_missing` if the read model does not exist.
         """
         with (
             self._database.session() as connection,
             connection.cursor("export", withhold=True) as cursor,
         ):
             cursor.execute(self._database.statement(_EXPORT), self._ages)
-            while rows := cursor.fetchmany(_USERS_A_STEP):
+            while rows := cursor.fetchmany(_USERS_PER_FETCH):
                 self.exported += len(rows)
                 yield b"".join(map(export_line, rows))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._database.close()
 
 
 def export_line(row: tuple[Any, ...]) -> bytes:
-    """Return a row of the cursor as a line, its times as `rollbook users get` shows them."""
+    """Return a row of the cursor as a line, with times in the format of `rollbook users get`."""
     user_id, email, name, age, version, created_at, updated_at = row
     user = {
         "user_id": user_id,

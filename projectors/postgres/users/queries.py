@@ -1,4 +1,4 @@
-"""What people ask of the PostgreSQL read model."""
+"""Queries of the PostgreSQL read model."""
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
 
 from projectors.postgres.store.database import Database
+from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from schemas.identity import parse_user_id
+from schemas.identity import parse_user_id, uuid_bytes, uuid_text
 from schemas.rules import AGE_MAX_YEARS
 
 MOST_PER_PAGE: Final = 10_000
@@ -33,34 +33,13 @@ SELECT total_users, average_age::float8 AS average_age, users_by_age_group, last
 FROM {schema}.user_summary"""
 
 _CURSOR: Final = struct.Struct(">i16s")
-_NOBODY: Final = UUID(int=0)  # before every id
-_BEFORE_ALL: Final = (-1, _NOBODY)
-
-
-@dataclass(frozen=True, slots=True)
-class UserView:
-    """A user as the read model shows it; times are aware, in UTC."""
-
-    user_id: str
-    email: str
-    name: str
-    age: int
-    age_group: str
-    created_at: datetime
-    updated_at: datetime
-    version: int
-
-    @property
-    def cursor(self) -> str:
-        """Where a list goes on after this user."""
-        return (
-            urlsafe_b64encode(_CURSOR.pack(self.age, UUID(self.user_id).bytes)).decode().rstrip("=")
-        )
+_LOWEST_ID: Final = uuid_text(bytes(16))
+_START: Final = (-1, _LOWEST_ID)
 
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """Users by age, then id; `next` is the cursor of the page after, None after the last."""
+    """Users by age, then id; `next` is the cursor of the next page, None on the last page."""
 
     users: list[UserView]
     next: str | None
@@ -68,7 +47,7 @@ class UserPage:
 
 @dataclass(frozen=True, slots=True)
 class UserSummary:
-    """All users in four figures; `average_age` and `last_updated` are None where there is none."""
+    """Figures over all users. Without any, `average_age` and `last_updated` may be None."""
 
     total_users: int
     average_age: float | None
@@ -77,16 +56,16 @@ class UserSummary:
 
 
 class UserQueries:
-    """Questions about users. One connection, opened with the first; not for several threads.
+    """Queries of users over one connection, opened on first use. Not thread-safe.
 
-    Every method raises `Unavailable` if PostgreSQL cannot be asked, or, with code
+    Every method raises `Unavailable` if PostgreSQL is unavailable, or, with the code
     `read_model_missing`, if no projector has built the read model yet.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(
             settings,
-            # A plan that fits any range of ages sorts them all where the asked one needs a page.
+            # A generic plan would sort all users of an age range where a page of them is needed.
             options="-c default_transaction_read_only=on -c plan_cache_mode=force_custom_plan",
         )
         columns = psycopg.sql.SQL(_COLUMNS)
@@ -97,19 +76,14 @@ class UserQueries:
     def get_user(self, user_id: str) -> UserView:
         """Return a user.
 
-        Raises `Rejected`: `user_not_found` if there is none, or it is gone, or the read model has
-        not come so far; `invalid_command` if the id is no UUID.
+        Raises `Rejected`: `user_not_found` if the user does not exist, was deleted, or has not
+        reached the read model yet; `invalid_command` if the id is not a UUID.
         """
         user_id = parse_user_id(user_id)
         with self._cursor(UserView) as cursor:
             user: UserView | None = cursor.execute(self._one, (user_id,)).fetchone()
         if user is None:
-            raise Rejected(
-                f"there is no user {user_id}",
-                code="user_not_found",
-                next_step="just created? `rollbook projector status` shows how far the read "
-                "model is; `rollbook users search TEXT` finds a user's id",
-            )
+            raise user_not_found(f"there is no user {user_id}")
         return user
 
     def get_users_by_age_range(
@@ -120,31 +94,29 @@ class UserQueries:
         limit: int = 100,
         after: str | None = None,
     ) -> UserPage:
-        """Return at most `limit` users of these ages, both included, that come after a cursor.
+        """Return at most `limit` users of these ages, inclusive, that come after a cursor.
 
-        Paged by key: each page costs the same, however far in the list, and a user that does not
-        change its age is never shown twice nor left out. Raises `Rejected` with code
-        `invalid_cursor`.
+        Paged by key: every page costs the same, and a user whose age does not change is returned
+        exactly once. Raises `Rejected` with code `invalid_cursor`.
         """
         limit = max(1, min(limit, MOST_PER_PAGE))
-        # One lower bound: of two, PostgreSQL may begin at the lesser and scan up to the other.
-        age, user_id = max(parse_cursor(after), (min_age, _NOBODY))
+        # One lower bound: given two, PostgreSQL may start at the lower one and scan to the other.
+        age, user_id = max(parse_cursor(after), (min_age, _LOWEST_ID))
         with self._cursor(UserView) as cursor:
             parameters = (age, user_id, max_age, limit + 1)
             users: list[UserView] = cursor.execute(self._page, parameters).fetchall()
-        there_are_more = len(users) > limit
-        users = users[:limit]
-        return UserPage(users, users[-1].cursor if there_are_more else None)
+        following = write_cursor(users[limit - 1]) if len(users) > limit else None
+        return UserPage(users[:limit], following)
 
     def get_user_summary(self) -> UserSummary:
-        """Return the figures over all users, exact at the moment they are read."""
+        """Return the figures over all users, exact for the snapshot that is read."""
         with self._cursor(UserSummary) as cursor:
             summary: UserSummary | None = cursor.execute(self._summary).fetchone()
         assert summary is not None  # noqa: S101 - an aggregate without GROUP BY has one row
         return summary
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._database.close()
 
     @contextmanager
@@ -156,17 +128,23 @@ class UserQueries:
             yield cursor
 
 
-def parse_cursor(text: str | None) -> tuple[int, UUID]:
-    """Return the key that a cursor stands for. Raises `Rejected` with code `invalid_cursor`."""
+def write_cursor(user: UserView) -> str:
+    """Return the cursor of the users that follow `user`."""
+    packed = _CURSOR.pack(user.age, uuid_bytes(user.user_id))
+    return urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def parse_cursor(text: str | None) -> tuple[int, str]:
+    """Return the age and user id in a cursor. Raises `Rejected` with code `invalid_cursor`."""
     if text is None:
-        return _BEFORE_ALL
+        return _START
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         age, user_id = _CURSOR.unpack(urlsafe_b64decode(padded))
     except (ValueError, struct.error):
         raise Rejected(
-            "the cursor is none of ours",
+            "invalid cursor",
             code="invalid_cursor",
-            next_step="take it from the page before, or leave it out",
+            next_step="copy it from the previous page, or leave it out",
         ) from None
-    return age, UUID(bytes=user_id)
+    return age, uuid_text(user_id)

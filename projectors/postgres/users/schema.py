@@ -1,17 +1,16 @@
 """The tables and views of one version.
 
-A user that is gone stays as a marker row (nulls and its version), so that an event that arrives
-late cannot bring it back; the view hides it. The summary is a view over counters that the writer
-moves in the transaction that moves the users: at every moment one statement can see, it equals a
-full recomputation.
+A deleted user stays as a marker row (nulls and a version), so that a late event cannot bring the
+user back; the view hides it. The summary is a view over counters, which the writer updates in the
+transaction that updates the users: in every snapshot it equals a full recount.
 
-E-mail has no UNIQUE constraint: the order between partitions is arbitrary here, and the command
-handler has already decided who holds an address.
+E-mail has no UNIQUE constraint: partitions are applied in any order, and the command handler has
+already decided who holds an address.
 """
 
 from typing import Final
 
-from projectors.postgres.store.shape import PARTITION, Shape
+from projectors.postgres.store.shape import PARTITION, TableShape
 from schemas.rules import SENIOR_FROM_YEARS, TEEN_BELOW_YEARS
 
 _USERS: Final = f"""
@@ -62,7 +61,7 @@ SELECT coalesce(sum(total_users), 0)::bigint AS total_users,
        max(last_updated) AS last_updated
 FROM {schema}.counters"""
 
-# What the writer adds to the counters step by step, at once: a rebuild puts it off to its end.
+# All at once what the writer otherwise adds to the counters batch by batch: deferred by a rebuild.
 _COUNT: Final = f"""
 INSERT INTO {{schema}}.counters
     (partition, total_users, age_years, teens, adults, seniors, last_updated)
@@ -72,20 +71,20 @@ SELECT {PARTITION} AS partition,
        count(*) FILTER (WHERE age_group = 'adult'),
        count(*) FILTER (WHERE age_group = 'senior'),
        max(updated_at)
-FROM {{schema}}.users GROUP BY 1"""  # noqa: S608 - of constants of ours
+FROM {{schema}}.users GROUP BY 1"""  # noqa: S608 - our own constants
 
-# Measured in CPU time of the server, microseconds a user. Live: 11 for one that is new, 16 to 20
-# for one that changes; half of it are these indexes, a third the GIN. Without its list of pending
-# entries it would be 18 and 27; a longer list saves one, and every search reads through the list.
-# Building: 5.2, then 5 for what is put off, which parallel workers share. Unlogged tables would
-# save 0.4 and cost 3.9 to be made safe at the end; COPY straight into the table would save 1.7, but
-# to decode an event takes 7 meanwhile.
-SHAPE: Final = Shape(
+# Measured CPU time of the server, in microseconds per user. Live: 11 for a new user, 16 to 20 for a
+# changed one; half of that goes into these indexes, a third into the GIN index. Without its pending
+# list it would be 18 and 27; a longer list would save one, but every search reads the whole list.
+# Building: 5.2, then 5 for the deferred statements, which parallel workers share. Unlogged tables
+# would save 0.4 and cost 3.9 to be logged at the end. COPY straight into the table would save 1.7,
+# but decoding an event takes 7 at the same time, so nothing would be gained.
+SHAPE: Final = TableShape(
     table="users",
     columns=("user_id", "version", "email", "name", "age", "created_at", "updated_at"),
     tables=(_USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY),
-    put_off=(
-        # Lists are paged by (age, id).
+    deferred=(
+        # Lists are paged by age and id.
         "CREATE INDEX users_age ON {schema}.users (age, user_id)",
         "CREATE INDEX users_age_group ON {schema}.users (age_group)",
         "CREATE INDEX users_search_tokens ON {schema}.users USING gin (search_tokens)",

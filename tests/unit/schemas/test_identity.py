@@ -18,6 +18,8 @@ from schemas.identity import (
     parse_user_id,
     partition_of,
     user_shard,
+    uuid_bytes,
+    uuid_text,
 )
 
 shards = st.integers(0, SHARDS - 1)
@@ -36,6 +38,13 @@ def test_a_user_id_is_a_uuid7_that_holds_shard_and_birth(
     assert user_shard(user_id) == shard
     assert parsed.int >> 80 == unix_ms
     assert parsed.int & (2**62 - 1) == bits
+
+
+@given(st.uuids())
+def test_a_uuid_becomes_16_bytes_and_text_again(parsed: UUID) -> None:
+    """The same bytes and the same text as the standard library's."""
+    assert uuid_bytes(str(parsed)) == parsed.bytes
+    assert uuid_text(parsed.bytes) == str(parsed)
 
 
 @given(shard=shards, partitions=st.integers(1, SHARDS))

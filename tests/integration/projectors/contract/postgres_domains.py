@@ -16,14 +16,13 @@ from projectors.contract import (
     Settings,
     UserEvent,
 )
-from projectors.postgres.store.database import WRITER_OPTIONS, Database
-from projectors.postgres.store.shape import Shape, StoredVersion
-from projectors.postgres.store.tables import Tables
+from projectors.postgres.store.shape import StoredVersion, TableShape
+from projectors.postgres.store.tables import VersionTables
 from projectors.postgres.store.versions import PostgresVersions
 from tests.examples.domains import domain_of
 
 NAME: Final = "domain_table"
-SHAPE: Final = Shape(
+SHAPE: Final = TableShape(
     "user_domains",
     ("user_id", "version", "domain"),
     ("CREATE TABLE {schema}.user_domains (user_id uuid PRIMARY KEY, version bigint, domain text)",),
@@ -44,10 +43,7 @@ class DomainTable:
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
         self.version = stored.number
-        self._database = Database(
-            settings, read_model=NAME, version=stored.number, options=WRITER_OPTIONS
-        )
-        self._tables = Tables(self._database, NAME, stored)
+        self._tables = VersionTables(settings, NAME, stored)
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the position of each partition that was ever written."""
@@ -58,7 +54,7 @@ class DomainTable:
         rows = sorted(map(self.row_of, batch.events))  # one order for all writers: no deadlock
         with self._tables.step(batch.advances) as cursor:
             try:
-                cursor.executemany(self._database.statement(_UPSERT), rows)
+                cursor.executemany(self._tables.database.statement(_UPSERT), rows)
             except UnicodeError:
                 raise Poisoned("a domain is not Unicode", code="no_domain") from None
 
@@ -77,7 +73,7 @@ class DomainTable:
 
     def close(self) -> None:
         """Close the connection."""
-        self._database.close()
+        self._tables.close()
 
 
 def domain_table_versions(settings: Settings) -> PostgresVersions:

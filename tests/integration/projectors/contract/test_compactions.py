@@ -99,7 +99,7 @@ def test_a_wrong_read_model_is_detected(name: str, store: Settings) -> None:
 
 def test_a_wrong_summary_is_detected(store: Settings) -> None:
     """One that is not computed at the end of a rebuild."""
-    shape = replace(SHAPE, put_off=[text for text in SHAPE.put_off if "counters" not in text])
+    shape = replace(SHAPE, deferred=[text for text in SHAPE.deferred if "counters" not in text])
     made = PostgresVersions(store, PostgresUsers.name, LATEST_STATE, shape, PostgresUsers)
     with closing(made) as versions, pytest.raises(AssertionError):
         check(versions, store, UNTIL_FOUND)

@@ -10,7 +10,7 @@ import pytest
 
 from projectors.contract.source import LATEST_STATE
 from projectors.postgres.store.database import Database
-from projectors.postgres.store.shape import Shape
+from projectors.postgres.store.shape import TableShape
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer
 from projectors.postgres.users.schema import SHAPE
@@ -23,7 +23,7 @@ from tests.read_models import Held
 _USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
 
 
-def with_columns(users: LiteralString, view: LiteralString, *filled: str) -> Shape:
+def with_columns(users: LiteralString, view: LiteralString, *filled: str) -> TableShape:
     """Return the shape with more columns, of which the writer fills some."""
     users = _USERS.replace("    age integer,\n", "    age integer,\n" + users)
     view = _USER_VIEWS.replace("search_tokens\n", "search_tokens" + view + "\n")
@@ -47,7 +47,7 @@ CHANGED = replace(SHAPE, tables=(_USERS.replace("age integer", "age numeric"), *
 _NEW = "SELECT email_domain, shouted_name FROM {schema}.user_views ORDER BY id"
 
 
-def newer(settings: Settings, shape: Shape) -> PostgresVersions:
+def newer(settings: Settings, shape: TableShape) -> PostgresVersions:
     """Return the versions as a rollbook has them whose tables are of this shape."""
     return PostgresVersions(settings, PostgresUsers.name, LATEST_STATE, shape, PostgresUsers)
 

@@ -126,7 +126,7 @@ def hang():
     print("held", flush=True)
     time.sleep(600)
 
-versions._MOST_HELD = versions._MOST_HELD.replace("60s", "HELD_AT_MOST")
+versions._LOCK_EXPIRY = versions._LOCK_EXPIRY.replace("60s", "HELD_AT_MOST")
 postgres_versions(load_settings({}).settings).swap(2, hang)
 """
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from projectors.contract.read_model import Advance, Dropped, Position
+from projectors.postgres.store.copy_rows import copy_rows
 from projectors.postgres.store.versions import PostgresVersions
-from projectors.postgres.users import writer
-from projectors.postgres.users.writer import postgres_versions
+from projectors.postgres.users.writer import _COPY, pack_user, postgres_versions
 from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
 from schemas.errors import Rejected
@@ -76,7 +76,7 @@ def test_writers_of_different_partitions_do_not_wait_for_each_other(
         ThreadPoolExecutor(1) as thread,
     ):
         with one._tables.step({1: step}) as cursor:
-            writer._copy(cursor, [user_event(n) for n in far])
+            copy_rows(cursor, _COPY, [pack_user(user_event(n)) for n in far])
             cursor.execute(one._apply)
             for version in (1, 2):
                 thread.submit(other.write, *[user_event(n, version) for n in near]).result(20)

@@ -12,8 +12,8 @@ from projectors.elasticsearch.index.hold import Held, Hold
 from projectors.elasticsearch.index.indexes import users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
+from projectors.postgres.store import tables
 from projectors.postgres.store.versions import PostgresVersions
-from projectors.postgres.users import writer
 from projectors.postgres.users.writer import PostgresUsers, postgres_versions
 from projectors.promises.events import user_event
 from projectors.versions import swap
@@ -146,7 +146,7 @@ def test_a_frozen_writer_is_disconnected_and_another_continues(
     versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a machine that vanished during a step would hold its partition for hours."""
-    monkeypatch.setattr(writer, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
+    monkeypatch.setattr(tables, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
     step = {0: Advance(None, Position("topic", 1, 1))}
     with closing(versions.open(1)) as still, closing(versions.open(1)) as other:
         assert isinstance(still, PostgresUsers)

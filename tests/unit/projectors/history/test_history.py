@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from projectors.cli.history import as_object, rows_of
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.history.as_of import as_of_time, as_of_version
-from projectors.history.writer import unerased
+from projectors.history.writer import without_erased
 from projectors.log.records import Record, every_event, last_per_user, read_record, to_apply
 from projectors.log.times import parse_time
 from schemas.errors import Poisoned, Rejected
@@ -131,10 +131,10 @@ def test_an_erasure_takes_out_what_stands_below_it_before_and_after() -> None:
     other = event(user_id=OTHER, version=2)
     marker = of_version(4, USER_ERASED)
     events = [of_version(1), other, of_version(2), marker, of_version(3)]
-    assert unerased(events) == ([other, marker], {USER_ID: 4})
+    assert without_erased(events) == ([other, marker], {USER_ID: 4})
     later = of_version(9, USER_ERASED)
-    assert unerased([marker, later, marker]) == ([later], {USER_ID: 9})
-    assert unerased([other]) == ([other], {})
+    assert without_erased([marker, later, marker]) == ([later], {USER_ID: 9})
+    assert without_erased([other]) == ([other], {})
 
 
 def refusal(asked: Callable[[], object]) -> Rejected:
@@ -167,7 +167,7 @@ def test_before_its_creation_and_after_its_deletion_there_is_no_user() -> None:
     assert (gone.code, "--at-version 4" in gone.next_step) == ("user_deleted", True)
     assert refusal(lambda: as_of_version(5, deleted, deleted)).code == "user_deleted"
     never = refusal(lambda: as_of_version(6, None, of_version(5)))
-    assert (never.code, "its last is 5" in str(never)) == ("version_not_found", True)
+    assert (never.code, "the last one is 5" in str(never)) == ("version_not_found", True)
 
 
 def test_of_an_erased_user_nothing_is_shown_whenever_it_was() -> None:

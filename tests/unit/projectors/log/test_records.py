@@ -1,10 +1,9 @@
-"""Which records of the log are trusted; the progress of a replay; cursors and lag."""
+"""Which records of the log are trusted; the progress of a replay; lag."""
 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -16,10 +15,9 @@ from projectors.engine.catch_up import CatchUp
 from projectors.log.end import LogEnd
 from projectors.log.records import Record, first_long_run, last_per_user, read_record
 from projectors.log.times import iso_time
-from projectors.postgres.users.queries import UserView, parse_cursor
 from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, partition_statuses
 from schemas.codec import RecordCodec
-from schemas.errors import Poisoned, Rejected
+from schemas.errors import Poisoned
 from schemas.identity import new_user_id, partition_of
 from schemas.records import UserEvent
 from schemas.trust import MAX_VERSION
@@ -207,23 +205,6 @@ def test_lag_is_counted_in_events_not_in_offsets() -> None:
         (BEHIND, 10),
     ]
     assert {s.state for s in partition_statuses("m", None, {}, "t", ends)} == {NEVER_RUN}
-
-
-def _view(age: int, user_id: str = USER_ID) -> UserView:
-    then = datetime(2026, 1, 1, tzinfo=UTC)
-    return UserView(user_id, "jane@example.com", "Jane", age, "adult", then, then, 1)
-
-
-@given(st.integers(0, 150), st.uuids())
-def test_a_cursor_names_the_user_it_goes_on_after(age: int, user_id: UUID) -> None:
-    assert parse_cursor(_view(age, str(user_id)).cursor) == (age, user_id)
-
-
-@pytest.mark.parametrize("text", ["", "x", "ÄÖÜ", "AAAA", _view(1).cursor + "A", "!" * 27])
-def test_a_cursor_that_is_none_of_ours_is_refused(text: str) -> None:
-    with pytest.raises(Rejected) as refused:
-        parse_cursor(text)
-    assert refused.value.code == "invalid_cursor"
 
 
 def test_times_are_printed_in_utc_to_the_millisecond() -> None:

@@ -1,0 +1,45 @@
+"""Errors that the versions of every read model raise, worded once for all stores."""
+
+from collections.abc import Collection, Sequence
+
+from projectors.contract.read_model import READY, Dropped, Version
+from schemas.errors import Misconfigured, Rejected
+
+
+def ready_and_live(
+    name: str, versions: Sequence[Version], number: int
+) -> tuple[Version, Version | None]:
+    """Return version `number`, which is to go live, and the version that is live, if any.
+
+    Raises `Rejected` (`version_not_ready`).
+    """
+    ready = next((each for each in versions if (each.number, each.state) == (number, READY)), None)
+    if ready is None:
+        raise Rejected(f"{name} has no ready version {number}", code="version_not_ready")
+    return ready, next((each for each in versions if each.live), None)
+
+
+def version_is_live(name: str, number: int) -> Rejected:
+    """Return the refusal to drop the live version."""
+    return Rejected(
+        f"version {number} of {name} is live",
+        code="version_is_live",
+        next_step=f"make another version live with `rollbook projector swap {name} VERSION`",
+    )
+
+
+def version_dropped(name: str, number: int) -> Dropped:
+    """Return the error for a version that no longer exists."""
+    return Dropped(f"version {number} of {name} was dropped")
+
+
+def check_filled(name: str, number: int, stored: Collection[str], filled: Collection[str]) -> None:
+    """Raise `Misconfigured` (`other_shape`) unless this rollbook fills every stored field."""
+    unknown = set(stored) - set(filled)
+    if unknown:
+        raise Misconfigured(
+            f"version {number} of {name} has fields that this rollbook cannot fill: "
+            f"{', '.join(sorted(unknown))}",
+            code="other_shape",
+            next_step="a newer rollbook created it: run that one, or swap to an older version",
+        )

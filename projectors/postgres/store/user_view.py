@@ -1,0 +1,30 @@
+"""A user as queries return it, today's and those of a point in time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.errors import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class UserView:
+    """A user as a read model shows it; times are aware, in UTC."""
+
+    user_id: str
+    email: str
+    name: str
+    age: int
+    age_group: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+def user_not_found(message: str) -> Rejected:
+    """Return the answer to a question about a user that the read model does not have."""
+    return Rejected(
+        message,
+        code="user_not_found",
+        next_step="if it was just created, `rollbook projector status` shows how far behind the "
+        "read model is; `rollbook users search TEXT` finds a user's id",
+    )
