@@ -1,8 +1,8 @@
-"""What Kibana makes of a text in its query bar, for the part of KQL that our documents use.
+"""Translates KQL to Elasticsearch queries as Kibana does, for the subset that our pages use.
 
-The local Elasticsearch has no `kql` query, and Kibana cannot be run here. The rules are Kibana's:
-a word is a `match`, a quoted text a `match_phrase`, a beginning with `*` a `query_string`, a text
-without a field a `multi_match`.
+The local Elasticsearch has no `kql` query, and Kibana is not available in tests. The rules are
+Kibana's: a word becomes `match`, quoted text `match_phrase`, a word with `*` `query_string`, text
+without a field `multi_match`.
 """
 
 import re
@@ -14,16 +14,16 @@ _WORDS = {"and", "or", "not"}
 
 
 def translate(kql: str) -> dict[str, Any]:
-    """Return the query that `kql` stands for; raise `ValueError` for what is none."""
+    """Return the query for `kql`; raise `ValueError` if it is invalid."""
     tokens = _Tokens(kql)
     query = _either(tokens)
     if tokens.next:
-        raise ValueError(f"not expected: {tokens.next}")
+        raise ValueError(f"unexpected token: {tokens.next}")
     return query
 
 
 class _Tokens:
-    """The tokens of a text, one after the other; `next` is '' at the end."""
+    """The tokens of a text in order; `next` is '' at the end."""
 
     def __init__(self, text: str) -> None:
         self._left: list[str] = []
@@ -37,11 +37,11 @@ class _Tokens:
 
     @property
     def next(self) -> str:
-        """The token that comes."""
+        """The next token."""
         return self._left[0] if self._left else ""
 
     def take(self, *wanted: str) -> str:
-        """Take the token that comes; one of `wanted` if those are given."""
+        """Consume the next token, which must be one of `wanted` if any are given."""
         token = self.next
         if not token or (wanted and token not in wanted):
             raise ValueError(f"expected {' or '.join(wanted) or 'more'}, not {token!r}")
@@ -83,7 +83,7 @@ def _one(tokens: _Tokens) -> dict[str, Any]:
 
 
 def _text(tokens: _Tokens, first: str) -> str:
-    """Return a quoted text, or all the words that stand together."""
+    """Return a quoted text, or all adjacent words."""
     text = first
     while not first.startswith('"') and tokens.next and tokens.next not in {*_WORDS, ")"}:
         text += " " + tokens.take()

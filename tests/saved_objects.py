@@ -1,4 +1,4 @@
-"""Kibana's objects as the file holds them, and every field of the index that they name."""
+"""The saved objects for Kibana, and every index field that they name."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).parents[1] / "scripts" / "kibana" / "users.ndjson"
-# Not a field: Kibana's way to say "documents".
+# Not a field: Kibana's name for the documents themselves.
 RECORDS = "___records___"
 _NUMBERS = {"long", "integer", "double"}
 _EXACT = {"keyword", "boolean", *_NUMBERS}
 _ANY = {"keyword", "text", "boolean", "date", *_NUMBERS}
-# What each way of using a field takes: types, and whether its values must be at hand by document.
+# What each use of a field requires: its types, and whether it needs doc values.
 USES: Mapping[str, tuple[set[str], bool]] = {
     "date_histogram": ({"date"}, True),
     "terms": (_EXACT, True),
@@ -39,7 +39,7 @@ class Use:
 
 
 def saved_objects() -> list[dict[str, Any]]:
-    """Return the objects of the file, in its order."""
+    """Return the objects of the file, in order."""
     return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
@@ -75,7 +75,7 @@ def layers(lens: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def examples() -> list[str]:
-    """Return the KQL that the dashboard's text shows."""
+    """Return the KQL examples in the text of the dashboard."""
     texts = [
         panel["embeddableConfig"]["savedVis"]["params"]["markdown"]
         for panel in panels()

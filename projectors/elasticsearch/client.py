@@ -1,11 +1,12 @@
-"""The connection to Elasticsearch, and what its failures mean in our tree of errors.
+"""Connections to Elasticsearch, and its failures as our errors.
 
-No error here repeats what Elasticsearch says beyond a status and an error type: its reasons quote
-the document, which is personal data.
+Our errors repeat only the status and the error type: the reasons that Elasticsearch gives quote the
+document, which is personal data.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from elasticsearch import (
     ApiError,
@@ -20,19 +21,15 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured, RollbookError, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
-# Who asks a question waits for less than who writes thousands of documents.
+# People who search wait less long than a projector that writes thousands of documents.
 QUERY_TIMEOUT_SECONDS = 10.0
 NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
-
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
-_NOT_ALLOWED = {401, 403}
 
 
 def connect(
     settings: Settings, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> Elasticsearch:
-    """Return a client; nothing is sent yet. Raises `Misconfigured` for a URL it cannot use."""
+    """Return a client; it sends nothing yet. Raises `Misconfigured` for an invalid URL."""
     login = None
     if settings.elasticsearch_username:
         login = (settings.elasticsearch_username, settings.elasticsearch_password)
@@ -42,12 +39,12 @@ def connect(
             basic_auth=login,
             request_timeout=timeout_seconds,
             serializer=OrjsonSerializer(),  # the standard library's takes three times as long
-            # Only the caller knows what may be sent twice: a checkpoint may not.
+            # Only the caller knows which requests are safe to repeat; a checkpoint is not.
             max_retries=0,
         )
     except ValueError as error:
         raise Misconfigured(
-            f"setting elasticsearch_url cannot be used: {error}",
+            f"the setting elasticsearch_url is invalid: {error}",
             code="bad_setting",
             next_step="write it as http://host:port",
         ) from None
@@ -55,49 +52,54 @@ def connect(
 
 @contextmanager
 def elasticsearch_available(settings: Settings) -> Iterator[None]:
-    """Turn an error of the client within into one of ours, by `explain`."""
+    """Turn an error of the client into one of ours, as `explain` does."""
     try:
         yield
     except (ApiError, TransportError) as error:
         raise explain(settings, error) from None
 
 
-def is_busy(error: ApiError | TransportError) -> bool:
-    """Whether the same request may succeed in a moment: overloaded, timed out, or a server error.
+def is_busy(status: int) -> bool:
+    """Return whether a request with this status may succeed soon: overload or a server error."""
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
-    A server that refuses the connection is away, which is for the caller of the caller to wait for.
+
+def is_retryable(error: ApiError | TransportError) -> bool:
+    """Return whether the same request may succeed soon.
+
+    A refused connection is not retried here, because the projector itself waits for the server.
     """
     if isinstance(error, ApiError):
-        return error.meta.status == _TOO_MANY_REQUESTS or error.meta.status >= _SERVER_ERROR
+        return is_busy(error.meta.status)
     return isinstance(error, ConnectionTimeout)
 
 
 def explain(settings: Settings, error: ApiError | TransportError) -> RollbookError:
-    """Return `Unavailable` for what passes by itself, `Misconfigured` for what does not."""
+    """Return `Unavailable` for a temporary failure, `Misconfigured` for a permanent one."""
     where = f"Elasticsearch at {settings.elasticsearch_url}"
     if isinstance(error, UnsupportedProductError):
         return Misconfigured(f"{where} is another product", code="other_product")
-    if isinstance(error, ApiError) and not is_busy(error):
+    if isinstance(error, ApiError) and not is_retryable(error):
         status = error.meta.status
-        if status in _NOT_ALLOWED:
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return Misconfigured(
-                f"{where} does not let us in (status {status})",
+                f"{where} denies access (status {status})",
                 code="elasticsearch_forbidden",
                 next_step="check elasticsearch_username and elasticsearch_password",
             )
         return Misconfigured(
             f"{where} refused a request: {error.message} (status {status})",
             code="elasticsearch_refused",
-            next_step="is it Elasticsearch 9, with indexes made by this rollbook?",
+            next_step="check that it is Elasticsearch 9, with indexes created by this rollbook",
         )
     how = f"status {error.meta.status}" if isinstance(error, ApiError) else type(error).__name__
     return unavailable(settings, how)
 
 
 def unavailable(settings: Settings, how: str) -> Unavailable:
-    """Return the `Unavailable` that says where Elasticsearch should be and how it failed."""
+    """Return the `Unavailable` that names the server and how it failed."""
     return Unavailable(
         f"Elasticsearch at {settings.elasticsearch_url} failed: {how}",
         code="elasticsearch_unavailable",
-        next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+        next_step="check it with `rollbook status`; `rollbook up` starts a local one",
     )

@@ -1,15 +1,14 @@
-"""Folds text for search: José, JOSE and jose are one word, at index and at query time alike.
+"""Folds text for search, so that José, JOSE and jose are the same word.
 
-It is done here, not by an analyzer, because the same function must run over what is stored and what
-is typed, and because Elasticsearch's accent folding is a plugin-like module that not every
-distribution carries.
+The same function runs at index time and at query time. It is ours and not an analyzer's, because
+Elasticsearch's accent folding is in a module that not every distribution has.
 """
 
 import unicodedata
 from functools import lru_cache
 from typing import Final
 
-# Letters that Unicode does not decompose, as people without that letter on their keyboard type it.
+# Transliterations for missing keys: letters that Unicode does not decompose.
 _LETTERS: Final = {
     "ł": "l",
     "ø": "o",
@@ -25,24 +24,24 @@ _LETTERS: Final = {
     "ĸ": "k",
     "ə": "a",
     "ß": "ss",
-    # Persian and Arabic keyboards differ in letters that look the same.
+    # Persian and Arabic keyboards have different code points for letters that look the same.
     "ی": "ي",
     "ى": "ي",
     "ک": "ك",
     "ة": "ه",
 }
-# Marks of these classes make another letter, not an accent: nuktas, the voicing of kana, viramas.
+# Marks of these classes make a different letter and are not accents: nuktas, voiced kana, viramas.
 _SPELLING_CLASSES: Final = {7, 8, 9}
-# Inside a word, and not searched for: joiners, soft hyphens, directions.
+# Removed inside words: joiners, soft hyphens, directional marks.
 _INVISIBLE_CATEGORIES: Final = {"Cf", "Cs"}
-# What most text is made of needs no more: two thirds of the time of a regular expression.
+# Enough for most text, in two thirds of the time of a regular expression.
 _ASCII_FOLDS: Final = "".join(c.lower() if c.isalnum() else " " for c in map(chr, range(128)))
-# A few thousand words make most names: one that was folded before is looked up.
-_WORDS_KEPT: Final = 1 << 15
+# Most names consist of a few thousand words, so most lookups hit the cache.
+_CACHED_WORDS: Final = 1 << 15
 
 
 class _Folds(dict[int, str]):
-    """What each code point of decomposed, case-folded text becomes; filled as it is asked."""
+    """Code point → its replacement in decomposed, case-folded text; computed on first use."""
 
     def __missing__(self, code_point: int) -> str:
         character = chr(code_point)
@@ -64,9 +63,9 @@ _FOLDS: Final = _Folds()
 
 
 def fold(text: str) -> str:
-    """Return the words of `text` in lower case without accents, one space between them.
+    """Return the words of `text` in lower case, without accents, separated by one space.
 
-    Everything that is no letter and no digit ends a word. Folding twice changes nothing.
+    Any character that is neither a letter nor a digit ends a word. Idempotent.
     """
     return " ".join(fold_words(text))
 
@@ -78,9 +77,9 @@ def fold_words(text: str) -> list[str]:
     return [word for piece in text.split() for word in _fold_piece(piece)]
 
 
-@lru_cache(maxsize=_WORDS_KEPT)
+@lru_cache(maxsize=_CACHED_WORDS)
 def _fold_piece(text: str) -> tuple[str, ...]:
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     folded = unicodedata.normalize("NFKD", decomposed).translate(_FOLDS)
-    # Composed again: Hangul and voiced kana are letters, not letters with marks.
+    # Recompose: Hangul and voiced kana are letters of their own, without marks.
     return tuple(unicodedata.normalize("NFC", folded).split())

@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 from projectors.history.as_of import as_of_time, as_of_version
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.user_view import UserView, user_not_found
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.identity import event_id, parse_user_id
 from schemas.records import UserEvent
@@ -26,7 +27,7 @@ _AT_TIME: Final = _EVENTS + "occurred_at <= %s ORDER BY version DESC LIMIT 1"
 _LAST: Final = _EVENTS + "true ORDER BY version DESC LIMIT 1"
 
 
-class EventStore:
+class EventStore(Closing):
     """The events of users in the read model `history`, which follows the log.
 
     One connection, opened on first use. Not thread-safe. Every method raises `Unavailable` if

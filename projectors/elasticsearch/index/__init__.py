@@ -1,5 +1,5 @@
 """What is written to Elasticsearch: mapping, bulk requests, checkpoints, versions.
 
-Documents carry external versions, so an old event never replaces a newer one. `catalog` opens it;
-`search` asks it for the names of indexes.
+Documents have external versions, so an older event never replaces a newer one. `catalog` opens the
+versions; `search` imports only the name of the published alias.
 """

@@ -1,13 +1,14 @@
-"""Where the Elasticsearch read model stands: one document a partition, advanced by compare-and-set.
+"""The checkpoints of the Elasticsearch read model: one document per partition.
 
-A document's sequence number is the compare-and-set's hand: of two processes that both hold the old
-position, one write lands and the other is told of a conflict.
+They advance by compare-and-set on the sequence number of the document: if two processes start from
+the same position, one write succeeds and the other gets a conflict.
 """
 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 import orjson
 from elasticsearch import Elasticsearch
@@ -18,15 +19,13 @@ from projectors.elasticsearch.index.indexes import CHECKPOINTS_ALIAS
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
 
-_CONFLICT = 409
-_NOT_FOUND = 404
-_OK = {200, 201}
-_NO_INDEX = "index_not_found_exception"
+_STORED: Final = {HTTPStatus.OK, HTTPStatus.CREATED}
+_NO_INDEX: Final = "index_not_found_exception"
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What a checkpoint's document held when it was last seen; None where there was none."""
+class _Seen:
+    """A checkpoint when it was last read; None where it did not exist."""
 
     position: Position | None
     seq_no: int | None
@@ -34,7 +33,7 @@ class _Held:
 
 
 class Checkpoints:
-    """The checkpoints of one index of users, known by its uuid; None stands for an index unseen."""
+    """The checkpoints of one index of users, identified by its uuid; None if that is unknown."""
 
     def __init__(
         self, settings: Settings, client: Elasticsearch, index: str, index_uuid: str | None
@@ -44,21 +43,21 @@ class Checkpoints:
         self._alias = settings.named(CHECKPOINTS_ALIAS)
         self._index = index
         self._index_uuid = index_uuid
-        self._held: dict[int, _Held] = {}
+        self._seen: dict[int, _Seen] = {}
 
     def read(self) -> dict[int, Position]:
-        """Return the positions of every partition, as they are now and not as a search sees them.
+        """Return the current positions of all partitions, also those not refreshed yet.
 
-        Those of an index with another uuid are left out: its data is gone.
+        Positions of an index with another uuid are left out, because its data no longer exists.
         """
-        self._look(range(self._settings.partitions))
-        return {p: held.position for p, held in self._held.items() if held.position is not None}
+        self._refresh(range(self._settings.partitions))
+        return {p: seen.position for p, seen in self._seen.items() if seen.position is not None}
 
     def check(self, advances: Mapping[int, Advance]) -> None:
-        """Raise `Fenced` if a partition is not where its step begins."""
-        known = self._held
-        # What we remember may be old: a partition can go to another process and come back.
-        self._look(
+        """Raise `Fenced` if a partition is not at the position where its step begins."""
+        known = self._seen
+        # Our copy may be stale: a partition can move to another process and come back.
+        self._refresh(
             [p for p, a in advances.items() if p not in known or known[p].position != a.before]
         )
         for partition, advance in advances.items():
@@ -66,44 +65,47 @@ class Checkpoints:
                 raise self._fenced(partition)
 
     def advance(self, advances: Mapping[int, Advance]) -> None:
-        """Take the steps that `check` approved of.
+        """Advance the positions that `check` has verified.
 
-        Raises `Fenced` if another process was first. After `Unavailable` a step may have been
-        taken or not: `read` tells.
+        Raises `Fenced` if another process was faster. After `Unavailable`, each position may or may
+        not have advanced; `read` returns which.
         """
         if not advances:
             return
         body = b"".join(self._lines(p, a.after) for p, a in advances.items())
         for partition in advances:
-            del self._held[partition]
+            del self._seen[partition]
         for (partition, advance), item in zip(
             advances.items(), self._bulk(body)["items"], strict=True
         ):
             result = next(iter(item.values()))
-            if result["status"] not in _OK:
-                raise self._not_taken(partition, result["status"])
-            self._held[partition] = _Held(advance.after, result["_seq_no"], result["_primary_term"])
+            if result["status"] not in _STORED:
+                raise self._not_advanced(partition, result["status"])
+            self._seen[partition] = _Seen(advance.after, result["_seq_no"], result["_primary_term"])
 
     def remove(self) -> None:
-        """Remove the checkpoints of the index of users."""
+        """Delete the checkpoints of the index."""
         lines = (
             orjson.dumps({"delete": {"_id": self._id(p)}}) + b"\n"
             for p in range(self._settings.partitions)
         )
         answer = self._bulk(b"".join(lines))
-        failed = {item["delete"]["status"] for item in answer["items"]} - {*_OK, _NOT_FOUND}
+        failed = {item["delete"]["status"] for item in answer["items"]} - {
+            *_STORED,
+            HTTPStatus.NOT_FOUND,
+        }
         if failed:
-            raise unavailable(self._settings, f"removing checkpoints, status {failed.pop()}")
-        self._held.clear()
+            raise unavailable(self._settings, f"cannot delete a checkpoint (status {failed.pop()})")
+        self._seen.clear()
 
-    def _look(self, partitions: Iterable[int]) -> None:
+    def _refresh(self, partitions: Iterable[int]) -> None:
         by_id = {self._id(partition): partition for partition in partitions}
         if not by_id:
             return
         with elasticsearch_available(self._settings):
             answer = self._client.mget(index=self._alias, ids=list(by_id), realtime=True)
         for found in answer["docs"]:
-            self._held[by_id[found["_id"]]] = self._as_held(found)
+            self._seen[by_id[found["_id"]]] = self._parse(found)
 
     def _bulk(self, body: bytes) -> Any:
         with elasticsearch_available(self._settings):
@@ -115,23 +117,23 @@ class Checkpoints:
                 body=body,
             ).body
 
-    def _not_taken(self, partition: int, status: int) -> RollbookError:
-        if status == _CONFLICT:
+    def _not_advanced(self, partition: int, status: int) -> RollbookError:
+        if status == HTTPStatus.CONFLICT:
             return self._fenced(partition)
-        if status == _NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND:
             return Fenced(f"the checkpoints of {self._index} were removed")
-        return unavailable(self._settings, f"a checkpoint was not written, status {status}")
+        return unavailable(self._settings, f"cannot write a checkpoint (status {status})")
 
     def _lines(self, partition: int, position: Position) -> bytes:
-        held = self._held[partition]
-        if held.seq_no is None:
+        seen = self._seen[partition]
+        if seen.seq_no is None:
             action: dict[str, Any] = {"create": {"_id": self._id(partition)}}
         else:
             action = {
                 "index": {
                     "_id": self._id(partition),
-                    "if_seq_no": held.seq_no,
-                    "if_primary_term": held.primary_term,
+                    "if_seq_no": seen.seq_no,
+                    "if_primary_term": seen.primary_term,
                 }
             }
         content = {
@@ -151,17 +153,17 @@ class Checkpoints:
     def _fenced(self, partition: int) -> Fenced:
         return Fenced(
             f"another process advanced partition {partition} of {self._index}",
-            next_step="let that one go on; two projectors of one read model share a group",
+            next_step="leave that process running; projectors of one read model must share a group",
         )
 
-    def _as_held(self, found: Mapping[str, Any]) -> _Held:
-        # The whole answer is a success while one of its documents is not: in the first moments of
-        # a server, or with its index closed, they are not there to be read.
+    def _parse(self, found: Mapping[str, Any]) -> _Seen:
+        # The answer as a whole may succeed while a document in it fails: just after the server
+        # started, or while the index is closed.
         problem = found.get("error", {}).get("type", _NO_INDEX)
         if problem != _NO_INDEX:
-            raise unavailable(self._settings, f"a checkpoint cannot be read, {problem}")
+            raise unavailable(self._settings, f"cannot read a checkpoint ({problem})")
         if not found.get("found"):
-            return _Held(None, None, None)
+            return _Seen(None, None, None)
         content = found["_source"]
         position = None
         if content["index_uuid"] == self._index_uuid:
@@ -171,4 +173,4 @@ class Checkpoints:
                 content["last_seq"],
                 content["applied_at"],
             )
-        return _Held(position, found["_seq_no"], found["_primary_term"])
+        return _Seen(position, found["_seq_no"], found["_primary_term"])

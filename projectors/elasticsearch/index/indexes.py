@@ -1,17 +1,17 @@
-"""The indexes of this read model: what each is made with, and the names it goes by.
+"""The indexes of this read model: the bodies that create them, and their names.
 
-Each version is an index of its own. People query the alias `rollbook-users`, which is on the one
-that is live and hides the markers of users who are gone.
+Each version is one index. Users query the alias `rollbook-users`, which points to the live index
+and hides the markers of deleted users.
 """
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from projectors.contract.refusals import check_filled
 from projectors.elasticsearch.index.mapping import DATE, USER_FIELDS, document
 from runtime.settings import Settings
-from schemas.errors import Misconfigured
 from schemas.records import UserEvent
 
 USERS_ALIAS: Final = "rollbook-users"
@@ -20,12 +20,12 @@ CHECKPOINTS_INDEX: Final = "rollbook-checkpoints-1"
 
 NOT_GONE: Final = {"term": {"gone": False}}
 REFRESH_INTERVAL: Final = "1s"
-_USED: Final = "-dropped"
+_USED_SUFFIX: Final = "-dropped"
 
 _CHECKPOINT_FIELDS: Final[dict[str, Any]] = {
     "index": {"type": "keyword"},
-    # Data and checkpoint stay together: a checkpoint of an index that was deleted counts for
-    # nothing in the one that took its name.
+    # Ties the checkpoint to the data: an index that was deleted and created again under the same
+    # name must not use the old checkpoint.
     "index_uuid": {"type": "keyword"},
     "partition": {"type": "integer"},
     "topic_id": {"type": "keyword"},
@@ -35,31 +35,29 @@ _CHECKPOINT_FIELDS: Final[dict[str, Any]] = {
 }
 
 
+# The document of the user after an event.
+ToDocument: TypeAlias = Callable[[UserEvent], dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What a new index is made with: its fields, and the document that fills them for an event."""
+class DocumentShape:
+    """The fields of a new index, and the function that fills them."""
 
     fields: Mapping[str, Any]
-    document: Callable[[UserEvent], dict[str, Any]]
+    document: ToDocument
 
 
-USERS: Final = Shape(USER_FIELDS, document)
+USERS: Final = DocumentShape(USER_FIELDS, document)
 
 
 def document_for(
-    shape: Shape, index: str, fields: Collection[str]
-) -> Callable[[UserEvent], dict[str, Any]]:
-    """Return what makes documents of `shape` for an older index, which may have fewer fields.
+    shape: DocumentShape, name: str, number: int, fields: Collection[str]
+) -> ToDocument:
+    """Return a function that makes documents for version `number`, which may have fewer fields.
 
     Raises `Misconfigured` (`other_shape`) if it has fields that `shape` does not fill.
     """
-    unknown = set(fields) - set(shape.fields)
-    if unknown:
-        raise Misconfigured(
-            f"index {index} has fields this rollbook cannot fill: {', '.join(sorted(unknown))}",
-            code="other_shape",
-            next_step="a newer rollbook made it: run that one, or swap to an older version",
-        )
+    check_filled(name, number, fields, shape.fields)
     if set(fields) == set(shape.fields):
         return shape.document
     make = shape.document
@@ -67,29 +65,29 @@ def document_for(
 
 
 def users_index(settings: Settings, number: int) -> str:
-    """Return the name of a version's index."""
+    """Return the name of the index of a version."""
     return f"{settings.named(USERS_ALIAS)}-{number}"
 
 
 def number_of(settings: Settings, index: str) -> int | None:
-    """Return the version whose index it is; None if it is another index."""
+    """Return the version that an index belongs to; None if it is not an index of a version."""
     found = re.fullmatch(re.escape(settings.named(USERS_ALIAS)) + r"-(\d+)", index)
     return int(found[1]) if found else None
 
 
 def used_alias(index: str) -> str:
-    """Return the alias on the index of checkpoints that stays when a version is dropped.
+    """Return the alias of the checkpoint index that marks a dropped version's number as used.
 
-    Its number is not given again: a projector of the one version can then never write to another.
+    A number is never reused, so a projector of a dropped version cannot write to another version.
     """
-    return f"{index}{_USED}"
+    return f"{index}{_USED_SUFFIX}"
 
 
 def next_number(settings: Settings, indexes: Mapping[str, Any]) -> int:
-    """Return a number that no version has or had, from all indexes and their aliases."""
+    """Return a number that no version has or had, given all indexes and their aliases."""
     names = [*indexes]
     for facts in indexes.values():
-        names += [alias.removesuffix(_USED) for alias in facts["aliases"]]
+        names += [alias.removesuffix(_USED_SUFFIX) for alias in facts["aliases"]]
     numbers = [number_of(settings, name) for name in names]
     return 1 + max((number for number in numbers if number is not None), default=0)
 
@@ -97,14 +95,14 @@ def next_number(settings: Settings, indexes: Mapping[str, Any]) -> int:
 def write_alias(index: str) -> str:
     """Return the alias that only writers use.
 
-    A bulk request can insist that an alias exists: without that, writing to an index that was
-    deleted would create it again, without its mapping.
+    A bulk request can require that an alias exists. Without that, writing to a deleted index would
+    create it again, without its mapping.
     """
     return f"{index}-write"
 
 
-def users_body(settings: Settings, shape: Shape = USERS) -> dict[str, Any]:
-    """Return the body that creates an index of users, but for aliases: as queries want it."""
+def users_body(settings: Settings, shape: DocumentShape = USERS) -> dict[str, Any]:
+    """Return the body that creates an index of users for queries, without aliases."""
     return {
         "settings": {"number_of_shards": 1, **served_settings(settings)},
         "mappings": {"dynamic": "strict", "properties": dict(shape.fields)},
@@ -112,7 +110,7 @@ def users_body(settings: Settings, shape: Shape = USERS) -> dict[str, Any]:
 
 
 def served_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings of an index that people query."""
+    """Return the settings of an index that users query."""
     return {
         "refresh_interval": REFRESH_INTERVAL,
         "number_of_replicas": settings.elasticsearch_replicas,
@@ -120,11 +118,11 @@ def served_settings(settings: Settings) -> dict[str, Any]:
 
 
 def building_settings() -> dict[str, Any]:
-    """Return the settings of an index that is being filled and that nobody queries.
+    """Return the settings of an index that is being filled and not yet queried.
 
-    Small segments for searches and copies of each document are what makes indexing slow. Its log is
-    still on disk before a request is answered: the checkpoint, which is in another index, would
-    otherwise be ahead of the documents after a crash.
+    Refreshes and replicas slow indexing down. The translog is still synced before a request is
+    answered, because after a crash the checkpoint, which is in another index, must not be ahead of
+    the documents.
     """
     return {"refresh_interval": -1, "number_of_replicas": 0}
 

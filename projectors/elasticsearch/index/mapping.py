@@ -1,8 +1,8 @@
-"""The fields of a user in the index, and what a user becomes as a document.
+"""The fields of a user in the index, and the document of a user.
 
-Only what every Elasticsearch has is used: no analyzer beyond `standard`, no script. Accents are
-folded by `projectors.elasticsearch.folding` into separate fields, which searches use; `name` and
-`email` stay as written, for Kibana and for the answer.
+Uses only what every distribution of Elasticsearch has: no analyzer but `standard`, no scripts.
+`projectors.elasticsearch.folding` folds accents into separate fields, which searches use; `name`
+and `email` stay as written, for Kibana and for results.
 """
 
 from typing import Any, Final
@@ -13,13 +13,13 @@ from schemas.rules import age_group
 
 _WORDS: Final = {
     "type": "text",
-    # A word matches or does not: the query says what exact, prefix and typo are worth, and the
-    # rarity of a misspelt word must not outweigh them.
+    # A word matches or not: the query weighs exact, prefix and fuzzy matches, and the rarity of a
+    # misspelt word must not outweigh that.
     "similarity": "boolean",
     "norms": False,
 }
-# A search for the beginning of a word finds one term instead of expanding into thousands. Costs
-# a sixth of the rate of writing.
+# A prefix search looks up one term instead of expanding into thousands. Costs a sixth of the
+# indexing rate.
 _PREFIXES: Final = {"index_prefixes": {"min_chars": 1, "max_chars": 5}}
 _KEYWORD: Final = {"type": "keyword"}
 DATE: Final = {"type": "date", "format": "epoch_millis||strict_date_optional_time"}
@@ -41,7 +41,7 @@ USER_FIELDS: Final[dict[str, Any]] = {
 
 
 def document(event: UserEvent) -> dict[str, Any]:
-    """Return the document of the user after `event`: all of `USER_FIELDS`, or a marker."""
+    """Return the document of the user after `event`: all `USER_FIELDS`, or a marker if deleted."""
     user = event["user"]
     if user is None:
         return {
@@ -59,7 +59,7 @@ def document(event: UserEvent) -> dict[str, Any]:
         "gone": False,
         "email": email,
         "email_domain": email.rpartition("@")[2],
-        # The usual address repeats the name: each word is indexed once.
+        # Most addresses repeat the name: index each word once.
         "email_folded": " ".join([word for word in fold_words(email) if word not in in_name]),
         "name": name,
         "name_folded": " ".join(in_name),

@@ -1,8 +1,8 @@
-"""Every version of the read model: an index each, known by its number.
+"""The versions of the read model, one index each, identified by a number.
 
-Whether a version is ready and since when it is live stands in the `_meta` of its mapping; the one
-that is live has the alias that people query. Wherever two may meet there is one request, which
-changes aliases and fails if they are not as they should be.
+The `_meta` of its mapping says whether a version is ready and since when it is live; the alias that
+users query points to the live version. Where processes may compete, one request changes aliases
+and fails if they are not as expected.
 """
 
 import time
@@ -13,16 +13,16 @@ from typing import Any, Final
 from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
 
 from projectors.contract.read_model import BUILDING, READY, Version
+from projectors.contract.refusals import ready_and_live, version_is_live
 from projectors.contract.source import LATEST_STATE
 from projectors.elasticsearch.client import connect, elasticsearch_available, explain
 from projectors.elasticsearch.index.checkpoints import Checkpoints
-from projectors.elasticsearch.index.hold import Hold, gone, moved
 from projectors.elasticsearch.index.indexes import (
     CHECKPOINTS_INDEX,
     NOT_GONE,
     USERS,
     USERS_ALIAS,
-    Shape,
+    DocumentShape,
     building_settings,
     checkpoints_body,
     document_for,
@@ -34,26 +34,31 @@ from projectors.elasticsearch.index.indexes import (
     users_index,
     write_alias,
 )
+from projectors.elasticsearch.index.write_lock import (
+    WriteLock,
+    index_dropped,
+    replace_aliases,
+)
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from runtime.settings import Settings
-from schemas.errors import Rejected, RollbookError, Unavailable
+from schemas.errors import RollbookError, Unavailable
 
 _EXISTS: Final = "resource_already_exists_exception"
 _TRIES: Final = 5
-# Of each index of users no more than this is asked for: its fields are hundreds of lines.
+# All that is requested of each index: its mapping would be hundreds of lines.
 _FACTS: Final = ["*.aliases", "*.mappings._meta", "*.settings.index.creation_date"]
 
 
 class ElasticsearchVersions:
-    """The versions of the read model `elasticsearch`: `ReadModelVersions`. Not for several threads.
+    """The versions of the read model `elasticsearch`: a `ReadModelVersions`. Not thread-safe.
 
-    New ones are made in `shape`.
+    New versions get `shape`.
     """
 
     name: Final = ElasticsearchUsers.name
     source: Final = LATEST_STATE
 
-    def __init__(self, settings: Settings, shape: Shape = USERS) -> None:
+    def __init__(self, settings: Settings, shape: DocumentShape = USERS) -> None:
         self._settings = settings
         self._shape = shape
         self._alias = settings.named(USERS_ALIAS)
@@ -61,7 +66,7 @@ class ElasticsearchVersions:
         self._client = connect(settings)
 
     def versions(self) -> list[Version]:
-        """Return every version, by number; empty before `begin`."""
+        """Return all versions in order of their numbers; none before `begin`."""
         found = []
         for index, facts in self._indexes().items():
             number = number_of(self._settings, index)
@@ -69,15 +74,15 @@ class ElasticsearchVersions:
                 meta = _meta(facts)
                 live = self._alias in facts["aliases"]
                 created_at = int(facts["settings"]["index"]["creation_date"])
-                # The first one's was taken before the index was made.
+                # That of the first version was taken before its index was created.
                 live_since = meta["live_since"] and max(meta["live_since"], created_at)
                 found.append(Version(number, meta["state"], live, created_at, live_since))
         return sorted(found, key=lambda version: version.number)
 
     def begin(self) -> None:
-        """Create the first version, ready and live, if there is none. Safe side by side.
+        """Create the first version, ready and live, unless one exists. Safe to run concurrently.
 
-        If somebody removed the index of checkpoints, it is made again: the log is read anew.
+        If the index of checkpoints was deleted, it is created again, and the log is replayed.
         """
         self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         indexes = self._indexes()
@@ -85,13 +90,13 @@ class ElasticsearchVersions:
             return
         body = users_body(self._settings, self._shape)
         body["mappings"]["_meta"] = {"state": READY, "live_since": _now()}
-        # Of several who are here at once all have seen none, and mean the same index.
+        # Concurrent callers have all seen no version, so they create the same index.
         self._create(
             next_number(self._settings, indexes), body, {self._alias: {"filter": NOT_GONE}}
         )
 
     def create(self) -> int:
-        """Create an empty version that is building, and return its number."""
+        """Create an empty version in state `building`; return its number."""
         self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         body = users_body(self._settings, self._shape)
         body["settings"] |= building_settings()
@@ -103,67 +108,61 @@ class ElasticsearchVersions:
         raise self._busy()
 
     def open(self, number: int) -> ElasticsearchUsers:
-        """Return a version, which a newer rollbook can still write though it has fewer fields.
+        """Open a version, also one of an older rollbook, which may have fewer fields.
 
-        Raises `Misconfigured` (`other_shape`) if it has fields that this rollbook cannot fill. One
-        that is not there is `Dropped` as soon as it is used.
+        Raises `Misconfigured` (`other_shape`) if it has fields that this rollbook cannot fill. A
+        version that does not exist raises `Dropped` when it is used.
         """
         index = users_index(self._settings, number)
         with self._explained():
             try:
-                there = self._client.indices.get(index=index, features=["mappings", "settings"])[
-                    index
-                ]
+                answer = self._client.indices.get(index=index, features=["mappings", "settings"])
             except NotFoundError:
                 return ElasticsearchUsers(self._settings, number, None, self._shape.document)
-        make = document_for(self._shape, index, there["mappings"]["properties"])
-        uuid = there["settings"]["index"]["uuid"]
+        fields = answer[index]["mappings"]["properties"]
+        make = document_for(self._shape, self.name, number, fields)
+        uuid = answer[index]["settings"]["index"]["uuid"]
         return ElasticsearchUsers(self._settings, number, uuid, make)
 
     def finish(self, number: int) -> None:
-        """Make the index as queries want it; idempotent.
+        """Give the index the settings for queries; idempotent.
 
-        Nothing is different for who writes: a version that was opened before can go on.
+        Nothing changes for writers: a version that was opened before remains usable.
         """
         index = users_index(self._settings, number)
-        with self._explained(gone(index)):
+        with self._explained(index_dropped(index)):
             self._client.indices.put_settings(
                 index=index, settings={"index": served_settings(self._settings)}
             )
             self._client.indices.refresh(index=index)
 
     def accept(self, number: int) -> None:
-        """Make a version that was built and compared ready. Idempotent."""
-        self._note(number, {"state": READY})
+        """Mark a version as ready once it was built and compared. Idempotent. Raises `Dropped`."""
+        self._set_meta(number, {"state": READY})
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Make a ready version live; see `ReadModelVersions.swap`. Safe side by side.
+        """Make a ready version live; see `ReadModelVersions.swap`. Safe to run concurrently.
 
         Raises `Rejected` (`version_not_ready`), `Unavailable` (`swap_interrupted`) if it took
-        longer than writers wait; then nothing has changed.
+        longer than writers wait; nothing has changed then.
         """
         for _ in range(_TRIES):
-            found = {version.number: version for version in self.versions()}
-            if number not in found or found[number].state != READY:
-                raise Rejected(
-                    f"{self.name} has no version {number} that is ready", code="version_not_ready"
-                )
-            live = next((version.number for version in found.values() if version.live), None)
-            if live == number:
-                if found[number].live_since is None:  # killed before the last line of a swap
-                    self._note(number, {"live_since": _now()})
+            ready, live = ready_and_live(self.name, self.versions(), number)
+            if ready.live:
+                if ready.live_since is None:  # a swap was killed before its last line
+                    self._set_meta(number, {"live_since": _now()})
                 return
-            if self._swap(live, number, await_caught_up):
-                self._note(number, {"live_since": _now()})
+            if self._swap(live.number if live else None, number, await_caught_up):
+                self._set_meta(number, {"live_since": _now()})
                 return
         raise self._busy()
 
     def drop(self, number: int) -> None:
-        """Remove a version and its data. Idempotent. Raises `Rejected` (`version_is_live`).
+        """Delete a version and its data. Idempotent. Raises `Rejected` (`version_is_live`).
 
-        The index goes first: what is left of its checkpoint counts for no other, and a projector
-        that still runs is told that the version was dropped and not that it begins anew. The number
-        is never given again.
+        The index is deleted before its checkpoint, so that a running projector learns that the
+        version was dropped, rather than starting over from an empty checkpoint. The number is never
+        reused.
         """
         for _ in range(_TRIES):
             if self._remove_index(number):
@@ -174,62 +173,58 @@ class ElasticsearchVersions:
         Checkpoints(self._settings, self._client, index, None).remove()
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._client.close()
 
     def _swap(self, live: int | None, number: int, await_caught_up: Callable[[], None]) -> bool:
-        """Move the alias from version `live`; return False if that is not the one that is live."""
+        """Move the alias from version `live`; return False if another version is live by then."""
         new = users_index(self._settings, number)
-        actions = moved(new, [write_alias(new)], write_alias(new))
+        actions = replace_aliases(new, [write_alias(new)], write_alias(new))
         published = self._published(new)
-        if live is None:  # somebody removed its index: there is nothing to hold, and nobody who saw
+        if live is None:  # its index was deleted: there are no writes to pause
             with self._explained():
                 self._client.indices.update_aliases(actions=[*actions, published])
             return True
         old = users_index(self._settings, live)
         with self._explained():
-            Hold(self._client, new).wait_until_free()
-        hold = Hold(self._client, old)
+            WriteLock(self._client, new).wait_until_free()
+        lock = WriteLock(self._client, old)
         lost = Unavailable(
-            f"the swap of {self.name} was interrupted for so long that writes went on",
+            f"the swap of {self.name} took so long that writes were resumed",
             code="swap_interrupted",
-            next_step="nothing has changed; try again",
+            next_step="nothing has changed; run it again",
         )
         try:
             with self._explained():
-                hold.take()
+                lock.acquire()
             if not any(version.number == live and version.live for version in self.versions()):
                 return False
             await_caught_up()
             with self._explained(lost):
                 self._client.indices.refresh(index=new)
                 self._client.indices.update_aliases(
-                    actions=[*hold.kept(), *actions, self._unpublished(old), published]
+                    actions=[*lock.still_held(), *actions, self._unpublished(old), published]
                 )
         finally:
-            # What cannot be released now will be lifted by who is hindered.
+            # If this fails, the lock expires and the waiting writer releases it.
             with suppress(RollbookError), self._explained():
-                hold.release()
+                lock.release()
         return True
 
     def _remove_index(self, number: int) -> bool:
-        """Remove a version's index; return False if another version went live meanwhile."""
+        """Delete the index of a version; return False if another version went live meanwhile."""
         index = users_index(self._settings, number)
         found = self.versions()
         if not any(version.number == number for version in found):
             return True
         live = next((version.number for version in found if version.live), None)
         if live == number:
-            raise Rejected(
-                f"version {number} of {self.name} is live",
-                code="version_is_live",
-                next_step=f"`rollbook projector swap {self.name} VERSION` makes another live",
-            )
+            raise version_is_live(self.name, number)
         used = {"index": self._checkpoints_index, "alias": used_alias(index), "is_hidden": True}
         actions: list[dict[str, Any]] = [{"remove_index": {"index": index}}, {"add": used}]
-        if live is not None:  # and if it still is
-            there = users_index(self._settings, live)
-            actions = [self._unpublished(there), self._published(there), *actions]
+        if live is not None:  # fails if another version is live by then
+            current = users_index(self._settings, live)
+            actions = [self._unpublished(current), self._published(current), *actions]
         try:
             with elasticsearch_available(self._settings):
                 self._client.indices.update_aliases(actions=actions)
@@ -238,7 +233,7 @@ class ElasticsearchVersions:
         return True
 
     def _create(self, number: int, body: dict[str, Any], aliases: Mapping[str, Any]) -> bool:
-        """Create the index of a version; return False if it is there."""
+        """Create the index of a version; return False if it already exists."""
         index = users_index(self._settings, number)
         aliases = {write_alias(index): {"is_hidden": True}, **aliases}
         return self._create_index(index, {**body, "aliases": aliases})
@@ -252,15 +247,15 @@ class ElasticsearchVersions:
             raise explain(self._settings, error) from None
         return True
 
-    def _note(self, number: int, facts: Mapping[str, Any]) -> None:
-        """Change what stands in the `_meta` of a version."""
+    def _set_meta(self, number: int, facts: Mapping[str, Any]) -> None:
+        """Update the `_meta` of a version."""
         index = users_index(self._settings, number)
         meta = {**_meta(self._indexes().get(index, {})), **facts}
-        with self._explained(gone(index)):
+        with self._explained(index_dropped(index)):
             self._client.indices.put_mapping(index=index, meta=meta)
 
     def _indexes(self) -> dict[str, Any]:
-        """Return the facts of every version's index, and of the one that has the used numbers."""
+        """Return the facts of all version indexes, and of the index that records used numbers."""
         with self._explained():
             answer = self._client.indices.get(
                 index=f"{self._alias}-*", expand_wildcards="all", filter_path=_FACTS
@@ -275,9 +270,9 @@ class ElasticsearchVersions:
 
     def _busy(self) -> Unavailable:
         return Unavailable(
-            f"others change the versions of {self.name} at the same time",
+            f"other processes are changing the versions of {self.name}",
             code="versions_busy",
-            next_step=f"look at `rollbook projector versions {self.name}`, then try again",
+            next_step=f"check `rollbook projector versions {self.name}`, then try again",
         )
 
     @contextmanager

@@ -1,6 +1,7 @@
-"""Keeps one version of the index of users up to date: the documents, then the checkpoint."""
+"""Keeps one version of the index of users up to date: documents first, then the checkpoint."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -11,24 +12,23 @@ from projectors.contract.source import LATEST_STATE
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.elasticsearch.index.bulk import BulkWriter
 from projectors.elasticsearch.index.checkpoints import Checkpoints
-from projectors.elasticsearch.index.hold import Held, Hold, gone
-from projectors.elasticsearch.index.indexes import users_index
+from projectors.elasticsearch.index.indexes import ToDocument, users_index
+from projectors.elasticsearch.index.write_lock import WriteLock, WritesPaused, index_dropped
 from runtime.settings import Settings
 from schemas.records import UserEvent
 
-_NOT_FOUND: Final = 404
-_PAGE: Final = 5_000
+_PAGE_SIZE: Final = 5_000
 _KEEP_ALIVE: Final = "5m"
 
 
 class ElasticsearchUsers:
-    """A version of the read model `elasticsearch`: one document a user, a marker for those gone.
+    """A version of the read model `elasticsearch`: a document per user, a marker if deleted.
 
-    Documents land first, the checkpoint after: what is between is applied again after a crash, and
-    the version of each document makes that harmless. One thread at a time may use it.
+    Documents are stored before the checkpoint advances. After a crash in between, events are
+    applied again, which their document versions make harmless. Not thread-safe.
 
-    `index_uuid` is that of the version's index, None if there is none; `document` makes documents
-    that fit it.
+    `index_uuid` identifies the index of the version, None if it does not exist; `document` makes
+    documents that fit its mapping.
     """
 
     name: Final = "elasticsearch"
@@ -39,7 +39,7 @@ class ElasticsearchUsers:
         settings: Settings,
         version: int,
         index_uuid: str | None,
-        document: Callable[[UserEvent], dict[str, Any]],
+        document: ToDocument,
     ) -> None:
         self.version = version
         self._settings = settings
@@ -49,64 +49,64 @@ class ElasticsearchUsers:
         self._document = document
         self._bulk = BulkWriter(settings, self._client, self._index, document)
         self._checkpoints = Checkpoints(settings, self._client, self._index, index_uuid)
-        self._hold = Hold(self._client, self._index)
+        self._lock = WriteLock(self._client, self._index)
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition, of this moment. Raises `Dropped`."""
+        """Return the current position of each partition. Raises `Dropped`."""
         with elasticsearch_available(self._settings):
-            answer = self._client.options(ignore_status=_NOT_FOUND).indices.get_settings(
+            answer = self._client.options(ignore_status=HTTPStatus.NOT_FOUND).indices.get_settings(
                 index=self._index, name="index.uuid"
             )
-        there: dict[str, Any] = answer.body.get(self._index, {})
-        if not there or there["settings"]["index"]["uuid"] != self._index_uuid:
-            raise gone(self._index)
+        found: dict[str, Any] = answer.body.get(self._index, {})
+        if not found or found["settings"]["index"]["uuid"] != self._index_uuid:
+            raise index_dropped(self._index)
         return self._checkpoints.read()
 
     def write(self, batch: Batch) -> None:
         """Store the users after `batch`, then advance the checkpoint.
 
-        Raises `Fenced` if a partition is not where the batch begins, `Dropped`, `Poisoned` if
-        Elasticsearch refuses a document (others of the batch may have landed), `Unavailable` if it
-        is away, stays too busy, or a swap holds the writes.
+        Raises `Fenced` if a partition is not at the position where the batch begins, `Dropped`,
+        `Poisoned` if Elasticsearch refuses a document (others of the batch may have been stored),
+        `Unavailable` if it is unavailable, stays too busy, or a swap has paused writes.
         """
         if self._index_uuid is None:
-            raise gone(self._index)
+            raise index_dropped(self._index)
         self._checkpoints.check(batch.advances)
         try:
             self._bulk.store(batch.events)
-        except Held:
+        except WritesPaused:
             with elasticsearch_available(self._settings):
-                if not self._hold.lift_if_dead():
+                if not self._lock.release_expired():
                     raise
             self._bulk.store(batch.events)
         self._checkpoints.advance(batch.advances)
 
     def make_visible(self) -> None:
-        """Return once searches that begin now see all that the checkpoint covers."""
+        """Return once searches that start now see everything up to the checkpoint."""
         with elasticsearch_available(self._settings):
             try:
                 self._client.indices.refresh(index=self._index)
             except NotFoundError:
-                raise gone(self._index) from None
+                raise index_dropped(self._index) from None
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return user id, version, and every field of the document as it should be; pure."""
+        """Return user id, version, and the expected document, all fields included; pure."""
         return _row(event["user_id"], event["version"], self._document(event))
 
     def rows(self) -> Iterator[Sequence[Row]]:
-        """Yield what is held and visible, markers too, all of one moment."""
+        """Yield all visible documents, markers included, from one point in time."""
         with elasticsearch_available(self._settings):
             try:
                 opened = self._client.open_point_in_time(index=self._index, keep_alive=_KEEP_ALIVE)
             except NotFoundError:
-                raise gone(self._index) from None
+                raise index_dropped(self._index) from None
             try:
                 yield from self._pages(opened["id"])
             finally:
                 self._client.close_point_in_time(id=opened["id"])
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """Stop the threads and close the connections."""
         self._bulk.close()
         self._client.close()
 
@@ -115,7 +115,7 @@ class ElasticsearchUsers:
         while True:
             answer = self._client.search(
                 pit={"id": point_in_time, "keep_alive": _KEEP_ALIVE},
-                size=_PAGE,
+                size=_PAGE_SIZE,
                 sort=["_shard_doc"],
                 search_after=after,
                 version=True,
@@ -131,5 +131,5 @@ class ElasticsearchUsers:
 
 
 def _row(user_id: str, version: int, document: dict[str, Any]) -> Row:
-    """Return a row that is equal only if every field is, whichever fields there are."""
+    """Return a row that equals another only if all fields do, whichever fields there are."""
     return (user_id, version, orjson.dumps(document, option=orjson.OPT_SORT_KEYS))

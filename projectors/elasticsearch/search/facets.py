@@ -1,4 +1,4 @@
-"""Counts of everything that a search finds, beside the page of it that is shown."""
+"""Counts over all users that a search finds, not only over the page that is shown."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,10 +15,11 @@ AGGREGATIONS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """How many users a search finds, and how many of them of each kind.
+    """How many users a search finds, in total and by kind.
 
-    `ages` counts by ten years from the youngest to the oldest found, like ``30-39``, none left out;
-    `email_domains` has the ten most frequent, `other_domains` counts the users of the others.
+    `ages` counts by decade, such as ``30-39``, from the youngest to the oldest user found, empty
+    decades included. `email_domains` has the ten most frequent domains, `other_domains` the number
+    of users in all others.
     """
 
     total: int

@@ -1,7 +1,7 @@
-"""Marks in a name and an address what a search found there.
+"""Marks the words of a name and an address that a search matched.
 
-Elasticsearch can only mark the folded fields, which nobody is shown, and does not see the
-beginnings it looked up. So the few users of a page are looked at here, by the same rules.
+Elasticsearch could mark only the folded fields, which are not shown, and cannot mark prefixes that
+it looked up in the index. So the few users of a page are matched again here, by the same rules.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from projectors.elasticsearch.search.text import spellings
 BEGIN: Final = "<em>"
 END: Final = "</em>"
 
-# As Elasticsearch does: no slip in words of two letters, one in words of up to five.
-_NO_SLIP_BELOW, _TWO_SLIPS_FROM = 3, 6
+# As in Elasticsearch: no typo in words of two letters, one in words of up to five.
+_NO_TYPO_BELOW, _TWO_TYPOS_FROM = 3, 6
 
 
 def highlights(text: str, **fields: str) -> dict[str, str]:
-    """Return the fields where something of `text` was found, with <em> around each such word.
+    """Return the fields that match a word of `text`, with <em> around each matching word.
 
-    A word that was found in a better way is not marked where it was found in a worse one, nor in a
-    later field if an earlier one has it; the same word is marked everywhere.
+    Only the best kind of match of a typed word is marked, and only in the first field that has it;
+    equal words are marked everywhere.
     """
     typed = fold(text).split()
     stored = [fold(value).split() for value in fields.values()]
@@ -39,15 +39,15 @@ def highlights(text: str, **fields: str) -> dict[str, str]:
 def _ways(
     typed: list[str], at: int, spelt: list[str], stored: set[str]
 ) -> Iterator[Callable[[str], bool]]:
-    """Yield the ways in which a typed word finds a stored one, the best first."""
+    """Yield the ways in which a typed word matches a stored one, best first."""
     word = typed[at]
     neighbours = {left + right for left, right in pairwise(typed)}
     yield lambda found: found == word
     yield lambda found: found in spelt
     yield lambda found: found.startswith(word)
     yield lambda found: (found in neighbours and word in found) or _is_torn(word, found, stored)
-    yield lambda found: is_slip(word, found)
-    # Text without spaces, such as Chinese, is found by each of its letters.
+    yield lambda found: is_typo(word, found)
+    # Text without spaces, such as Chinese, is matched by each of its characters.
     yield lambda found: not word.isascii() and (found in word or word in found)
 
 
@@ -60,17 +60,17 @@ def _best(ways: Iterator[Callable[[str], bool]], stored: list[list[str]]) -> set
 
 
 def _is_torn(word: str, found: str, stored: set[str]) -> bool:
-    """Whether `word` is `found` and another stored word without the space between them."""
+    """Return whether `word` is `found` and another stored word without the space between them."""
     return (word.startswith(found) and word[len(found) :] in stored) or (
         word.endswith(found) and word[: -len(found)] in stored
     )
 
 
-def is_slip(typed: str, meant: str) -> bool:
-    """Whether a few letters wrong, missing, too many or swapped make `typed` of `meant`."""
-    if len(typed) < _NO_SLIP_BELOW:
+def is_typo(typed: str, meant: str) -> bool:
+    """Return whether `typed` is `meant` with a few letters wrong, missing, extra or swapped."""
+    if len(typed) < _NO_TYPO_BELOW:
         return typed == meant
-    most = 2 if len(typed) >= _TWO_SLIPS_FROM else 1
+    most = 2 if len(typed) >= _TWO_TYPOS_FROM else 1
     if abs(len(typed) - len(meant)) > most:
         return False
     before: list[int] = []
@@ -78,21 +78,21 @@ def is_slip(typed: str, meant: str) -> bool:
     for i, letter in enumerate(typed, 1):
         before, last, row = row, before, [i]
         for j, other in enumerate(meant, 1):
-            slips = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            typos = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
             if last and j > 1 and letter == meant[j - 2] and typed[i - 2] == other:
-                slips = min(slips, last[j - 2] + 1)
-            row.append(slips)
+                typos = min(typos, last[j - 2] + 1)
+            row.append(typos)
     return row[-1] <= most
 
 
 def _marked(value: str, words: set[str]) -> str:
-    pieces = ("".join(letters) for _, letters in groupby(value, _is_of_a_word))
+    pieces = ("".join(letters) for _, letters in groupby(value, _is_word_character))
     return "".join(
         f"{BEGIN}{piece}{END}" if words.intersection(fold(piece).split()) else piece
         for piece in pieces
     )
 
 
-def _is_of_a_word(character: str) -> bool:
+def _is_word_character(character: str) -> bool:
     kind = category(character)
     return kind[0] in "LNM" or kind == "Cf"

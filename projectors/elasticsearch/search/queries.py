@@ -1,20 +1,18 @@
-"""Finds people by what they are called, however it is typed.
+"""Finds users by name or e-mail address, in spite of typos.
 
-Every word that is typed must be found, in the name or in the e-mail address. A whole address comes
-first, then words as they are, then beginnings. Slips of the finger are looked for only when fewer
-than a page is found without them: that costs several times the rest, and what it adds comes last.
-Names, misspelt names, addresses and last names among a million users, on two cores that had other
-work: 5 ms median, 27 ms p99. Elasticsearch's part with slips is four times that without.
+Every typed word must match, in the name or in the address. A complete address ranks first, then
+exact words, then prefixes. Typos are tolerated only when a search without them finds less than a
+page: that costs several times as much, and what it adds ranks last. Names, misspelt names,
+addresses and last names among a million users, on two cores with other work: median 5 ms, p99
+27 ms. Elasticsearch takes four times as long with typos as without.
 
-People who are gone are hidden by the alias; a GET by id and suggesters would not respect its
-filter, so there are none here.
+The alias hides deleted users. GET by id and suggesters ignore its filter and are not used here.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
@@ -29,20 +27,21 @@ from projectors.elasticsearch.search.cursor import (
     KEEP_ALIVE,
     Place,
     expired,
-    not_ours,
+    invalid_cursor,
     read_cursor,
     write_cursor,
 )
 from projectors.elasticsearch.search.facets import Facets, read_facets
 from projectors.elasticsearch.search.highlights import highlights
 from projectors.elasticsearch.search.request import Search
-from projectors.elasticsearch.search.text import WHOLE_EMAIL, Slips, most_slips, words_of
+from projectors.elasticsearch.search.text import WHOLE_EMAIL, Typos, max_typos, words_of
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 from schemas.rules import to_datetime
 
 LIMIT_MAX: Final = 1000
-_ENOUGH: Final = 10  # users found without slips, a first page
+_ENOUGH: Final = 10  # users found without typos: a first page
 _JSON: Final = {"content-type": "application/json", "accept": "application/json"}
 _SUGGESTED: Final = ("user_id", "name", "email")
 _SHOWN: Final = (*_SUGGESTED, "age", "age_group", "created_at", "updated_at", "version")
@@ -50,12 +49,11 @@ _SHOWN: Final = (*_SUGGESTED, "age", "age_group", "created_at", "updated_at", "v
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the users that a search finds.
+    """One page of the users that a search finds.
 
-    Each user has user_id, name, email, age, age_group, created_at, updated_at (UTC), version; by
-    relevance of a text also score; if asked for, highlights (field → text with <em> around what was
-    found). `next` is the cursor of the page after; None after the last. `facets` is None unless
-    asked for.
+    A user has user_id, name, email, age, age_group, created_at, updated_at (UTC) and version; score
+    if sorted by relevance; on request, highlights (field → text with <em> around the matches).
+    `next` is the cursor of the next page, None on the last page. `facets` is None unless requested.
     """
 
     users: list[dict[str, Any]]
@@ -63,12 +61,12 @@ class Page:
     facets: Facets | None = None
 
 
-class UserSearch:
-    """A connection for searches; safe to share between threads.
+class UserSearch(Closing):
+    """Searches over one client. Thread-safe.
 
-    Every method takes a text, or a `Search` with limits and an order. Every one raises `Rejected`
-    (`invalid_query`) for a text without a word or too long, `Unavailable` also if there is no index
-    yet.
+    Methods take a text, or a `Search` with limits and an order. Each raises `Rejected`
+    (`invalid_query`) for a text that is too long or has no words, and `Unavailable`, also if no
+    index exists yet.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,29 +74,29 @@ class UserSearch:
         self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
     def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
-        """Return the users that are found, best first, at most `limit` (1–1000); see `Page`.
+        """Return at most `limit` (1–1000) users, best match first; see `Page`.
 
-        Equals come in order of name, then of user id. Slips of the finger are forgiven where little
-        or, in another order than the best first, nothing is found without.
+        Equal matches are in order of name, then user id. Typos are tolerated if few users are found
+        without or, in any order other than best match first, if none is.
         """
         return self._find(_search(search), Place(), limit)[0].users
 
     def page(self, search: str | Search, *, limit: int = 10, cursor: str | None = None) -> Page:
-        """Return the first page of a search, or the one at the cursor that another page gave.
+        """Return the first page of a search, or the page at the cursor that a page had as `next`.
 
-        All pages show the index as it was at the first, which is kept for five minutes after each.
-        Raises `Rejected` with code `invalid_cursor` or `cursor_expired`.
+        All pages show the index as it was when the first was read; each page keeps that for another
+        five minutes. Raises `Rejected` with code `invalid_cursor` or `cursor_expired`.
         """
         search = _search(search)
         place = read_cursor(cursor, search) if cursor is not None else self._open()
         page, onward = self._find(search, place, limit)
         if onward is None:
-            self._leave(place)
+            self._release(place)
             return page
         return replace(page, next=write_cursor(onward, search))
 
     def every_user(self, search: str | Search) -> Iterator[dict[str, Any]]:
-        """Yield every user that is found, of one moment, a page in memory at a time."""
+        """Yield all users found, from one point in time, with one page in memory at a time."""
         search = _search(search)
         first = self._open()
         try:
@@ -107,48 +105,48 @@ class UserSearch:
                 page, onward = self._find(search, onward, LIMIT_MAX)
                 yield from page.users
         finally:
-            self._leave(first)
+            self._release(first)
 
     def suggest_users(self, prefix: str, *, limit: int = 10) -> list[dict[str, Any]]:
-        """Return whom a beginning may mean, as one types: user_id, name and email of each.
+        """Return users that match a prefix, as one types: user_id, name and email of each.
 
-        The words may begin anything in the name or the address. Slips are forgiven only where
-        nobody is found without: for every key that is pressed there is little time.
+        Each word may be the prefix of any word in the name or the address. Typos are tolerated only
+        if nobody is found without, because every key press must be answered quickly.
         """
         words_of(prefix)
         search = Search(prefix)
-        for slips in Slips.NONE, Slips.ONE:
-            hits = self._ask(search, Place(slips=slips), limit, _SUGGESTED)["hits"]["hits"]
+        for typos in Typos.NONE, Typos.ONE:
+            hits = self._request(search, Place(typos=typos), limit, _SUGGESTED)["hits"]["hits"]
             if hits:
                 break
         return [hit["_source"] for hit in hits]
 
     def _find(self, search: Search, place: Place, limit: int) -> tuple[Page, Place | None]:
-        """Return the page at `place`, and the place after it; None after the last."""
+        """Return the page at `place`, and the place of the next page, None after the last."""
         limit = max(1, min(limit, LIMIT_MAX))
-        answer = self._ask(search, place, limit + 1, _SHOWN)
+        answer = self._request(search, place, limit + 1, _SHOWN)
         if place.after is None:
-            while (slips := _to_forgive(search, place.slips, answer, limit)) is not None:
-                place = replace(place, slips=slips)
-                answer = self._ask(search, place, limit + 1, _SHOWN)
+            while (typos := _next_tolerance(search, place.typos, answer, limit)) is not None:
+                place = replace(place, typos=typos)
+                answer = self._request(search, place, limit + 1, _SHOWN)
         hits = answer["hits"]["hits"]
         facets = read_facets(answer) if search.facets else None
         page = Page([_user(hit, search) for hit in hits[:limit]], facets=facets)
         if len(hits) <= limit:
             return page, None
-        moment = answer.get("pit_id", place.moment)
-        return page, replace(place, moment=moment, after=hits[limit - 1]["sort"])
+        point_in_time = answer.get("pit_id", place.point_in_time)
+        return page, replace(place, point_in_time=point_in_time, after=hits[limit - 1]["sort"])
 
-    def _ask(
+    def _request(
         self, search: Search, place: Place, size: int, fields: tuple[str, ...]
     ) -> dict[str, Any]:
-        body = search.body(place.slips) | {"size": size, "_source": fields}
+        body = search.body(place.typos) | {"size": size, "_source": fields}
         path = f"/{self._index}/_search"
-        if place.moment is not None:
-            body["pit"] = {"id": place.moment, "keep_alive": KEEP_ALIVE}
+        if place.point_in_time is not None:
+            body["pit"] = {"id": place.point_in_time, "keep_alive": KEEP_ALIVE}
             path = "/_search"
         if place.after is None:
-            with self._there_is_an_index():
+            with self._existing_index():
                 return self._post(path, body)
         body["search_after"] = place.after
         with elasticsearch_available(self._settings):
@@ -157,7 +155,7 @@ class UserSearch:
             except NotFoundError:
                 raise expired() from None
             except BadRequestError:
-                raise not_ours() from None
+                raise invalid_cursor() from None
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._client.perform_request(
@@ -174,47 +172,36 @@ class UserSearch:
         return self._settings.named(USERS_ALIAS)
 
     @contextmanager
-    def _there_is_an_index(self) -> Iterator[None]:
+    def _existing_index(self) -> Iterator[None]:
         with elasticsearch_available(self._settings):
             try:
                 yield
             except NotFoundError:
                 raise Unavailable(
-                    "there is no index of users yet",
+                    "the index of users does not exist yet",
                     code="read_model_missing",
-                    next_step="`rollbook projector run elasticsearch` makes and fills it",
+                    next_step="`rollbook projector run elasticsearch` creates and fills it",
                 ) from None
 
     def _open(self) -> Place:
-        with self._there_is_an_index():
+        with self._existing_index():
             answer = self._client.open_point_in_time(index=self._index, keep_alive=KEEP_ALIVE)
         return Place(answer["id"])
 
-    def _leave(self, place: Place) -> None:
-        """Let the index forget a moment at once; it would by itself, in minutes."""
+    def _release(self, place: Place) -> None:
+        """Release a point in time now instead of in minutes."""
         with suppress(ApiError, TransportError):
-            self._client.close_point_in_time(id=place.moment)
+            self._client.close_point_in_time(id=place.point_in_time)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def search_users(
     settings: Settings, search: str | Search, *, limit: int = 10
 ) -> list[dict[str, Any]]:
-    """Search once; see `UserSearch.search_users`. For many searches keep a `UserSearch`."""
+    """Search once; see `UserSearch.search_users`. For repeated searches, keep a `UserSearch`."""
     with UserSearch(settings) as connection:
         return connection.search_users(search, limit=limit)
 
@@ -222,21 +209,23 @@ def search_users(
 def _search(search: str | Search) -> Search:
     if isinstance(search, Search):
         return search
-    words_of(search)  # a text is given to be found: an empty one is no search for all
+    words_of(search)  # raises if there is none: an empty text does not mean all users
     return Search(search)
 
 
-def _to_forgive(search: Search, slips: Slips, answer: dict[str, Any], limit: int) -> Slips | None:
-    """Return what to forgive next, None if enough was found or there is nothing more to try."""
+def _next_tolerance(
+    search: Search, typos: Typos, answer: dict[str, Any], limit: int
+) -> Typos | None:
+    """Return the tolerance to try next, None if enough was found or nothing is left to try."""
     hits = answer["hits"]["hits"]
     whole_address = bool(hits) and (hits[0]["_score"] or 0) >= WHOLE_EMAIL
     if not search.has_text or whole_address:
         return None
-    if slips == Slips.NONE:
-        # In any other order they would stand between those who are called as was typed.
+    if typos == Typos.NONE:
+        # In any other order, users with typos would be mixed with exact matches.
         enough = min(limit, _ENOUGH) if search.sort == "relevance" else 1
-        return Slips.ONE if len(hits) < enough else None
-    return None if hits or slips == most_slips(search.text) else Slips(slips + 1)
+        return Typos.ONE if len(hits) < enough else None
+    return None if hits or typos == max_typos(search.text) else Typos(typos + 1)
 
 
 def _user(hit: dict[str, Any], search: Search) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""What a search can be asked beside a text, limits of age, an order and counts, as a request."""
+"""A search (text, age limits, order, facets) as a request to Elasticsearch."""
 
 from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, get_args
 
 from projectors.elasticsearch.search.facets import AGGREGATIONS
-from projectors.elasticsearch.search.text import Slips, invalid, text_query, words_of
+from projectors.elasticsearch.search.text import Typos, invalid_query, text_query, words_of
 from schemas.rules import AGE_MAX_YEARS
 
 Sort = Literal["relevance", "name", "age", "created", "updated"]
@@ -14,7 +14,7 @@ AGE_GROUPS: Final = ("teen", "adult", "senior")
 
 _BY_NAME: Final = {"name_folded.keyword": "asc"}
 _BY_ID: Final = {"user_id": "asc"}
-# People expect the newest first, and everything else from its beginning.
+# People expect the newest first, and names and ages in ascending order.
 _ORDERS: Final[dict[str, list[dict[str, str]]]] = {
     "relevance": [{"_score": "desc"}, _BY_NAME, _BY_ID],
     "name": [_BY_NAME, _BY_ID],
@@ -22,17 +22,17 @@ _ORDERS: Final[dict[str, list[dict[str, str]]]] = {
     "created": [{"created_at": "desc"}, _BY_ID],
     "updated": [{"updated_at": "desc"}, _BY_ID],
 }
-_OTHER_WAY: Final = {"asc": "desc", "desc": "asc"}
+_REVERSED: Final = {"asc": "desc", "desc": "asc"}
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What somebody looks for. Each part may be left out; without a text everybody is found.
+    """A search. Every part is optional; without a text, all users are found.
 
-    `age_groups` are any of teen, adult and senior; ages are limits, both included. `sort` names an
-    order: the best first, by name or age, or the newest first; `reverse` turns it round.
-    `highlight` asks for what was found within each user, `facets` for counts of all that is found.
-    Raises `Rejected` (`invalid_query`) for what cannot be asked.
+    `age_groups` are any of teen, adult and senior; the age limits are inclusive. `sort` is an
+    order: best match first, by name or age, or newest first; `reverse` reverses it. `highlight`
+    marks the matches within each user, `facets` counts all users found. Raises `Rejected`
+    (`invalid_query`) for a search that makes no sense.
     """
 
     text: str = ""
@@ -48,36 +48,42 @@ class Search:
         if self.has_text:
             words_of(self.text)
         if self.min_age > self.max_age:
-            raise invalid("the least age is more than the greatest", "swap them")
+            raise invalid_query("the minimum age is above the maximum age", "swap them")
         if unknown := set(self.age_groups) - set(AGE_GROUPS):
-            raise invalid(f"there is no age group {min(unknown)}", f"give {', '.join(AGE_GROUPS)}")
+            raise invalid_query(
+                f"there is no age group {min(unknown)}", f"choose from {', '.join(AGE_GROUPS)}"
+            )
         if self.sort not in SORTS:
-            raise invalid(f"there is no order {self.sort}", f"give one of {', '.join(SORTS)}")
+            raise invalid_query(
+                f"there is no order {self.sort}", f"choose one of {', '.join(SORTS)}"
+            )
         if self.reverse and self.sort == "relevance":
-            raise invalid("the worst first helps nobody", "give an order to turn round")
+            raise invalid_query(
+                "relevance cannot be reversed", "choose another order, such as name"
+            )
 
     @property
     def has_text(self) -> bool:
-        """Whether there is a text to find."""
+        """Whether there is a text to search for."""
         return bool(self.text.strip())
 
     def digest(self) -> str:
-        """Return what tells this search from others, however its result is shown."""
-        asked = repr(astuple(self)[:6])
-        return blake2b(asked.encode(), digest_size=6).hexdigest()
+        """Return what distinguishes this search from others, however its result is shown."""
+        parts = repr(astuple(self)[:6])
+        return blake2b(parts.encode(), digest_size=6).hexdigest()
 
     def order(self) -> list[dict[str, str]]:
-        """Return how to sort, up to the user's id, so that every result has its one place."""
+        """Return the sort order, which ends with the user id so that it is total."""
         order = _ORDERS[self.sort]
         if not self.reverse:
             return order
-        return [{field: _OTHER_WAY[way] for field, way in one.items()} for one in order]
+        return [{field: _REVERSED[way] for field, way in key.items()} for key in order]
 
-    def body(self, slips: Slips) -> dict[str, Any]:
-        """Return the request, but for its size, place and index."""
+    def body(self, typos: Typos) -> dict[str, Any]:
+        """Return the request without its size, place and index."""
         query: dict[str, Any] = {"filter": self._filters()}
         if self.has_text:
-            query["must"] = text_query(self.text, slips)
+            query["must"] = text_query(self.text, typos)
         body = {"query": {"bool": query}, "sort": self.order(), "track_total_hits": self.facets}
         return body | {"aggs": AGGREGATIONS} if self.facets else body
 

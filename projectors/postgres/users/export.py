@@ -13,6 +13,7 @@ import orjson
 
 from projectors.log.times import iso_time
 from projectors.postgres.store.database import Database
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.rules import AGE_MAX_YEARS
 
@@ -26,7 +27,7 @@ WHERE age BETWEEN %s AND %s ORDER BY id"""
 _TOTAL: Final = "SELECT total_users FROM {schema}.user_summary"
 
 
-class UserExport:
+class UserExport(Closing):
     """One export; `exported` is the number of users so far."""
 
     def __init__(

@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.user_view import UserView, user_not_found
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import parse_user_id, uuid_bytes, uuid_text
@@ -55,7 +56,7 @@ class UserSummary:
     last_updated: datetime | None
 
 
-class UserQueries:
+class UserQueries(Closing):
     """Queries of users over one connection, opened on first use. Not thread-safe.
 
     Every method raises `Unavailable` if PostgreSQL is unavailable, or, with the code

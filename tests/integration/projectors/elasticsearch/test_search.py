@@ -171,17 +171,17 @@ def test_a_cursor_that_leads_nowhere_is_refused(index: Index, search: UserSearch
     cursor = search.page(asked, limit=1).next
     assert cursor is not None
     place = read_cursor(cursor, asked)
-    assert place.moment is not None
+    assert place.point_in_time is not None
     for other, text in (
         (Search("jane"), cursor),
         (asked, cursor[1:]),
-        (asked, write_cursor(replace(place, moment=f"x{place.moment}"), asked)),
+        (asked, write_cursor(replace(place, point_in_time=f"x{place.point_in_time}"), asked)),
         (asked, write_cursor(replace(place, after=["x"]), asked)),
     ):
         with pytest.raises(Rejected) as refused:
             search.page(other, cursor=text)
         assert refused.value.code == "invalid_cursor"
-    index.client.close_point_in_time(id=place.moment)
+    index.client.close_point_in_time(id=place.point_in_time)
     with pytest.raises(Rejected) as refused:
         search.page(asked, cursor=cursor)
     assert refused.value.code == "cursor_expired"

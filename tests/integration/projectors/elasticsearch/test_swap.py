@@ -15,10 +15,10 @@ import pytest
 
 from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.index import hold
-from projectors.elasticsearch.index.hold import Held, Hold
+from projectors.elasticsearch.index import write_lock
 from projectors.elasticsearch.index.indexes import USERS_ALIAS, users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
+from projectors.elasticsearch.index.write_lock import WriteLock, WritesPaused
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from projectors.promises.events import user_event
 from runtime.settings import Settings
@@ -149,7 +149,7 @@ def test_what_the_wait_raises_changes_nothing(
     number = built(versions)
 
     def fail() -> None:
-        with closing(versions.open(1)) as model, pytest.raises(Held):
+        with closing(versions.open(1)) as model, pytest.raises(WritesPaused):
             model.write(Batch([user_event(1)], {}))
         raise Unavailable("the log is away")
 
@@ -197,16 +197,16 @@ def test_a_hold_of_a_process_that_was_killed_is_lifted_by_the_writer(
     """Nothing is lost meanwhile, and the swap can be run again."""
     with closing(versions.open(1)) as model:
         batch = Batch([user_event(1)], {0: Advance(None, FIRST)})
-        with pytest.raises(Held):
+        with pytest.raises(WritesPaused):
             model.write(batch)
         assert live(versions) == [1]
         assert model.checkpoint() == {}
-        monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", 0.5)
+        monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
 
         def lands() -> bool:
             try:
                 model.write(batch)
-            except Held:
+            except WritesPaused:
                 return False
             return True
 
@@ -220,7 +220,7 @@ def test_a_swap_takes_over_from_one_that_was_killed(
     versions: ElasticsearchVersions, killed_swap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No projector needs to run for it."""
-    monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", 0.5)
+    monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
     versions.swap(killed_swap, at_once)
     assert live(versions) == [killed_swap]
     with closing(versions.open(1)) as model:
@@ -233,8 +233,8 @@ def test_a_swap_back_follows_one_that_was_killed_at_its_end(
     """The version that was live before is held still, and an idle log has nobody notice."""
     number = built(versions)
     versions.swap(number, at_once)
-    Hold(versions._client, users_index(settings, 1)).take()
-    monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", 0.5)
+    WriteLock(versions._client, users_index(settings, 1)).acquire()
+    monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
     versions.swap(1, at_once)
     assert live(versions) == [1]
     with closing(versions.open(1)) as model:
@@ -248,7 +248,7 @@ def test_a_swap_that_was_stopped_for_too_long_changes_nothing(
     number = built(versions)
 
     def frozen() -> None:
-        monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", -1.0)
+        monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", -1.0)
         with closing(versions.open(1)) as model:
             model.write(Batch([user_event(1)], {}))
 
@@ -264,12 +264,12 @@ def test_a_block_that_somebody_else_set_stays(
     settings: Settings, versions: ElasticsearchVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a hold that says whose it is may be lifted."""
-    monkeypatch.setattr(hold, "HOLD_MOST_SECONDS", -1.0)
+    monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", -1.0)
     client, index = versions._client, users_index(settings, 1)
     client.indices.add_block(index=index, block="write")
     with closing(versions.open(1)) as model:
         for _ in range(2):
-            with pytest.raises(Held):
+            with pytest.raises(WritesPaused):
                 model.write(Batch([user_event(1)], {}))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from projectors.contract.read_model import BUILDING, READY, Advance, Batch, Dropped, Position
-from projectors.elasticsearch.index.indexes import USERS, USERS_ALIAS, Shape, users_index
+from projectors.elasticsearch.index.indexes import USERS, USERS_ALIAS, DocumentShape, users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
@@ -111,7 +111,7 @@ def test_a_new_field_ships_as_a_new_version_beside_the_old(
     def document(event: UserEvent) -> dict[str, Any]:
         return {**USERS.document(event), "letter": (event["user"] or {"name": ""})["name"][:1]}
 
-    newer = Shape({**USERS.fields, "letter": {"type": "keyword"}}, document)
+    newer = DocumentShape({**USERS.fields, "letter": {"type": "keyword"}}, document)
     jane = user_event(1)
     with closing(ElasticsearchVersions(settings, newer)) as later:
         number = built(later, jane)

@@ -8,9 +8,9 @@ import pytest
 from projectors.catalog import open_versions
 from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.elasticsearch.client import connect
-from projectors.elasticsearch.index.hold import Held, Hold
 from projectors.elasticsearch.index.indexes import users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
+from projectors.elasticsearch.index.write_lock import WriteLock, WritesPaused
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from projectors.postgres.store import tables
 from projectors.postgres.store.versions import PostgresVersions
@@ -125,13 +125,13 @@ def test_a_write_block_set_after_its_hold_was_released_is_removed(settings: Sett
     with closing(ElasticsearchVersions(settings)) as versions, closing(connect(settings)) as client:
         versions.begin()
         index, minutes = users_index(settings, 1), iter((0.0, 61.0))
-        frozen, hindered = Hold(client, index), Hold(client, index, lambda: next(minutes))
-        assert frozen._move([frozen._write_alias], frozen._alias)
+        frozen, hindered = WriteLock(client, index), WriteLock(client, index, lambda: next(minutes))
+        assert frozen._replace([frozen._write_alias], frozen._alias)
         for _ in range(2):
-            hindered.lift_if_dead()
+            hindered.release_expired()
         client.indices.add_block(index=index, block="write")
         with closing(versions.open(1)) as model:
-            with pytest.raises(Held):
+            with pytest.raises(WritesPaused):
                 write(model)
             frozen.release()
             write(model)

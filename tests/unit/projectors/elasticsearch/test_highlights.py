@@ -2,7 +2,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from projectors.elasticsearch.search.highlights import highlights, is_slip
+from projectors.elasticsearch.search.highlights import highlights, is_typo
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from projectors.elasticsearch.search.highlights import highlights, is_slip
         ("федоров", "Иван Фёдоров", "Иван <em>Фёдоров</em>"),
     ],
 )
-def test_what_was_found_is_marked_as_it_is_written(text: str, name: str, marked: str) -> None:
-    """The accents and signs of the name stay."""
+def test_a_match_is_marked_as_it_is_written(text: str, name: str, marked: str) -> None:
+    """With the accents and punctuation of the name."""
     assert highlights(text, name=name) == {"name": marked}
 
 
-def test_the_best_way_of_a_word_is_marked_and_no_other() -> None:
-    """Who typed jane means Jane, not Janeway; an initial means a name, not a part of an address."""
+def test_only_the_best_match_of_a_word_is_marked() -> None:
+    """Typing jane means Jane, not Janeway; an initial means a name, not a part of an address."""
     assert highlights("jane", name="Jane Janeway") == {"name": "<em>Jane</em> Janeway"}
     assert highlights("m doe", name="Mary Doe", email="mary@mail.example.com") == {
         "name": "<em>Mary</em> <em>Doe</em>",
@@ -34,13 +34,12 @@ def test_the_best_way_of_a_word_is_marked_and_no_other() -> None:
     }
 
 
-def test_a_field_where_nothing_was_found_is_left_out() -> None:
-    """Nothing to mark, nothing to show."""
+def test_a_field_without_a_match_is_left_out() -> None:
     assert highlights("nobody", name="Jane Doe", email="jane@example.com") == {}
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant", "slip"),
+    ("typed", "meant", "typo"),
     [
         ("jnae", "jane", True),
         ("jae", "jane", True),
@@ -51,14 +50,14 @@ def test_a_field_where_nothing_was_found_is_left_out() -> None:
         ("matheui", "matthieux", False),
     ],
 )
-def test_a_slip_is_one_letter_two_in_longer_words(typed: str, meant: str, *, slip: bool) -> None:
-    """As Elasticsearch counts: swapping two is one."""
-    assert is_slip(typed, meant) is slip
+def test_a_typo_is_one_letter_or_two_in_longer_words(typed: str, meant: str, *, typo: bool) -> None:
+    """Counted as in Elasticsearch: swapping two letters is one typo."""
+    assert is_typo(typed, meant) is typo
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_marks_change_nothing_else(text: str, name: str) -> None:
-    """Without the marks it is the name, unless that holds a mark itself."""
+    """Removing the marks gives the name, unless the name itself contains a mark."""
     assume("<em>" not in name and "</em>" not in name)
     marked = highlights(text, name=name).get("name", name)
     assert marked.replace("<em>", "").replace("</em>", "") == name

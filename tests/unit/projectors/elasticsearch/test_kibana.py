@@ -1,4 +1,4 @@
-"""Kibana cannot be run here: what can be checked of its objects without it, is."""
+"""The saved objects for Kibana, as far as they can be checked without Kibana."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ from tests.saved_objects import (
     uses,
 )
 
-# What Kibana 9 takes of each type, from its schemas (dashboard v2, search v5) and, where it has
-# none, from exports. It refuses a dashboard or a search with anything else.
+# The attributes that Kibana 9 accepts per type, from its schemas (dashboard v2, search v5) or, for
+# types without a schema, from exports. It refuses a dashboard or a search with any other.
 ATTRIBUTES = {
     "index-pattern": "allowHidden fieldAttrs fieldFormatMap fields name runtimeFieldMap "
     "sourceFilters timeFieldName title",
@@ -33,21 +33,21 @@ ATTRIBUTES = {
     "dashboard": "controlGroupInput description kibanaSavedObjectMeta optionsJSON panelsJSON "
     "refreshInterval timeFrom timeRestore timeTo title version",
 }
-# The newest that exports of Kibana 8.17 to 9.0 carry. Kibana takes what is older than itself.
+# The newest in exports of Kibana 8.17 to 9.0. Kibana accepts objects older than itself.
 VERSIONS = {"index-pattern": "8.0.0", "lens": "8.9.0", "search": "10.5.0", "dashboard": "10.2.0"}
 GRID_COLUMNS = 48
 
 
 def flattened(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each field of a mapping by its full name, the fields of fields too."""
+    """Yield each field of a mapping by its full name, subfields included."""
     for name, field in fields.items():
         yield before + name, field
         yield from flattened(field.get("fields", {}), f"{before}{name}.")
 
 
 @pytest.mark.parametrize("found", saved_objects(), ids=lambda found: found["id"])
-def test_an_object_is_as_kibana_exports_it(found: dict[str, Any]) -> None:
-    """One object a line, of a type, a version and attributes that Kibana 9 takes."""
+def test_an_object_looks_like_an_export_of_kibana(found: dict[str, Any]) -> None:
+    """With a type, a version and attributes that Kibana 9 accepts."""
     assert set(found) == {
         *("attributes", "coreMigrationVersion", "id", "managed", "references", "type"),
         "typeMigrationVersion",
@@ -58,8 +58,8 @@ def test_an_object_is_as_kibana_exports_it(found: dict[str, Any]) -> None:
     assert found["attributes"]["title"]
 
 
-def test_the_file_is_one_object_a_line_in_the_order_of_an_export() -> None:
-    """Sorted keys and no spaces: a change shows as the line it is."""
+def test_each_line_is_one_object_formatted_like_an_export() -> None:
+    """With sorted keys and no spaces, so that a diff shows only real changes."""
     for line in FILE.read_text(encoding="utf-8").splitlines():
         as_exported = json.dumps(
             json.loads(line), sort_keys=True, ensure_ascii=False, separators=(",", ":")
@@ -68,7 +68,7 @@ def test_the_file_is_one_object_a_line_in_the_order_of_an_export() -> None:
 
 
 def test_ids_are_unique_and_references_stay_within_the_file() -> None:
-    """The import needs nothing that is not there, and is complete or refused."""
+    """The file can be imported into an empty Kibana."""
     known = [(found["type"], found["id"]) for found in saved_objects()]
     assert len(set(known)) == len(known)
     for found in saved_objects():
@@ -79,13 +79,13 @@ def test_ids_are_unique_and_references_stay_within_the_file() -> None:
 
 
 def test_the_data_view_is_the_filtered_alias() -> None:
-    """An index by its number would show markers, and end with the next rebuild."""
+    """The index of a version would show markers and disappear after the next swap."""
     (view,) = of_type("index-pattern")
     assert view["attributes"]["title"] == USERS_ALIAS
 
 
 def test_every_field_exists_with_a_type_that_suits_its_use() -> None:
-    """A dashboard over a field that was renamed shows an error where a panel was."""
+    """A renamed field would show up as an error in a panel."""
     mapping = dict(flattened(USER_FIELDS))
     for use in uses():
         assert use.field in mapping, use
@@ -97,8 +97,8 @@ def test_every_field_exists_with_a_type_that_suits_its_use() -> None:
 
 
 @pytest.mark.parametrize("lens", of_type("lens"), ids=lambda found: found["id"])
-def test_a_visualisation_draws_columns_that_it_has(lens: dict[str, Any]) -> None:
-    """Axes, slices and orders name columns; a layer names its data view."""
+def test_a_visualisation_refers_to_its_own_columns(lens: dict[str, Any]) -> None:
+    """Axes, slices and sort orders name columns; a layer names its data view."""
     (data,) = layers(lens).items()
     name, layer = data
     assert set(layer["columnOrder"]) == set(layer["columns"])
@@ -119,7 +119,7 @@ def test_a_visualisation_draws_columns_that_it_has(lens: dict[str, Any]) -> None
 
 
 def test_a_panel_refers_to_an_object_of_its_type() -> None:
-    """A panel without its object is an error on the dashboard."""
+    """A panel without its object would be an error on the dashboard."""
     references = {reference["name"]: reference for reference in dashboard()["references"]}
     expected = set()
     for panel in panels():
@@ -136,8 +136,8 @@ def test_a_panel_refers_to_an_object_of_its_type() -> None:
     assert set(references) == expected
 
 
-def test_panels_neither_overlap_nor_leave_the_grid() -> None:
-    """Kibana would move them, and the next export would differ."""
+def test_panels_do_not_overlap_and_stay_within_the_grid() -> None:
+    """Kibana would move them, and its next export would differ."""
     taken: set[tuple[int, int]] = set()
     for panel in panels():
         grid = panel["gridData"]
@@ -151,8 +151,8 @@ def test_panels_neither_overlap_nor_leave_the_grid() -> None:
         taken |= cells
 
 
-def test_the_examples_on_the_dashboard_are_kql() -> None:
-    """Whoever copies one into the bar gets an answer."""
+def test_the_examples_on_the_dashboard_are_valid_kql() -> None:
+    """They can be pasted into the query bar."""
     assert len(examples()) >= 4
     for kql in examples():
         translate(kql)

@@ -1,4 +1,4 @@
-"""The small reader of KQL that the tests of our documents rest on."""
+"""The small KQL parser that other tests use."""
 
 from typing import Any
 
@@ -38,13 +38,13 @@ from tests.kql import translate
         ),
     ],
 )
-def test_kql_becomes_what_kibana_makes_of_it(kql: str, query: dict[str, Any]) -> None:
+def test_kql_is_translated_as_kibana_does(kql: str, query: dict[str, Any]) -> None:
     assert translate(kql) == query
 
 
 @pytest.mark.parametrize(
     "text", ["", "name :", "(name : a", "name : a )", 'name : "a', "a : b and"]
 )
-def test_what_is_no_kql_is_refused(text: str) -> None:
+def test_invalid_kql_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected|not KQL"):
         translate(text)

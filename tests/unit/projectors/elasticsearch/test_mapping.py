@@ -22,16 +22,16 @@ JANE = UserEvent(
         "created_by": "c",
     },
 )
-GONE = UserEvent(**{**JANE, "version": 4, "type": USER_DELETED, "user": None})
+DELETED = UserEvent(**{**JANE, "version": 4, "type": USER_DELETED, "user": None})
 
 
 def test_a_document_has_every_field_of_the_strict_mapping() -> None:
-    """A field the mapping does not know would be refused; one that is missing cannot be found."""
+    """Elasticsearch would refuse a field that is not in the mapping."""
     assert set(document(JANE)) == set(USER_FIELDS)
 
 
-def test_a_document_keeps_what_was_written_and_folds_what_is_searched() -> None:
-    """The answer shows accents; the search does not need them."""
+def test_a_document_has_the_original_text_and_the_folded_text() -> None:
+    """Results show accents; searches ignore them."""
     found = document(JANE)
     assert (found["name"], found["name_folded"]) == ("Jané Dœ", "jane doe")
     assert found["email_folded"] == "example com"
@@ -39,9 +39,9 @@ def test_a_document_keeps_what_was_written_and_folds_what_is_searched() -> None:
     assert found["age_group"] == "senior"
 
 
-def test_a_user_who_is_gone_leaves_a_marker_without_personal_data() -> None:
-    """A late event finds the marker's version and cannot bring the user back."""
-    assert document(GONE) == {
+def test_a_deleted_user_leaves_a_marker_without_personal_data() -> None:
+    """Its version keeps a late event from bringing the user back."""
+    assert document(DELETED) == {
         "user_id": JANE["user_id"],
         "version": 4,
         "updated_at": 1_700_000_000_001,
@@ -49,7 +49,7 @@ def test_a_user_who_is_gone_leaves_a_marker_without_personal_data() -> None:
     }
 
 
-def test_the_users_version_is_the_documents() -> None:
+def test_a_document_has_the_version_of_its_user() -> None:
     """An older event never replaces a newer one."""
     action, content = bulk_lines(JANE, document).splitlines()
     assert json.loads(action) == {

@@ -4,15 +4,15 @@ import pytest
 
 from projectors.elasticsearch.search.cursor import Place, read_cursor, write_cursor
 from projectors.elasticsearch.search.request import AGE_GROUPS, Search
-from projectors.elasticsearch.search.text import Slips
+from projectors.elasticsearch.search.text import Typos
 from schemas.errors import Rejected
 from schemas.rules import AGE_MAX_YEARS, age_group
 
-PLACE = Place("mOmEnT_-==", Slips.ONE, [8.0, "jane doe", "018bcfe5", 7])
+PLACE = Place("mOmEnT_-==", Typos.ONE, [8.0, "jane doe", "018bcfe5", 7])
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {"text": "!?"},
         {"text": "a" * 301},
@@ -22,44 +22,44 @@ PLACE = Place("mOmEnT_-==", Slips.ONE, [8.0, "jane doe", "018bcfe5", 7])
         {"reverse": True},
     ],
 )
-def test_what_cannot_be_asked_is_refused(asked: dict[str, Any]) -> None:
-    """Before anything is sent, with what to do about it."""
+def test_a_search_that_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
+    """Before anything is sent, and with a next step."""
     with pytest.raises(Rejected) as refused:
-        Search(**asked)
+        Search(**fields)
     assert refused.value.code == "invalid_query"
     assert refused.value.next_step
 
 
 def test_the_age_groups_are_those_of_the_rules() -> None:
-    """None is missing and none is empty."""
+    """None is missing, and none is empty."""
     assert {age_group(age) for age in range(AGE_MAX_YEARS + 1)} == set(AGE_GROUPS)
 
 
-def test_without_a_text_everybody_is_asked_for_within_the_limits() -> None:
-    """A blank is no text; limits that limit nothing are not asked."""
-    assert Search(" ", max_age=19).body(Slips.NONE)["query"] == {
+def test_without_a_text_all_users_within_the_limits_are_found() -> None:
+    """A blank is not a text; limits that exclude nobody are left out."""
+    assert Search(" ", max_age=19).body(Typos.NONE)["query"] == {
         "bool": {"filter": [{"range": {"age": {"gte": 0, "lte": 19}}}]}
     }
-    assert Search().body(Slips.NONE)["query"] == {"bool": {"filter": []}}
+    assert Search().body(Typos.NONE)["query"] == {"bool": {"filter": []}}
 
 
-def test_every_order_ends_with_the_users_id_and_can_be_turned_round() -> None:
-    """So a page begins where the one before ended, whatever is equal."""
+def test_every_order_ends_with_the_user_id_and_can_be_reversed() -> None:
+    """So a page begins exactly where the previous one ended, even among equals."""
     assert Search("jane").order()[-1] == {"user_id": "asc"}
     assert Search(sort="created").order() == [{"created_at": "desc"}, {"user_id": "asc"}]
-    turned = Search(sort="created", reverse=True).order()
-    assert turned == [{"created_at": "asc"}, {"user_id": "desc"}]
+    reversed_order = Search(sort="created", reverse=True).order()
+    assert reversed_order == [{"created_at": "asc"}, {"user_id": "desc"}]
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
-    """Opaque, and of letters that a shell leaves alone."""
+    """It is opaque and has no characters that a shell would interpret."""
     cursor = write_cursor(PLACE, Search("jane"))
     assert read_cursor(cursor, Search("jane", highlight=True, facets=True)) == PLACE
     assert set(cursor) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=.")
 
 
-def test_a_cursor_goes_on_with_its_own_search_only() -> None:
-    """With another text, limit or order the place would mean nothing."""
+def test_a_cursor_continues_only_its_own_search() -> None:
+    """With another text, limit or order its position would be meaningless."""
     cursor = write_cursor(PLACE, Search("jane", min_age=30))
     for other in Search("jan", min_age=30), Search("jane"), Search("jane", min_age=30, sort="age"):
         with pytest.raises(Rejected) as refused:
@@ -70,15 +70,14 @@ def test_a_cursor_goes_on_with_its_own_search_only() -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "é", "a.b", "a.W10", "a.e30", "\ud800", ".W10", "a.W1", "." * 9]
 )
-def test_what_is_no_cursor_is_refused(text: str) -> None:
-    """Whatever is typed."""
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(Rejected) as refused:
         read_cursor(text, Search("jane"))
     assert refused.value.code == "invalid_cursor"
 
 
-def test_a_cursor_that_lost_or_changed_a_letter_is_refused() -> None:
-    """Elasticsearch would fail over it as if it were broken itself."""
+def test_a_cursor_with_a_lost_or_changed_character_is_refused() -> None:
+    """Elasticsearch would answer it with a server error."""
     cursor = write_cursor(PLACE, Search("jane"))
     for at in range(len(cursor)):
         for broken in (cursor[:at], cursor[at + 1 :], f"{cursor[:at]}~{cursor[at + 1 :]}"):

@@ -3,33 +3,33 @@ from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.search.text import Slips, most_slips, spellings, text_query
+from projectors.elasticsearch.search.text import Typos, max_typos, spellings, text_query
 from schemas.errors import Rejected
 
 
-def must(text: str, slips: Slips = Slips.NONE) -> list[Any]:
-    """Return what has to be found, word by word."""
-    (found,) = text_query(text, slips)["bool"]["must"]
+def must(text: str, typos: Typos = Typos.NONE) -> list[Any]:
+    """Return the required query of each word."""
+    (found,) = text_query(text, typos)["bool"]["must"]
     words: list[Any] = found["bool"]["should"]
     assert found["bool"]["minimum_should_match"] == len(words)
     return words
 
 
 @pytest.mark.parametrize("text", ["", "  ", "!?", "\ud800", "a" * 301, "a " * 21])
-def test_a_text_without_words_or_without_end_is_refused(text: str) -> None:
-    """There is a limit on everything, and nothing to find is no search for all."""
+def test_a_text_that_is_too_long_or_has_no_words_is_refused(text: str) -> None:
+    """An empty text does not mean all users."""
     with pytest.raises(Rejected) as refused:
         text_query(text)
     assert refused.value.code == "invalid_query"
 
 
-def test_accents_and_case_make_the_same_query_but_for_the_order_of_equals() -> None:
-    """What is typed is folded like what is stored."""
+def test_accents_and_case_affect_only_the_order_of_equal_matches() -> None:
+    """The typed text is folded like the stored text."""
     assert must("jose") == must("JOSÉ")
 
 
-def test_only_an_address_is_looked_up_as_one() -> None:
-    """The whole address comes first; the index compares it in any case."""
+def test_only_an_address_is_looked_up_as_an_address() -> None:
+    """A complete address ranks first; the index compares it case-insensitively."""
     asked = json.dumps(text_query(" Jane@Example.com "))
     assert '{"term": {"email": "Jane@Example.com"}}' in asked
     assert '"email":' not in json.dumps(text_query("jane"))
@@ -37,16 +37,16 @@ def test_only_an_address_is_looked_up_as_one() -> None:
     assert '{"term": {"email": "jane@example.com"}}' in copied
 
 
-def test_slips_are_forgiven_only_when_asked() -> None:
-    """They cost several times the rest."""
+def test_typos_are_tolerated_only_on_request() -> None:
+    """They cost several times as much as the rest."""
     assert "fuzziness" not in json.dumps(must("jane doe"))
-    assert "fuzziness" in json.dumps(must("jane doe", Slips.ONE))
+    assert "fuzziness" in json.dumps(must("jane doe", Typos.ONE))
 
 
-def test_with_slips_every_word_is_still_found_as_without() -> None:
-    """What came first comes first again, when too little was found and more is asked."""
-    for plain, forgiving in zip(must("jane doe"), must("jane doe", Slips.TWO), strict=True):
-        ways = forgiving["dis_max"]["queries"]
+def test_tolerance_for_typos_keeps_every_exact_match() -> None:
+    """The users found without typos rank first again when the search is widened."""
+    for plain, tolerant in zip(must("jane doe"), must("jane doe", Typos.TWO), strict=True):
+        ways = tolerant["dis_max"]["queries"]
         assert all(way in ways for way in plain["dis_max"]["queries"])
 
 
@@ -62,26 +62,24 @@ def test_with_slips_every_word_is_still_found_as_without() -> None:
         ("jane", "jane", []),
     ],
 )
-def test_letters_that_a_keyboard_lacks_are_spelt_out_either_way(
-    word: str, typed: str, others: list[str]
-) -> None:
+def test_transliterations_work_in_both_directions(word: str, typed: str, others: list[str]) -> None:
     """Juergen finds Jürgen, and Jürgen finds Juergen."""
     assert spellings(word, typed) == others
 
 
 def test_neighbours_are_tried_as_one_word_and_a_word_as_two() -> None:
-    """A space too many, a space too few."""
-    ways = json.dumps(must("corey mc grath", Slips.ONE)[1])
+    """For an extra space and for a missing space."""
+    ways = json.dumps(must("corey mc grath", Typos.ONE)[1])
     assert '"mcgrath"' in ways
     assert '"coreymc"' in ways
-    torn = json.dumps(must("oconnor", Slips.ONE))
-    assert '"query": "o"' in torn
-    assert '"query": "connor"' in torn
+    split = json.dumps(must("oconnor", Typos.ONE))
+    assert '"query": "o"' in split
+    assert '"query": "connor"' in split
 
 
-def test_at_last_a_word_too_many_is_forgiven_among_three() -> None:
-    """A title, or a name that is not the person's."""
-    (found,) = text_query("mrs jane doe", Slips.WORD)["bool"]["must"]
+def test_with_the_greatest_tolerance_one_of_three_words_may_not_match() -> None:
+    """Such as a title, or a wrong middle name."""
+    (found,) = text_query("mrs jane doe", Typos.WORD)["bool"]["must"]
     assert found["bool"]["minimum_should_match"] == 2
-    assert most_slips("mrs jane doe") == Slips.WORD
-    assert most_slips("jane doe") == Slips.TWO
+    assert max_typos("mrs jane doe") == Typos.WORD
+    assert max_typos("jane doe") == Typos.TWO

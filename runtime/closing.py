@@ -1,0 +1,18 @@
+"""Makes whatever has connections to close usable in a `with` statement."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+
+class Closing(ABC):
+    """An object that is closed when the `with` block that it is used in ends."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
