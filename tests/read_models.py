@@ -1,15 +1,49 @@
-"""A version of a read model in PostgreSQL without a log: events applied to it by hand."""
+"""Read models without a log: events applied to a version directly."""
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-from projectors.contract.read_model import Advance, Batch, EventKey, Position
+from projectors.contract.read_model import (
+    Advance,
+    Batch,
+    EventKey,
+    Position,
+    ReadModelVersions,
+)
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.versions import PostgresVersions
+from runtime.closing import Closing
 from schemas.records import UserEvent
 
 
-class Held:
-    """A version of a read model, and where its checkpoint is: the live one, or number `version`."""
+def live_versions(versions: ReadModelVersions) -> list[int]:
+    """Return the numbers of the versions that are live: exactly one, unless something is wrong."""
+    return [version.number for version in versions.versions() if version.live]
+
+
+def ready_version(
+    versions: ReadModelVersions,
+    *events: UserEvent,
+    advances: Mapping[int, Advance] | None = None,
+) -> int:
+    """Create another version with these events, make it ready, and return its number."""
+    number = versions.create()
+    model = versions.open(number)
+    try:
+        model.write(Batch(events, advances or {}))
+    finally:
+        model.close()
+    versions.finish(number)
+    versions.accept(number)
+    return number
+
+
+def at_once() -> None:
+    """Stand for a version that has already caught up."""
+
+
+class OpenVersion(Closing):
+    """An open version of a read model in PostgreSQL, by default the first, and its position."""
 
     def __init__(self, versions: PostgresVersions, version: int = 1) -> None:
         versions.begin()
@@ -17,12 +51,6 @@ class Held:
         self.model = versions.open(version)
         self.database: Database = versions._version(version)
         self.position = self.model.checkpoint().get(0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def write(self, *events: UserEvent, removed: tuple[EventKey, ...] = ()) -> None:
         """Apply the events as one batch of partition 0."""
@@ -36,12 +64,12 @@ class Held:
         return Advance(self.position, Position("topic", offset + records, last_seq))
 
     def rows(self, text: Any) -> list[tuple[Any, ...]]:
-        """Return what a statement finds."""
+        """Return the result of a statement."""
         with self.database.session() as connection:
             return connection.execute(self.database.statement(text)).fetchall()
 
     def close(self) -> None:
-        """Let go of connections; the tables stay."""
+        """Close the connections; the tables stay."""
         self.model.close()
         self.database.close()
         self.versions.close()

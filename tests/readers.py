@@ -1,31 +1,31 @@
-"""Readers that ask again and again while something is done to what they read."""
+"""Readers that query continuously while a test changes what they read."""
 
 import threading
 from collections.abc import Callable, Mapping
 from typing import Self
 
-# What was seen, by what it is of: it may only grow.
+# A value per key; it must never decrease.
 Seen = Mapping[str, int]
-# What a reader asks, and what lets go of its connection.
-Question = tuple[Callable[[], Seen], Callable[[], None]]
+# A query, and a function that closes its connection.
+Query = tuple[Callable[[], Seen], Callable[[], None]]
 
 
 class Readers:
-    """Readers side by side; each asks a question of its own in a closed loop, while within.
+    """Concurrent readers; each repeats its own query until the `with` block ends.
 
-    `open_question` is called in a reader's own thread and returns the question and what closes it;
-    the question returns what it saw. No answer may be below one that *any* reader had before it was
-    asked; and no question may fail.
+    Each `open_query` is called in the thread of its reader and returns the query and the function
+    that closes it. The test fails if a query fails, or returns a value below one that *any* reader
+    had seen before the query started.
     """
 
-    def __init__(self, *open_questions: Callable[[], Question]) -> None:
+    def __init__(self, *open_queries: Callable[[], Query]) -> None:
         self.answers = 0
         self.wrong: list[str] = []
         self._greatest: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._read, args=(question,)) for question in open_questions
+            threading.Thread(target=self._read, args=(open_query,)) for open_query in open_queries
         ]
 
     def __enter__(self) -> Self:
@@ -41,26 +41,26 @@ class Readers:
             assert not self.wrong, self.wrong[:3]
 
     def have_asked(self, more: int) -> Callable[[], bool]:
-        """Return what says whether so many more questions were answered, or one went wrong."""
+        """Return a condition: this many more queries were answered, or one was wrong."""
         wanted = self.answers + more
         return lambda: self.answers >= wanted or bool(self.wrong)
 
-    def _read(self, open_question: Callable[[], Question]) -> None:
-        ask, close = open_question()
+    def _read(self, open_query: Callable[[], Query]) -> None:
+        ask, close = open_query()
         try:
             while not self._stopping.is_set() and not self.wrong:
                 with self._lock:
                     before = dict(self._greatest)
-                self._note(before, ask())
-        except Exception as error:  # noqa: BLE001 - whatever it is, a reader saw it
+                self._compare(before, ask())
+        except Exception as error:  # noqa: BLE001 - any error is a finding
             self.wrong.append(f"{type(error).__name__}: {error}")
         finally:
             close()
 
-    def _note(self, before: Seen, seen: Seen) -> None:
+    def _compare(self, before: Seen, seen: Seen) -> None:
         with self._lock:
             self.answers += 1
-            for what, value in seen.items():
-                if value < before.get(what, value):
-                    self.wrong.append(f"{what} went back from {before[what]} to {value}")
-                self._greatest[what] = max(value, self._greatest.get(what, value))
+            for key, value in seen.items():
+                if value < before.get(key, value):
+                    self.wrong.append(f"{key} went back from {before[key]} to {value}")
+                self._greatest[key] = max(value, self._greatest.get(key, value))

@@ -1,9 +1,10 @@
 """What every read model implements, and all that a custom one needs to import.
 
 `read_model` has the Protocols, `source` says which topic a model reads, `refusals` has the errors
-that the versions of all our models raise; the events, the errors and the settings that both use are re-exported here. Public, together with `projectors.promises` (the
-tests that every read model must pass) and `projectors.command_line` (for its queries): the names in
-`__all__` are kept stable. It imports nothing else of `projectors`.
+that our versions share. The events, the errors and the settings that both sides use are re-exported
+here. Public, together with `projectors.promises` (the tests that every read model must pass) and
+`projectors.command_line` (for its queries): the names in `__all__` are kept stable. It imports
+nothing else of `projectors`.
 """
 
 from projectors.contract.read_model import (

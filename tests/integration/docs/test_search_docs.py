@@ -31,10 +31,10 @@ def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.parametrize("title", sections())
-def test_each_example_answers_what_the_page_says(
+def test_each_example_has_the_answer_on_the_page(
     title: str, index: Index, stack: LocalStack
 ) -> None:
-    """In the order of the page: later requests take ids out of earlier answers."""
+    """In the order of the page, because later requests use ids from earlier answers."""
     known: dict[str, Any] = {}
     for example in sections()[title]:
         if example.language == "python":
@@ -48,7 +48,7 @@ def test_each_example_answers_what_the_page_says(
 
 
 def ask(example: Example, index: Index, known: dict[str, Any]) -> None:
-    """Send one request and compare its answer; what other query languages find as well."""
+    """Send one request and compare its answer, also in other query languages."""
     method, path, body = example.request()
     answer = index.ask(method, path, filled_in(body, known))
     hits = answer.get("hits", {}).get("hits", [])
@@ -71,7 +71,7 @@ def run(example: Example, index: Index, stack: LocalStack) -> list[dict[str, Any
 
 
 def assert_finds(example: Example, names: list[str]) -> None:
-    """Compare names with the page's; in their order where the request asks for one."""
+    """Compare names with those on the page; in order if the request sorts."""
     if example.finds is None:
         return
     if '"sort"' in example.text or "--sort" in example.text:
@@ -81,7 +81,7 @@ def assert_finds(example: Example, names: list[str]) -> None:
 
 
 def assert_holds(answer: Any, part: Any) -> None:
-    """Fail unless `answer` has all of `part`; lists have to be equally long."""
+    """Fail unless `answer` contains all of `part`; lists must have the same length."""
     if isinstance(part, dict):
         for key, inner in part.items():
             assert_holds(answer[key], inner)
@@ -94,7 +94,7 @@ def assert_holds(answer: Any, part: Any) -> None:
 
 
 def filled_in(body: Any, known: dict[str, Any]) -> Any:
-    """Return a request with the values that the page names by $pit and $sort."""
+    """Return a request with $pit and $sort replaced by values."""
     if isinstance(body, dict):
         return {key: filled_in(value, known) for key, value in body.items()}
     if isinstance(body, str) and body.startswith("$"):
@@ -103,13 +103,13 @@ def filled_in(body: Any, known: dict[str, Any]) -> Any:
 
 
 def doctest_failures(text: str) -> int:
-    """Run a Python session of the page; return how many of its lines answer something else."""
+    """Run a Python session of the page; return how many of its lines have another result."""
     session = doctest.DocTestParser().get_doctest(text, {}, "searching.md", None, None)
     return doctest.DocTestRunner(verbose=False).run(session).failed
 
 
 def test_the_page_has_examples_of_every_kind() -> None:
-    """A fence that is misspelt would take its example out of the test."""
+    """A misspelt fence would silently exclude its example."""
     examples = [example for found in sections().values() for example in found]
     assert PAGE.count("```http") == sum(example.language == "http" for example in examples) >= 15
     assert {example.language for example in examples} == {"http", "sh", "python"}
@@ -117,8 +117,8 @@ def test_the_page_has_examples_of_every_kind() -> None:
     assert len(people()) == 10
 
 
-def test_the_table_of_fields_is_the_mapping(index: Index) -> None:
-    """Name and type of each, as the real index has them."""
+def test_the_table_of_fields_equals_the_mapping(index: Index) -> None:
+    """Name and type of each field of the real index."""
     (live,) = index.ask("GET", "/rollbook-users/_mapping").values()
     found = {}
     for name, field in live["mappings"]["properties"].items():
@@ -128,28 +128,28 @@ def test_the_table_of_fields_is_the_mapping(index: Index) -> None:
     assert set(live["mappings"]["properties"]) == set(USER_FIELDS)
 
 
-def test_the_alias_hides_who_is_gone_and_a_get_by_id_does_not(index: Index) -> None:
-    """What the page warns of is so, and a search for the id is the way it says."""
+def test_the_alias_hides_deleted_users_and_a_get_by_id_does_not(index: Index) -> None:
+    """As the page warns; a search for the id finds nothing, as it says."""
     assert index.search({"query": {"term": {"user_id": index.gone_id}}})["hits"]["hits"] == []
     marker = index.ask("GET", f"/rollbook-users/_doc/{index.gone_id}")["_source"]
     assert set(marker) == {"user_id", "version", "updated_at", "gone"}
     assert index.ask("GET", f"/{index.alias}/_count")["count"] == len(people())
 
 
-def test_nothing_folds_what_is_asked(index: Index) -> None:
-    """An accent in a query of folded text finds nobody, as the page says."""
+def test_the_index_does_not_fold_queries(index: Index) -> None:
+    """A query with an accent finds nobody in folded text, as the page says."""
     assert index.found_by({"match": {"name_folded": "José"}}) == set()
     assert index.found_by({"match": {"name_folded": "jose"}}) == {"José Muñoz"}
 
 
 def test_a_phrase_in_folded_addresses_is_refused(index: Index) -> None:
-    """As the page says: there are no positions to compare."""
+    """As the page says: the field has no positions."""
     with pytest.raises(BadRequestError):
         index.found_by(translate('email_folded : "example org"'))
 
 
 def test_the_comparison_can_fail(index: Index) -> None:
-    """A wrong name, a wrong count and a missing bucket are each seen."""
+    """It notices a wrong name, a wrong count and a missing bucket."""
     answer = {"hits": {"hits": [{"n": 1}, {"n": 2}]}}
     assert_holds(answer, {"hits": {"hits": [{"n": 1}, {}]}})
     for wrong in ({"hits": {"hits": [{"n": 1}]}}, {"hits": {"hits": [{"n": 1}, {"n": 3}]}}):

@@ -23,14 +23,14 @@ from scripts.bench.stores import remove_read_models
 from scripts.bench.workload.event_log import events
 from scripts.people import people
 from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
-from tests.read_models import Held
+from tests.read_models import OpenVersion
 
 USERS = 2_500  # more than one step of the cursor
 
 
 def write(settings: Settings, *applied: UserEvent) -> None:
     """Apply events to the read model, which is created if missing."""
-    with Held(postgres_versions(settings)) as held:
+    with OpenVersion(postgres_versions(settings)) as held:
         held.write(*applied)
 
 

@@ -1,4 +1,4 @@
-"""Reads docs/searching.md: its people, its requests, and what it says that they answer."""
+"""Reads docs/searching.md: its people, its requests, and the answers that it promises."""
 
 import json
 import re
@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[4] / "docs" / "searching.md").read_text(encoding=
 
 @dataclass(frozen=True)
 class Person:
-    """A row of the page's table of people; `created_at` in milliseconds since the epoch."""
+    """A row of the table of people; `created_at` is in milliseconds since the epoch."""
 
     name: str
     email: str
@@ -22,7 +22,7 @@ class Person:
 
 @dataclass
 class Example:
-    """A block of the page, and what stands below it."""
+    """A code block of the page, and the expectations below it."""
 
     language: str
     text: str
@@ -31,14 +31,14 @@ class Example:
     queries: list[tuple[str, str]] = field(default_factory=list)
 
     def request(self) -> tuple[str, str, Any]:
-        """Return the method, the path and the body of a request in the form of Dev Tools."""
+        """Return the method, path and body of a request in the notation of Dev Tools."""
         first, _, rest = self.text.partition("\n")
         method, path = first.split()
         return method, path, json.loads(rest) if rest.strip() else None
 
 
 def people() -> list[Person]:
-    """Return the people that the examples are about."""
+    """Return the people in the examples."""
     rows = re.findall(r"^\| (.+?) \| (\S+@\S+) \| (\d+) \| (\S+ \S+) \|$", PAGE, re.MULTILINE)
     return [
         Person(name, email, int(age), _milliseconds(created)) for name, email, age, created in rows
@@ -46,12 +46,12 @@ def people() -> list[Person]:
 
 
 def fields() -> dict[str, str]:
-    """Return the types of the fields, as the page's table has them."""
+    """Return field → type, as the table of the page lists them."""
     return dict(re.findall(r"^\| `([\w.]+)` \| (\w+) \|", PAGE, re.MULTILINE))
 
 
 def sections() -> dict[str, list[Example]]:
-    """Return the examples by the heading that they stand under."""
+    """Return heading → examples below it."""
     parts = re.split(r"^##+ (.+)$", PAGE, flags=re.MULTILINE)
     found = {title: _examples(text) for title, text in zip(parts[1::2], parts[2::2], strict=True)}
     return {title: examples for title, examples in found.items() if examples}

@@ -1,4 +1,4 @@
-"""A few people to search among, each for a reason of some test."""
+"""The people to search for; some test needs each of them."""
 
 from typing import Any
 
@@ -21,5 +21,5 @@ PEOPLE = [Person(*person, CREATED + at) for at, person in enumerate(NAMES)]
 
 
 def names(users: list[dict[str, Any]]) -> list[str]:
-    """Return what the users are called."""
+    """Return the names of users."""
     return [user["name"] for user in users]

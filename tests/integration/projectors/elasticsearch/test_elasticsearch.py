@@ -1,3 +1,5 @@
+"""One version of the Elasticsearch read model without a log: the guarantees of `write`."""
+
 import copy
 import time
 from collections.abc import Iterator, Mapping
@@ -16,113 +18,78 @@ from projectors.elasticsearch.search.queries import search_users
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Unavailable
-from schemas.identity import email_key, email_shard, new_user_id
-from schemas.records import USER_CREATED, USER_DELETED, USER_UPDATED, UserEvent
-from tests.integration.projectors.elasticsearch.elasticsearch_versions import begun
+from schemas.records import UserEvent
 
 FIRST = Position("topic-1", 10, 5)
 SECOND = Position("topic-1", 20, 9)
 
 
-def event(name: str, email: str, version: int = 1, age: int = 34) -> UserEvent:
-    user_id = new_user_id(email_shard(email_key(email)), 1_700_000_000_000, 1)
-    return {
-        "event_id": f"{user_id}:{version}",
-        "command_id": "c",
-        "seq": version,
-        "user_id": user_id,
-        "version": version,
-        "occurred_at": 1_700_000_000_000 + version,
-        "type": USER_CREATED if version == 1 else USER_UPDATED,
-        "changes": [],
-        "user": {
-            "email": email,
-            "email_key": email_key(email),
-            "name": name,
-            "age": age,
-            "created_at": 1_700_000_000_000,
-            "created_by": "c",
-        },
-    }
-
-
-def gone(event_before: UserEvent) -> UserEvent:
-    version = event_before["version"] + 1
-    return {**event_before, "version": version, "type": USER_DELETED, "user": None}
-
-
 def step(*events: UserEvent) -> Batch:
+    """Return a batch without a step of the checkpoint."""
     return Batch(events, {})
 
 
 @pytest.fixture
-def versions(settings: Settings) -> Iterator[ElasticsearchVersions]:
-    """The read model with its first version, removed with the test."""
-    with begun(settings) as found:
-        yield found
-
-
-@pytest.fixture
 def model(versions: ElasticsearchVersions) -> Iterator[ElasticsearchUsers]:
-    """The version that is live."""
+    """The live version."""
     found = versions.open(1)
     yield found
     found.close()
 
 
 def raw(model: ElasticsearchUsers, user_id: str) -> Mapping[str, Any]:
-    """Return the stored document as a writer sees it: at once, and markers too."""
+    """Return a stored document, also before a refresh, and also a marker."""
     index = users_index(model._settings, model.version)
     source: Mapping[str, Any] = model._client.get(index=index, id=user_id)["_source"]
     return source
 
 
 def search(settings: Settings, model: ElasticsearchUsers, text: str) -> list[str]:
-    """Return the names that a search finds once everything written is visible."""
+    """Return the names that a search finds after a refresh."""
     model._client.indices.refresh(index=settings.named(USERS_ALIAS))
     return [user["name"] for user in search_users(settings, text)]
 
 
 def test_an_older_event_changes_nothing(settings: Settings, model: ElasticsearchUsers) -> None:
-    """Replays and zombies are harmless, whatever the order."""
-    model.write(step(event("New Name", "jane@example.com", version=3)))
-    model.write(step(event("Old Name", "jane@example.com", version=2)))
-    model.write(step(event("Other Name", "jane@example.com", version=3)))
-    assert search(settings, model, "jane") == ["New Name"]
+    """Replays and stale processes are harmless, in any order."""
+    model.write(step(user_event(1, 3, name="New Name")))
+    model.write(step(user_event(1, 2, name="Old Name")))
+    model.write(step(user_event(1, 3, name="Other Name")))
+    assert search(settings, model, "user1") == ["New Name"]
 
 
-def test_a_user_who_is_gone_is_a_marker_nobody_finds(
+def test_a_deleted_user_becomes_a_marker_that_searches_do_not_find(
     settings: Settings, model: ElasticsearchUsers
 ) -> None:
-    """No personal data stays, and a late event does not bring the user back."""
-    jane = event("Jane Doe", "jane@example.com")
+    """No personal data remains, and a late event does not bring the user back."""
+    jane = user_event(1)
     model.write(step(jane))
-    model.write(step(gone(jane)))
+    model.write(step(user_event(1, 2, gone=True)))
     model.write(step(jane))
     assert search(settings, model, "jane") == []
     assert raw(model, jane["user_id"]).keys() == {"user_id", "version", "updated_at", "gone"}
 
 
-def test_the_checkpoint_moves_only_from_where_it_is(
+def test_the_checkpoint_moves_only_from_its_current_position(
     versions: ElasticsearchVersions, model: ElasticsearchUsers
 ) -> None:
-    """A zombie that comes back is fenced, and what it writes is old."""
-    zombie = versions.open(1)
+    """A stale process is fenced."""
+    stale = versions.open(1)
     model.write(Batch([], {0: Advance(None, FIRST), 3: Advance(None, FIRST)}))
-    assert zombie.checkpoint() == {0: FIRST, 3: FIRST}
+    assert stale.checkpoint() == {0: FIRST, 3: FIRST}
     model.write(Batch([], {0: Advance(FIRST, SECOND)}))
     with pytest.raises(Fenced):
-        zombie.write(Batch([], {0: Advance(FIRST, replace(SECOND, next_offset=15))}))
+        stale.write(Batch([], {0: Advance(FIRST, replace(SECOND, next_offset=15))}))
     with pytest.raises(Fenced):
         model.write(Batch([], {0: Advance(None, FIRST)}))
-    assert zombie.checkpoint() == model.checkpoint() == {0: SECOND, 3: FIRST}
-    zombie.close()
+    assert stale.checkpoint() == model.checkpoint() == {0: SECOND, 3: FIRST}
+    stale.close()
 
 
-def test_a_checkpoint_of_an_index_that_was_deleted_counts_for_nothing(
+def test_the_checkpoint_of_a_deleted_index_is_ignored(
     settings: Settings, versions: ElasticsearchVersions, model: ElasticsearchUsers
 ) -> None:
-    """Somebody deletes the index by hand: the log is replayed, nothing is missing."""
+    """After someone deleted the index by hand, the log is replayed completely."""
     model.write(Batch([], {0: Advance(None, FIRST)}))
     model._client.indices.delete(index=users_index(settings, 1))
     with pytest.raises(Dropped):
@@ -132,16 +99,16 @@ def test_a_checkpoint_of_an_index_that_was_deleted_counts_for_nothing(
     versions.begin()
     with pytest.raises(Dropped):
         model.checkpoint()
-    with closing(versions.open(1)) as anew:
-        assert anew.checkpoint() == {}
-        anew.write(Batch([], {0: Advance(None, SECOND)}))
-        assert anew.checkpoint() == {0: SECOND}
+    with closing(versions.open(1)) as recreated:
+        assert recreated.checkpoint() == {}
+        recreated.write(Batch([], {0: Advance(None, SECOND)}))
+        assert recreated.checkpoint() == {0: SECOND}
 
 
-def test_checkpoints_that_were_removed_are_begun_anew(
+def test_deleted_checkpoints_start_from_the_beginning(
     settings: Settings, versions: ElasticsearchVersions, model: ElasticsearchUsers
 ) -> None:
-    """The users are there still, and older events change nothing."""
+    """The users still exist, and older events change nothing."""
     model.write(Batch([user_event(1, 2)], {0: Advance(None, FIRST)}))
     model._client.indices.delete(index=settings.named(CHECKPOINTS_INDEX))
     with pytest.raises(Fenced):
@@ -152,14 +119,14 @@ def test_checkpoints_that_were_removed_are_begun_anew(
     assert raw(model, user_event(1)["user_id"])["version"] == 2
 
 
-def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_none(
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_missing_one(
     settings: Settings, model: ElasticsearchUsers
 ) -> None:
-    """As after a start of the server, when it answers before its indexes are open."""
+    """As when the server has just started and its indexes are not open yet."""
     model.write(Batch([], {0: Advance(None, FIRST)}))
     checkpoints = settings.named(CHECKPOINTS_INDEX)
     model._client.indices.close(index=checkpoints)
-    with pytest.raises(Unavailable, match="a checkpoint cannot be read"):
+    with pytest.raises(Unavailable, match="cannot read a checkpoint"):
         model.checkpoint()
     model._client.indices.open(index=checkpoints, wait_for_active_shards=1)
     assert model.checkpoint() == {0: FIRST}
@@ -167,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_none(
     assert model.checkpoint() == {0: SECOND}
 
 
-def test_a_checkpoint_says_when_it_came_there(model: ElasticsearchUsers) -> None:
+def test_a_checkpoint_has_the_time_at_which_it_was_written(model: ElasticsearchUsers) -> None:
     before = time.time_ns() // 1_000_000
     model.write(Batch([], {0: Advance(None, FIRST)}))
     applied_at = model.checkpoint()[0].applied_at
@@ -175,10 +142,10 @@ def test_a_checkpoint_says_when_it_came_there(model: ElasticsearchUsers) -> None
     assert before <= applied_at <= time.time_ns() // 1_000_000
 
 
-def test_its_rows_are_what_the_events_say(model: ElasticsearchUsers) -> None:
-    """Users and markers, more than a page of them; any field that differs makes another row."""
+def test_stored_rows_equal_the_rows_of_their_events(model: ElasticsearchUsers) -> None:
+    """Users and markers, more than one page; a difference in any field makes another row."""
     events = [user_event(number, name=f"Jané {number}") for number in range(5_001)]
-    events[0] = gone(events[0])
+    events[0] = user_event(0, 2, gone=True)
     model.write(step(*events))
     model.make_visible()
     rows = [row for page in model.rows() for row in page]
@@ -189,13 +156,12 @@ def test_its_rows_are_what_the_events_say(model: ElasticsearchUsers) -> None:
     assert model.row_of(other) not in rows
 
 
-def test_a_document_that_is_refused_is_named_by_its_user_only(
+def test_the_error_for_a_refused_document_names_only_the_user_id(
     model: ElasticsearchUsers,
 ) -> None:
-    """The rest lands, the checkpoint stays, and no personal data is in the message."""
-    bad, good = event("Bad Secret", "secret@example.com"), event("Good", "good@example.com")
-    assert bad["user"] is not None
-    bad["user"]["age"] = 2**40
+    """The rest is stored, the checkpoint stays, and the message has no personal data."""
+    bad = user_event(1, name="Bad Secret", email="secret@example.com", age=2**40)
+    good = user_event(2, name="Good")
     with pytest.raises(Poisoned) as poisoned:
         model.write(Batch([bad, good], {0: Advance(None, FIRST)}))
     assert bad["user_id"] in str(poisoned.value)
@@ -204,10 +170,10 @@ def test_a_document_that_is_refused_is_named_by_its_user_only(
     assert model.checkpoint() == {}
 
 
-def test_a_server_that_is_too_busy_is_tried_again(
+def test_a_request_to_a_busy_server_is_retried(
     settings: Settings, model: ElasticsearchUsers
 ) -> None:
-    """Here its disk is full, which it answers like a full queue: 429 for each document."""
+    """Here its disk is full, which it reports like a full queue: 429 for each document."""
 
     def fill_disk(*, full: bool) -> None:
         blocks = {"blocks.read_only_allow_delete": full or None}
@@ -227,13 +193,13 @@ def test_a_server_that_is_too_busy_is_tried_again(
     assert raw(model, jane["user_id"])["version"] == 1
 
 
-def test_a_server_that_is_away_is_said_at_once(settings: Settings) -> None:
-    """Nothing is lost: the runner tries again."""
-    away = replace(settings, elasticsearch_url="http://127.0.0.1:1")
+def test_an_unavailable_server_is_reported_immediately(settings: Settings) -> None:
+    """Nothing is lost, because the runner retries."""
+    unreachable = replace(settings, elasticsearch_url="http://127.0.0.1:1")
     started = time.monotonic()
     with pytest.raises(Unavailable) as unavailable:
-        search_users(away, "jane")
+        search_users(unreachable, "jane")
     assert unavailable.value.code == "elasticsearch_unavailable"
-    with closing(ElasticsearchVersions(away)) as versions, pytest.raises(Unavailable):
+    with closing(ElasticsearchVersions(unreachable)) as versions, pytest.raises(Unavailable):
         versions.versions()
     assert time.monotonic() - started < 5

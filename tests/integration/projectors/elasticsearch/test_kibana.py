@@ -1,4 +1,4 @@
-"""What Kibana would ask for its dashboard, asked of a real index."""
+"""The requests that Kibana would send for the dashboard, sent to a real index."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,20 +18,21 @@ DAY_MS = 86_400_000
 
 @pytest.fixture(scope="module")
 def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An index of the people of docs/searching.md, and of Jane Roe, who was deleted."""
     with index_of(stack, tmp_path_factory.mktemp("kibana"), people()) as filled:
         yield filled
 
 
 @pytest.fixture(scope="module")
 def capabilities(index: Index) -> dict[str, Any]:
-    """What Kibana asks to learn the fields of a data view."""
+    """The answer from which Kibana learns the fields of a data view."""
     fields: dict[str, Any] = index.ask("GET", "/rollbook-users/_field_caps?fields=*")["fields"]
     return fields
 
 
 @pytest.mark.parametrize("use", sorted(set(uses()), key=str), ids=str)
-def test_a_field_can_do_what_an_object_asks_of_it(use: Use, capabilities: dict[str, Any]) -> None:
-    """By the index itself: it exists, has one type, and can be searched or aggregated."""
+def test_a_field_supports_every_use_of_it(use: Use, capabilities: dict[str, Any]) -> None:
+    """It exists, has one type, and can be searched or aggregated."""
     types, by_document = USES[use.way]
     ((kind, able),) = capabilities[use.field].items()
     assert kind in types
@@ -40,14 +41,14 @@ def test_a_field_can_do_what_an_object_asks_of_it(use: Use, capabilities: dict[s
 
 
 def buckets(index: Index, aggregation: dict[str, Any]) -> dict[Any, int]:
-    """Return the counts that are not 0, by key."""
+    """Return key → count, without zeros."""
     answer = index.search({"size": 0, "aggs": {"panel": aggregation}})
     found = answer["aggregations"]["panel"]["buckets"]
     return {bucket["key"]: bucket["doc_count"] for bucket in found if bucket["doc_count"]}
 
 
 def aggregation_of(column: dict[str, Any]) -> dict[str, Any]:
-    """Return what Lens asks for a column that makes buckets."""
+    """Return the aggregation that Lens requests for a column with buckets."""
     field = column["sourceField"]
     if column["operationType"] == "date_histogram":
         return {"date_histogram": {"field": field, "fixed_interval": "1d", "min_doc_count": 0}}
@@ -68,15 +69,15 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("lens", of_type("lens"), ids=lambda found: found["id"])
-def test_a_visualisation_counts_everybody_who_is_there(lens: dict[str, Any], index: Index) -> None:
-    """Its buckets hold each user once, and nobody who is gone."""
+def test_a_visualisation_counts_every_user_once(lens: dict[str, Any], index: Index) -> None:
+    """Deleted users are not counted."""
     (layer,) = layers(lens).values()
     (column,) = [column for column in layer["columns"].values() if column["isBucketed"]]
     assert buckets(index, aggregation_of(column)) == EXPECTED[lens["id"]]
 
 
 def test_the_newest_users_come_first_with_all_columns(index: Index) -> None:
-    """As Discover asks: sorted, in a range of time, the fields in the form it shows."""
+    """Requested as Discover does: sorted, within a time range, with formatted fields."""
     (search,) = of_type("search")
     (view,) = of_type("index-pattern")
     columns, time = search["attributes"]["columns"], view["attributes"]["timeFieldName"]
@@ -98,24 +99,24 @@ def test_the_newest_users_come_first_with_all_columns(index: Index) -> None:
         assert shown == datetime.fromtimestamp(person.created_at / 1000, UTC)
 
 
-def test_the_controls_offer_what_there_is(index: Index) -> None:
-    """A list asks for terms, a slider for the least and the greatest."""
+def test_the_controls_offer_the_existing_values(index: Index) -> None:
+    """A list requests terms, a slider the minimum and maximum."""
     for control in controls().values():
         field = control["explicitInput"]["fieldName"]
         if control["type"] == "optionsListControl":
             offered = buckets(index, {"terms": {"field": field}})
             assert set(offered) == {"teen", "adult", "senior"}
         else:
-            asked = {"ends": {"stats": {"field": field}}}
-            ends = index.search({"size": 0, "aggs": asked})["aggregations"]["ends"]
+            aggregations = {"ends": {"stats": {"field": field}}}
+            ends = index.search({"size": 0, "aggs": aggregations})["aggregations"]["ends"]
             assert (ends["min"], ends["max"]) == (17, 72)
 
 
 @pytest.mark.parametrize("kql", examples())
-def test_an_example_on_the_dashboard_finds_somebody(kql: str, index: Index) -> None:
+def test_an_example_on_the_dashboard_finds_someone(kql: str, index: Index) -> None:
     assert index.found_by(translate(kql))
 
 
 def test_text_without_a_field_finds_people(index: Index) -> None:
-    """The first thing that anybody types into Kibana's bar."""
+    """The first thing that people type into the query bar."""
     assert index.found_by(translate("lukasz")) == {"Łukasz Żółć"}

@@ -1,4 +1,4 @@
-"""Searching as people do, over a real index that the projector filled."""
+"""Searches of a real index that the projector filled."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,21 +18,13 @@ from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 from schemas.rules import to_datetime
-from scripts.stack.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import GONE, Index, index_of
+from tests.integration.projectors.elasticsearch.search_index import GONE, Index
 from tests.integration.projectors.elasticsearch.searched import CREATED, PEOPLE, names
-
-
-@pytest.fixture(scope="module")
-def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """An index of `PEOPLE`, and of Jane Roe, who was deleted."""
-    with index_of(stack, tmp_path_factory.mktemp("search"), PEOPLE) as filled:
-        yield filled
 
 
 @pytest.fixture
 def search(index: Index) -> Iterator[UserSearch]:
-    """A connection for searches of the index."""
+    """Searches of the index."""
     with UserSearch(index.settings) as connection:
         yield connection
 
@@ -65,29 +57,29 @@ def search(index: Index) -> Iterator[UserSearch]:
         ("Mrs Janet Poe", "Janet Poe"),
     ],
 )
-def test_people_are_found_despite_typos_accents_and_half_words(
+def test_people_are_found_in_spite_of_typos_accents_and_prefixes(
     search: UserSearch, text: str, name: str
 ) -> None:
-    """All words must match, in the name or the address; other scripts are found as well."""
+    """Every word must match, in the name or the address; other scripts work as well."""
     assert names(search.search_users(text))[:1] == [name]
 
 
 @pytest.mark.parametrize("text", ["jane munoz", "nobody", "xj"])
-def test_nobody_is_found_by_half_of_the_words(search: UserSearch, text: str) -> None:
-    """Nothing found is an answer."""
+def test_nobody_is_found_if_a_word_does_not_match(search: UserSearch, text: str) -> None:
+    """That is not an error."""
     assert search.search_users(text) == []
     assert search.suggest_users(text) == []
 
 
-def test_the_best_comes_first(search: UserSearch) -> None:
-    """Words as typed, then beginnings, then slips; above all, a whole address and nobody else."""
+def test_the_best_match_comes_first(search: UserSearch) -> None:
+    """Exact words, then prefixes, then typos; a complete address finds only its user."""
     assert names(search.search_users("jane"))[:3] == ["Jane Smith", "Janet Poe", "Jana Roe"]
     assert names(search.search_users("JANA@example.com")) == ["Jana Roe"]
     assert names(search.search_users("jane", limit=1)) == ["Jane Smith"]
 
 
-def test_limits_of_age_narrow_a_search_or_are_one(search: UserSearch) -> None:
-    """Both ages included; several groups are one or the other."""
+def test_age_limits_narrow_a_search_or_are_one(search: UserSearch) -> None:
+    """The limits are inclusive; of several age groups, any may match."""
     assert names(search.search_users(Search("ja", min_age=41, max_age=64))) == [
         "Jane Smith",
         "Janet Poe",
@@ -98,15 +90,15 @@ def test_limits_of_age_narrow_a_search_or_are_one(search: UserSearch) -> None:
     assert search.search_users(Search(min_age=66, max_age=70)) == []
 
 
-def test_slips_never_stand_between_those_who_are_called_as_was_typed(search: UserSearch) -> None:
-    """By relevance they come last; in another order only where there is nobody else."""
+def test_typos_never_mix_with_exact_matches(search: UserSearch) -> None:
+    """By relevance they come last; in another order, only if there is no exact match."""
     assert names(search.search_users(Search("jane"))) == ["Jane Smith", "Janet Poe", "Jana Roe"]
     assert names(search.search_users(Search("jane", sort="age"))) == ["Janet Poe", "Jane Smith"]
     assert names(search.search_users(Search("jnae", sort="age"))) == ["Jane Smith"]
 
 
-def test_users_are_sorted_as_asked(search: UserSearch) -> None:
-    """By name without accents, by age, the newest first; turned round as well."""
+def test_users_are_sorted_as_requested(search: UserSearch) -> None:
+    """By name ignoring accents, by age, newest first; also reversed."""
     by_name = names(search.search_users(Search("j", sort="name")))
     assert by_name == sorted(by_name, key=fold)
     assert "Jürgen Weiß" in by_name
@@ -122,7 +114,7 @@ def test_users_are_sorted_as_asked(search: UserSearch) -> None:
 
 
 def pages(search: UserSearch, asked: Search, limit: int) -> Iterator[Page]:
-    """Yield the pages of a search, each when it is asked for."""
+    """Yield the pages of a search, each read on demand."""
     page = search.page(asked, limit=limit)
     yield page
     while page.next:
@@ -130,17 +122,17 @@ def pages(search: UserSearch, asked: Search, limit: int) -> Iterator[Page]:
         yield page
 
 
-def test_pages_are_of_one_moment(index: Index, search: UserSearch) -> None:
-    """Who comes or goes meanwhile is neither shown twice nor left out."""
+def test_all_pages_show_one_point_in_time(index: Index, search: UserSearch) -> None:
+    """A user who is created or deleted meanwhile changes no page."""
     asked = Search(sort="age")
     before = names(search.search_users(asked))
-    turning = pages(search, asked, limit=3)
-    seen = names(next(turning).users)
+    remaining = pages(search, asked, limit=3)
+    seen = names(next(remaining).users)
     new = user_event(1, name="Nova Newman", age=16)
     store(index, new)
     assert "Nova Newman" in names(search.search_users(asked, limit=11))
     sizes = []
-    for page in turning:
+    for page in remaining:
         seen += names(page.users)
         sizes.append(len(page.users))
     assert seen == before
@@ -150,7 +142,7 @@ def test_pages_are_of_one_moment(index: Index, search: UserSearch) -> None:
 
 
 def store(index: Index, event: Any) -> None:
-    """Let the projector write an event, and wait until searches see it."""
+    """Apply an event, and wait until searches see it."""
     with (
         closing(open_versions(index.settings, "elasticsearch")) as versions,
         closing(versions.open(1)) as model,
@@ -159,14 +151,13 @@ def store(index: Index, event: Any) -> None:
         model.make_visible()
 
 
-def test_pages_go_on_with_the_slips_of_the_first(search: UserSearch) -> None:
-    """A page after the first does not begin anew."""
+def test_later_pages_have_the_same_tolerance_for_typos_as_the_first(search: UserSearch) -> None:
     found = [names(page.users) for page in pages(search, Search("janx"), limit=1)]
     assert found == [["Jana Roe"], ["Jane Smith"]]
 
 
-def test_a_cursor_that_leads_nowhere_is_refused(index: Index, search: UserSearch) -> None:
-    """Forged, of another search, or too old: each with what to do."""
+def test_an_unusable_cursor_is_refused(index: Index, search: UserSearch) -> None:
+    """Of another search, damaged, forged, or expired."""
     asked = Search(sort="age")
     cursor = search.page(asked, limit=1).next
     assert cursor is not None
@@ -187,8 +178,8 @@ def test_a_cursor_that_leads_nowhere_is_refused(index: Index, search: UserSearch
     assert refused.value.code == "cursor_expired"
 
 
-def test_the_gone_are_hidden_whatever_is_asked(search: UserSearch) -> None:
-    """Also of one moment, in counts, as suggestions and by the whole address."""
+def test_deleted_users_are_hidden_from_every_search(search: UserSearch) -> None:
+    """Also from points in time, counts, suggestions and searches for the complete address."""
     for text in (GONE.name, GONE.email):
         assert GONE.name not in names(search.search_users(text))
         assert GONE.name not in names(search.suggest_users(text))
@@ -199,8 +190,8 @@ def test_the_gone_are_hidden_whatever_is_asked(search: UserSearch) -> None:
     assert facets.total == len(PEOPLE)
 
 
-def test_facets_count_all_that_is_found(search: UserSearch) -> None:
-    """Not only the page that is shown, and slips as the page has them."""
+def test_facets_count_all_users_found(search: UserSearch) -> None:
+    """Not only those on the page; with the same tolerance for typos."""
     page = search.page(Search("j", min_age=16, facets=True), limit=1)
     assert len(page.users) == 1
     assert page.facets == Facets(
@@ -210,12 +201,12 @@ def test_facets_count_all_that_is_found(search: UserSearch) -> None:
         email_domains={"example.com": 3, "example.net": 1, "example.org": 1},
         other_domains=0,
     )
-    slips = search.page(Search("jnae", facets=True)).facets
-    assert slips is not None
-    assert slips.total > 0
+    typos = search.page(Search("jnae", facets=True)).facets
+    assert typos is not None
+    assert typos.total > 0
 
 
-def test_what_was_found_is_marked(search: UserSearch) -> None:
+def test_matches_are_highlighted(search: UserSearch) -> None:
     """In the name and the address, as they are written."""
     (jane,) = search.search_users(Search("smiht doe", highlight=True))
     assert jane["highlights"] == {
@@ -224,8 +215,8 @@ def test_what_was_found_is_marked(search: UserSearch) -> None:
     }
 
 
-def test_a_beginning_suggests_whom_it_may_mean(search: UserSearch) -> None:
-    """Of names and addresses; slips only where there is nobody else."""
+def test_a_prefix_suggests_users(search: UserSearch) -> None:
+    """By name and address; with typos only if there is no other match."""
     assert names(search.suggest_users("jan")) == ["Jana Roe", "Jane Smith", "Janet Poe"]
     assert names(search.suggest_users("jane sm")) == ["Jane Smith"]
     assert names(search.suggest_users("weiss7")) == ["Jürgen Weiß"]
@@ -234,8 +225,8 @@ def test_a_beginning_suggests_whom_it_may_mean(search: UserSearch) -> None:
     assert only.keys() == {"user_id", "name", "email"}
 
 
-def test_what_cannot_be_found_is_refused(search: UserSearch) -> None:
-    """A text is given to be found: an empty one is no search for all."""
+def test_a_text_without_words_is_refused(search: UserSearch) -> None:
+    """An empty text does not mean all users."""
     for text in ("", " ", "!?", "a" * 301):
         for ask in (search.search_users, search.page, search.suggest_users):
             with pytest.raises(Rejected) as refused:
@@ -244,7 +235,6 @@ def test_what_cannot_be_found_is_refused(search: UserSearch) -> None:
 
 
 def test_without_an_index_the_read_model_is_missing(index: Index) -> None:
-    """Whichever way it is asked."""
     settings: Settings = replace(index.settings, prefix=f"{index.settings.prefix}-none")
     with UserSearch(settings) as search:
         for ask in (search.search_users, search.page, search.suggest_users):

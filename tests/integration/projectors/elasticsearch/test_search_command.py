@@ -1,38 +1,30 @@
-"""`rollbook users search | suggest` over a real index that the projector filled."""
+"""`rollbook users search | suggest` on a real index that the projector filled."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.stack.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import Index, index_of
-from tests.integration.projectors.elasticsearch.searched import PEOPLE, names
+from tests.integration.projectors.elasticsearch.search_index import Index
+from tests.integration.projectors.elasticsearch.searched import names
 from tests.processes import Rollbook
-
-
-@pytest.fixture(scope="module")
-def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """An index of `PEOPLE`, and of Jane Roe, who was deleted."""
-    with index_of(stack, tmp_path_factory.mktemp("search"), PEOPLE) as filled:
-        yield filled
 
 
 @pytest.fixture
 def command(index: Index, stack: LocalStack, tmp_path: Path) -> Rollbook:
-    """The `rollbook` command under the settings of the index."""
+    """The `rollbook` command with the settings of the index."""
     return Rollbook(index.settings, stack.config_file, tmp_path)
 
 
 def lines(text: str) -> list[Any]:
-    """Return what NDJSON holds."""
+    """Return the values of NDJSON."""
     return [json.loads(line) for line in text.splitlines()]
 
 
 def test_the_command_pages_and_streams(command: Rollbook) -> None:
-    """A program takes the cursor of any line, a person the one on stderr; --all needs none."""
+    """Every line has the cursor, stderr shows it to people; --all needs none."""
     ask = ("users", "search", "--sort", "age", "--json")
     first = command.run(*ask, "--limit", "6")
     users = lines(first.stdout)
@@ -44,7 +36,7 @@ def test_the_command_pages_and_streams(command: Rollbook) -> None:
     assert everybody[0]["created_at"].endswith("Z")
 
 
-def test_the_command_counts_and_marks(command: Rollbook) -> None:
+def test_the_command_shows_facets_and_highlights(command: Rollbook) -> None:
     """As JSON and as tables."""
     options = ("users", "search", "jürgen", "--facets", "--highlight")
     jurgen, other, counted = lines(command.run(*options, "--json").stdout)
@@ -57,7 +49,7 @@ def test_the_command_counts_and_marks(command: Rollbook) -> None:
 
 
 def test_the_command_suggests(command: Rollbook) -> None:
-    """Every argument is a word."""
+    """Every argument is one word of the prefix."""
     assert names(lines(command.run("users", "suggest", "sm", "ja", "--json").stdout)) == [
         "Jane Smith"
     ]
@@ -85,7 +77,9 @@ def test_the_command_suggests(command: Rollbook) -> None:
         ["suggest", ""],
     ],
 )
-def test_what_cannot_be_asked_is_wrong_usage(command: Rollbook, arguments: list[str]) -> None:
+def test_a_search_that_makes_no_sense_is_wrong_usage(
+    command: Rollbook, arguments: list[str]
+) -> None:
     """Exit code 2, and no result."""
     error = command.json("users", *arguments, code=2)
     assert error["error"]["code"] == "usage"

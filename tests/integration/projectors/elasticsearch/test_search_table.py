@@ -20,7 +20,7 @@ def people(stack: LocalStack) -> Iterator[Settings]:
 
 
 def test_the_first_hit_is_the_user_meant(people: Settings) -> None:
-    """Typos, spellings, initials, beginnings, parts of addresses, other scripts, among 50,000."""
+    """Typos, spellings, initials, prefixes, parts of addresses, other scripts, among 50,000."""
     missed = misses(people)
     for miss in missed:
         print(f"{miss.query} found {miss.first} first, at {miss.found_at}")  # noqa: T201 - pytest shows it

@@ -1,12 +1,12 @@
-"""Swaps of the Elasticsearch read model's versions while others read, write, die and freeze.
+"""Swaps in Elasticsearch while other processes read, write, die and freeze.
 
-What stays of a swap that is killed is waited for less here than a projector would.
+Locks of killed swaps expire sooner here than in production.
 """
 
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -23,28 +23,16 @@ from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Unavailable
-from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
-    at_once,
-    begun,
-    built,
-    live,
-)
 from tests.processes import eventually
+from tests.read_models import at_once, live_versions, ready_version
 
 FIRST = Position("topic-1", 10, 5)
 USERS_THERE = 300
-AHEAD = 3  # events of every user that a slow version is behind
-
-
-@pytest.fixture
-def versions(settings: Settings) -> Iterator[ElasticsearchVersions]:
-    """The read model with its first version, removed with the test."""
-    with begun(settings) as found:
-        yield found
+AHEAD = 3  # events per user that the slow version lags behind
 
 
 def seen(settings: Settings) -> dict[str, int]:
-    """Return user id → version, as a search sees them now."""
+    """Return user id → version, as searches see them now."""
     with closing(connect(settings)) as client:
         alias = settings.named(USERS_ALIAS)
         hits = client.search(index=alias, size=1000, source={"includes": ["version"]})["hits"][
@@ -54,7 +42,7 @@ def seen(settings: Settings) -> dict[str, int]:
 
 
 class Log:
-    """Events in order: one thread appends, others apply them to a version each."""
+    """Events in order: one thread appends, the others each apply them to a version."""
 
     def __init__(self) -> None:
         self.events = [user_event(number) for number in range(USERS_THERE)]
@@ -62,14 +50,14 @@ class Log:
         self.applied = {1: 0, 2: 0}
 
     def append(self) -> None:
-        """Go on adding one more event of every user, a few ahead of who is slowest."""
+        """Append events of every user, never far ahead of the slowest version."""
         while not self.ended.wait(0.01):
             if len(self.events) - min(self.applied.values()) < AHEAD * USERS_THERE:
                 version = len(self.events) // USERS_THERE + 1
                 self.events += [user_event(number, version) for number in range(USERS_THERE)]
 
     def keep(self, model: ElasticsearchUsers, most: int) -> None:
-        """Apply the log to a version until both have ended, `most` events a batch."""
+        """Apply the log to a version until it ends, `most` events per batch."""
         done = 0
         while not (self.ended.is_set() and done == len(self.events)):
             end = min(done + most, len(self.events))
@@ -79,12 +67,12 @@ class Log:
                 model.make_visible()
             except Dropped:
                 return
-            except Unavailable:  # held
+            except Unavailable:  # writes are paused
                 continue
             done = self.applied[model.version] = end
 
     def await_applied_by(self, number: int) -> Callable[[], None]:
-        """Return what waits until a version has applied all that there is when it is called."""
+        """Return a function that waits until a version has applied the log so far."""
 
         def wait() -> None:
             end = len(self.events)
@@ -94,32 +82,32 @@ class Log:
 
 
 def read_until(ended: threading.Event, settings: Settings) -> int:
-    """Search all users again and again; fail if one is missing or goes back. Return how often."""
+    """Search all users repeatedly; fail if one is missing or goes back. Return how often."""
     before, times = seen(settings), 0
     while not ended.is_set():
         now = seen(settings)
         assert len(now) == USERS_THERE
-        back = {user_id for user_id, version in now.items() if version < before[user_id]}
-        assert not back
+        went_back = {user_id for user_id, version in now.items() if version < before[user_id]}
+        assert not went_back
         before, times = now, times + 1
     return times
 
 
-def test_a_reader_never_sees_anything_go_back(
+def test_a_reader_never_sees_a_user_go_back(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """There, back and there again, then a drop, while two writers go on, the one far behind."""
+    """Swaps back and forth, then a drop, while two writers continue, one of them far behind."""
     log = Log()
     with closing(versions.open(1)) as model:
         model.write(Batch(log.events, {}))
         model.make_visible()
-    assert built(versions, *log.events) == 2
+    assert ready_version(versions, *log.events) == 2
     models = [versions.open(1), versions.open(2)]
     read = threading.Event()
     with ThreadPoolExecutor(4) as together:
         try:
             reader = together.submit(read_until, read, settings)
-            # The one takes all there is at once, the other needs many requests for it.
+            # One applies all events at once, the other needs many requests.
             kept = [
                 together.submit(log.keep, model, most)
                 for model, most in zip(models, (AHEAD * USERS_THERE, 50), strict=True)
@@ -127,7 +115,7 @@ def test_a_reader_never_sees_anything_go_back(
             kept.append(together.submit(log.append))
             for number in (2, 1, 2, 1, 2):
                 versions.swap(number, log.await_applied_by(number))
-                assert live(versions) == [number]
+                assert live_versions(versions) == [number]
             versions.drop(1)
             log.await_applied_by(2)()
         finally:
@@ -142,23 +130,23 @@ def test_a_reader_never_sees_anything_go_back(
         model.close()
 
 
-def test_what_the_wait_raises_changes_nothing(
+def test_a_swap_whose_wait_fails_changes_nothing(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """The old version goes on at once."""
-    number = built(versions)
+    """The old version accepts writes immediately."""
+    number = ready_version(versions)
 
     def fail() -> None:
         with closing(versions.open(1)) as model, pytest.raises(WritesPaused):
             model.write(Batch([user_event(1)], {}))
-        raise Unavailable("the log is away")
+        raise Unavailable("the log is unavailable")
 
-    with pytest.raises(Unavailable, match="the log is away"):
+    with pytest.raises(Unavailable, match="the log is unavailable"):
         versions.swap(number, fail)
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(1)], {}))
         model.make_visible()
-    assert live(versions) == [1]
+    assert live_versions(versions) == [1]
     assert list(seen(settings)) == [user_event(1)["user_id"]]
 
 
@@ -169,7 +157,7 @@ from runtime.settings import load_settings
 flags = {"prefix": sys.argv[2], "partitions": "4"}
 versions = ElasticsearchVersions(load_settings(flags, config=sys.argv[1]).settings)
 def hang():
-    print("held", flush=True)
+    print("locked", flush=True)
     time.sleep(600)
 versions.swap(int(sys.argv[3]), hang)
 """
@@ -177,75 +165,75 @@ versions.swap(int(sys.argv[3]), hang)
 
 @pytest.fixture
 def killed_swap(settings: Settings, stack: Any, versions: ElasticsearchVersions) -> int:
-    """Return a version that was to go live when the process that swapped was killed."""
-    number = built(versions)
+    """Return a version that was about to go live when the swapping process was killed."""
+    number = ready_version(versions)
     arguments = [str(stack.config_file), settings.prefix, str(number)]
     process = subprocess.Popen(
         [sys.executable, "-c", SWAP_AND_HANG, *arguments], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+    assert process.stdout.readline() == "locked\n"
     process.kill()
     process.wait()
     process.stdout.close()
     return number
 
 
-def test_a_hold_of_a_process_that_was_killed_is_lifted_by_the_writer(
+def test_a_writer_releases_the_lock_of_a_killed_swap(
     versions: ElasticsearchVersions, killed_swap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost meanwhile, and the swap can be run again."""
+    """Nothing is lost meanwhile, and the swap can be repeated."""
     with closing(versions.open(1)) as model:
         batch = Batch([user_event(1)], {0: Advance(None, FIRST)})
         with pytest.raises(WritesPaused):
             model.write(batch)
-        assert live(versions) == [1]
+        assert live_versions(versions) == [1]
         assert model.checkpoint() == {}
         monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
 
-        def lands() -> bool:
+        def is_written() -> bool:
             try:
                 model.write(batch)
             except WritesPaused:
                 return False
             return True
 
-        eventually(lands)
+        eventually(is_written)
         assert model.checkpoint() == {0: FIRST}
     versions.swap(killed_swap, at_once)
-    assert live(versions) == [killed_swap]
+    assert live_versions(versions) == [killed_swap]
 
 
-def test_a_swap_takes_over_from_one_that_was_killed(
+def test_a_swap_takes_over_the_lock_of_a_killed_swap(
     versions: ElasticsearchVersions, killed_swap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No projector needs to run for it."""
+    """No projector needs to be running."""
     monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
     versions.swap(killed_swap, at_once)
-    assert live(versions) == [killed_swap]
+    assert live_versions(versions) == [killed_swap]
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(1)], {}))
 
 
-def test_a_swap_back_follows_one_that_was_killed_at_its_end(
+def test_a_rollback_works_after_a_swap_was_killed_at_its_end(
     settings: Settings, versions: ElasticsearchVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version that was live before is held still, and an idle log has nobody notice."""
-    number = built(versions)
+    """The old version is still locked, and with an idle log no writer has noticed."""
+    number = ready_version(versions)
     versions.swap(number, at_once)
     WriteLock(versions._client, users_index(settings, 1)).acquire()
     monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", 0.5)
     versions.swap(1, at_once)
-    assert live(versions) == [1]
+    assert live_versions(versions) == [1]
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(1)], {}))
 
 
-def test_a_swap_that_was_stopped_for_too_long_changes_nothing(
+def test_a_swap_that_was_frozen_for_too_long_changes_nothing(
     versions: ElasticsearchVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process is frozen, its hold lifted, writes go on; then it continues."""
-    number = built(versions)
+    """Its lock was released and writes continued before it resumes."""
+    number = ready_version(versions)
 
     def frozen() -> None:
         monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", -1.0)
@@ -255,15 +243,15 @@ def test_a_swap_that_was_stopped_for_too_long_changes_nothing(
     with pytest.raises(Unavailable) as unavailable:
         versions.swap(number, frozen)
     assert unavailable.value.code == "swap_interrupted"
-    assert live(versions) == [1]
+    assert live_versions(versions) == [1]
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(2)], {}))
 
 
-def test_a_block_that_somebody_else_set_stays(
+def test_a_write_block_that_someone_else_set_stays(
     settings: Settings, versions: ElasticsearchVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a hold that says whose it is may be lifted."""
+    """Only a lock that names its holder may be released."""
     monkeypatch.setattr(write_lock, "EXPIRES_AFTER_SECONDS", -1.0)
     client, index = versions._client, users_index(settings, 1)
     client.indices.add_block(index=index, block="write")
@@ -274,12 +262,12 @@ def test_a_block_that_somebody_else_set_stays(
 
 
 @pytest.mark.parametrize("numbers", [(2, 2, 2), (2, 3, 2)])
-def test_several_swaps_at_once_leave_one_version_live(
+def test_concurrent_swaps_leave_one_version_live(
     settings: Settings, versions: ElasticsearchVersions, numbers: tuple[int, ...]
 ) -> None:
-    """They come one after the other."""
+    """They run one after the other."""
     for _ in range(2):
-        built(versions)
+        ready_version(versions)
 
     def swap(number: int) -> None:
         with closing(ElasticsearchVersions(settings)) as own:
@@ -287,7 +275,7 @@ def test_several_swaps_at_once_leave_one_version_live(
 
     with ThreadPoolExecutor(3) as together:
         list(together.map(swap, numbers))
-    assert len(live(versions)) == 1
-    assert live(versions)[0] in numbers
+    assert len(live_versions(versions)) == 1
+    assert live_versions(versions)[0] in numbers
     with closing(versions.open(1)) as model:
         model.write(Batch([user_event(1)], {}))

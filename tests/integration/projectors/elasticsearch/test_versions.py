@@ -1,6 +1,5 @@
-"""Versions of the Elasticsearch read model: made, built apart, dropped, and of several shapes."""
+"""Versions of the Elasticsearch read model: created, built, dropped, and of several shapes."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -14,25 +13,13 @@ from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Rejected
 from schemas.records import UserEvent
-from tests.integration.projectors.elasticsearch.elasticsearch_versions import (
-    at_once,
-    begun,
-    built,
-    live,
-)
+from tests.read_models import at_once, live_versions, ready_version
 
 FIRST = Position("topic-1", 10, 5)
 
 
-@pytest.fixture
-def versions(settings: Settings) -> Iterator[ElasticsearchVersions]:
-    """The read model with its first version, removed with the test."""
-    with begun(settings) as found:
-        yield found
-
-
-def test_many_may_begin_at_once(settings: Settings) -> None:
-    """Projectors start at the same moment, none of them minds, and there is one version."""
+def test_concurrent_callers_of_begin_create_one_version(settings: Settings) -> None:
+    """As when several projectors start at the same time."""
     several = [ElasticsearchVersions(settings) for _ in range(4)]
     assert several[0].versions() == []
     with ThreadPoolExecutor(4) as together:
@@ -44,10 +31,10 @@ def test_many_may_begin_at_once(settings: Settings) -> None:
         each.close()
 
 
-def test_a_version_is_built_apart_and_made_for_queries_at_the_end(
+def test_a_version_gets_the_settings_for_queries_when_it_is_finished(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """Of several who create at once each gets a number of its own."""
+    """Concurrent callers of `create` get different numbers."""
     with ThreadPoolExecutor(3) as together:
         numbers = list(together.map(lambda _: versions.create(), range(3)))
     assert sorted(numbers) == [2, 3, 4]
@@ -70,18 +57,18 @@ def test_a_version_is_built_apart_and_made_for_queries_at_the_end(
     assert (found[2].state, found[2].live, found[2].live_since) == (READY, False, None)
 
 
-def test_a_version_that_was_dropped_takes_nothing_more(
+def test_a_dropped_version_accepts_no_more_writes(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """Its projector is told; neither its index nor its number comes back, nor its checkpoint."""
-    number = built(versions, user_event(1))
-    with closing(versions.open(number)) as zombie:
-        zombie.write(Batch([], {0: Advance(None, FIRST)}))
+    """Its projector is told; index, number and checkpoint never come back."""
+    number = ready_version(versions, user_event(1))
+    with closing(versions.open(number)) as stale:
+        stale.write(Batch([], {0: Advance(None, FIRST)}))
         for _ in range(2):
             versions.drop(number)
         with pytest.raises(Dropped):
-            zombie.write(Batch([user_event(2)], {}))
-        for use in (zombie.checkpoint, zombie.make_visible, lambda: list(zombie.rows())):
+            stale.write(Batch([user_event(2)], {}))
+        for use in (stale.checkpoint, stale.make_visible, lambda: list(stale.rows())):
             with pytest.raises(Dropped):
                 use()
     assert [version.number for version in versions.versions()] == [1]
@@ -94,19 +81,19 @@ def test_a_version_that_was_dropped_takes_nothing_more(
     assert versions._client.count(index=index)["count"] == 0
 
 
-def test_the_live_version_is_not_dropped(versions: ElasticsearchVersions) -> None:
-    """Nor does a drop care whether the version is there."""
+def test_the_live_version_cannot_be_dropped(versions: ElasticsearchVersions) -> None:
+    """Dropping a missing version does nothing."""
     with pytest.raises(Rejected) as rejected:
         versions.drop(1)
     assert rejected.value.code == "version_is_live"
     versions.drop(99)
-    assert live(versions) == [1]
+    assert live_versions(versions) == [1]
 
 
-def test_a_new_field_ships_as_a_new_version_beside_the_old(
+def test_a_new_field_ships_as_a_new_version(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """The new rollbook writes both, each with the fields it has; the old one refuses the new."""
+    """The new code writes both versions, each with its own fields; old code refuses the new one."""
 
     def document(event: UserEvent) -> dict[str, Any]:
         return {**USERS.document(event), "letter": (event["user"] or {"name": ""})["name"][:1]}
@@ -114,7 +101,7 @@ def test_a_new_field_ships_as_a_new_version_beside_the_old(
     newer = DocumentShape({**USERS.fields, "letter": {"type": "keyword"}}, document)
     jane = user_event(1)
     with closing(ElasticsearchVersions(settings, newer)) as later:
-        number = built(later, jane)
+        number = ready_version(later, jane)
         with closing(later.open(1)) as old, closing(later.open(number)) as new:
             old.write(Batch([jane], {}))
             for model in (old, new):

@@ -1,4 +1,4 @@
-"""The history as people ask for it: one user's whole life through the real commands."""
+"""The history of one user, from creation to erasure, through the real commands."""
 
 import json
 from collections.abc import Callable
@@ -27,10 +27,10 @@ def projector(rollbook: Rollbook) -> RunningProcess:
     return rollbook.start_projector("history")
 
 
-def test_one_users_whole_life(
+def test_the_whole_life_of_one_user(
     rollbook: Rollbook, settings: Settings, handler: RunningProcess, projector: RunningProcess
 ) -> None:
-    """Created, updated, moved, deleted: each step and state is told; erased: only that it was."""
+    """Every change and state is shown until the user is erased; then only the erasure is."""
     before = datetime.now(UTC)
     jane = ("--email", f"{SECRET}@example.com", "--name", SECRET, "--age", "34")
     user_id = rollbook.json("users", "create", *jane, "--command-id", "first")["user_id"]
@@ -40,41 +40,41 @@ def test_one_users_whole_life(
     other = rollbook.json("users", "create", *jane)["user_id"]
     wait_caught_up(settings, "history")
 
-    each_step_is_told(rollbook, user_id)
+    assert_every_step_is_shown(rollbook, user_id)
     with closing(EventStore(settings)) as store:
         refused(lambda: store.get_user_at(user_id, before), "user_not_yet_created")
         refused(lambda: store.get_user_at(user_id, datetime.now(UTC)), "user_deleted")
         refused(lambda: store.get_user_at_version(user_id, 5), "version_not_found")
 
         rollbook.json("users", "erase", user_id, "--yes")
-        eventually(lambda: len(store.get_events(user_id)) == 1, what="the marker alone")
+        eventually(lambda: len(store.get_events(user_id)) == 1, what="only the marker")
         [marker] = store.get_events(user_id)
         assert (marker["version"], marker["type"], marker["user"]) == (5, USER_ERASED, None)
         refused(lambda: store.get_user_at_version(user_id, 2), "user_erased")
         refused(lambda: store.get_user_at(user_id, before), "user_erased")
         assert SECRET not in rollbook.run("users", "history", user_id).stdout
 
-        held = [store.get_events(one) for one in (user_id, other)]
+        before_rebuild = [store.get_events(one) for one in (user_id, other)]
         late_copies(settings, user_id)
         assert rollbook.run("projector", "rebuild", "history").returncode == 0
         assert rollbook.run("projector", "swap", "history", "2").returncode == 0
         wait_caught_up(settings, "history")
-        assert [store.get_events(one) for one in (user_id, other)] == held
-    only_the_late_copies_are_wrong(rollbook)
+        assert [store.get_events(one) for one in (user_id, other)] == before_rebuild
+    assert_only_the_late_copies_are_wrong(rollbook)
     assert SECRET not in projector.text()
 
 
-def each_step_is_told(rollbook: Rollbook, user_id: str) -> None:
-    """By the commands, for programs and for people."""
-    told = rollbook.ndjson("users", "history", user_id)
+def assert_every_step_is_shown(rollbook: Rollbook, user_id: str) -> None:
+    """Check the output of the commands, for programs and for people."""
+    shown = rollbook.ndjson("users", "history", user_id)
     kinds = ["UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted"]
-    assert [(one["version"], one["type"]) for one in told] == list(enumerate(kinds, 1))
-    assert told[0]["command_id"] == "first"
-    assert told[1]["changes"] == [
+    assert [(one["version"], one["type"]) for one in shown] == list(enumerate(kinds, 1))
+    assert shown[0]["command_id"] == "first"
+    assert shown[1]["changes"] == [
         {"field": "name", "before": SECRET, "after": "Jane Döring"},
         {"field": "age", "before": 34, "after": 35},
     ]
-    assert {change["after"] for change in told[3]["changes"]} == {None}
+    assert {change["after"] for change in shown[3]["changes"]} == {None}
     table = rollbook.run("users", "history", user_id, "--from-version", "2").stdout.splitlines()
     assert table[0].split("\t")[-3:] == ["field", "before", "after"]
     assert len(table) == 1 + 2 + 1 + 3
@@ -83,20 +83,20 @@ def each_step_is_told(rollbook: Rollbook, user_id: str) -> None:
     second = rollbook.json(*get, "--at-version", "2")
     assert (second["name"], second["age"], second["version"]) == ("Jane Döring", 35, 2)
     assert second["email"] == f"{SECRET}@example.com"
-    third = rollbook.json(*get, "--at", told[2]["occurred_at"])
+    third = rollbook.json(*get, "--at", shown[2]["occurred_at"])
     assert third["email"] == f"{SECRET}2@example.com"
-    assert third["updated_at"] == told[2]["occurred_at"]
+    assert third["updated_at"] == shown[2]["occurred_at"]
 
 
-def refused(asked: Callable[[], object], code: str) -> None:
-    """Require that a question is refused with this code."""
+def refused(query: Callable[[], object], code: str) -> None:
+    """Check that a query is refused with this code."""
     with pytest.raises(Rejected) as rejected:
-        asked()
+        query()
     assert rejected.value.code == code
 
 
 def late_copies(settings: Settings, user_id: str) -> None:
-    """Put an erased user's past on the log again, after its marker."""
+    """Write events of an erased user to the log again, after its erasure."""
     codec = Registry(settings).codec(HISTORY.schema)
     partition = partition_of(user_shard(user_id), settings.partitions)
     client = producer(settings)
@@ -109,8 +109,8 @@ def late_copies(settings: Settings, user_id: str) -> None:
     assert client.flush(30) == 0
 
 
-def only_the_late_copies_are_wrong(rollbook: Rollbook) -> None:
-    """The verifier tells of them on the log; the read model is as it must be all the same."""
+def assert_only_the_late_copies_are_wrong(rollbook: Rollbook) -> None:
+    """`verify` reports them on the log; the read model is correct in spite of them."""
     lines = rollbook.run("verify", "--timeout", "0", "--json").stdout.splitlines()
     checks = {one["check"]: one for one in map(json.loads, lines)}
     assert not checks["history: each user's versions are 1, 2, 3 …"]["holds"]

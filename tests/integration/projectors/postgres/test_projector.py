@@ -1,4 +1,4 @@
-"""The projector as people run it, on events forged onto the log: nothing lost, nothing stuck."""
+"""The projector as a process, on forged events: it loses nothing and never gets stuck."""
 
 import json
 from contextlib import closing
@@ -27,10 +27,10 @@ def forged(settings: Settings) -> ForgedLog:
     return ForgedLog(settings)
 
 
-def held(settings: Settings) -> dict[str, int]:
-    """Return user id → version as the read model shows it; check its summary on the way.
+def stored(settings: Settings) -> dict[str, int]:
+    """Return user id → version in the read model, and check the summary.
 
-    Two statements: only of a read model that has caught up may they be expected to agree.
+    These are two statements, so they agree only once the read model has caught up.
     """
     users: dict[str, int] = {}
     after = None
@@ -45,23 +45,23 @@ def held(settings: Settings) -> dict[str, int]:
 
 
 def status(settings: Settings) -> list[PartitionStatus]:
-    """Return how far the PostgreSQL projector is."""
+    """Return the status of each partition in PostgreSQL."""
     return [one for one in read_status(settings).partitions if one.read_model == "postgres"]
 
 
 def live_version(rollbook: Rollbook) -> int:
-    """Return the number of the version that queries see."""
+    """Return the number of the live version."""
     listed = rollbook.run("projector", "versions", "postgres", "--json").stdout.splitlines()
     [live] = [version["number"] for version in map(json.loads, listed) if version["live"]]
     return int(live)
 
 
 def dead_letters(settings: Settings) -> list[DeadLetter]:
-    """Return all dead letters there are."""
+    """Return all dead letters."""
     return [letter for _, letter in read(settings, DEAD_LETTERS)]
 
 
-def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_lag(
+def test_it_applies_events_from_before_and_during_its_run_and_ends_without_lag(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     forged.users(0, 3000)
@@ -71,16 +71,16 @@ def test_what_was_written_before_and_while_it_runs_is_applied_and_idle_means_no_
     forged.users(3000, 200)
     forged.aborted(50)
     wait_caught_up(settings, "postgres")
-    assert held(settings) == forged.versions
+    assert stored(settings) == forged.versions
     found = status(settings)
     assert {one.lag for one in found} == {0}
     assert all(one.position is not None and one.position < one.end for one in found)
 
 
-def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
+def test_a_rebuild_of_a_running_read_model_gives_the_same_users(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """It is seen once it is live; what was live goes on, until it is dropped for ever."""
+    """Queries see it once it is live; the old version is kept up to date until it is dropped."""
     forged.users(0, 2000)
     forged.users(0, 300, version=2)
     process = rollbook.start_projector("postgres")
@@ -92,18 +92,18 @@ def test_a_rebuild_equals_what_was_there_and_happens_while_it_runs(
         assert rollbook.run("projector", "swap", "postgres", str(number)).returncode == 0
         forged.users(0, 100, version=number + 1)
         wait_caught_up(settings, "postgres")
-        assert held(settings) == forged.versions
+        assert stored(settings) == forged.versions
     assert rollbook.run("projector", "rollback", "postgres").returncode == 0
     assert live_version(rollbook) == 2
     assert rollbook.run("projector", "drop", "postgres", "3", "--yes").returncode == 0
     process.wait_for("postgres version 3 stopped")
     assert rollbook.run("projector", "swap", "postgres", "3").returncode == 3
     assert rollbook.json("projector", "rebuild", "postgres")["version"] == 4
-    assert held(settings) == forged.versions
+    assert stored(settings) == forged.versions
     assert process.stop() == 0
 
 
-def test_foreign_bytes_become_dead_letters_and_nothing_sticks(
+def test_foreign_bytes_become_dead_letters_and_block_nothing(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     forged.users(0, 100)
@@ -121,16 +121,16 @@ def test_foreign_bytes_become_dead_letters_and_nothing_sticks(
     assert [one["error"] for one in letters if one["error"] != "postgres_refused"] == expected
     assert {one["reader"] for one in letters} == {"projector:postgres"}
     assert len(letters) == 5
-    assert len(held(settings)) == 150
+    assert len(stored(settings)) == 150
     assert process.stop() == 0
     again = rollbook.start_projector("postgres")
     again.wait_for("assigned")
     forged.users(7, 1, version=3)
-    eventually(lambda: held(settings)[id_of(7)] == 3, what="the next event heals it")
+    eventually(lambda: stored(settings)[id_of(7)] == 3, what="the next event of the user")
     assert len(dead_letters(settings)) == 5
 
 
-def test_too_many_broken_in_a_row_stop_it_in_front_of_them(
+def test_too_many_broken_records_in_a_row_stop_it_before_them(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "3"
@@ -145,10 +145,10 @@ def test_too_many_broken_in_a_row_stop_it_in_front_of_them(
     rollbook.start_projector("postgres")
     eventually(lambda: len(dead_letters(settings)) == 10, what="a letter for each")
     wait_caught_up(settings, "postgres")
-    assert held(settings) == forged.versions
+    assert stored(settings) == forged.versions
 
 
-def test_one_that_is_killed_is_replaced_by_another_of_its_group(
+def test_another_projector_of_the_group_takes_over_from_a_killed_one(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     one, other = rollbook.start_projector("postgres"), rollbook.start_projector("postgres")
@@ -159,27 +159,27 @@ def test_one_that_is_killed_is_replaced_by_another_of_its_group(
         if first == 2000:
             one.kill()
     wait_caught_up(settings, "postgres")
-    assert held(settings) == forged.versions
+    assert stored(settings) == forged.versions
 
 
-def test_a_zombie_that_wakes_up_changes_nothing(
+def test_a_frozen_projector_that_resumes_changes_nothing(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    zombie = rollbook.start_projector("postgres")
+    frozen = rollbook.start_projector("postgres")
     forged.users(0, 1000)
     wait_caught_up(settings, "postgres")
-    zombie.freeze()
+    frozen.freeze()
     rollbook.start_projector("postgres").wait_for("assigned: partitions [0")
     forged.users(0, 1000, version=2)
     forged.users(1000, 1000)
     wait_caught_up(settings, "postgres")
-    zombie.thaw()
+    frozen.thaw()
     forged.users(0, 500, version=3)
     wait_caught_up(settings, "postgres")
-    assert held(settings) == forged.versions
+    assert stored(settings) == forged.versions
 
 
-def test_while_postgres_is_away_it_waits_in_the_group_and_loses_nothing(
+def test_while_postgres_is_unavailable_it_stays_in_the_group_and_loses_nothing(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     server = conninfo_to_dict(settings.postgres_url)
@@ -195,12 +195,12 @@ def test_while_postgres_is_away_it_waits_in_the_group_and_loses_nothing(
         process.wait_for("trying again", times=4)
         proxy.open()
         wait_caught_up(settings, "postgres")
-        assert held(settings) == forged.versions
+        assert stored(settings) == forged.versions
         assert "revoked" not in process.text()
         assert process.stop() == 0
 
 
-def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
+def test_a_recreated_topic_is_refused_until_the_read_model_is_rebuilt(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     forged.users(0, 10)
@@ -215,19 +215,19 @@ def test_a_topic_that_was_created_anew_is_refused_until_the_model_is_rebuilt(
     refused = rollbook.start_projector("postgres")
     assert refused.wait() == 2
     assert "re-created" in refused.text()
-    anew = ForgedLog(settings)
-    anew.users(5, 1)
+    recreated = ForgedLog(settings)
+    recreated.users(5, 1)
     assert rollbook.json("projector", "rebuild", "postgres")["version"] == 2
     rollbook.start_projector("postgres").wait_for("assigned", times=2)
-    anew.users(6, 1)
-    assert len(held(settings)) == 10  # until it is swapped, what there was is shown
+    recreated.users(6, 1)
+    assert len(stored(settings)) == 10  # queries see the old version until the swap
     assert rollbook.run("projector", "swap", "postgres", "2").returncode == 0
     assert rollbook.run("projector", "drop", "postgres", "1", "--yes").returncode == 0
     wait_caught_up(settings, "postgres")
-    assert held(settings) == anew.versions
+    assert stored(settings) == recreated.versions
 
 
-def test_questions_end_as_the_contract_says(
+def test_queries_have_the_documented_results_and_exit_codes(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
     assert rollbook.json("users", "get", id_of(1), code=5)["error"]["code"] == "read_model_missing"
@@ -245,7 +245,7 @@ def test_questions_end_as_the_contract_says(
     listed = rollbook.run("users", "list", "--all", "--json")
     assert len(listed.stdout.splitlines()) == 30
     rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = "postgresql://rollbook@127.0.0.1:1/rollbook"
-    away = rollbook.json("users", "summary", code=5)["error"]
-    assert away["code"] == "postgres_unavailable"
-    assert "127.0.0.1:1" in away["message"]
+    unavailable = rollbook.json("users", "summary", code=5)["error"]
+    assert unavailable["code"] == "postgres_unavailable"
+    assert "127.0.0.1:1" in unavailable["message"]
     assert rollbook.run("projector", "status").returncode == 5

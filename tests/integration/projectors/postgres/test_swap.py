@@ -1,17 +1,16 @@
-"""A swap in PostgreSQL: readers notice nothing of it, whatever becomes of the one who swaps."""
+"""A swap in PostgreSQL: readers notice nothing, whatever happens to the swapping process."""
 
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
 import pytest
 
-from projectors.contract.read_model import Dropped
+from projectors.contract.read_model import Advance, Dropped, Position
 from projectors.postgres.store import publish
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.versions import PostgresVersions
@@ -20,36 +19,32 @@ from projectors.postgres.users.writer import postgres_versions
 from projectors.promises.events import user_id
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError, Unavailable
-from tests.integration.projectors.postgres.shown_users import (
+from tests.integration.projectors.postgres.user_queries import (
     USERS,
     batch,
-    built,
     gets,
     lists,
-    live,
-    prepared,
-    sums,
+    selects_all_columns,
+    summarises,
     swap_to,
 )
 from tests.processes import Rollbook, eventually
-from tests.read_models import Held
+from tests.read_models import OpenVersion, at_once, live_versions, ready_version
 from tests.readers import Readers
 
-ANSWERS = 150  # between two things that are done: every reader has asked several times
+ANSWERS = 150  # between two steps, so that every reader has queried several times
 
 
-@pytest.fixture
-def versions(settings: Settings) -> Iterator[PostgresVersions]:
-    """The versions of the read model, the first begun; they go with the test."""
-    with closing(postgres_versions(settings)) as versions:
-        versions.begin()
-        yield versions
+def other_version(versions: PostgresVersions) -> int:
+    """Return another version that is ready and has all users."""
+    step = Advance(None, Position("topic", USERS, 0))
+    return ready_version(versions, *batch(1), advances={0: step})
 
 
 class Follower:
-    """Keeps a version up to date with a log of the test's own, while within.
+    """Keeps a version up to date in a thread, from an endless log.
 
-    The log never ends: its batch n brings every user to version n.
+    Batch n of the log brings every user to version n.
     """
 
     def __init__(self, settings: Settings, number: int) -> None:
@@ -61,40 +56,42 @@ class Follower:
         self._thread = threading.Thread(target=self._follow)
 
     def start(self) -> "Follower":
-        """Begin, or go on after it was fenced."""
+        """Start."""
         self._thread.start()
         return self
 
     def stop(self) -> RollbookError | None:
-        """End it; return what ended it before."""
+        """Stop; return the error that stopped it before, if any."""
         self._stopping.set()
         self._thread.join()
         return self._error
 
     def _follow(self) -> None:
         try:
-            with Held(postgres_versions(self._settings), self._number) as held:
-                self.applied = held.position.next_offset // USERS if held.position else 0
+            with OpenVersion(postgres_versions(self._settings), self._number) as opened:
+                self.applied = opened.position.next_offset // USERS if opened.position else 0
                 while not self._stopping.is_set():
-                    held.write(*batch(self.applied + 1))
+                    opened.write(*batch(self.applied + 1))
                     self.applied += 1
         except RollbookError as error:
             self._error = error
 
 
-def goes_on(follower: Follower) -> None:
-    """Wait until it has applied more than now."""
+def assert_progress(follower: Follower) -> None:
+    """Wait until it has applied another batch."""
     before = follower.applied
-    eventually(lambda: follower.applied > before, what="it goes on")
+    eventually(lambda: follower.applied > before, what="another batch")
 
 
-def test_readers_notice_nothing_of_a_rebuild_a_swap_a_rollback_and_a_drop(
+def test_readers_notice_no_rebuild_swap_rollback_or_drop(
     settings: Settings, versions: PostgresVersions
 ) -> None:
-    """Nobody is missing, nothing goes back, nothing fails, and both versions are written to."""
+    """No user is missing, no version goes back, no query fails; both versions stay up to date."""
     first = Follower(settings, 1).start()
     eventually(lambda: first.applied)
-    questions = [partial(ask, settings) for ask in (gets, gets, lists, sums, prepared)]
+    questions = [
+        partial(ask, settings) for ask in (gets, gets, lists, summarises, selects_all_columns)
+    ]
     with Readers(*questions) as readers:
         number = versions.create()
         building = Follower(settings, number).start()
@@ -104,15 +101,15 @@ def test_readers_notice_nothing_of_a_rebuild_a_swap_a_rollback_and_a_drop(
         second = Follower(settings, number).start()
         versions.accept(number)
         for goal in (number, 1, number):
-            eventually(readers.have_asked(ANSWERS), what="asked")
+            eventually(readers.have_asked(ANSWERS), what="queries")
             swap_to(versions, goal)
-            assert live(versions) == [goal]
-            goes_on(first)
-            goes_on(second)
-        eventually(readers.have_asked(ANSWERS), what="asked")
+            assert live_versions(versions) == [goal]
+            assert_progress(first)
+            assert_progress(second)
+        eventually(readers.have_asked(ANSWERS), what="queries")
         versions.drop(1)
         assert isinstance(first.stop(), Dropped)
-        eventually(readers.have_asked(ANSWERS), what="asked")
+        eventually(readers.have_asked(ANSWERS), what="queries")
     assert second.stop() is None
 
 
@@ -123,78 +120,80 @@ from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import load_settings
 
 def hang():
-    print("held", flush=True)
+    print("locked", flush=True)
     time.sleep(600)
 
-versions._LOCK_EXPIRY = versions._LOCK_EXPIRY.replace("60s", "HELD_AT_MOST")
+versions._LOCK_EXPIRY = versions._LOCK_EXPIRY.replace("60s", "SECONDS")
 postgres_versions(load_settings({}).settings).swap(2, hang)
 """
 
 
 @pytest.mark.parametrize(
-    ("most_held", "number"), [("60s", signal.SIGKILL), ("2s", signal.SIGSTOP)], ids=["-9", "lost"]
+    ("expiry", "sent"),
+    [("60s", signal.SIGKILL), ("2s", signal.SIGSTOP)],
+    ids=["killed", "frozen"],
 )
-def test_a_swap_that_is_killed_has_changed_nothing_and_holds_nobody(
+def test_a_swap_that_is_killed_or_frozen_changes_nothing_and_blocks_nobody(
     settings: Settings,
     versions: PostgresVersions,
     rollbook: Rollbook,
-    most_held: str,
-    number: signal.Signals,
+    expiry: str,
+    sent: signal.Signals,
 ) -> None:
-    """Killed while the writers of the live version are held, or heard of no more."""
-    with Held(postgres_versions(settings)) as first:
+    """It stops while it locks out the writers of the live version."""
+    with OpenVersion(postgres_versions(settings)) as first:
         first.write(*batch(1))
-        built(versions, settings)
+        other_version(versions)
         swapping = subprocess.Popen(
-            [sys.executable, "-c", SWAP_AND_HANG.replace("HELD_AT_MOST", most_held)],
+            [sys.executable, "-c", SWAP_AND_HANG.replace("SECONDS", expiry)],
             env=rollbook.environment(),
             stdout=subprocess.PIPE,
         )
         assert swapping.stdout is not None
         with swapping.stdout, ThreadPoolExecutor(1) as thread:
-            assert swapping.stdout.readline() == b"held\n"
+            assert swapping.stdout.readline() == b"locked\n"
             writing = thread.submit(first.write, *batch(2))
-            eventually(lambda: waiting_for_lock(first), what="the writer is held")
+            eventually(lambda: waiting_for_lock(first), what="the writer waits")
             with closing(UserQueries(settings)) as queries:
                 assert queries.get_user(user_id(1)).version == 1
             assert not writing.done()
-            swapping.send_signal(number)
+            swapping.send_signal(sent)
             writing.result(30)
         swapping.kill()
         swapping.wait()
-    assert live(versions) == [1]
-    with Held(postgres_versions(settings), 2) as second:
+    assert live_versions(versions) == [1]
+    with OpenVersion(postgres_versions(settings), 2) as second:
         second.write(*batch(2))
     swap_to(versions, 2)
-    assert live(versions) == [2]
+    assert live_versions(versions) == [2]
 
 
-def waiting_for_lock(held: Held) -> bool:
-    """Say whether a statement waits for a lock on the version's checkpoint."""
-    waiting = held.rows(
+def waiting_for_lock(opened: OpenVersion) -> bool:
+    """Return whether a statement waits for a lock on the version's checkpoint."""
+    waiting = opened.rows(
         "SELECT FROM pg_locks WHERE NOT granted AND relation = '{schema}.checkpoints'::regclass"
     )
     return bool(waiting)
 
 
-def test_a_long_query_of_a_view_stops_the_swap_and_nobody_else(
+def test_a_long_query_of_a_view_stops_only_the_swap(
     settings: Settings, versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The swap gives up, other queries are answered between its tries, writers go on."""
+    """The swap gives up; between its attempts other queries are answered, and writers continue."""
     monkeypatch.setattr(publish, "_TRIES", 2)
     monkeypatch.setattr(publish, "_PAUSE_SECONDS", 0.1)
-    with Held(postgres_versions(settings)) as first, closing(Database(settings)) as reading:
+    with OpenVersion(postgres_versions(settings)) as first, closing(Database(settings)) as reading:
         first.write(*batch(1))
-        number = built(versions, settings)
+        number = other_version(versions)
         with reading.session() as connection:
             with connection.transaction():
                 connection.execute(reading.statement("SELECT FROM {schema}.user_summary"))
-                with Readers(partial(gets, settings), partial(sums, settings)) as readers:
+                with Readers(partial(gets, settings), partial(summarises, settings)) as readers:
                     with pytest.raises(Unavailable) as in_use:
-                        versions.swap(number, lambda: None)
+                        versions.swap(number, at_once)
                     eventually(readers.have_asked(20))
                 assert in_use.value.code == "views_in_use"
                 first.write(*batch(2))
-            assert live(versions) == [1]
-            versions.swap(number, lambda: None)
-            assert live(versions) == [number]
+            assert live_versions(versions) == [1]
+            versions.swap(number, at_once)
+            assert live_versions(versions) == [number]

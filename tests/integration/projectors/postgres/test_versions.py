@@ -1,7 +1,6 @@
-"""Versions of the read model in PostgreSQL: begun once, refused where they must be, written to."""
+"""Versions of the read model in PostgreSQL: created once, refused where necessary, written to."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -16,43 +15,34 @@ from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import partition_of, user_shard
-from tests.integration.projectors.postgres.shown_users import USERS, live
-from tests.read_models import Held
+from tests.integration.projectors.postgres.user_queries import USERS
+from tests.read_models import OpenVersion, at_once, live_versions
 
 
-@pytest.fixture
-def versions(settings: Settings) -> Iterator[PostgresVersions]:
-    """The versions of the read model, the first begun; they go with the test."""
-    with closing(postgres_versions(settings)) as versions:
-        versions.begin()
-        yield versions
-
-
-def test_many_who_begin_at_once_make_one_version(settings: Settings) -> None:
-    """And whoever comes later makes none."""
+def test_concurrent_callers_of_begin_create_one_version(settings: Settings) -> None:
     together = threading.Barrier(8)
 
     def begin(_: int) -> list[int]:
         with closing(postgres_versions(settings)) as versions:
             together.wait()
             versions.begin()
-            return live(versions)
+            return live_versions(versions)
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(begin, range(8))) == [[1]] * 8
 
 
-def test_what_must_not_go_live_or_be_dropped_is_refused(versions: PostgresVersions) -> None:
-    """A version that is not ready, one there is not, the live one; nothing has then changed."""
+def test_an_impossible_swap_or_drop_is_refused(versions: PostgresVersions) -> None:
+    """Of a version that is not ready, of a missing one, of the live one; nothing changes."""
     number = versions.create()
     for unready in (number, 99):
         with pytest.raises(Rejected) as refused:
-            versions.swap(unready, lambda: None)
+            versions.swap(unready, at_once)
         assert refused.value.code == "version_not_ready"
     with pytest.raises(Rejected) as refused:
         versions.drop(1)
     assert refused.value.code == "version_is_live"
-    assert live(versions) == [1]
+    assert live_versions(versions) == [1]
     for _ in range(2):
         versions.drop(number)
         versions.finish(number)
@@ -65,14 +55,14 @@ def test_what_must_not_go_live_or_be_dropped_is_refused(versions: PostgresVersio
 def test_writers_of_different_partitions_do_not_wait_for_each_other(
     settings: Settings, versions: PostgresVersions, *, finished: bool
 ) -> None:
-    """One is in the middle of its transaction while the other begins and ends several."""
+    """One is in the middle of a transaction while the other commits two."""
     number = 1 if finished else versions.create()
     near, far = ([n for n in range(USERS) if partition(n, settings) == p] for p in (0, 1))
     one: Any = versions.open(number)
     step = Advance(None, Position("topic", 1, 0))
     with (
         closing(one),
-        Held(postgres_versions(settings), number) as other,
+        OpenVersion(postgres_versions(settings), number) as other,
         ThreadPoolExecutor(1) as thread,
     ):
         with one._tables.step({1: step}) as cursor:

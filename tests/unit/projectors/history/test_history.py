@@ -1,4 +1,4 @@
-"""Which records make the history, what an erasure takes out, and a user as it was then."""
+"""Records of the history, events that an erasure covers, and users at a point in time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ OTHER = new_user_id(3, 1_700_000_000_000, 6)
 
 
 def of_version(version: int, kind: str = USER_UPDATED, **fields: Any) -> UserEvent:
-    """Return the event that brings the user to a version, a second after the one before."""
+    """Return the event with this version, one second after the one before."""
     at = 1_700_000_000_000 + 1000 * version
     gone: dict[str, Any] = {"user": None} if kind in {USER_DELETED, USER_ERASED} else {}
     return event(version=version, seq=version, type=kind, occurred_at=at, **gone, **fields)
@@ -40,8 +40,8 @@ def read(one: Message) -> Record:
     return read_record(one, WHOLE_HISTORY, CODEC.decode, 4)
 
 
-def test_an_event_is_known_by_its_user_and_version() -> None:
-    """Any other key is poisoned: compaction would keep and remove the wrong records."""
+def test_the_key_of_an_event_is_its_user_and_version() -> None:
+    """Any other key is poisoned, because compaction would remove the wrong records."""
     made = event(version=7)
     assert read(message(made)).event == made
     for key in (USER_ID, f"{USER_ID}:8", f"{USER_ID}:07", f"{OTHER}:7", ""):
@@ -64,14 +64,14 @@ def test_an_event_is_known_by_its_user_and_version() -> None:
     ],
 )
 def test_an_event_out_of_bounds_is_poisoned(fields: dict[str, Any], code: str) -> None:
-    """As in the topic of the latest events."""
+    """As in the topic of latest events."""
     poison = read(message(event(**fields))).poison
     assert poison is not None
     assert poison.code == code
 
 
-def test_a_tombstone_removes_the_event_under_its_key() -> None:
-    """It is no dead letter here; in the topic of the latest events it is."""
+def test_a_tombstone_removes_the_event_with_its_key() -> None:
+    """In the topic of latest events it would be a dead letter."""
     record = read(Message(f"{USER_ID}:12".encode(), None))
     assert (record.event, record.poison, record.removes) == (None, None, (USER_ID, 12))
     poison = read_record(Message(USER_ID.encode(), None), LATEST_STATE, CODEC.decode, 4).poison
@@ -94,16 +94,14 @@ def test_a_tombstone_removes_the_event_under_its_key() -> None:
         (f"{USER_ID}:{2**63 - 1}".encode(), "bad_version"),
     ],
 )
-def test_a_tombstone_that_names_no_event_of_its_partition_is_poisoned(
-    key: bytes | None, code: str
-) -> None:
+def test_a_tombstone_with_an_invalid_key_is_poisoned(key: bytes | None, code: str) -> None:
     poison = read(Message(key, None)).poison
     assert poison is not None
     assert poison.code == code
 
 
-def test_every_event_is_applied_not_the_last_of_a_user_alone() -> None:
-    """In the order of the log, without the poisoned ones."""
+def test_every_event_is_applied_and_not_only_the_last_of_each_user() -> None:
+    """In the order of the log, without poisoned ones."""
     records = [Record(0, n, of_version(n)) for n in (1, 2, 3, 4)]
     records[2].poison = Poisoned("refused")
     events, removed = to_apply(records, WHOLE_HISTORY)
@@ -112,8 +110,10 @@ def test_every_event_is_applied_not_the_last_of_a_user_alone() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=12))
-def test_a_batch_leaves_what_its_records_one_by_one_would(steps: list[tuple[int, bool]]) -> None:
-    """Whatever the order of events and tombstones: the last under a key says."""
+def test_a_batch_has_the_same_result_as_its_records_one_by_one(
+    steps: list[tuple[int, bool]],
+) -> None:
+    """In any order of events and tombstones: the last record with a key decides."""
     records = [
         Record(0, n, None if removes else of_version(v), removes=(USER_ID, v) if removes else None)
         for n, (v, removes) in enumerate(steps)
@@ -126,8 +126,8 @@ def test_a_batch_leaves_what_its_records_one_by_one_would(steps: list[tuple[int,
     assert at_once == one_by_one
 
 
-def test_an_erasure_takes_out_what_stands_below_it_before_and_after() -> None:
-    """Of its own user alone; the marker itself stays."""
+def test_an_erasure_covers_older_events_before_and_after_it() -> None:
+    """Only those of its user; the erasure itself stays."""
     other = event(user_id=OTHER, version=2)
     marker = of_version(4, USER_ERASED)
     events = [of_version(1), other, of_version(2), marker, of_version(3)]
@@ -137,14 +137,14 @@ def test_an_erasure_takes_out_what_stands_below_it_before_and_after() -> None:
     assert without_erased([other]) == ([other], {})
 
 
-def refusal(asked: Callable[[], object]) -> Rejected:
+def refusal(query: Callable[[], object]) -> Rejected:
     with pytest.raises(Rejected) as rejected:
-        asked()
+        query()
     return rejected.value
 
 
-def test_a_user_is_shown_as_it_was() -> None:
-    """Its state after that event, which also says when it was last changed."""
+def test_a_past_user_has_the_state_after_that_event() -> None:
+    """`updated_at` is the time of the event."""
     then = of_version(2)
     for shown in (
         as_of_version(2, then, of_version(5)),
@@ -157,8 +157,8 @@ def test_a_user_is_shown_as_it_was() -> None:
         assert shown.created_at.timestamp() == 1_700_000_000
 
 
-def test_before_its_creation_and_after_its_deletion_there_is_no_user() -> None:
-    """Each has a code of its own, and a version that never was too."""
+def test_there_is_no_user_before_creation_or_after_deletion() -> None:
+    """Each case has its own code, and so has a missing version."""
     now = datetime(2023, 11, 14, tzinfo=UTC)
     early = refusal(lambda: as_of_time(now, None, of_version(5)))
     assert (early.code, "2023-11-14T00:00:00.000Z" in str(early)) == ("user_not_yet_created", True)
@@ -170,8 +170,8 @@ def test_before_its_creation_and_after_its_deletion_there_is_no_user() -> None:
     assert (never.code, "the last one is 5" in str(never)) == ("version_not_found", True)
 
 
-def test_of_an_erased_user_nothing_is_shown_whenever_it_was() -> None:
-    """Not even a state that was read a moment before the erasure."""
+def test_no_state_of_an_erased_user_is_shown() -> None:
+    """Not even one that was read just before the erasure."""
     marker = of_version(5, USER_ERASED)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for found in (None, of_version(2), marker):
@@ -179,8 +179,8 @@ def test_of_an_erased_user_nothing_is_shown_whenever_it_was() -> None:
         assert refusal(lambda found=found: as_of_time(now, found, marker)).code == "user_erased"  # type: ignore[misc]
 
 
-def test_each_field_is_shown_before_and_after() -> None:
-    """A creation shows all of them; programs get every column of every line, people each once."""
+def test_each_field_is_shown_before_and_after_its_change() -> None:
+    """A creation has all fields. The columns of the event are repeated for programs only."""
     created = of_version(1, USER_CREATED)
     fields = [row[4:] for row in rows_of(created, once=False)]
     assert fields == [
@@ -198,7 +198,7 @@ def test_each_field_is_shown_before_and_after() -> None:
 
 
 @pytest.mark.parametrize("text", ["beginning", "", "0001-01-01T00:00+14:00", "9999-12-31T23:00-14"])
-def test_a_time_that_no_calendar_has_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a time like"):
         parse_time(text, datetime.now(UTC))
 
@@ -213,6 +213,6 @@ def test_a_time_that_no_calendar_has_is_refused(text: str) -> None:
         ("history", USER_ID, "--from-version", "0"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(arguments: tuple[str, ...]) -> None:
-    """Before any server is asked, with the exit code for usage."""
+def test_invalid_arguments_are_refused(arguments: tuple[str, ...]) -> None:
+    """Before any server is contacted, with the exit code for wrong usage."""
     assert run(["users", *arguments]) == 2
