@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from confluent_kafka.admin import AdminClient
 
 from runtime.settings import Settings
-from schemas.errors import Unavailable
+from schemas.errors import CHECK_SERVER, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 
@@ -169,5 +169,5 @@ def kafka_unavailable(settings: Settings, error: KafkaException) -> Unavailable:
     return Unavailable(
         f"Kafka at {settings.kafka_bootstrap_servers} failed: {error.args[0].str()}",
         code="kafka_unavailable",
-        next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+        next_step=CHECK_SERVER,
     )

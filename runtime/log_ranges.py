@@ -22,7 +22,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, assign, kafka_available, poll_batch
 from runtime.settings import Settings
-from schemas.errors import Unavailable
+from schemas.errors import CHECK_SERVER, Unavailable
 from schemas.topics import Topic
 
 # A broker that restarts is back sooner.
@@ -104,7 +104,7 @@ def read_ranges(
                 f"Kafka at {settings.kafka_bootstrap_servers} does not send {topic} partition "
                 f"{partition} up to offset {unread.ends[topic, partition]}",
                 code="kafka_unavailable",
-                next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+                next_step=CHECK_SERVER,
             )
         yield records
 

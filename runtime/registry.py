@@ -15,7 +15,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from runtime.settings import Settings
 from schemas.codec import RecordCodec, schema_text
-from schemas.errors import Misconfigured, Poisoned, Unavailable
+from schemas.errors import CHECK_SERVER, Misconfigured, Poisoned, Unavailable
 from schemas.topics import TOPICS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -119,7 +119,7 @@ class Registry:
         return Unavailable(
             f"the schema registry at {self._settings.registry_url} failed: {error}",
             code="registry_unavailable",
-            next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+            next_step=CHECK_SERVER,
         )
 
 

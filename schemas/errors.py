@@ -8,6 +8,9 @@ Messages never hold personal data: no e-mail, name or age. They name records by 
 and users by their id.
 """
 
+# The next step after any server was unavailable.
+CHECK_SERVER = "is it running? `rollbook status` shows that; `rollbook up` starts a local one"
+
 
 class RollbookError(Exception):
     """A failure that rollbook can explain.

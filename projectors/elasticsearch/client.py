@@ -18,7 +18,7 @@ from elasticsearch import (
 )
 
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, RollbookError, Unavailable
+from schemas.errors import CHECK_SERVER, Misconfigured, RollbookError, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 # People who search wait less long than a projector that writes thousands of documents.
@@ -101,5 +101,5 @@ def unavailable(settings: Settings, how: str) -> Unavailable:
     return Unavailable(
         f"Elasticsearch at {settings.elasticsearch_url} failed: {how}",
         code="elasticsearch_unavailable",
-        next_step="check it with `rollbook status`; `rollbook up` starts a local one",
+        next_step=CHECK_SERVER,
     )

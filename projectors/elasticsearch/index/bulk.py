@@ -8,7 +8,7 @@ batch is decoded meanwhile.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -23,7 +23,7 @@ from projectors.elasticsearch.client import (
     is_retryable,
     unavailable,
 )
-from projectors.elasticsearch.index.indexes import write_alias
+from projectors.elasticsearch.index.indexes import ToDocument, write_alias
 from projectors.elasticsearch.index.write_lock import WritesPaused
 from runtime.process import Backoff
 from runtime.settings import Settings
@@ -35,9 +35,8 @@ from schemas.records import UserEvent
 BULK_DOCUMENTS: Final = 1_250
 FIRST_DOCUMENTS: Final = 500  # Elasticsearch is idle while the first request is built
 IN_FLIGHT: Final = 3  # two cores index two; the third is ready when one of them is done
-ATTEMPTS: Final = (
-    5  # with pauses of 0.1 to 0.8 s; after that the runner retries, with longer pauses
-)
+# With pauses of 0.1 to 0.8 s; after that the runner retries, with longer pauses.
+ATTEMPTS: Final = 5
 
 _BLOCKED: Final = "cluster_block_exception"
 # Status and error type of each document, without its content; answers shrink to a tenth.
@@ -57,7 +56,7 @@ class BulkWriter:
         settings: Settings,
         client: Elasticsearch,
         index: str,
-        document: Callable[[UserEvent], dict[str, Any]],
+        document: ToDocument,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -116,7 +115,7 @@ class BulkWriter:
         raise why
 
 
-def bulk_lines(event: UserEvent, document: Callable[[UserEvent], dict[str, Any]]) -> bytes:
+def bulk_lines(event: UserEvent, document: ToDocument) -> bytes:
     """Return the two lines of a bulk body that store the state after `event`.
 
     The document has the user's version, so an older event never replaces a newer one. A deleted

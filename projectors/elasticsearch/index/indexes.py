@@ -1,6 +1,6 @@
 """The indexes of this read model: the bodies that create them, and their names.
 
-Each version is one index. Users query the alias `rollbook-users`, which points to the live index
+Each version is one index. Clients query the alias `rollbook-users`, which points to the live index
 and hides the markers of deleted users.
 """
 
@@ -110,7 +110,7 @@ def users_body(settings: Settings, shape: DocumentShape = USERS) -> dict[str, An
 
 
 def served_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings of an index that users query."""
+    """Return the settings of an index that clients query."""
     return {
         "refresh_interval": REFRESH_INTERVAL,
         "number_of_replicas": settings.elasticsearch_replicas,

@@ -1,7 +1,7 @@
 """The versions of the read model, one index each, identified by a number.
 
 The `_meta` of its mapping says whether a version is ready and since when it is live; the alias that
-users query points to the live version. Where processes may compete, one request changes aliases
+clients query points to the live version. Where processes may compete, one request changes aliases
 and fails if they are not as expected.
 """
 

@@ -1,4 +1,4 @@
-"""Pauses the writes to an index while a swap moves the alias that users query.
+"""Pauses the writes to an index while a swap moves the alias that clients query.
 
 Writers write through an alias. Taking the lock replaces that alias by one that names the holder,
 in one request. Elasticsearch applies such a request completely or not at all, and refuses it if an

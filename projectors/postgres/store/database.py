@@ -9,7 +9,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Poisoned, RollbookError, Unavailable
+from schemas.errors import CHECK_SERVER, Misconfigured, Poisoned, RollbookError, Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 5
 MISSING = "read_model_missing"
@@ -19,7 +19,7 @@ _SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
 
 
 def home_schema(settings: Settings) -> str:
-    """Return the PostgreSQL schema of the views that users query; there is one per prefix."""
+    """Return the PostgreSQL schema of the published views; there is one per prefix."""
     return settings.named("rollbook").replace("-", "_")
 
 
@@ -128,7 +128,7 @@ class Database:
             return Unavailable(
                 f"PostgreSQL at {self._address()} failed: {reason}",
                 code="postgres_unavailable",
-                next_step="is it running? `rollbook status`, or `rollbook up` for a local one",
+                next_step=CHECK_SERVER,
             )
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
             return Misconfigured(

@@ -1,4 +1,4 @@
-"""Publishes the tables and views of one version in the home schema, where users query them.
+"""Publishes the tables and views of one version in the home schema, where clients query them.
 
 A published view never loses a column, so dependent views, grants and prepared statements survive a
 swap. A column that the published version lacks is null.

@@ -20,8 +20,8 @@ class TableShape:
     In a statement, `{schema}` is the version's schema and `{partitions}` the number of partitions.
     `tables` creates the tables with their keys, and the views. `deferred` is what slows filling
     down, such as indexes and totals; a rebuild runs it last. `table` contains the rows, of which
-    the writer fills `columns`. `published` names the tables and views that users query; they have
-    the same names in the home schema.
+    the writer fills `columns`. `published` names the tables and views that clients query;
+    they have the same names in the home schema.
     """
 
     table: str

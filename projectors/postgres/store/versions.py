@@ -1,7 +1,7 @@
 """The versions of a read model in PostgreSQL, one schema each.
 
-Users query views in the home schema, which show the live version; a swap replaces these views. The
-table `model_versions` of the home schema lists the versions.
+Clients query views in the home schema, which show the live version; a swap replaces these views.
+The table `model_versions` of the home schema lists the versions.
 """
 
 from collections.abc import Callable, Sequence
