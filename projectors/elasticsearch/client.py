@@ -21,7 +21,7 @@ from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Misconfigured, RollbookError, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 30.0
-# People who search wait less long than a projector that writes thousands of documents.
+# Shorter, because people wait for the answer of a query.
 QUERY_TIMEOUT_SECONDS = 10.0
 NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 
