@@ -10,7 +10,7 @@ from psycopg import sql
 from projectors.contract.read_model import Batch, EventKey, Position, Row
 from projectors.contract.source import WHOLE_HISTORY
 from projectors.history.schema import SHAPE
-from projectors.postgres.store.copy_rows import LENGTH, NULL, copy_rows, timestamp
+from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, NULL, copy_rows
 from projectors.postgres.store.shape import StoredVersion
 from projectors.postgres.store.tables import VersionTables
 from projectors.postgres.store.versions import PostgresVersions
@@ -177,10 +177,11 @@ def _pack_event(event: UserEvent) -> bytes:
     user, changes = event["user"], event["changes"]
     if event["type"] == USER_ERASED:  # no personal data, whatever a foreign event contains
         user, changes = None, []
+    occurred_at = (event["occurred_at"] - EPOCH_MS) * 1000
     parts = [
         _ROW_BEGIN.pack(
             *(_COLUMNS, 16, uuid_bytes(event["user_id"])),
-            *(8, event["version"], 8, event["seq"], 8, timestamp(event["occurred_at"])),
+            *(8, event["version"], 8, event["seq"], 8, occurred_at),
         ),
         *_text(event["type"]),
         *_text(event["command_id"]),
@@ -189,11 +190,12 @@ def _pack_event(event: UserEvent) -> bytes:
     if user is None:
         parts.append(_NO_USER)
     else:
+        created_at = (user["created_at"] - EPOCH_MS) * 1000
         parts += (
             *_text(user["email"]),
             *_text(user["email_key"]),
             *_text(user["name"]),
-            _AGE_AND_CREATION.pack(4, user["age"], 8, timestamp(user["created_at"])),
+            _AGE_AND_CREATION.pack(4, user["age"], 8, created_at),
             *_text(user["created_by"]),
         )
     return b"".join(parts)

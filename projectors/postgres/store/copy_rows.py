@@ -17,8 +17,9 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 LENGTH: Final = struct.Struct(">i")
 NULL: Final = LENGTH.pack(-1)
-# PostgreSQL counts microseconds from the year 2000.
-_EPOCH_MS: Final = 946_684_800_000
+# A `timestamptz` is (milliseconds since 1970 - EPOCH_MS) * 1000: microseconds since the year 2000.
+# Inlined where rows are packed, because a call would cost a tenth of the time of a row.
+EPOCH_MS: Final = 946_684_800_000
 
 
 def copy_rows(cursor: psycopg.Cursor[Any], statement: LiteralString, rows: Iterable[bytes]) -> None:
@@ -33,8 +34,3 @@ def copy_rows(cursor: psycopg.Cursor[Any], statement: LiteralString, rows: Itera
         raise Poisoned("a value does not fit its column", code="postgres_refused") from None
     with cursor.copy(statement) as copy:
         copy.write(data)
-
-
-def timestamp(unix_ms: int) -> int:
-    """Return milliseconds since 1970 as the 64-bit value of a `timestamptz`."""
-    return (unix_ms - _EPOCH_MS) * 1000

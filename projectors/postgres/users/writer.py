@@ -8,7 +8,7 @@ from psycopg import sql
 
 from projectors.contract.read_model import Batch, Position, Row
 from projectors.contract.source import LATEST_STATE
-from projectors.postgres.store.copy_rows import LENGTH, copy_rows, timestamp
+from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, copy_rows
 from projectors.postgres.store.shape import PARTITION, StoredVersion, upsert_parts
 from projectors.postgres.store.tables import VersionTables
 from projectors.postgres.store.versions import PostgresVersions
@@ -142,16 +142,17 @@ def postgres_versions(settings: Settings) -> PostgresVersions:
 def pack_user(event: UserEvent) -> bytes:
     """Return the user after `event` as a row of COPY, in the order of `SHAPE.columns`."""
     user, user_id = event["user"], uuid_bytes(event["user_id"])
-    version, updated_at = event["version"], timestamp(event["occurred_at"])
+    version, updated_at = event["version"], (event["occurred_at"] - EPOCH_MS) * 1000
     if user is None:
         return _MARKER.pack(7, 16, user_id, 8, version, -1, -1, -1, -1, 8, updated_at)
     email, name = user["email"].encode(), user["name"].encode()
+    created_at = (user["created_at"] - EPOCH_MS) * 1000
     return b"".join(
         (
             _ROW_BEGIN.pack(7, 16, user_id, 8, version, len(email)),
             email,
             LENGTH.pack(len(name)),
             name,
-            _ROW_END.pack(4, user["age"], 8, timestamp(user["created_at"]), 8, updated_at),
+            _ROW_END.pack(4, user["age"], 8, created_at, 8, updated_at),
         )
     )

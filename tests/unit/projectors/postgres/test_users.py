@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projectors.postgres.store.copy_rows import timestamp
+from projectors.postgres.store.copy_rows import EPOCH_MS
 from projectors.postgres.store.user_view import UserView
 from projectors.postgres.users.queries import parse_cursor, write_cursor
 from projectors.postgres.users.writer import pack_user
@@ -57,8 +57,8 @@ def test_a_user_is_packed_as_seven_values() -> None:
         b"user1@example.com",
         "Zoë".encode(),
         struct.pack(">i", 19),
-        struct.pack(">q", timestamp(event["user"]["created_at"])),
-        struct.pack(">q", timestamp(event["occurred_at"])),
+        struct.pack(">q", (event["user"]["created_at"] - EPOCH_MS) * 1000),
+        struct.pack(">q", (event["occurred_at"] - EPOCH_MS) * 1000),
     ]
 
 
