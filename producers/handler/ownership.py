@@ -173,7 +173,7 @@ class Ownership:
         return batch.messages()
 
     def _on_error(self, error: KafkaError, partition: OwnedPartition | None) -> None:
-        """Recover from, or stop for, errors of the consumer that do not pass by waiting."""
+        """Handle an error that waiting does not resolve: rejoin the group, or raise."""
         if error.fatal() or error.code() in _DROPPED:
             self._rejoin(error)
             return

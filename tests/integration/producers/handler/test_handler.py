@@ -5,7 +5,6 @@ What a broker does not decide is stepped in `tests/unit/producers/handler`.
 
 import json
 import time
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer
@@ -21,7 +20,7 @@ from runtime.settings import Settings
 from schemas.errors import Fenced, Rejected
 from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import CommandOutcome, DeadLetter
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
 from tests.depth import depth
 from tests.given import create
 from tests.log import assert_exactly_once, decided, put, read, send_creates
@@ -146,29 +145,6 @@ def test_a_zombie_handler_changes_nothing(settings: Settings, rollbook: Rollbook
     assert_exactly_once(settings, 4_000)
 
 
-def test_repeats_and_versions_survive_a_restart(settings: Settings, rollbook: Rollbook) -> None:
-    """A restored state gives the same answers as the state before it."""
-    process = rollbook.start_handler()
-    with CommandClient(settings) as client:
-        made = client.create_user("jane@example.com", "Jane", 33, command_id="create")
-        refused = client.create_user("jane@example.com", "Jane", 33, command_id="late")
-        assert made.user_id is not None
-        aged = client.update_user(made.user_id, age=34, command_id="age")
-        client.update_user(made.user_id, age=35, command_id="older")
-    process.kill()
-    rollbook.start_handler()
-    with CommandClient(settings) as client:
-        again = client.update_user(made.user_id, age=34, command_id="age")
-        assert (again.version, again.token) == (aged.version, aged.token)
-        created = client.create_user("jane@example.com", "Jane", 33, command_id="create")
-        assert replace(created, repeated=False) == made
-        late = client.create_user("jane@example.com", "Jane", 33, command_id="late")
-        assert (late.code, late.user_id) == (refused.code, made.user_id)
-        reused = client.update_user(made.user_id, age=1, command_id="age")
-        assert reused.code == "command_id_reused"
-    assert len(list(read(settings, HISTORY))) == 3
-
-
 def test_lost_offsets_stop_the_start(settings: Settings, rollbook: Rollbook) -> None:
     """A group without offsets, over a log with decisions, decides nothing a second time."""
     decision: CommandOutcome = {
@@ -229,9 +205,7 @@ def test_missing_topics_stop_the_start(settings: Settings, rollbook: Rollbook) -
     assert "rollbook topics ensure" in done.stderr
 
 
-def test_another_number_of_partitions_stops_the_start(
-    settings: Settings, rollbook: Rollbook
-) -> None:
+def test_another_number_of_partitions_is_refused(settings: Settings, rollbook: Rollbook) -> None:
     """The number of partitions determines where users live, so it can never change."""
     rollbook.overrides["ROLLBOOK_PARTITIONS"] = "2"
     done = rollbook.run("topics", "ensure", "--json")

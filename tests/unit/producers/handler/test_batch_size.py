@@ -1,4 +1,4 @@
-"""Batches are as large as their time allows, whatever the machine's speed."""
+"""Batches grow until they take the time they may, whatever the machine's speed."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def test_a_slow_machine_keeps_to_the_time() -> None:
     assert 400 <= settled(10_000, 0.5, 0.001) <= 500
 
 
-def test_a_batch_that_was_not_full_says_nothing() -> None:
+def test_a_batch_that_was_not_full_changes_nothing() -> None:
     """A lone command takes milliseconds, and must not make the next batch small."""
     size = BatchSize(10_000, 0.5)
     for _ in range(10):

@@ -4,10 +4,11 @@ import pytest
 
 from schemas.errors import Misconfigured
 from schemas.identity import new_user_id
-from schemas.topics import EMAILS, EVENTS, OUTCOMES
+from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES
 from tests.given import PARTITIONS, create, update
 from tests.unit.producers.handler.stepping import Cluster, sizes
 
+ANSWER = ("command_id", "status", "code", "user_id", "version", "seq")
 UNKNOWN_SCHEMA = b"\x00\x7f\xff\xff\xff\x02"
 
 
@@ -20,20 +21,24 @@ def test_a_restored_state_answers_as_the_one_before() -> None:
     user_id = cluster.read(OUTCOMES)[0][1]["user_id"]
     cluster.send(update(user_id, age=40, expected_version=1, command_id="age"))
     cluster.decide(2, handler)
+    cluster.send(create("jane@example.com", command_id="taken"))
+    cluster.decide(3, handler)
     cluster.send(
+        create("jane@example.com", command_id="create"),
         update(user_id, age=40, expected_version=1, command_id="age"),
-        create("jane@example.com", command_id="again"),
+        create("jane@example.com", command_id="taken"),
+        update(user_id, age=1, command_id="age"),
         update(user_id, age=41, expected_version=2, command_id="older"),
     )
-    cluster.decide(5, cluster.start())
-    found = [(one["command_id"], one["code"], one["version"]) for _, one in cluster.read(OUTCOMES)]
-    assert found == [
-        ("create", None, 1),
-        ("age", None, 2),
-        ("age", None, 2),
-        ("again", "user_already_exists", None),
-        ("older", None, 3),
+    cluster.decide(8, cluster.start())
+    outcomes = [one for _, one in cluster.read(OUTCOMES)]
+    answers = [{name: one[name] for name in ANSWER} for one in outcomes]
+    assert answers[3:6] == answers[:3]
+    assert [one["repeated"] for one in outcomes[:6]] == [False] * 3 + [True] * 3
+    assert [one["code"] for one in outcomes[2:]] == [
+        *("user_already_exists", None, None, "user_already_exists", "command_id_reused", None),
     ]
+    assert [event["version"] for _, event in cluster.read(HISTORY)] == [1, 2, 3]
 
 
 def test_foreign_bytes_do_not_stop_a_restore(caplog: pytest.LogCaptureFixture) -> None:
