@@ -1,0 +1,128 @@
+"""Random schedules of steps and faults: whatever their order, each command is decided once."""
+
+import random
+
+import pytest
+from confluent_kafka import KafkaError
+
+from producers.handler.loop import CommandHandler
+from schemas.errors import Fenced
+from schemas.topics import COMMANDS, HOPS, OUTCOMES
+from tests.depth import depth
+from tests.given import PARTITIONS, address_in, change_email, create, delete, update
+from tests.unit.producers.handler.memory_log import failure
+from tests.unit.producers.handler.stepping import Cluster
+
+SCHEDULES = depth(25, 3_000)
+STEPS = 60
+MOST_STEPS_TO_SETTLE = 2_000
+REQUESTS = ("send_offsets_to_transaction", "commit_transaction", "abort_transaction")
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+class Schedule:
+    """Two handlers, users who fight for a few addresses, and everything that may go wrong."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        # A transaction that the broker has timed out is then not taken for another process.
+        timeout_seconds = self.chance.choice((1e-9, 10.0))
+        self.cluster = Cluster(
+            batch_commands=self.chance.choice((1, 3, 100)),
+            transaction_timeout_seconds=timeout_seconds,
+        )
+        self.handlers: dict[str, CommandHandler] = {n: self.cluster.start(n) for n in "ab"}
+        self.sent = 0
+        self._emails = [address_in(n % PARTITIONS, f"pool{n}x") for n in range(10)]
+
+    def run(self) -> None:
+        """Do random things, then let the handlers decide what is left."""
+        actions = [self.step] * 6 + [self.send, self.send, self.break_something]
+        for _ in range(STEPS):
+            self.chance.choice(actions)()
+        for _ in range(MOST_STEPS_TO_SETTLE):
+            self.step()
+            if self.is_settled():
+                return
+        raise AssertionError("not everything is decided")
+
+    def step(self) -> None:
+        """Step one handler; one that ends is started again, as its supervisor would."""
+        name = self.chance.choice("ab")
+        try:
+            self.handlers[name].run_once()
+        except (Fenced, Killed):
+            self.handlers[name] = self.cluster.start(name)
+
+    def send(self) -> None:
+        """Ask for something about a user who may exist."""
+        email = self.chance.choice(self._emails)
+        command_id = f"c{self.sent}"
+        ids = sorted({one["user_id"] for _, one in self.cluster.read(OUTCOMES) if one["user_id"]})
+        kind = self.chance.random()
+        if not ids or kind < 0.3:
+            self.cluster.send(create(email, command_id=command_id))
+        elif kind < 0.8:
+            user_id = self.chance.choice(ids)
+            self.cluster.send(change_email(user_id, email, command_id=command_id))
+        elif kind < 0.9:
+            self.cluster.send(update(self.chance.choice(ids), age=30, command_id=command_id))
+        else:
+            self.cluster.send(delete(self.chance.choice(ids), command_id=command_id))
+        self.sent += 1
+
+    def break_something(self) -> None:
+        """Let a request fail, be answered in vain, or be the last thing its process sees."""
+        log, request = self.cluster.log, self.chance.choice(REQUESTS)
+        before, after = (self.kill, self.lose, self.refuse), (self.kill, self.lose)
+        if self.chance.random() < 0.5:
+            log.before(request, self.chance.choice(before))
+        else:
+            log.after(request, self.chance.choice(after))
+        self.chance.choice((self.expire, self.time_out, lambda: None, lambda: None))()
+
+    def kill(self) -> None:
+        """End the process that makes this request."""
+        raise Killed
+
+    def lose(self) -> None:
+        """Let the client not know what became of this request."""
+        raise failure(KafkaError._TIMED_OUT)
+
+    def refuse(self) -> None:
+        """Refuse a request for good: the client must abort."""
+        raise failure(KafkaError._TIMED_OUT, abortable=True)
+
+    def expire(self) -> None:
+        """End the session of a member that may be alive."""
+        members = sorted(self.cluster.group.members)
+        if members:
+            self.cluster.group.expire(self.chance.choice(members))
+
+    def time_out(self) -> None:
+        """End a transaction whose process may be alive."""
+        self.cluster.log.time_out(self.chance.choice("ab"))
+
+    def is_settled(self) -> bool:
+        """Return whether every command and address message is decided and committed."""
+        log = self.cluster.log
+        committed = log.committed[self.cluster.group.name]
+        return not log.open and all(
+            partition.next_visible(committed.get(place, 0)) is None
+            for place, partition in log.partitions.items()
+            if place[0] in {COMMANDS.name, HOPS.name}
+        )
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_each_command_is_decided_once(seed: int) -> None:
+    schedule = Schedule(seed)
+    schedule.run()
+    outcomes = schedule.cluster.read(OUTCOMES)
+    assert sorted(one["command_id"] for _, one in outcomes) == sorted(
+        f"c{number}" for number in range(schedule.sent)
+    )
+    schedule.cluster.assert_log_is_right()
