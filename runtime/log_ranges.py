@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import (
-    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -20,7 +19,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, assign, kafka_available, poll_batch
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    LogConsumer,
+    admin,
+    assign,
+    kafka_available,
+    poll_batch,
+)
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Unavailable
 from schemas.topics import Topic
@@ -60,7 +66,7 @@ def log_ranges(
 
 def read_topic(
     settings: Settings,
-    consumer: Consumer,
+    consumer: LogConsumer,
     topic: Topic,
     ranges: Mapping[int, LogRange],
     *,
@@ -74,7 +80,7 @@ def read_topic(
 
 def read_ranges(
     settings: Settings,
-    consumer: Consumer,
+    consumer: LogConsumer,
     ranges: Mapping[Place, LogRange],
     *,
     silence_seconds: float = SILENCE_SECONDS,
@@ -87,7 +93,7 @@ def read_ranges(
     aborted transactions are yielded. Raises `Unavailable` if Kafka fails, or sends nothing for
     `silence_seconds`.
     """
-    unread = Unread({place: r.end for place, r in ranges.items() if r.low < r.end})
+    unread = _Unread({place: r.end for place, r in ranges.items() if r.low < r.end})
     if unread:
         starts = [TopicPartition(*place, ranges[place].low) for place in unread.ends]
         with kafka_available(settings):
@@ -109,7 +115,7 @@ def read_ranges(
         yield records
 
 
-class Unread:
+class _Unread:
     """The partitions that a reader has not yet read to their `ends`; falsy when none is left.
 
     The offset before an end may belong to no record that a reader receives: transaction markers

@@ -1,68 +1,137 @@
-"""A reader comes to the end that a log had, whatever stands there and whatever is written on."""
+"""A reader reaches the end that a log had, whatever is there and whatever is written meanwhile."""
 
-from dataclasses import dataclass
-from typing import cast
+import math
+from collections.abc import Iterator, Mapping
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, Message
 
-from runtime.log_ranges import Unread
+from runtime.log_ranges import LogRange, Place, read_ranges
+from runtime.settings import Settings
+from schemas.errors import Unavailable
+from tests.unit.producers.handler.memory_consumer import MemoryConsumer
+from tests.unit.producers.handler.memory_group import MemoryGroup
+from tests.unit.producers.handler.memory_log import (
+    Entry,
+    MemoryLog,
+    Status,
+    Transaction,
+    failure,
+)
 
-
-@dataclass
-class Arrived:
-    """What is looked at of a message."""
-
-    at: tuple[int, int]
-    code: int | None = None
-
-    def topic(self) -> str:
-        """The topic's name."""
-        return "t"
-
-    def partition(self) -> int:
-        """The partition."""
-        return self.at[0]
-
-    def offset(self) -> int:
-        """The offset."""
-        return self.at[1]
-
-    def error(self) -> KafkaError | None:
-        """The error, if it is one."""
-        return None if self.code is None else KafkaError(self.code)
+TOPIC, OTHER = "t", "other"
+ENDLESS = math.inf
 
 
-def takes(unread: Unread, partition: int, offset: int, code: int | None = None) -> bool:
-    return unread.takes(cast("Message", Arrived((partition, offset), code)))
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog({TOPIC: 2, OTHER: 1})
 
 
-def test_the_last_record_before_the_end_ends_a_partition() -> None:
-    unread = Unread({("t", 0): 3, ("t", 1): 1})
-    assert [takes(unread, 0, 0), takes(unread, 1, 0)] == [True, True]
-    assert (takes(unread, 1, 0), bool(unread)) == (False, True)
-    assert takes(unread, 0, 2)
-    assert not unread
+def append(
+    log: MemoryLog, place: Place, count: int, transaction: Transaction | None = None
+) -> None:
+    """Append records, each with its offset as its value."""
+    partition = log.partitions[place]
+    for _ in range(count):
+        partition.entries.append(Entry(b"k", str(partition.end).encode(), transaction))
+    if transaction is not None:
+        transaction.places.add(place)
 
 
-def test_behind_markers_a_later_record_ends_it_and_is_not_taken() -> None:
-    """Under a steady load nothing else does: the end of the log is never told of."""
-    unread = Unread({("t", 0): 3})
-    assert takes(unread, 0, 1)
-    assert unread
-    assert not takes(unread, 0, 3)
-    assert not unread
-    assert not takes(unread, 0, 4)
+class BusyConsumer(MemoryConsumer):
+    """A consumer of a partition to which another record is appended before each poll."""
+
+    def poll(self, timeout: float = 0, /) -> Message | None:
+        """Append, then poll."""
+        append(self._log, (TOPIC, 0), 1)
+        return super().poll(timeout)
+
+    def consume(self, _num_messages: int, _timeout: float = 0, /) -> list[Message]:
+        """Return nothing: records arrive one at a time."""
+        return []
 
 
-def test_behind_markers_on_an_idle_log_its_end_is_told_of() -> None:
-    unread = Unread({("t", 0): 3})
-    assert not takes(unread, 0, 3, KafkaError._PARTITION_EOF)
-    assert not unread
+def end_of(log: MemoryLog, place: Place) -> LogRange:
+    return LogRange(0, log.partitions[place].end)
 
 
-def test_an_error_is_none_of_both() -> None:
-    unread = Unread({("t", 0): 3})
-    with pytest.raises(KafkaException):
-        takes(unread, 0, 0, KafkaError._TRANSPORT)
-    assert unread
+def reader(log: MemoryLog) -> MemoryConsumer:
+    return MemoryConsumer(MemoryGroup(log, "g", 2), reports_ends=True)
+
+
+def read(
+    log: MemoryLog, ranges: Mapping[Place, LogRange], silence_seconds: float = ENDLESS
+) -> Iterator[list[Message]]:
+    return read_ranges(Settings(), reader(log), ranges, silence_seconds=silence_seconds)
+
+
+def offsets(batches: Iterator[list[Message]]) -> dict[Place, list[int]]:
+    """Return place → offsets read."""
+    found: dict[Place, list[int]] = {}
+    for batch in batches:
+        for message in batch:
+            place = (message.topic() or "", message.partition() or 0)
+            found.setdefault(place, []).append(message.offset() or 0)
+    return found
+
+
+def test_ranges_of_several_topics_are_read_and_empty_ones_are_not(log: MemoryLog) -> None:
+    append(log, (TOPIC, 0), 3)
+    append(log, (OTHER, 0), 2)
+    ranges = {
+        (TOPIC, 0): LogRange(1, 3),
+        (TOPIC, 1): LogRange(0, 0),
+        (OTHER, 0): LogRange(0, 2),
+    }
+    assert offsets(read(log, ranges)) == {(TOPIC, 0): [1, 2], (OTHER, 0): [0, 1]}
+    assert list(read(log, {(TOPIC, 0): LogRange(2, 2)})) == []
+
+
+def test_an_idle_log_that_ends_with_markers_and_aborted_records_is_read_to_its_end(
+    log: MemoryLog,
+) -> None:
+    append(log, (TOPIC, 0), 2, committed := Transaction())
+    log.end_transaction(committed, Status.COMMITTED)
+    append(log, (TOPIC, 0), 2, aborted := Transaction())
+    log.end_transaction(aborted, Status.ABORTED)
+    ranges = {(TOPIC, 0): end_of(log, (TOPIC, 0))}
+    assert ranges[TOPIC, 0].end == 6
+    assert offsets(read(log, ranges)) == {(TOPIC, 0): [0, 1]}
+
+
+def test_records_written_meanwhile_are_not_read_and_do_not_prolong_reading(
+    log: MemoryLog,
+) -> None:
+    """Under a steady load the end of the partition is never reported."""
+    append(log, (TOPIC, 0), 2, transaction := Transaction())
+    log.end_transaction(transaction, Status.COMMITTED)
+    ranges = {(TOPIC, 0): end_of(log, (TOPIC, 0))}
+    consumer = BusyConsumer(MemoryGroup(log, "g", 2), reports_ends=True)
+    assert offsets(read_ranges(Settings(), consumer, ranges)) == {(TOPIC, 0): [0, 1]}
+
+
+def test_a_range_beyond_an_open_transaction_is_read_once_it_ends(log: MemoryLog) -> None:
+    """An end reported before the range's own, at the last stable offset, does not count."""
+    append(log, (TOPIC, 0), 1)
+    append(log, (TOPIC, 0), 1, transaction := Transaction())
+    batches = read(log, {(TOPIC, 0): end_of(log, (TOPIC, 0))})
+    assert [message.offset() for message in next(batches)] == [0]
+    for _ in range(5):
+        assert next(batches) == []
+    log.end_transaction(transaction, Status.COMMITTED)
+    assert offsets(batches) == {(TOPIC, 0): [1]}
+
+
+def test_silence_is_unavailable_and_names_the_place(log: MemoryLog) -> None:
+    append(log, (TOPIC, 0), 1, Transaction())
+    with pytest.raises(Unavailable, match="does not send t partition 0 up to offset 1"):
+        list(read(log, {(TOPIC, 0): LogRange(0, 1)}, silence_seconds=1))
+
+
+def test_an_error_is_unavailable(log: MemoryLog) -> None:
+    append(log, (TOPIC, 0), 1)
+    consumer = reader(log)
+    consumer.queued.append(Message(error=failure(KafkaError._TRANSPORT).args[0]))
+    with pytest.raises(Unavailable):
+        list(read_ranges(Settings(), consumer, {(TOPIC, 0): LogRange(0, 1)}))
