@@ -74,7 +74,8 @@ def candidates() -> dict[Path, str]:
     patterns = [Path(pattern).expanduser().relative_to("/") for pattern in _INSTALLED]
     installed = [home for pattern in patterns for home in Path("/").glob(str(pattern))]
     for home in sorted(installed, key=lambda path: path.name, reverse=True):
-        found.setdefault(home.resolve(), str(home.parent))
+        if (home / "bin" / "java").exists():
+            found.setdefault(home.resolve(), str(home.parent))
     return found
 
 
