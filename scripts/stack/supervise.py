@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -98,16 +97,13 @@ class Supervisor:
             cwd=self._directory,
             env=inherited | {MARK: str(self._directory)},
         )
-        until = time.monotonic() + 15
-        while done.returncode == 0 and time.monotonic() < until:
-            if self.runs():
-                return
-            time.sleep(0.05)
-        raise Unavailable(
-            f"the supervisor did not start: {(done.stderr or done.stdout).strip()[-500:]}",
-            code="supervisor_failed",
-            next_step=f"see {self._directory / 'supervisord.log'}",
-        )
+        # supervisord goes into the background once it listens on its socket.
+        if done.returncode != 0 or not self.runs():
+            raise Unavailable(
+                f"the supervisor did not start: {(done.stderr or done.stdout).strip()[-500:]}",
+                code="supervisor_failed",
+                next_step=f"see {self._directory / 'supervisord.log'}",
+            )
 
     def pid(self) -> int:
         """Return supervisord's own process id."""
@@ -167,14 +163,10 @@ class Supervisor:
         with self._rpc() as rpc, _ignoring("ALREADY_STARTED"):
             rpc.startProcess(name, False)
 
-    def stop(self, *names: str) -> None:
-        """Stop the programs together and wait until they have ended; they stay stopped."""
-        with self._rpc() as rpc:
-            for name in names:
-                with _ignoring("NOT_RUNNING"):
-                    rpc.stopProcess(name, False)
-        while any(s.name in names and s.state == "stopping" for s in self.states().values()):
-            time.sleep(0.05)
+    def stop(self, name: str) -> None:
+        """Stop the program and wait until it has ended; it stays stopped."""
+        with self._rpc() as rpc, _ignoring("NOT_RUNNING"):
+            rpc.stopProcess(name)
 
     def states(self) -> dict[str, ProgramState]:
         """Return the state of every program, by name."""
