@@ -15,9 +15,8 @@ from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import ready
-from scripts.stack.fetch import fetch
+from scripts.stack.fetch import fetch, last_lines
 from scripts.stack.jdk import choose_jdk
-from scripts.stack.maven import last_lines
 from scripts.stack.places import (
     Report,
     choose_ports,

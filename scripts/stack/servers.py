@@ -7,7 +7,7 @@ import secrets
 import subprocess
 
 from schemas.errors import Unavailable
-from scripts.stack.maven import last_lines
+from scripts.stack.fetch import last_lines
 from scripts.stack.places import HOST, as_user, give, remove
 from scripts.stack.programs import Program
 from scripts.stack.record import write_private

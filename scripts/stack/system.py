@@ -1,4 +1,4 @@
-"""Our own processes on a local stack: topics, command handler and projectors, and their state."""
+"""All of rollbook on one machine: the servers, native or in Docker, and our services on them."""
 
 import shutil
 import sys
@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from runtime.settings import Settings, load_settings
-from schemas.errors import RollbookError, Unavailable
+from runtime.terminal import say
+from schemas.errors import Misconfigured, RollbookError, Unavailable
+from scripts.stack import docker, extra
+from scripts.stack.docker import DockerStack
+from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
-from scripts.stack.maven import last_lines
-from scripts.stack.places import Report
+from scripts.stack.places import named_directory
+from scripts.stack.record import Started, read_record
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
@@ -24,7 +28,53 @@ SERVICES = {
 _SETTLED_SECONDS = 2.0
 
 
-def start_services(stack: LocalStack, report: Report) -> None:
+def choose_mode(name: str | None, wanted: str | None) -> str:
+    """Return native or docker: as wanted, as the stack runs now, or as this machine allows.
+
+    Raises `Misconfigured` if neither can be used, or the stack runs in the other mode.
+    """
+    record = read_record(named_directory(name))
+    if record and (named_directory(name) / "rollbook.toml").exists():
+        if wanted and wanted != record.mode:
+            raise Misconfigured(
+                f"the stack is up already, in {record.mode} mode",
+                code="other_mode",
+                next_step="stop it first: `rollbook stack down`",
+            )
+        return record.mode
+    if wanted:
+        return wanted
+    if extra.is_installed():
+        say("starting a native stack (--docker for containers)")
+        return "native"
+    obstacle = extra.missing("the native stack")
+    docker_problem = docker.problem()
+    if docker_problem:
+        raise Misconfigured(
+            f"no stack can run here: {obstacle}; the Docker stack cannot be used: {docker_problem}",
+            code="no_stack",
+            next_step=f"{extra.INSTALL}; or start Docker",
+        )
+    say(f"starting a Docker stack: {obstacle}")
+    return "docker"
+
+
+def bring_up(
+    mode: str, name: str | None, ports: dict[str, int], *, free_ports: bool, whole_system: bool
+) -> Started:
+    """Start the servers in `mode`, with `whole_system` our services too; report on stderr."""
+    if mode == "docker":
+        stack = DockerStack(name)
+        return stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
+    extra.require("the native stack")
+    native = LocalStack(name)
+    started = native.up(ports=ports, free_ports=free_ports, report=say)
+    if whole_system:
+        start_services(native)
+    return started
+
+
+def start_services(stack: LocalStack) -> None:
     """Create the topics, then run handler and projectors under the stack's supervisor.
 
     Services get this process's `ROLLBOOK_*` variables, the prefix among them. Raises `Unavailable`,
@@ -36,7 +86,7 @@ def start_services(stack: LocalStack, report: Report) -> None:
     settings = _settings(stack)
     ensure_topics(settings)
     Registry(settings).ensure()
-    report("topics and schemas exist")
+    say("topics and schemas exist")
     beside = Path(sys.executable).with_name("rollbook")
     rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
     for name, arguments in SERVICES.items():
@@ -52,7 +102,7 @@ def start_services(stack: LocalStack, report: Report) -> None:
                     code="service_failed",
                     next_step=f"fix the cause, then `rollbook up`; the whole log: {service.log}",
                 )
-    report(f"running {', '.join(SERVICES)}")
+    say(f"running {', '.join(SERVICES)}")
 
 
 def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:

@@ -20,8 +20,8 @@ from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserTable
 from scripts.bench.workload.processes import running
+from scripts.stack.fetch import find_maven, run_maven
 from scripts.stack.jdk import choose_jdk
-from scripts.stack.maven import find_maven, run_maven
 from scripts.stack.places import HOST, cache_directory, filled_once, free_port
 
 NAME: Final = "Debezium JDBC sink 3.6.0 on Kafka Connect 4.2.1"

@@ -25,7 +25,7 @@ from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import COMMANDS
 from scripts.bench.workload.registry_under_test import send_creates
-from scripts.stack.maven import last_lines
+from scripts.stack.fetch import last_lines
 
 _ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
 _WARM_UP_COMMANDS: Final = 1_000

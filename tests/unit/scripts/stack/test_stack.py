@@ -12,10 +12,10 @@ import pytest
 from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker
-from scripts.stack.cli import parse_ports
+from scripts.stack.cli import duration, parse_ports
+from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
-from scripts.stack.maven import find_maven, last_lines
 from scripts.stack.places import (
     DEFAULT_PORTS,
     ServerUser,
@@ -27,7 +27,6 @@ from scripts.stack.places import (
 )
 from scripts.stack.programs import Program, program_section, service_script
 from scripts.stack.record import password_file, read_record, write_private, write_settings
-from scripts.stack.show import duration
 
 SOMEBODY = ServerUser("somebody", uid=os.getuid() + 4711, gid=os.getgid() + 4711)
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another user")
