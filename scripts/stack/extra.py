@@ -9,12 +9,12 @@ INSTALL = "in a clone of rollbook, run `make setup` or `pipx install '.[local]'`
 
 
 def is_installed() -> bool:
-    """Say whether every package of the extra can be imported; imports none of them."""
+    """Return whether every package of the extra can be imported, without importing them."""
     return all(find_spec(package) for package in _PACKAGES)
 
 
 def missing(needed_by: str) -> Misconfigured:
-    """Return the error that says that `needed_by` needs the extra."""
+    """Return the error for a missing package of the extra, which `needed_by` needs."""
     return Misconfigured(
         f"{needed_by} needs the extra `local` of rollbook, which is not installed",
         code="no_postgres",
