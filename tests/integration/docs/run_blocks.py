@@ -29,6 +29,7 @@ _DIFFERENT: Final = {
     r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "ID",
     r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?": "TIME",
     r"\b\d+:\d+\b": "TOKEN",
+    r"\b(seconds|events_per_second)\s+[\d.]+": r"\1 N",
     r"\b\d[\d,]*(\.\d+)?(?= (ms|s|minutes?)\b)": "N",
 }
 
