@@ -137,5 +137,5 @@ class _Brokers:
         if not self._follow:
             raise error
         if not self._reported:
-            say(f"{error}; waiting for it to come back")
+            say(f"{error}; waiting until it is available")
             self._reported = True

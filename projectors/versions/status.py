@@ -50,7 +50,7 @@ class ProjectorsStatus:
 
 
 def read_status(settings: Settings) -> ProjectorsStatus:
-    """Return how far each version of each read model is. Raises `Unavailable` if the log is."""
+    """Return how far each version of each read model is. Raises `Unavailable` without Kafka."""
     # First, since nothing works without the registry; both topics hold the same records.
     decode = Registry(settings).codec(EVENTS.schema).decode
     models = read_models(settings)
