@@ -1,6 +1,6 @@
 """The answers to commands, and who holds which address once they are decided."""
 
-from producers.client.command_client import CommandClient
+from producers.client import CommandClient
 from runtime.settings import Settings
 from schemas.records import CommandOutcome, UserEvent
 from schemas.topics import EVENTS, OUTCOMES

@@ -25,9 +25,12 @@ PARTITIONS = 4
 # The second compiler would take a third of the processor time that servers need in their few
 # minutes, and no test needs fast servers.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
-OWN_STACK = pytest.StashKey[str]()
+OWN_STACKS = pytest.StashKey[list[str]]()
 FAULTS = "tests/faults/servers/"
 SHARED_STACK = "ROLLBOOK_TEST_STACK"
+FAULTS_STACK = "ROLLBOOK_TEST_FAULTS_STACK"
+# On a busy machine. The first test of a worker must also end within its own time limit.
+START_SECONDS = 280
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,14 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
     if DEEP:
         hypothesis.settings.load_profile("deep")
-    if SHARED_STACK not in os.environ:  # the workers inherit the environment
-        os.environ[SHARED_STACK] = config.stash[OWN_STACK] = f"tests-{os.getpid()}"
+    if FAULTS_STACK not in os.environ:  # the workers inherit the environment
+        own = f"tests-{os.getpid()}"
+        os.environ[FAULTS_STACK] = f"{own}-faults"
+        config.stash[OWN_STACKS] = [own, f"{own}-faults"]
+        os.environ.setdefault(SHARED_STACK, own)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the shared stack down once the last worker has ended, if this run started it."""
-    if OWN_STACK in config.stash:
-        LocalStack(config.stash[OWN_STACK]).down(wipe=True)
+    """Take down what this run started once the last worker has ended, or was killed."""
+    for name in config.stash.get(OWN_STACKS, ()):
+        LocalStack(name).down(wipe=True)
 
 
 class FileScheduling(LoadFileScheduling):
@@ -73,7 +79,7 @@ def start_stack(name: str) -> LocalStack:
     with pytest.MonkeyPatch.context() as patch:
         for options in ("JDK_JAVA_OPTIONS", "ES_JAVA_OPTS"):
             patch.setenv(options, QUICK_JAVA)
-        stack.up(free_ports=True, report=print)
+        stack.up(free_ports=True, report=print, timeout_seconds=START_SECONDS)
     return stack
 
 

@@ -1,4 +1,4 @@
-"""The commands for the rest of a user's life: another address, deletion, erasure."""
+"""The commands that change a user's address, delete the user, or erase the user."""
 
 import sys
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, Topic
 
 _HOUR_MS = 3_600_000
 _HOURS_OF_TWO_DAYS = 48
-# What each topic holds of an erased user until it is cleaned; outcomes and dead letters hold
-# nothing personal.
-_HELD_FOR_A_WHILE = (
+# What each topic contains of an erased user until Kafka cleans it. Outcomes and dead letters
+# contain nothing personal.
+_KEPT_FOR_A_WHILE = (
     (EVENTS, "its last state"),
-    (EMAILS, "an address that lies in another partition"),
+    (EMAILS, "an address that belongs to another partition"),
     (HISTORY, "every event of its past"),
     (COMMANDS, "what was asked"),
     (HOPS, "changes of address between partitions"),
@@ -52,9 +52,9 @@ def change_email(
 ) -> None:
     """Give a user another e-mail address and wait for the answer.
 
-    Refused as user_already_exists if somebody holds it, or asks for it at the same time and comes
-    first. The old address can be registered again: at once, or soon after if the two addresses lie
-    in different partitions.
+    Rejected as user_already_exists if another user has the address, or gets it first. The old
+    address can be registered again: at once, or soon after if the two addresses belong to different
+    partitions.
 
     With - the fields are read as one JSON object from standard input: email, expected_version.
 
@@ -66,7 +66,7 @@ def change_email(
     fields = given_fields(stdin, {"email": email, "expected_version": expected_version}, command_id)
     if not stdin and email is None:
         raise click.UsageError("give --email, or - to read JSON")
-    from producers.client.build import change_email_command
+    from producers.client import change_email_command
 
     send(settings, change_email_command(user_id, **fields), how)
 
@@ -88,8 +88,8 @@ def delete(
 ) -> None:
     """Delete a user and wait for the answer.
 
-    The user is gone from every query and its address can be registered again, by a new user. The
-    history is kept: `rollbook users erase` removes that too, now or later.
+    The user disappears from every query and its address can be registered again, by a new user. The
+    history is kept: `rollbook users erase` removes it too, now or later.
 
     With - expected_version and command_id are read as one JSON object from standard input.
 
@@ -99,7 +99,7 @@ def delete(
       rollbook users delete ID --expected-version 3
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     fields = given_fields(stdin, {"expected_version": expected_version}, command_id)
-    from producers.client.build import delete_command
+    from producers.client import delete_command
 
     send(settings, delete_command(user_id, **fields), how)
 
@@ -123,8 +123,8 @@ def erase(
 ) -> None:
     """Erase a user, live or deleted, with all of its history, and wait for the answer.
 
-    This cannot be undone. On a terminal it says what goes when, and asks; elsewhere it must be
-    confirmed with --yes. What stays is that there was a user of this id, and when it was erased.
+    This cannot be undone. On a terminal it says what is removed when, and asks; elsewhere it must
+    be confirmed with --yes. The id and the time of the erasure are kept.
 
     With - expected_version and command_id are read as one JSON object from standard input.
 
@@ -133,12 +133,12 @@ def erase(
       rollbook users erase ID
       rollbook users erase ID --yes --expected-version 3
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    # With - the answer cannot be read: standard input is the object's.
+    # With - standard input is the JSON object, so it cannot be the answer.
     may_ask = not stdin and sys.stdin.isatty() and sys.stderr.isatty()
     if not yes and not may_ask:
         raise click.UsageError("an erasure cannot be undone: confirm it with --yes")
     fields = given_fields(stdin, {"expected_version": expected_version}, command_id)
-    from producers.client.build import erase_command
+    from producers.client import erase_command
 
     command = erase_command(user_id, **fields)
     if not yes:
@@ -147,31 +147,31 @@ def erase(
 
 
 def _confirm(user_id: str) -> None:
-    """Say what will be gone when, and ask. Raises `Rejected` (`not_confirmed`) at a no."""
+    """Say what is removed when, and ask. Raises `Rejected` (`not_confirmed`) at a no."""
     say(f"User {user_id} and its whole history are erased. This cannot be undone.")
     for bound, what in what_goes_when():
         say(f"  {bound:<16}  {what}")
-    say("What stays: its id and when it was erased.")
+    say("Its id and the time of the erasure are kept.")
     if not click.confirm("Erase it?", err=True):
         raise Rejected("nothing was erased", code="not_confirmed")
 
 
 def what_goes_when() -> Iterator[tuple[str, str]]:
-    """Yield what of an erased user is gone and within which time, soonest first.
+    """Yield within which time each part of an erased user is removed, soonest first.
 
     The times follow from the topics' definitions.
     """
     yield "at once", "from every query; the address can be registered again"
-    for topic, what in sorted(_HELD_FOR_A_WHILE, key=lambda held: _bound_hours(held[0])):
+    for topic, what in sorted(_KEPT_FOR_A_WHILE, key=lambda kept: _bound_hours(kept[0])):
         hours = _bound_hours(topic)
         bound = f"{hours} hours" if hours < _HOURS_OF_TWO_DAYS else f"{-(-hours // 24)} days"
         yield f"within {bound}", f"from {topic.name}: {what}"
 
 
 def _bound_hours(topic: Topic) -> int:
-    """Return after how long a record that is superseded or past retention is gone from `topic`.
+    """Return within how many hours Kafka removes a superseded or expired record from `topic`.
 
-    Kafka cleans and deletes closed segments only, so the time until one is closed comes on top.
+    Kafka cleans and deletes only closed segments, so the time until a segment closes is added.
     """
     until_cleaned = topic.config.get("max.compaction.lag.ms") or topic.config["retention.ms"]
     until_closed = topic.config["segment.ms"]

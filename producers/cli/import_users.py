@@ -1,4 +1,4 @@
-"""`rollbook users import`: shows how far it has come, keeps what was refused, tells the totals."""
+"""`rollbook users import`: shows progress, lists rejected lines and prints the totals."""
 
 import sys
 import time
@@ -44,14 +44,14 @@ _AGAIN = "run the same import again: it creates nobody twice"
     "--format",
     "file_format",
     type=click.Choice(["csv", "ndjson"]),
-    help="Else told by the file's name, or by its first line.",
+    help="Default: by the file's name, or else by its first line.",
 )
 @click.option(
     "--rejects",
     "rejects_to",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Where refused lines are listed. Default: FILE.rejects.ndjson, for - "
+    help="Where rejected lines are listed. Default: FILE.rejects.ndjson, for - "
     "import.rejects.ndjson.",
 )
 @click.option(
@@ -60,7 +60,7 @@ _AGAIN = "run the same import again: it creates nobody twice"
     type=click.IntRange(1, 200_000),
     default=20_000,
     show_default=True,
-    help="The most commands waiting for their answer.",
+    help="How many commands may wait for their answer at once.",
 )
 @click.option(
     "--timeout",
@@ -69,12 +69,12 @@ _AGAIN = "run the same import again: it creates nobody twice"
     type=Seconds(min=0, min_open=True, max=86_400),
     default=60.0,
     show_default=True,
-    help="Give up when nothing went forward for this long.",
+    help="Give up when nothing has progressed for this long.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only check: each line by the rules, and against the first million addresses of the file.",
+    help="Only check each line against the rules and the first million addresses of the file.",
 )
 @wait_option
 @json_option
@@ -93,9 +93,9 @@ def import_users(
 ) -> int:
     """Create users from CSV (with a header) or NDJSON, plain or gzip: email, name, age.
 
-    An address that is held already counts as already there. An interrupted import may simply be run
-    again; so may one whose refused lines were mended. Lines of `users export` can be imported:
-    users get new ids, and begin at version 1.
+    A registered address counts as already there. An interrupted import can simply be run again, and
+    so can one whose rejected lines were corrected. The output of `users export` can be imported:
+    users get new ids and start at version 1.
 
     --dry-run sends nothing and needs no server. It does not know who is registered already.
 
@@ -104,7 +104,7 @@ def import_users(
       rollbook users import people.csv
       rollbook users import people.ndjson.gz --dry-run
       rollbook users import people.csv --wait postgres,elasticsearch
-      ssh elsewhere cat people.csv.gz | rollbook users import - --rejects refused.ndjson
+      ssh elsewhere cat people.csv.gz | rollbook users import - --rejects rejected.ndjson
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if dry_run and wait_for:
         raise click.UsageError("--dry-run sends nothing: there is nothing to wait for")
@@ -117,7 +117,7 @@ def import_users(
             else:
                 running = _import(settings, rejects, in_flight, timeout_seconds)
             stack.callback(running.close)
-            # Only now: an import that cannot begin leaves the list of the last one as it is.
+            # Only now, so an import that cannot start leaves the previous list unchanged.
             stack.enter_context(rejects)
             begun_at = time.monotonic()
             stopped = _run(running, lines, source, _size(file), timeout_seconds, as_json=as_json)
@@ -179,7 +179,7 @@ def _run(
     *,
     as_json: bool,
 ) -> RollbookError | None:
-    """Import or check the lines; return why that ended before its end, None if it did not."""
+    """Import or check the lines; return the error that ended it early, or None."""
 
     def how_far(seconds: float) -> str:
         return f"{running.totals}, {_rate(running.totals, seconds):,} lines/s"
@@ -191,8 +191,8 @@ def _run(
     except KeyboardInterrupt:
         return RollbookError("interrupted", code="interrupted", next_step=_AGAIN)
     except Unavailable as error:
-        # Not "nothing was sent": lines before this one were.
-        return NotInTime(str(error), code=error.code, next_step=f"mend it; then {_AGAIN}")
+        # Not `Unavailable`, which would mean that nothing was sent.
+        return NotInTime(str(error), code=error.code, next_step=f"fix it; then {_AGAIN}")
     if source.broken is not None:
         source.broken.next_step += f"; then {_AGAIN}"
     return source.broken
@@ -217,12 +217,15 @@ def _print_totals(
     conflicts = fields.pop("conflicts", [])
     print_fields(fields)
     for conflict in conflicts:
-        say(f"line {conflict['line']} differs from line {conflict['first_line']}, its first")
+        say(
+            f"line {conflict['line']} differs from line {conflict['first_line']}, "
+            "which has the same address"
+        )
 
 
 def _not_decided(totals: "ImportTotals | CheckTotals", timeout_seconds: float) -> NotInTime:
     return NotInTime(
-        f"{totals.lines - totals.decided} lines are not decided, and nothing went forward for "
+        f"{totals.lines - totals.decided} lines are not decided, and nothing has progressed for "
         f"{timeout_seconds:g} s",
         next_step=f"are the servers and a handler running? `rollbook status`; then {_AGAIN}",
     )
@@ -235,7 +238,7 @@ def _end(
     *,
     as_json: bool,
 ) -> int:
-    """Return 0 or 130, or raise what the import ends with."""
+    """Return exit code 0 or 130, or raise the error that the command ends with."""
     if stopped is not None and stopped.code == "interrupted":
         print_error(stopped, as_json=as_json)
         return EXIT_INTERRUPTED
@@ -243,8 +246,8 @@ def _end(
         raise stopped
     if totals.rejected:
         raise Rejected(
-            f"{totals.rejected} lines were refused",
+            f"{totals.rejected} lines were rejected",
             code="import_rejects",
-            next_step=f"{rejects.path} says why; mend them and {_AGAIN}",
+            next_step=f"{rejects.path} says why; correct them and {_AGAIN}",
         )
     return 0

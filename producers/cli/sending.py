@@ -1,4 +1,4 @@
-"""What every `rollbook users …` that sends one command shares: options, standard input, answer."""
+"""What the `rollbook users` commands share that send one command: options, input and answer."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
-    from producers.client.outcomes import Outcome
+    from producers.client import Outcome
     from schemas.records import UserCommand
 
 _STDIN_MAX_BYTES = 16 * 1024 * 1024
@@ -28,7 +28,7 @@ _STDIN_MAX_BYTES = 16 * 1024 * 1024
 def clean_argument(
     check: Callable[[str], str],
 ) -> Callable[[Any, Any, str | None], str | None]:
-    """Return a click callback: an argument that is no id at all is a matter of usage."""
+    """Return a click callback that turns `Rejected` from `check` into a usage error."""
 
     def callback(_context: Any, _parameter: Any, value: str | None) -> str | None:
         try:
@@ -67,13 +67,13 @@ wait_option = click.option(
     metavar="NAMES",
     type=_Names(),
     default=(),
-    help="Wait as well until these read models show it, such as postgres,elasticsearch.",
+    help="Also wait until these read models show it, such as postgres,elasticsearch.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How a command is sent: the read models to wait for, how long in all, and what is printed."""
+    """How to send a command: read models to wait for, total time limit and output format."""
 
     wait_for: tuple[str, ...]
     timeout_seconds: float
@@ -87,8 +87,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--command-id",
         metavar="ID",
         callback=clean_argument(clean_command_id),
-        help="Send again under the id of an earlier try: it is decided once and answered the "
-        "same (`rollbook commands show --help` says how long).",
+        help="Send again with the id of an earlier attempt: it is decided once and answered the "
+        "same (`rollbook commands show --help` says for how long).",
     )
     @wait_option
     @click.option(
@@ -111,11 +111,12 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
-    """Send `command`, wait for its answer and print it; if it was accepted, wait until it shows.
+    """Send `command`, print its answer, and wait until the read models of `how` show it.
 
-    Raises a rejection, as `finish` does, and `NotInTime` if the time is up, be it after the answer.
+    Raises `Rejected` if it was rejected, and `NotInTime` if the answer or the read models take too
+    long together.
     """
-    from producers.client.command_client import CommandClient
+    from producers.client import CommandClient
 
     with (
         visible_in(settings, how.wait_for) as visibility,
@@ -130,9 +131,9 @@ def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
 def visible_in(
     settings: Settings, names: Sequence[str]
 ) -> AbstractContextManager[Visibility | None]:
-    """Return what waits for these read models, or for nothing; to be opened before sending.
+    """Return a context that waits for these read models, if any; enter it before sending.
 
-    Raises `Misconfigured` if there is none of a name.
+    Raises `Misconfigured` if a name is unknown.
     """
     return root().visible_in(settings, names) if names else nullcontext()
 
@@ -144,9 +145,10 @@ def await_visible(
     *,
     extend_on_progress: bool = False,
 ) -> None:
-    """Wait until `visibility`, if there is one, shows what was accepted, if anything was.
+    """Wait until `visibility` shows what was accepted; return at once if either is None.
 
-    Raises `NotInTime` also if a store is away: that something was sent is known by now.
+    Raises `NotInTime` also if a store is unavailable: `Unavailable` would mean that nothing was
+    sent.
     """
     if visibility is None or token is None:
         return
@@ -161,7 +163,7 @@ def await_visible(
 
 
 def finish(outcome: "Outcome", *, as_json: bool) -> None:
-    """Print `outcome`; raise a rejected one, so that the command ends as refused."""
+    """Print `outcome`; raise `Rejected` if it was rejected."""
     (print_json if as_json else print_fields)(outcome.as_fields())
     if not outcome.accepted:
         raise outcome.rejection()
@@ -170,16 +172,16 @@ def finish(outcome: "Outcome", *, as_json: bool) -> None:
 def given_fields(
     stdin: str | None, given: Mapping[str, Any], command_id: str | None
 ) -> dict[str, object]:
-    """Return the fields from the options, or from standard input if `-` was given.
+    """Return the fields, with `command_id`, from the options or, after `-`, from standard input.
 
-    `command_id` is one of them. Raises click's `UsageError` if both name fields, or if what stands
-    on standard input is not one JSON object of these fields.
+    Raises click's `UsageError` if both give fields, or if standard input is not one JSON object
+    with these fields.
     """
     if not stdin:
         return {**given, "command_id": command_id}
     if any(value is not None for value in given.values()):
         raise click.UsageError("give the fields as options or with -, not both")
-    # What the object leaves out is not given, for the rules to say so.
+    # A field that the object lacks becomes None, and the rules reject it.
     fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
     if command_id is not None:
         if fields.get("command_id") not in (None, command_id):
@@ -189,7 +191,7 @@ def given_fields(
 
 
 def _read_object(allowed: set[str]) -> dict[str, object]:
-    """Return the one JSON object on standard input; messages repeat nothing of it."""
+    """Return the JSON object on standard input; error messages repeat nothing of it."""
     if sys.stdin.isatty():
         say("reading one JSON object from the keyboard; Ctrl-D ends it")
     raw = sys.stdin.buffer.read(_STDIN_MAX_BYTES + 1)

@@ -1,6 +1,6 @@
-"""The commands that create a user and change one, and the one that looks an answer up later.
+"""The commands that create and update a user, and the one that shows an answer later.
 
-`producers.cli.change` has the rest of a user's life.
+`producers.cli.change` has the other changes of a user.
 """
 
 import sys
@@ -45,7 +45,7 @@ def create(
 ) -> None:
     """Create a user and wait for the answer.
 
-    With - the fields are read as one JSON object from standard input, so that they do not stand on
+    With - the fields are read as one JSON object from standard input, so that they do not appear on
     a command line.
 
     \b
@@ -57,7 +57,7 @@ def create(
     fields = given_fields(stdin, {"email": email, "name": name, "age": age}, command_id)
     if not stdin and None in (email, name, age):
         raise click.UsageError("give --email, --name and --age, or - to read JSON")
-    from producers.client.build import create_command
+    from producers.client import create_command
 
     send(settings, create_command(**fields), how)
 
@@ -96,14 +96,14 @@ def update(
     fields = given_fields(stdin, given, command_id)
     if fields.get("name") is None and fields.get("age") is None:
         raise click.UsageError("there is nothing to update: give a name, an age or both")
-    from producers.client.build import update_command
+    from producers.client import update_command
 
     send(settings, update_command(user_id, **fields), how)
 
 
 @click.group()
 def commands() -> None:
-    """See what became of a command."""
+    """Show the outcome of a command."""
 
 
 @commands.command()
@@ -111,24 +111,23 @@ def commands() -> None:
 @json_option
 @pass_settings
 def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
-    """Show the answer that a command got, also long after it was sent.
+    """Show the answer to a command, also long after it was sent.
 
     Ends with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
 
-    What --command-id of the sending commands promises: the same id for the same user (for a
-    creation: the same address) is decided once and answered the same each time, also after a
-    handler was started again or another took over. For a creation this holds as long as its user
-    holds the address, for a user's latest change until the next; for everything else, rejections
-    too, among the last outcomes_window_count commands of the partition (default 20,000) within
-    outcomes_window_seconds (default a day). There the same id with other fields is refused as
-    command_id_reused. Take a new id for everything new: a UUID, which is what is made if you give
-    none.
+    What --command-id promises: a command with the same id for the same user (for a creation: the
+    same address) is decided once and answered the same each time, also after a handler restarted or
+    another took over. For a creation this holds as long as its user has the address, for a user's
+    latest change until the next. For everything else, rejections included, it holds among the last
+    outcomes_window_count commands of the partition (default 20,000) within outcomes_window_seconds
+    (default one day); there the same id with other fields is rejected as command_id_reused. Use a
+    new id for every new command; by default it is a new UUID.
 
     \b
     Example:
       rollbook commands show 018f3c6e-7a1b-7c3d-9e2f-0123456789ab
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from producers.client.outcomes import find_outcome
+    from producers.client import find_outcome
 
     told = 0
 

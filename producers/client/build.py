@@ -1,7 +1,7 @@
-"""Builds the command records that a caller sends: every field cleaned before anything is sent.
+"""Builds the command records that a client sends, with every field checked and cleaned.
 
-The handler checks the same rules again (`producers.domain.parse`); checking them here as well
-gives a quick answer. Everything raises `Rejected` (`invalid_command`).
+The handler checks the same rules again (`producers.domain.parse`); checking them here rejects a bad
+field before anything is sent. Every function here raises `Rejected` (`invalid_command`).
 """
 
 import secrets
@@ -29,7 +29,7 @@ from schemas.records import (
 
 
 def new_command_id() -> str:
-    """Return a UUIDv7: ids in order of time let `rollbook commands show` read less of the log."""
+    """Return a UUIDv7: its timestamp lets `rollbook commands show` read less of the log."""
     return new_user_id(secrets.randbelow(SHARDS), _now_ms(), secrets.randbits(62))
 
 
@@ -56,7 +56,7 @@ def update_command(
 ) -> UserCommand:
     """Return an `UpdateUser` with cleaned fields; None leaves a field as it is.
 
-    Also refused if there is nothing to update.
+    Raises `Rejected` also if both `name` and `age` are None.
     """
     if name is None and age is None:
         raise Rejected(
@@ -64,7 +64,7 @@ def update_command(
             code="invalid_command",
             next_step="give a name, an age or both",
         )
-    command = _about_user(UPDATE_USER, user_id, expected_version, command_id)
+    command = _for_user(UPDATE_USER, user_id, expected_version, command_id)
     command["name"] = None if name is None else rules.clean_name(name)
     command["age"] = None if age is None else rules.clean_age(age)
     return command
@@ -74,7 +74,7 @@ def change_email_command(
     user_id: object, email: object, expected_version: object = None, command_id: object = None
 ) -> UserCommand:
     """Return a `ChangeEmail` with cleaned fields."""
-    command = _about_user(CHANGE_EMAIL, user_id, expected_version, command_id)
+    command = _for_user(CHANGE_EMAIL, user_id, expected_version, command_id)
     command["email"] = rules.clean_email(email)
     return command
 
@@ -83,18 +83,18 @@ def delete_command(
     user_id: object, expected_version: object = None, command_id: object = None
 ) -> UserCommand:
     """Return a `DeleteUser`."""
-    return _about_user(DELETE_USER, user_id, expected_version, command_id)
+    return _for_user(DELETE_USER, user_id, expected_version, command_id)
 
 
 def erase_command(
     user_id: object, expected_version: object = None, command_id: object = None
 ) -> UserCommand:
     """Return an `EraseUser`."""
-    return _about_user(ERASE_USER, user_id, expected_version, command_id)
+    return _for_user(ERASE_USER, user_id, expected_version, command_id)
 
 
 def command_partition(command: UserCommand, partitions: int) -> int:
-    """Return where `command` must stand: its user's partition. Its fields are cleaned."""
+    """Return the partition that `command`, with cleaned fields, must be written to: its user's."""
     if command["kind"] == CREATE_USER:
         shard = email_shard(email_key(command.get("email") or ""))
     else:
@@ -102,7 +102,7 @@ def command_partition(command: UserCommand, partitions: int) -> int:
     return partition_of(shard, partitions)
 
 
-def _about_user(
+def _for_user(
     kind: str, user_id: object, expected_version: object, command_id: object
 ) -> UserCommand:
     version = None if expected_version is None else rules.clean_version(expected_version)

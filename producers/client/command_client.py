@@ -1,6 +1,6 @@
-"""Sends a command and waits for its answer: the one way in for callers that want one command.
+"""Sends a command and waits for its answer.
 
-`rollbook users import` sends many at once, see `producers.importer.run`.
+`producers.importer.run` is for many at once: it does not wait for one before it sends the next.
 """
 
 import time
@@ -14,42 +14,29 @@ from producers.client.build import (
     create_command,
     delete_command,
     erase_command,
-    new_command_id,
     update_command,
 )
 from producers.client.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
     Outcome,
-    check_command_topics,
     follow_outcomes,
+    open_outcomes,
     outcome_of,
 )
-from runtime.kafka import kafka_available, kafka_unavailable, lone_consumer, producer_config
+from runtime.kafka import kafka_available, kafka_unavailable, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, NotInTime, Poisoned, Unavailable
 from schemas.records import CommandOutcome, UserCommand
 from schemas.topics import COMMANDS, OUTCOMES
 
-__all__ = [
-    "DEFAULT_TIMEOUT_SECONDS",
-    "CommandClient",
-    "change_email_command",
-    "command_partition",
-    "create_command",
-    "delete_command",
-    "erase_command",
-    "new_command_id",
-    "update_command",
-]
-
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
-# Answers to others that a client reads through rather than starting anew at the end.
+# Of the answers to other clients, read at most so many before jumping to the end of the topic.
 _MOST_BEHIND_RECORDS = 2_000
 _STEP_SECONDS = 0.05
 
-# Refusals after which the broker certainly holds nothing of the command.
+# After these errors the command is certainly not on the log.
 _NEVER_APPENDED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -58,24 +45,23 @@ _NEVER_APPENDED = {
 
 
 class CommandClient:
-    """Sends commands one at a time and returns what became of each.
+    """Sends commands one at a time and returns the answer to each.
 
-    Keep one for many commands: a warm client answers in milliseconds, a new one first connects to
-    Kafka and the registry. Not for several threads. Construction raises `Unavailable` or
+    Keep one client for many commands: a warm client answers in milliseconds, a new one first
+    connects to Kafka and the registry. It is not thread-safe. Construction raises `Unavailable` or
     `Misconfigured` (missing topics).
 
-    Every method that sends raises `Rejected` for fields that break a rule (nothing is sent),
-    `Unavailable` when nothing was sent for certain, and `NotInTime` when no answer came within
-    `timeout_seconds`: the command may still be decided. An answer of the handler is always
-    returned, also a rejection.
+    Every method that sends waits for the answer. It returns every answer of the handler, also a
+    rejection, and raises `Rejected` if a field breaks a rule and `Unavailable` if Kafka fails; in
+    both cases nothing was sent. It raises `NotInTime` if no answer came within `timeout_seconds`:
+    the command may still be decided.
 
-    Sending again is safe, across restarts of handlers and their taking over from each other: a
-    command id that comes again for the same target (the user id; for a creation the address) is not
-    decided again but gets the first answer once more, `repeated`. This holds for ever for a
-    creation while its user lives, and for a user's latest change; for anything else, rejections
-    too, within the window of the settings `outcomes_window_count` and `outcomes_window_seconds`.
-    Within it the same id with another body is refused as `command_id_reused`. For something else
-    use another id.
+    Sending again is safe, also across restarts of handlers. A command with the same id and target
+    (the user id; for a creation the address) is not decided twice but gets the first answer again,
+    marked `repeated`. For a creation this holds as long as its user lives, and for a user's latest
+    change until the next. For anything else, rejections included, it holds within the window of
+    the settings `outcomes_window_count` and `outcomes_window_seconds`; within that window the same
+    id with another body is rejected as `command_id_reused`. Use a new id for every new command.
     """
 
     def __init__(
@@ -86,19 +72,13 @@ class CommandClient:
         registry = Registry(settings)
         self._commands = registry.codec(COMMANDS.schema)
         self._outcomes = registry.codec(OUTCOMES.schema)
-        # A short queue: what piles up while nobody waits has to be read through by the next wait.
-        self._consumer = lone_consumer(
+        # A short queue: the next command has to read through whatever it has collected by then.
+        self._consumer = open_outcomes(
             settings, **{"queued.max.messages.kbytes": 1024, "queued.min.messages": 1000}
         )
-        try:
-            check_command_topics(self._consumer, settings)
-            follow_outcomes(self._consumer, settings)
-        except BaseException:
-            self._consumer.close()
-            raise
-        # A copy made by a retry is decided once, like any repeated id; the sequence numbers that
-        # would prevent it cost a new client up to half a second (librdkafka asks for them again
-        # only then, if no connection was up at first).
+        # A duplicate from a retry is decided once, like any repeated id. The sequence numbers that
+        # prevent duplicates cost a new client up to half a second: without a connection librdkafka
+        # asks for its producer id again only then.
         self._producer = Producer(producer_config(settings) | {"enable.idempotence": False})
 
     def __enter__(self) -> Self:
@@ -108,7 +88,7 @@ class CommandClient:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections. What could not be delivered by now is dropped."""
+        """Close the connections; a command that could not be delivered by now is dropped."""
         self._producer.purge()
         self._producer.flush(1)
         self._consumer.close()
@@ -116,7 +96,7 @@ class CommandClient:
     def create_user(
         self, email: object, name: object, age: object, command_id: object = None
     ) -> Outcome:
-        """Create a user and return the answer."""
+        """Create a user."""
         return self.send(create_command(email, name, age, command_id))
 
     def update_user(
@@ -127,7 +107,7 @@ class CommandClient:
         expected_version: object = None,
         command_id: object = None,
     ) -> Outcome:
-        """Change a user's name, age or both and return the answer."""
+        """Change a user's name, age or both; None leaves a field as it is."""
         return self.send(update_command(user_id, name, age, expected_version, command_id))
 
     def change_email(
@@ -137,29 +117,30 @@ class CommandClient:
         expected_version: object = None,
         command_id: object = None,
     ) -> Outcome:
-        """Give a user another address and return the answer.
+        """Give a user another e-mail address.
 
-        The old one is free once it is answered; if the two lie in different partitions, soon after.
+        The old address is free once the command is answered, or soon after that if the two
+        addresses belong to different partitions.
         """
         return self.send(change_email_command(user_id, email, expected_version, command_id))
 
     def delete_user(
         self, user_id: object, expected_version: object = None, command_id: object = None
     ) -> Outcome:
-        """Delete a user, keeping its history, and return the answer."""
+        """Delete a user; its history is kept."""
         return self.send(delete_command(user_id, expected_version, command_id))
 
     def erase_user(
         self, user_id: object, expected_version: object = None, command_id: object = None
     ) -> Outcome:
-        """Erase a user, live or deleted, with its history, and return the answer."""
+        """Erase a user, live or deleted, with its history."""
         return self.send(erase_command(user_id, expected_version, command_id))
 
     def send(self, command: UserCommand) -> Outcome:
-        """Send `command`, whose fields are cleaned, and return the answer."""
+        """Send a command that a function of `producers.client.build` returned."""
         deadline = time.monotonic() + self._timeout_seconds
         partition = command_partition(command, self._settings.partitions)
-        self._get_ready()
+        self._skip_to_end()
         delivery = _Delivery()
         self._producer.produce(
             self._settings.named(COMMANDS.name),
@@ -171,17 +152,17 @@ class CommandClient:
         try:
             return self._wait(command["command_id"], partition, delivery, deadline)
         except BaseException:
-            # Nobody waits for it any more: do not send it minutes later.
+            # The caller no longer waits, so the command must not be sent minutes later.
             if delivery.pending:
                 self._producer.purge()
                 self._producer.poll(0)
             raise
 
-    def _get_ready(self) -> None:
-        """See that a broker answers, and leave behind the answers that others got meanwhile.
+    def _skip_to_end(self) -> None:
+        """Skip the answers that other clients got meanwhile, after checking that a broker answers.
 
-        The brokers are asked through the producer: on the consumer's connection the question would
-        wait for the fetch that is under way, 100 ms.
+        The producer asks the broker: on the consumer's connection the request would wait up to
+        100 ms for the fetch in progress.
         """
         try:
             with kafka_available(self._settings):
@@ -191,7 +172,7 @@ class CommandClient:
             passed = 0
             while messages := self._consumer.consume(_MOST_BEHIND_RECORDS, 0):
                 passed += len(messages)
-                # Far behind, or even behind what the topic keeps: begin anew at its end.
+                # Far behind, perhaps before the oldest record left: jump to the end.
                 if passed >= _MOST_BEHIND_RECORDS or any(m.error() for m in messages):
                     follow_outcomes(self._consumer, self._settings)
                     break
@@ -220,7 +201,7 @@ class CommandClient:
         )
 
     def _answer(self, message: Message, delivery: "_Delivery") -> CommandOutcome | None:
-        """Return the answer in `message`, or None if it belongs to an earlier sending."""
+        """Return the answer in `message`, or None if it answers an earlier command of this id."""
         try:
             record: CommandOutcome = self._outcomes.decode(message.value())
         except Poisoned:
@@ -231,7 +212,7 @@ class CommandClient:
 
 
 class _Delivery:
-    """What librdkafka reported of one command; `offset` is -1 while it is not known."""
+    """What librdkafka reported about one command; `offset` is -1 until it is known."""
 
     def __init__(self) -> None:
         self.pending = True
@@ -245,7 +226,7 @@ class _Delivery:
             self.offset = message.offset()
 
     def check(self, settings: Settings) -> None:
-        """Raise if the command is certainly not on the log; any other failure is left to time."""
+        """Raise if the command is certainly not on the log; other errors end by the time limit."""
         if self._error is None:
             return
         if self._error.code() in _NEVER_APPENDED:

@@ -1,19 +1,19 @@
-"""What became of a command: the answer as people and programs see it, and how to find it later.
+"""A command's answer as callers see it, and how to find it on the log.
 
-The handler answers every command in the partition of `user-outcomes` that has the command's own
-number, under the command's id as key, so an answer is found by keys alone.
+The handler writes the answer to a command to `user-outcomes`, to the partition with the same number
+as the command's and with the command's id as key. So an answer is found by its key alone.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from runtime.kafka import end_reader, kafka_available
+from runtime.kafka import end_reader, kafka_available, lone_consumer
 from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -41,9 +41,11 @@ _NEXT_STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A command's answer; never personal data.
+    """The answer to a command, without personal data.
 
+    `status` is `accepted` or `rejected`, and `code` and `message` say why it was rejected.
     `token` (`partition:seq`) makes a query wait until its read model shows what the command did.
+    `repeated` is true if the command id was decided before: this is that first answer again.
     """
 
     command_id: str
@@ -57,17 +59,17 @@ class Outcome:
 
     @property
     def accepted(self) -> bool:
-        """Say whether the command was accepted."""
+        """True if the command was accepted."""
         return self.status == ACCEPTED
 
     def as_fields(self) -> dict[str, Any]:
-        """Return what an outcome prints."""
+        """Return the fields that commands print, in order."""
         fields = asdict(self)
         del fields["repeated"]
         return fields
 
     def rejection(self) -> Rejected:
-        """Return a rejected outcome as the error that ends a command."""
+        """Return the error for a rejected outcome, with a next step where there is one."""
         step = _NEXT_STEPS.get(self.code or "", "")
         if "{" in step and self.user_id is None:
             step = ""
@@ -79,7 +81,7 @@ class Outcome:
 
 
 def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
-    """Return the record found in `partition` as an `Outcome`."""
+    """Return a record from `partition` of the outcomes as an `Outcome`."""
     seq = record["seq"]
     return Outcome(
         command_id=record["command_id"],
@@ -94,10 +96,10 @@ def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
 
 
 def check_command_topics(consumer: Consumer, settings: Settings) -> None:
-    """Ask the brokers once whether commands can be sent and answered.
+    """Check with the brokers that both topics exist and have the configured number of partitions.
 
-    Raises `Unavailable` if none answers within 5 s, `Misconfigured` if a topic is missing or has
-    another number of partitions: a command must never land where its user does not live.
+    With another number, commands would go to partitions that do not own their users. Raises
+    `Unavailable` if no broker answers within 5 s, and `Misconfigured`.
     """
     with kafka_available(settings):
         found = consumer.list_topics(timeout=CONNECT_TIMEOUT_SECONDS).topics
@@ -108,12 +110,27 @@ def check_command_topics(consumer: Consumer, settings: Settings) -> None:
         check_partitions(name, len(found[name].partitions), wanted_partitions(topic, settings))
 
 
-def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
-    """Assign every partition of the outcomes from where it ends now.
+def open_outcomes(settings: Settings, **options: Any) -> Consumer:
+    """Return a consumer at the end of the outcomes, so it receives every answer from now on.
 
-    All of them at once: a partition added later would wait for the fetch that is under way, up to
-    `fetch.wait.max.ms`. Tries for 5 s: brokers refuse while a partition changes its leader or was
-    only just created. Raises `Unavailable`.
+    Raises as `check_command_topics` and `follow_outcomes` do.
+    """
+    consumer = lone_consumer(settings, **options)
+    try:
+        check_command_topics(consumer, settings)
+        follow_outcomes(consumer, settings)
+    except BaseException:
+        consumer.close()
+        raise
+    return consumer
+
+
+def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
+    """Assign all partitions of the outcomes, each from its current end.
+
+    All at once, because a partition that is added later waits for the fetch in progress, up to
+    `fetch.wait.max.ms`. Retries for 5 s: brokers refuse while a partition changes its leader or
+    was only just created. Raises `Unavailable`.
     """
     name = settings.named(OUTCOMES.name)
     ends = [TopicPartition(name, number, _AT_THE_END) for number in range(settings.partitions)]
@@ -141,16 +158,16 @@ def _asked_once(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPa
 def find_outcome(
     settings: Settings, command_id: str, on_progress: Callable[[int], None] | None = None
 ) -> Outcome:
-    """Return the first answer that `command_id` got; `on_progress` is given records read so far.
+    """Return the first answer to `command_id`; `on_progress` gets the number of records read.
 
-    Raises `Rejected` (`invalid_command` for what is no command id, `command_not_found` if neither a
-    command nor an answer is on the log), `NotInTime` (`not_decided`) if the command stands there
-    undecided, `Unavailable`, `Misconfigured`.
+    Reads the outcomes from the time that the id states, or all of them. Raises `Rejected`
+    (`invalid_command` if it is not a command id, `command_not_found` if the log has neither the
+    command nor an answer), `NotInTime` (`not_decided`) if the command is on the log but undecided,
+    `Unavailable` and `Misconfigured`.
     """
     key = clean_command_id(command_id).encode()
     codec = Registry(settings).codec(OUTCOMES.schema)
-    consumer = end_reader(settings)
-    try:
+    with closing(end_reader(settings)) as consumer:
         check_command_topics(consumer, settings)
         scan = _Scan(settings, consumer, key, on_progress)
         for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
@@ -163,8 +180,6 @@ def find_outcome(
                 code="not_decided",
                 next_step="is a handler running? `rollbook status`; then ask again",
             )
-    finally:
-        consumer.close()
     raise Rejected(
         f"there is no command {command_id} on the log",
         code="command_not_found",
@@ -175,7 +190,7 @@ def find_outcome(
 def _decoded(
     messages: Iterator[Message], codec: RecordCodec[CommandOutcome]
 ) -> list[tuple[Outcome, int]]:
-    """Return answers with the time of each; foreign bytes under our key are no answer."""
+    """Return the answers and when each was decided; foreign bytes with our key are skipped."""
     answers = []
     for message in messages:
         with suppress(Poisoned):
@@ -185,17 +200,17 @@ def _decoded(
 
 
 def _sent_after_ms(command_id: str) -> int:
-    """Return a time before the command was sent: ids made by our client tell it, others do not."""
+    """Return a time before the command was sent, from the id if our client made it; otherwise 0."""
     try:
         parsed = UUID(command_id)
     except ValueError:
         return 0
-    # An hour covers clocks that disagree; if it does not, the whole log is read after all.
+    # An hour covers clock skew. If it does not, the caller reads all outcomes next.
     return max(0, (parsed.int >> 80) - _HOUR_MS) if parsed.version == _UUID_V7 else 0
 
 
 class _Scan:
-    """Looks for the records with one key, reading keys only, to the end of a topic."""
+    """Finds the records with one key by reading topics to their ends; values are not decoded."""
 
     def __init__(
         self,
@@ -211,15 +226,15 @@ class _Scan:
         self._count = 0
 
     def matches(self, topic: Topic, since_ms: int) -> Iterator[Message]:
-        """Yield the records under the key in `topic` since a time. Raises `Unavailable`."""
+        """Yield the records of `topic` with the key, from a time on. Raises `Unavailable`."""
         ranges = log_ranges(self._settings, topic, range(self._settings.partitions), since_ms)
         for messages in read_topic(self._settings, self._consumer, topic, ranges):
             for message in messages:
                 if message.key() == self._key:
                     yield message
-            self._tell(len(messages))
+            self._report(len(messages))
 
-    def _tell(self, count: int) -> None:
+    def _report(self, count: int) -> None:
         self._count += count
         if self._on_progress and count:
             self._on_progress(self._count)

@@ -1,6 +1,6 @@
-"""Files of people in, `CreateUser` commands out.
+"""Turns files of people into `CreateUser` commands.
 
-`source` opens files, pipes and gzip, `lines` reads CSV and NDJSON, `check` is the dry run, `run`
-sends and follows the outcomes, `rejects` keeps what was refused. It imports `client`; only
-`producers.cli` imports it.
+`source` reads lines from files, pipes and gzip; `lines` parses CSV and NDJSON; `check` is the dry
+run; `run` sends the commands and counts their outcomes; `rejects` lists the rejected lines. It
+imports `client`; only `producers.cli` imports it.
 """

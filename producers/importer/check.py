@@ -1,8 +1,8 @@
-"""The dry run of an import: every line is checked as it would be, nothing is sent, no server asked.
+"""The dry run of an import: checks every line as the import does, without any server.
 
-What it cannot know is who is in the registry already. Addresses are compared within the file, each
-line with those before it; so that memory stays bounded only the first `MOST_REMEMBERED` different
-ones are remembered (about 130 MB), and the totals say how many lines came after that.
+It cannot know who is registered already. It compares the addresses within the file, each line with
+the lines before it. To bound memory it remembers only the first `MOST_REMEMBERED` different
+addresses (about 130 MB); the totals say how many lines came after that.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,12 +23,12 @@ _CONTENT_BITS = 32
 
 @dataclass(slots=True)
 class CheckTotals:
-    """What an import into an empty registry would make of the lines. Blank lines do not count.
+    """What an import into an empty registry would do with the lines. Blank lines do not count.
 
-    `importable` lines create a user. The others have an address that stands in the file before:
-    `repeated_lines` say the same of it, `conflicting_lines` something else, so that the first one
-    would be kept; `conflicts` names a few, each with its first. `not_remembered` of the importable
-    lines were not compared with those after them.
+    `importable` lines create a user. The other valid lines have an address of an earlier line:
+    `repeated_lines` equal that line, `conflicting_lines` differ from it, and the import would keep
+    the earlier one. `conflicts` lists a few as (line, earlier line). Later lines were not compared
+    with `not_remembered` of the importable lines.
     """
 
     lines: int = 0
@@ -48,13 +48,13 @@ class CheckTotals:
         return f"{self.lines:,} lines checked"
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the totals as they are printed."""
+        """Return the totals as commands print them."""
         conflicts = [{"line": line, "first_line": first} for line, first in self.conflicts]
         return {"dry_run": True} | asdict(self) | {"conflicts": conflicts}
 
 
 class UserCheck:
-    """One dry run, used like a `UserImport`."""
+    """One dry run, with the interface of `UserImport`."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class UserCheck:
         self.totals = CheckTotals()
         self._on_reject = on_reject
         self._most_remembered = most_remembered
-        # Of each address a hash → the number of its first line and a hash of that line's content:
-        # numbers, so that a file's addresses are neither held nor as dear as texts. Python keys its
-        # hashes anew in every process; two of a million agree once in millions of runs.
+        # Hash of an address → number of its first line and a hash of that line's content. Numbers
+        # take less memory than texts, and no address is kept. Python salts its hashes per process;
+        # two addresses of a million collide once in millions of runs.
         self._first: dict[int, int] = {}
 
     def close(self) -> None:
-        """Forget the addresses."""
+        """Release the memory."""
         self._first.clear()
 
     def run(
@@ -79,7 +79,7 @@ class UserCheck:
         lines: Iterable[UserLine | BadLine],
         on_progress: Callable[[], None] | None = None,
     ) -> bool:
-        """Check `lines`; True, as nothing has to be waited for."""
+        """Check `lines`; return True, because nothing is left to wait for."""
         for line in lines:
             self.totals.lines += 1
             self._check(line)

@@ -1,7 +1,8 @@
-"""Reads users from CSV or NDJSON, a line at a time: constant memory, and a bad line stops nothing.
+"""Reads users from CSV or NDJSON line by line, in constant memory; a bad line does not end it.
 
-Fields come out as they stand, to be checked by `schemas.rules`; what cannot be read as fields comes
-out as a `BadLine`. Neither a line nor a quoted field can make it hold more than a few lines.
+Fields are yielded as they are in the file, for `schemas.rules` to check. A line that cannot be
+split into fields is yielded as a `BadLine`. No line and no quoted field can make it hold more than
+`RECORD_MAX_LINES` lines.
 """
 
 import csv
@@ -24,9 +25,9 @@ RECORD_MAX_LINES = 20
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _COLUMNS = ("email", "name", "age")
 _KEYS = set(_COLUMNS)
-# What `users export` and `users list --json` print besides. It is dealt anew: an id and a version
-# are the log's to give, not a file's.
-_PASSED_OVER = _KEYS | {"user_id", "version", "created_at", "updated_at", "age_group", "cursor"}
+# `users export` and `users list --json` print more fields. These are ignored: the log assigns ids
+# and versions, not a file.
+_ACCEPTED = _KEYS | {"user_id", "version", "created_at", "updated_at", "age_group", "cursor"}
 _FORMATS = (
     "give CSV whose first line names email, name and age, with commas between, "
     'or lines of JSON like {"email": "jane@example.com", "name": "Jane Doe", "age": 34}'
@@ -35,7 +36,7 @@ _AGE_MAX_DIGITS = 9
 
 
 class UserLine(NamedTuple):
-    """The fields of one user as the file has them; `number` is its first line, from 1."""
+    """The fields of one user as they are in the file; `number` is the first line, from 1."""
 
     number: int
     email: object
@@ -45,7 +46,7 @@ class UserLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that holds no user and why; nothing of its content."""
+    """A line that is not a user, and why; it repeats nothing of the content."""
 
     number: int
     code: str
@@ -53,10 +54,10 @@ class BadLine:
 
 
 def read_users(source: Source, file_format: str | None) -> Iterator[UserLine | BadLine]:
-    """Return the users of `source`; with no `file_format` the first line tells which it is.
+    """Return the users of `source`; without `file_format` the first line decides the format.
 
-    Raises `Misconfigured` (`unreadable_file`) at once if there is no line, no right header, or if
-    it is another kind of file, and what `source.broken` says if it breaks before its first line.
+    Raises `Misconfigured` (`unreadable_file`) at once if the file is empty, has a wrong header or
+    is another kind of file, and `source.broken` if reading fails before the first line.
     """
     first = next(source, None)
     if source.broken is not None:
@@ -94,7 +95,7 @@ def _read_ndjson(lines: Iterator[RawLine]) -> Iterator[UserLine | BadLine]:
             continue
         if not isinstance(record, dict):
             yield BadLine(number, "malformed_line", "the line is no JSON object")
-        elif record.keys() <= _KEYS or record.keys() <= _PASSED_OVER:
+        elif record.keys() <= _KEYS or record.keys() <= _ACCEPTED:
             yield UserLine(number, record.get("email"), record.get("name"), record.get("age"))
         else:
             yield BadLine(
@@ -113,14 +114,14 @@ def _no_json(number: int, raw: bytes) -> BadLine:
 
 
 class _UnreadableError(Exception):
-    """The record cannot go on: its line is too long, or a quoted field does not end."""
+    """The record cannot be completed: a line is too long, or a quoted field is not closed."""
 
 
 class _CsvFeed:
-    """Gives lines to `csv.reader` and remembers those of the record at hand.
+    """Passes lines to `csv.reader` and remembers those of the current record.
 
-    A quote that is never closed must not swallow the lines after it: `give_up` rejects the first
-    line of the record and has the others read again.
+    A quote that is never closed must not consume the lines after it: `give_up` rejects only the
+    first line of the record, and the others are read again.
     """
 
     def __init__(self, lines: Iterator[RawLine]) -> None:
@@ -130,13 +131,13 @@ class _CsvFeed:
         self.not_utf8 = False
 
     def begin(self) -> None:
-        """Begin a record."""
+        """Start a record."""
         self._taken.clear()
         self.not_utf8 = False
 
     @property
     def number(self) -> int:
-        """The first line of the record at hand."""
+        """The first line of the current record."""
         return self._taken[0][0]
 
     def __iter__(self) -> Iterator[str]:
@@ -159,7 +160,7 @@ class _CsvFeed:
             return raw.decode(errors="replace")
 
     def give_up(self) -> BadLine:
-        """Return why the record's first line is bad; its other lines are read again."""
+        """Return why the record's first line is bad; the other lines will be read again."""
         number, raw = self._taken[0]
         self._again.extendleft(reversed(self._taken[1:]))
         if raw is None:
@@ -172,7 +173,7 @@ class _CsvFeed:
 
 
 def _read_header(feed: _CsvFeed, rows: Iterator[list[str]]) -> list[int]:
-    """Return where email, name and age stand."""
+    """Return the positions of email, name and age."""
     try:
         header = [column.strip().lower() for column in next(rows)]
     except (csv.Error, _UnreadableError, StopIteration):
@@ -210,12 +211,12 @@ def _read_csv(
 
 
 def _csv_age(text: str) -> int | str:
-    """Return a whole number, or the text as it is for the rules to refuse."""
+    """Return a whole number, or the text unchanged, which the rules reject."""
     text = text.strip()
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         return text
-    # As many digits as these are out of range, whatever they say.
+    # Any number with more digits is out of range.
     return int(text[: _AGE_MAX_DIGITS + 1])
 
 

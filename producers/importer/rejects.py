@@ -1,4 +1,4 @@
-"""The list of an import's refused lines: number, code and sentence, nothing of their content."""
+"""The list of an import's rejected lines: number, code and message, nothing of their content."""
 
 from pathlib import Path
 from typing import IO, Self
@@ -8,9 +8,9 @@ import orjson
 
 
 class Rejects:
-    """The list at `path`. It begins anew with every import; nothing refused leaves no file.
+    """The file at `path`. Every import overwrites it, and removes it if no line was rejected.
 
-    Entering raises `click.UsageError` if it cannot be written.
+    Entering the `with` block raises `click.UsageError` if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,17 +34,17 @@ class Rejects:
             self.path.unlink()
 
     def add(self, number: int, code: str, message: str) -> None:
-        """List the line `number`."""
+        """Add line `number` to the list."""
         if self._file is None:
-            raise AssertionError("rejects are added within `with`")
+            raise AssertionError("add() outside the `with` block")
         self.count += 1
         line = {"line": number, "code": code, "message": message}
         self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def rejects_path(file: str, chosen: str | None) -> Path:
-    """Return where the list goes; raises `click.UsageError` if that is the file to import."""
-    # A pipe (also one of the shell's /dev/fd/63) has no folder of its own to write beside.
+    """Return the path of the list. Raises `click.UsageError` if it is the file to import."""
+    # A pipe, such as /dev/fd/63 of a shell, has no folder to write to.
     beside = file != "-" and Path(file).is_file()
     path = Path(chosen or (f"{file}.rejects.ndjson" if beside else "import.rejects.ndjson"))
     if path.exists() and beside and path.samefile(file):

@@ -1,23 +1,25 @@
-"""Imports users: thousands of creations in flight, each answered, none twice, in constant memory.
+"""Imports users with thousands of creations in flight, in constant memory, each user once.
 
-A command's id is derived from its line's content, so that sending a line again, in this run or in a
-later one, is the same command, and a mended line is a new one.
+A command's id is derived from its line's content. So a line that is sent again, in this run or a
+later one, is the same command, and a corrected line is a new one.
 
-The id is a plain hash, on purpose. Who reads the log and guesses somebody's e-mail, name and age
-can check the guess against it, so it must be gone when the fields themselves are. It is:
-- `created_by` and the creation's `command_id` stand beside the fields, in the user's events,
-  history and rows, and leave with them on an erasure; the marker that stays has the erasure's id.
-- As a key it stays in `user-commands` as long as the command itself, fields and all, and in
-  `user-outcomes` a day longer (`schemas.topics`). There every outcome, of any client, has a digest
-  of its command's body, which would confirm the same guess: another id alone would hide nothing.
-- Logs, dead letters and the list of rejects hold no ids of commands.
+The id is deliberately a plain hash. Anyone who can read the log and guesses a person's e-mail, name
+and age can confirm the guess with it, so it must not outlive those fields:
+- `created_by`, and the creation's `command_id`, are stored beside the fields in the user's events,
+  history and rows, and are removed with them by an erasure. The marker that remains has the
+  erasure's id.
+- As a key it stays in `user-commands` as long as the command with its fields, and in
+  `user-outcomes` a day longer (`schemas.topics`). Every outcome there, of any client, also has a
+  digest of its command's body that would confirm the same guess: other ids would hide nothing.
+- Logs, dead letters and the list of rejects contain no command ids.
 
-A secret key for the hash would be one more thing that every machine that imports must share and
-nobody may lose; a hash short enough to be ambiguous would make different lines one command
-(`command_id_reused`). Should those days be too long, shorten the retention of both topics.
+A keyed hash would need a secret that every importing machine shares and nobody may lose. A hash
+short enough to be ambiguous would turn different lines into one command (`command_id_reused`). To
+remove the hashes sooner, shorten the retention of both topics.
 
-Nobody is twice even without equal ids, because an address has one user; the ids are what lets a
-repeated run leave alone, for as long as outcomes are remembered, who has changed address or left.
+An address has one user, so no user is created twice even without equal ids. Equal ids make a
+repeated import skip users who have changed their address or are gone, as long as outcomes are
+remembered.
 """
 
 import time
@@ -29,9 +31,9 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from producers.client.outcomes import check_command_topics, follow_outcomes
+from producers.client.outcomes import open_outcomes
 from producers.importer.lines import BadLine, UserLine
-from runtime.kafka import kafka_unavailable, lone_consumer, poll_batch, producer_config
+from runtime.kafka import kafka_unavailable, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -53,9 +55,9 @@ _ID_HEX_DIGITS = 48
 
 @dataclass(slots=True)
 class ImportTotals:
-    """What became of the lines so far. Blank lines do not count.
+    """Counts of lines by outcome. Blank lines do not count.
 
-    `seqs` maps a partition to the greatest seq of what was accepted there.
+    `seqs` maps a partition to the greatest seq that was accepted there.
     """
 
     lines: int = 0
@@ -66,32 +68,32 @@ class ImportTotals:
 
     @property
     def token(self) -> str | None:
-        """The token of all that was accepted, None if nothing was."""
+        """The token of everything that was accepted; None if nothing was."""
         return str(Token(self.seqs)) if self.seqs else None
 
     @property
     def decided(self) -> int:
-        """How many lines have their answer; true also after an interruption."""
+        """How many lines have an answer; correct also after an interruption."""
         return self.created + self.already_there + self.rejected
 
     @property
     def undecided(self) -> int:
-        """How many lines still wait for their answer."""
+        """How many lines wait for an answer."""
         return self.lines - self.decided
 
     def __str__(self) -> str:
         return f"{self.lines:,} lines read, {self.decided:,} decided"
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the totals as they are printed."""
+        """Return the totals as commands print them."""
         fields = asdict(self) | {"undecided": self.undecided, "token": self.token}
         del fields["seqs"]
         return fields
 
 
 def content_id(email: str, name: str, age: int) -> str:
-    """Return the command id of a line's cleaned fields: CSV and NDJSON agree on it."""
-    # No field can hold a line feed, so the parts cannot run into each other.
+    """Return the command id of a line's cleaned fields; CSV and NDJSON give the same."""
+    # No field contains a line feed, so different fields cannot give the same text.
     digest = sha256(f"{email}\n{name}\n{age}".encode()).hexdigest()
     return f"import-{digest[:_ID_HEX_DIGITS]}"
 
@@ -127,10 +129,10 @@ def encode_create(
 
 
 class UserImport:
-    """One import. Construction raises `Unavailable` or `Misconfigured`, and nothing is sent.
+    """One import. Construction sends nothing; it raises `Unavailable` or `Misconfigured`.
 
-    At most `in_flight` lines are held at any time. `on_reject` is given line number, code and
-    sentence of each line that was refused; `totals` may be read at any time, also after an error.
+    At most `in_flight` lines are in memory. `on_reject` is called with line number, code and
+    message of each rejected line. `totals` may be read at any time, also after an error.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class UserImport:
         self._most_in_flight = in_flight
         self._timeout_seconds = timeout_seconds
         self._topic = settings.named(COMMANDS.name)
-        # Command id → the line that waits for its answer; lines with equal content wait with it.
+        # Command id → the number of the line that waits for its answer; and those of equal lines.
         self._waiting: dict[bytes, int] = {}
         self._equal: dict[bytes, list[int]] = {}
         self._progress_at = time.monotonic()
@@ -155,25 +157,19 @@ class UserImport:
         registry = Registry(settings)
         self._commands: RecordCodec[UserCommand] = registry.codec(COMMANDS.schema)
         self._outcomes: RecordCodec[CommandOutcome] = registry.codec(OUTCOMES.schema)
-        self._consumer = lone_consumer(settings)
-        try:
-            check_command_topics(self._consumer, settings)
-            follow_outcomes(self._consumer, settings)
-        except BaseException:
-            self._consumer.close()
-            raise
+        self._consumer = open_outcomes(settings)
         self._producer = Producer(
             producer_config(settings)
             | {
                 "linger.ms": 5,  # thousands follow: fuller batches cost the broker less
-                # How long to try is decided here, by progress, not for each command.
+                # `run` gives up when nothing progresses, not for each command after a time.
                 "message.timeout.ms": 0,
                 "delivery.report.only.error": True,
             }
         )
 
     def close(self) -> None:
-        """Let go of the connections; commands that have not left by now are dropped."""
+        """Close the connections; commands that could not be sent by now are dropped."""
         self._producer.purge()
         self._producer.flush(1)
         self._consumer.close()
@@ -183,19 +179,19 @@ class UserImport:
         lines: Iterable[UserLine | BadLine],
         on_progress: Callable[[], None] | None = None,
     ) -> bool:
-        """Import `lines`; return whether each was decided before the time ran out.
+        """Import `lines`; return True once every line is decided.
 
-        False means that nothing went forward for `timeout_seconds`. Raises `Unavailable` if the
-        brokers refuse the commands for good.
+        Returns False if nothing progressed for `timeout_seconds`. Raises `Unavailable` if the
+        brokers reject commands permanently.
         """
         remaining, ended = iter(lines), False
         while not ended or self.totals.undecided:
-            # A step of full size, not each single place as it becomes free.
+            # Send in full batches, not one line for each answer.
             room = self._most_in_flight - self.totals.undecided
             if not ended and room >= min(_LINES_A_STEP, self._most_in_flight // 2 or 1):
                 ended = not self._send(remaining, min(room, _LINES_A_STEP))
                 self._progress_at = time.monotonic()
-            # Wait for answers only where there is nothing else to do.
+            # Wait for answers only if nothing can be sent.
             full = ended or self._most_in_flight - self.totals.undecided < _LINES_A_STEP
             self._take_answers(_STEP_SECONDS if full and self.totals.undecided else 0)
             if on_progress:
@@ -205,7 +201,7 @@ class UserImport:
         return True
 
     def _send(self, lines: Iterator[UserLine | BadLine], most: int) -> bool:
-        """Send the next lines, at most `most`; False at the end of the file."""
+        """Send at most `most` of the next lines; return False at the end of the file."""
         batches: dict[int, list[dict[str, Any]]] = {}
         before, now_ms = self.totals.lines, time.time_ns() // 1_000_000
         waiting, partitions, codec = self._waiting, self._settings.partitions, self._commands
@@ -229,14 +225,14 @@ class UserImport:
         return self.totals.lines > before
 
     def _produce(self, batch: list[dict[str, Any]], partition: int) -> None:
-        # The partition is the call's: confluent-kafka 2.16 says that one may stand in each message,
-        # but sends all of them where the first one goes.
+        # One call per partition: the documentation of confluent-kafka 2.16 allows a partition per
+        # message, but the client sends all of them to that of the first.
         queued = self._producer.produce_batch(
             self._topic, batch, partition, on_delivery=cast("Any", self._on_delivery)
         )
         self._producer.poll(0)
         if queued != len(batch):
-            # The queue holds far more than may be in flight, so this is no matter of waiting.
+            # The queue holds far more than may be in flight, so waiting would not help.
             self._failed = next(m["_error"] for m in batch if m.get("_error") is not None)
         if self._failed is not None:
             raise kafka_unavailable(self._settings, KafkaException(self._failed))
@@ -245,7 +241,7 @@ class UserImport:
         self._failed = error or self._failed
 
     def _take_answers(self, wait_seconds: float) -> None:
-        """Take what answers there are; if none, wait for the first."""
+        """Take the answers that have arrived; if there are none, wait `wait_seconds` for one."""
         self._producer.poll(0)
         if self._failed is not None:
             raise kafka_unavailable(self._settings, KafkaException(self._failed))
@@ -257,14 +253,14 @@ class UserImport:
                 try:
                     outcome = self._outcomes.decode(message.value())
                 except Poisoned:
-                    continue  # foreign bytes under our key are no answer
-                self._settle(key, number, outcome)
+                    continue  # foreign bytes with our key
+                self._count(key, number, outcome)
                 self._note_seq(message.partition() or 0, outcome["seq"])
             elif (error := message.error()) is not None:
-                self._check(error)
+                self._raise_if_lost(error)
 
-    def _check(self, error: KafkaError) -> None:
-        """Let pass what librdkafka mends by itself."""
+    def _raise_if_lost(self, error: KafkaError) -> None:
+        """Raise if answers are lost; librdkafka recovers from all other errors by itself."""
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
             raise Unavailable(
                 "the answers to the import are no longer on the log",
@@ -272,8 +268,8 @@ class UserImport:
                 next_step="run the import again: it creates nobody twice",
             )
 
-    def _settle(self, key: bytes, number: int, outcome: CommandOutcome) -> None:
-        """Count the answer for the line and for those of equal content."""
+    def _count(self, key: bytes, number: int, outcome: CommandOutcome) -> None:
+        """Count the answer for its line and for lines with equal content."""
         del self._waiting[key]
         numbers = [number, *self._equal.pop(key, ())] if self._equal else [number]
         self._progress_at = time.monotonic()

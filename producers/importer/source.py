@@ -1,7 +1,7 @@
-"""The lines of a file to import, unpacked on the way if they are gzip, in constant memory.
+"""Reads the lines of a file to import in constant memory, and decompresses gzip.
 
-Whether they are is told by their first bytes, so a pipe needs no name. A file that breaks off in
-the middle ends with its last whole line: half a line could be a wrong user.
+The first bytes show whether it is gzip, so a pipe needs no file name. A truncated file ends with
+its last complete line: half a line could be a wrong user.
 """
 
 import io
@@ -16,16 +16,16 @@ LINE_MAX_BYTES = 65_536
 _BOM = b"\xef\xbb\xbf"
 _GZIP_BEGIN: Final = b"\x1f\x8b"
 _GZIP_FORMAT: Final = 31  # zlib's number for: header and checksum of gzip
-_PACKED_BYTES = 16_384  # also how exactly a damage can be located
+_PACKED_BYTES = 16_384  # also the precision with which damage is located
 _BUFFER_BYTES = 1 << 20
 
 RawLine: TypeAlias = tuple[int, bytes | None]
 
 
 class Source:
-    """The lines of a file with their numbers, from 1; `broken` says why it ended early, if it did.
+    """The lines of a file with their numbers, from 1; `broken` is the error if it ended early.
 
-    `bytes_read` tells how far it has come in the file as it stands on the disk.
+    `bytes_read` counts bytes of the file on disk, so compressed ones for gzip.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes of the file were taken."""
+        """How many bytes of the file were read."""
         return self._bytes.taken
 
     def __iter__(self) -> Iterator[RawLine]:
@@ -71,7 +71,7 @@ class Source:
             return RollbookError(
                 f"reading failed at {where}: {error.strerror or type(error).__name__}",
                 code="unreadable_file",
-                next_step="mend it",
+                next_step="fix the cause",
             )
         return RollbookError(
             f"{error} at {where}",
@@ -81,14 +81,14 @@ class Source:
 
 
 class _BrokenGzipError(Exception):
-    """The gzip data cannot be read on; the message is the beginning of a sentence."""
+    """The gzip data cannot be decompressed further; the message is the start of a sentence."""
 
 
 class _Bytes(io.RawIOBase):
-    """The bytes of `file`, unpacked if they begin as gzip does; several members are one text."""
+    """The bytes of `file`, decompressed if it is gzip; several gzip members are concatenated."""
 
     def __init__(self, file: BinaryIO) -> None:
-        # `read1` gives what a pipe has, so that a slow one is imported as it comes.
+        # `read1` returns what a pipe has, so a slow pipe is imported as it delivers.
         self._file = cast("io.BufferedReader", file)
         self._packed = self._file.read(len(_GZIP_BEGIN))
         self._is_gzip = self._packed == _GZIP_BEGIN
@@ -114,7 +114,7 @@ class _Bytes(io.RawIOBase):
         return data
 
     def _unpacked(self, most: int) -> bytes:
-        """Return at most `most` bytes, none at the end of the last member."""
+        """Return at most `most` bytes; none after the last member."""
         while True:
             packed = self._packed or self._take(_PACKED_BYTES)
             if self._member is None:

@@ -7,19 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.stack.local import LocalStack
-from tests.conftest import start_stack
+from tests.conftest import FAULTS_STACK, start_stack
 from tests.faults.outage import Servers
 from tests.processes import Rollbook
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
-    """A stack of this worker's own: the shared one must not lose its servers."""
-    stack = start_stack(f"tests-{os.getpid()}-faults")
-    try:
-        yield stack
-    finally:
-        stack.down(wipe=True)
+def stack() -> LocalStack:
+    """A second stack, because other tests are using the servers of the shared one."""
+    return start_stack(os.environ[FAULTS_STACK])
 
 
 @pytest.fixture

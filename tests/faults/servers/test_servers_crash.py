@@ -5,7 +5,7 @@ Every test ends with `rollbook verify` over log and stores, and with each comman
 
 import time
 
-from producers.client.command_client import CommandClient
+from producers.client import CommandClient
 from projectors.versions.status import read_status
 from runtime.registry import Registry
 from runtime.settings import Settings

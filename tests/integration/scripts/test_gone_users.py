@@ -7,8 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from producers.client.command_client import CommandClient
-from producers.client.outcomes import find_outcome
+from producers.client import CommandClient, find_outcome
 from projectors.elasticsearch.search.queries import search_users
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings

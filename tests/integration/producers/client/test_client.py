@@ -2,8 +2,7 @@
 
 import pytest
 
-from producers.client.command_client import CommandClient, create_command
-from producers.client.outcomes import find_outcome
+from producers.client import CommandClient, create_command, find_outcome
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, NotInTime, Rejected, Unavailable
 from schemas.identity import email_shard, user_shard

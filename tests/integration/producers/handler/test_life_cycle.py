@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from confluent_kafka import Producer
 
-from producers.client.command_client import (
+from producers.client import (
     CommandClient,
+    Outcome,
     change_email_command,
     delete_command,
     update_command,
 )
-from producers.client.outcomes import Outcome
 from runtime.kafka import producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings

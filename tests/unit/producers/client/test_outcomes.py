@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from producers.client.command_client import (
+from producers.client.build import (
     change_email_command,
     command_partition,
     create_command,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.client.command_client import command_partition, create_command
+from producers.client.build import command_partition, create_command
 from producers.importer.lines import UserLine
 from producers.importer.run import ImportTotals, content_id, encode_create
 from schemas.codec import RecordCodec
