@@ -1,4 +1,4 @@
-"""The life cycle by the command line, and what both read models say of users who are gone."""
+"""Deletion and erasure by the command line, and what both read models show of them."""
 
 import os
 import pty
@@ -40,7 +40,7 @@ def made(rollbook: Rollbook, email: str, name: str, age: int) -> str:
 
 
 def assert_all_see(settings: Settings, users: dict[str, str], gone: set[str]) -> None:
-    """Every query shows exactly these users (id → address), and none of those who are gone."""
+    """Fail unless every query shows exactly these users (id → address), and no gone ones."""
     wait_caught_up(settings, *MODELS)
     with closing(UserQueries(settings)) as queries:
         listed = queries.get_users_by_age_range().users
@@ -60,7 +60,7 @@ def assert_all_see(settings: Settings, users: dict[str, str], gone: set[str]) ->
 
 
 def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
-    """Moved, deleted, erased, erased again, and the address registered by somebody new."""
+    """Moved, deleted, erased, erased again, and the address registered by another user."""
     jane = made(registry, JANE, "Jane Registered", 34)
     other = made(registry, "other@example.com", "Other Registered", 70)
     moved = registry.json("users", "change-email", jane, "--email", FAR, "--expected-version", "1")
@@ -86,7 +86,7 @@ def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
 
 
 def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: RunningProcess) -> None:
-    """A no leaves the user as it is, a yes erases it, and where nobody can be asked it is 2."""
+    """A no changes nothing, a yes erases; without a terminal it ends with 2."""
     jane = made(rollbook, JANE, "Jane", 34)
     unasked = rollbook.json("users", "erase", jane, code=2)
     assert "--yes" in unasked["error"]["message"]
@@ -97,7 +97,7 @@ def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: Runn
 
 
 def _typed(rollbook: Rollbook, keys: str, *arguments: str) -> int:
-    """Run a command on a terminal where somebody types `keys`; return its exit code."""
+    """Run a command on a terminal and type `keys`; return its exit code."""
     keyboard, terminal = pty.openpty()
     try:
         os.write(keyboard, keys.encode())

@@ -1,4 +1,4 @@
-"""The whole path through the real commands: from a command line to both read models and back."""
+"""The whole path through the commands: to the log, to every read model, and back."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "tok
 
 @pytest.fixture
 def imported(rollbook: Rollbook, handler: RunningProcess, tmp_path: Path) -> list[dict[str, Any]]:
-    """Two thousand people of many scripts on the log, as they were in the file."""
+    """Two thousand people of many scripts on the log, as they are in the file."""
     write_people(tmp_path / "people.csv", PEOPLE)
     totals = rollbook.json("users", "import", str(tmp_path / "people.csv"))
     assert (totals["created"], totals["undecided"]) == (PEOPLE, 0)
@@ -36,24 +36,24 @@ def imported(rollbook: Rollbook, handler: RunningProcess, tmp_path: Path) -> lis
 
 
 def digests(settings: Settings) -> dict[str, str]:
-    """Return what each store holds of every user, as a few digits."""
+    """Return a digest of the users in each store."""
     live = [one for one in stored_models(settings, MODELS) if one.live]
     return {one.name: digest(read_users(settings, one).held) for one in live}
 
 
 def only(users: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what a file of people has of these users, in the order of their addresses."""
+    """Return the fields that a file of people has, sorted by address."""
     kept = [{name: user[name] for name in ("email", "name", "age")} for user in users]
     return sorted(kept, key=lambda user: str(user["email"]))
 
 
-def test_one_users_life_is_seen_everywhere(
+def test_one_user_is_the_same_in_every_query(
     rollbook: Rollbook,
     settings: Settings,
     handler: RunningProcess,
     projectors: dict[str, RunningProcess],
 ) -> None:
-    """Created, refused, updated; get, list, summary, search, the log and commands agree."""
+    """After a creation, a rejection and an update, all commands agree."""
     jane = {"email": "jane@example.com", "name": "Jane Doe", "age": 34}
     made = rollbook.json("users", "create", "-", stdin=json.dumps(jane))
     assert list(made) == OUTCOME
@@ -98,13 +98,13 @@ def test_one_users_life_is_seen_everywhere(
     assert {check["holds"] for check in rollbook.ndjson("verify")} == {True}
 
 
-def test_everybody_imported_is_listed_once_counted_and_found(
+def test_every_imported_user_is_listed_counted_and_found(
     rollbook: Rollbook,
     settings: Settings,
     imported: list[dict[str, Any]],
     projectors: dict[str, RunningProcess],
 ) -> None:
-    """Pages by cursor cover all, the summary is exact; typos, beginnings, lost accents match."""
+    """Pages cover all, the summary is exact; typos, prefixes and lost accents match."""
     wait_caught_up(settings)
     listed: list[dict[str, Any]] = []
     page = rollbook.ndjson("users", "list", "--limit", "700")
@@ -136,13 +136,13 @@ def test_everybody_imported_is_listed_once_counted_and_found(
     assert found[0]["name"] == other["name"]
 
 
-def test_a_rebuild_equals_what_was_there(
+def test_a_rebuilt_version_equals_the_live_one(
     rollbook: Rollbook,
     settings: Settings,
     imported: list[dict[str, Any]],
     projectors: dict[str, RunningProcess],
 ) -> None:
-    """Of every read model, swapped in while its projector runs; the old versions still follow."""
+    """For every read model; swapped in under its projector; old versions still follow."""
     wait_caught_up(settings)
     user_id = rollbook.json("users", "list", "--limit", "1")["user_id"]
     rollbook.json("users", "update", user_id, "--name", "Renamed")
@@ -172,7 +172,7 @@ def test_projectors_stop_start_and_share_without_losing_or_doubling(
     projectors: dict[str, RunningProcess],
     tmp_path: Path,
 ) -> None:
-    """Stopped, each shows its lag; started again, one or two of them, it is where the log is."""
+    """A stopped one shows its lag; restarted, alone or as two, it catches up."""
     wait_caught_up(settings)
     rest = rollbook.ndjson("projector", "status")
     assert list(rest[0]) == [
@@ -212,7 +212,7 @@ def test_projectors_stop_start_and_share_without_losing_or_doubling(
 
 
 def shares(processes: list[RunningProcess]) -> list[int]:
-    """Return how many partitions each projector has, by what it printed."""
+    """Return how many partitions each projector owns, according to its log."""
     counts = []
     for process in processes:
         held: set[int] = set()
@@ -227,8 +227,8 @@ def shares(processes: list[RunningProcess]) -> list[int]:
     return counts
 
 
-def test_topics_are_ensured_and_drift_is_told(rollbook: Rollbook, settings: Settings) -> None:
-    """Again and again it creates nothing; what somebody altered is named and left as it is."""
+def test_topics_are_ensured_and_drift_is_reported(rollbook: Rollbook, settings: Settings) -> None:
+    """Ensuring again creates nothing; an altered setting is named and left unchanged."""
     wanted = [
         {
             "topic": settings.named(topic.name),

@@ -1,4 +1,4 @@
-"""The codec: everything ever shipped is read; nothing foreign gets through or leaks."""
+"""The codec reads every schema version ever shipped, and rejects everything foreign."""
 
 import json
 from io import BytesIO
@@ -64,7 +64,7 @@ def poisoned_code(reader: RecordCodec[Any], value: bytes | None) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_reads_every_schema_ever_shipped(version: str, name: str) -> None:
-    """A record written by any version shipped is read by today's code, field for field."""
+    """Today's code reads a record written by any shipped version, field for field."""
     shipped = (GOLDEN / version / f"{name}.avsc").read_text("utf-8")
     reader: RecordCodec[Any] = RecordCodec(name, OUR_ID, lambda _id: shipped)
     decoded = reader.decode((GOLDEN / version / f"{name}.bin").read_bytes())
@@ -84,7 +84,7 @@ def test_every_schema_ever_shipped_reads_ours(version: str, name: str) -> None:
 
 
 def test_todays_schemas_are_among_the_golden_ones() -> None:
-    """A schema that changes needs a new golden version beside the old: none is ever edited."""
+    """A changed schema needs a new golden version; existing ones are never edited."""
     for name in NAMES:
         golden = (GOLDEN / NEWEST / f"{name}.avsc").read_text("utf-8")
         assert json.loads(schema_text(name)) == json.loads(golden), (
@@ -119,15 +119,15 @@ def test_a_round_trip_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_truncation_at_every_length_is_poisoned(name: str) -> None:
-    """No prefix of a record passes for a record."""
+    """No prefix of a record is accepted as a record."""
     value = codec(name).encode(golden_record("v1", name))
     for length in range(len(value)):
         expected = "wrong_magic" if length < 5 else "bad_avro"
         assert poisoned_code(codec(name), value[:length]) == expected
 
 
-def test_bad_bytes_are_named() -> None:
-    """Each way of being wrong has its code, and no message repeats the payload."""
+def test_each_kind_of_bad_bytes_has_its_code() -> None:
+    """No message repeats the payload."""
     value = codec().encode(secret_event())
     assert poisoned_code(codec(), None) == "no_value"
     assert poisoned_code(codec(), b"") == "wrong_magic"
@@ -142,7 +142,7 @@ def test_bad_bytes_are_named() -> None:
     "length", [b"\x01", b"\x05", b"\xff" * 9 + b"\x01", b"\xfe" + b"\xff" * 8 + b"\x01"]
 )
 def test_a_text_of_impossible_length_is_poisoned(length: bytes) -> None:
-    """A negative or gigantic length neither reads the rest of the record nor takes the memory."""
+    """A negative or huge length neither reads past the record nor allocates memory."""
     reader = codec()
     assert poisoned_code(reader, reader.encode(secret_event())[:5] + length + SECRET.encode()) == (
         "bad_avro"
@@ -160,13 +160,13 @@ def test_a_text_of_impossible_length_is_poisoned(length: bytes) -> None:
         '{"type": "record", "name": "UserEvent", "fields": [{"name": "x", "type": "nothing"}]}',
     ],
 )
-def test_a_strangers_schema_is_poisoned(foreign: str) -> None:
-    """Another record's schema, or none at all, never reads as ours and never crashes a reader."""
+def test_a_foreign_schema_is_poisoned(foreign: str) -> None:
+    """Another record's schema, or none, is never read as ours and never crashes a reader."""
     reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, lambda _id: foreign)
     assert poisoned_code(reader, b"\x00\x00\x00\x00\x07" + SECRET.encode()) == "wrong_schema"
 
 
-def test_a_namesakes_schema_without_our_fields_is_poisoned() -> None:
+def test_a_schema_of_our_name_without_our_fields_is_poisoned() -> None:
     """A schema that cannot be resolved to ours poisons its records, not the reader."""
     namesake = json.dumps(
         {"type": "record", "name": "rollbook.UserEvent", "fields": [{"name": "x", "type": "long"}]}
@@ -175,8 +175,8 @@ def test_a_namesakes_schema_without_our_fields_is_poisoned() -> None:
     assert poisoned_code(reader, b"\x00\x00\x00\x00\x07\x02") == "bad_avro"
 
 
-def test_an_absent_registry_is_no_poison() -> None:
-    """A record whose schema cannot be asked for is tried again, never dropped."""
+def test_an_unavailable_registry_does_not_poison_a_record() -> None:
+    """A record whose schema cannot be fetched is retried, never dropped."""
 
     def absent(_id: int) -> str:
         message = "the schema registry is away"
@@ -187,7 +187,7 @@ def test_an_absent_registry_is_no_poison() -> None:
         reader.decode(b"\x00\x00\x00\x00\x07\x02")
 
 
-def test_a_writers_schema_is_asked_for_once() -> None:
+def test_a_writers_schema_is_fetched_once() -> None:
     """The hot loop asks the registry once per schema id, not once per record."""
     asked = []
 
@@ -205,7 +205,7 @@ def test_a_writers_schema_is_asked_for_once() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @given(payload=st.binary(max_size=200), framed=st.booleans())
 def test_random_bytes_raise_nothing_but_poisoned(name: str, payload: bytes, framed: bool) -> None:  # noqa: FBT001 - hypothesis fills it
-    """Whatever lies on the log, a reader sees a record or `Poisoned`."""
+    """For any bytes a reader gets a record or `Poisoned`."""
     value = b"\x00" + OUR_ID.to_bytes(4) + payload if framed else payload
     reader = codec(name)
     try:
@@ -217,7 +217,7 @@ def test_random_bytes_raise_nothing_but_poisoned(name: str, payload: bytes, fram
 
 @given(position=st.integers(5, 200), bit=st.integers(0, 7))
 def test_a_flipped_bit_raises_nothing_but_poisoned(position: int, bit: int) -> None:
-    """Damage inside a real record is read or poisoned, and its message stays silent."""
+    """Damage inside a real record is read or poisoned; the message repeats nothing."""
     value = bytearray(codec().encode(secret_event()))
     value[position % len(value)] ^= 1 << bit
     message = ""

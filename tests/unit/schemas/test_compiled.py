@@ -1,4 +1,4 @@
-"""Compiled coding does what fastavro does, for every schema, every record and broken bytes."""
+"""Compiled code encodes and decodes exactly as fastavro does, broken bytes included."""
 
 import json
 from functools import cache
@@ -22,7 +22,7 @@ LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(1_080_000_000_000, 2_300_
 
 
 def values(schema: Any) -> st.SearchStrategy[Any]:
-    """Return what fits a schema."""
+    """Return a strategy for values that fit a schema."""
     if isinstance(schema, list):
         return st.one_of(*(values(branch) for branch in schema))
     kind = schema["type"] if isinstance(schema, dict) else schema
@@ -59,7 +59,7 @@ def codec(name: str) -> RecordCodec[Any]:
 @pytest.mark.parametrize("name", NAMES)
 @given(st.data())
 def test_it_codes_as_fastavro_does(name: str, data: st.DataObject) -> None:
-    """Bytes for bytes and field for field, whether compiled code does it or leaves it."""
+    """Byte for byte and field for field, with compiled code and with the fallback."""
     record = data.draw(RECORDS[name])
     encoded = codec(name).encode(record)
     assert encoded[5:] == by_fastavro(name, record)
@@ -68,8 +68,8 @@ def test_it_codes_as_fastavro_does(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.data())
-def test_broken_bytes_are_judged_as_by_fastavro(name: str, data: st.DataObject) -> None:
-    """No bytes are read by one and refused, or read as something else, by the other."""
+def test_broken_bytes_are_read_or_refused_as_by_fastavro(name: str, data: st.DataObject) -> None:
+    """Both read the same value or both fail."""
     good = by_fastavro(name, data.draw(RECORDS[name]))
     at = data.draw(st.integers(0, len(good)))
     broken = (
@@ -90,15 +90,15 @@ def test_broken_bytes_are_judged_as_by_fastavro(name: str, data: st.DataObject) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_ordinary_is_compiled(name: str) -> None:
-    """Or all of it would be fastavro's, and only slower."""
+def test_ordinary_records_use_compiled_code(name: str) -> None:
+    """Otherwise the fallback would do all the work, and slowly."""
     record = ordinary(json.loads(schema_text(name)))
     body = compiled.encoder(schema_text(name))(record)
     assert compiled.decoder(schema_text(name), 0)(body) == record
 
 
 def ordinary(schema: Any) -> Any:
-    """Return a value that fits a schema and is nothing special."""
+    """Return an ordinary value that fits a schema."""
     if isinstance(schema, list):
         return ordinary(schema[-1])
     kind = schema["type"] if isinstance(schema, dict) else schema
@@ -111,8 +111,8 @@ def ordinary(schema: Any) -> Any:
     return {"string": "Jürgen", "bytes": b"digest", "boolean": True, "int": 42, "long": 300}[kind]
 
 
-def test_a_record_that_lacks_fields_is_left_to_fastavro() -> None:
-    """Which fills in the schema's defaults, or says what is missing."""
+def test_a_record_with_missing_fields_is_encoded_by_fastavro() -> None:
+    """It fills in the defaults of the schema, or says what is missing."""
     record = {"command_id": "a", "issued_at": 1_790_000_000_000, "kind": "CreateUser"}
     decoded = codec("user_command").decode(codec("user_command").encode(record))
     assert decoded["email"] is None

@@ -1,4 +1,4 @@
-"""Identity: where a user lives never changes, and an id says it."""
+"""Identity: the partition of a user never changes, and the user id determines it."""
 
 from uuid import UUID
 from zlib import crc32
@@ -26,10 +26,10 @@ shards = st.integers(0, SHARDS - 1)
 
 
 @given(shard=shards, unix_ms=st.integers(0, 2**48 - 1), bits=st.integers(0, 2**62 - 1))
-def test_a_user_id_is_a_uuid7_that_holds_shard_and_birth(
+def test_a_user_id_is_a_uuid7_with_shard_and_creation_time(
     shard: int, unix_ms: int, bits: int
 ) -> None:
-    """Shard, time and randomness can all be read back from a standard UUIDv7."""
+    """Shard, time and randomness can be read back from a standard UUIDv7."""
     user_id = new_user_id(shard, unix_ms, bits)
     parsed = UUID(user_id)
     assert str(parsed) == user_id
@@ -65,8 +65,8 @@ def test_partitions_are_of_equal_size(partitions: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_placement_is_pinned_for_life() -> None:
-    """These values are on logs already: a change would lose users."""
+def test_placement_never_changes() -> None:
+    """These values are on existing logs: a change would lose users."""
     assert email_shard("jane@example.com") == crc32(b"jane@example.com") & 4095 == 0x9B4
     assert partition_of(0x9B4, 8) == 4
     assert new_user_id(0xABC, 1_755_000_000_000, 1) == "01989e26-ce00-7abc-8000-000000000001"
@@ -81,7 +81,7 @@ def test_addresses_that_differ_in_case_share_a_key() -> None:
 
 @given(st.uuids())
 def test_every_spelling_of_an_id_is_one_id(uuid: UUID) -> None:
-    """Upper case, no hyphens, spaces around: still the same user."""
+    """Upper case, missing hyphens and surrounding spaces make no difference."""
     for spelling in (str(uuid), str(uuid).upper(), uuid.hex, f"  {uuid}\n"):
         assert parse_user_id(spelling) == str(uuid)
 
@@ -105,8 +105,8 @@ def test_every_spelling_of_an_id_is_one_id(uuid: UUID) -> None:
         b"0198f3c27a007abc8000000000000001",
     ],
 )
-def test_what_is_no_uuid_is_refused(text: object) -> None:
-    """Anything else is `invalid_command`, and the message does not repeat it."""
+def test_text_that_is_not_a_uuid_is_rejected(text: object) -> None:
+    """As `invalid_command`; the message does not repeat it."""
     with pytest.raises(Rejected) as caught:
         parse_user_id(text)
     assert caught.value.code == "invalid_command"
@@ -114,8 +114,8 @@ def test_what_is_no_uuid_is_refused(text: object) -> None:
 
 
 @given(st.text(max_size=40))
-def test_no_text_is_more_than_refused(text: str) -> None:
-    """Whatever is typed, the answer is an id or a refusal, and an id is canonical."""
+def test_any_text_is_a_canonical_id_or_is_rejected(text: str) -> None:
+    """Nothing else is raised, and an accepted id is in canonical form."""
     try:
         user_id = parse_user_id(text)
     except Rejected:

@@ -1,4 +1,4 @@
-"""The records' helpers."""
+"""The functions that read event records."""
 
 from schemas.records import (
     USER_CREATED,
@@ -35,7 +35,7 @@ def event(kind: EventType, user: User | None, changes: list[tuple[str, str, str]
 
 
 def test_a_creation_changes_every_field() -> None:
-    """A `UserCreated` stores no list, but readers see every field appear from nothing."""
+    """A `UserCreated` stores no list of changes, but readers see one of every field."""
     assert changes_of(event(USER_CREATED, JANE, [])) == [
         {"field": "email", "before": None, "after": "jane@example.com"},
         {"field": "name", "before": None, "after": "Jane"},
@@ -43,8 +43,8 @@ def test_a_creation_changes_every_field() -> None:
     ]
 
 
-def test_other_events_say_what_they_store() -> None:
-    """An update lists its fields, a deletion what it lists: nothing is made up."""
+def test_other_events_list_the_changes_they_store() -> None:
+    """Nothing is added to the list of an update or a deletion."""
     updated = event(USER_UPDATED, JANE, [("name", "Jan", "Jane")])
     assert changes_of(updated) == updated["changes"]
     assert changes_of(event(USER_DELETED, None, [])) == []

@@ -1,4 +1,4 @@
-"""The field rules: one answer at the edge and in the handler, and never the value in a message."""
+"""The field rules, shared by clients and the handler; no message repeats a value."""
 
 import unicodedata
 from collections.abc import Callable
@@ -66,7 +66,7 @@ addresses = st.builds(
 @example("a@b.com\n")
 @example("a" * 65 + "@b.com")
 def test_the_fast_path_agrees_with_email_validator(address: str) -> None:
-    """Whatever shape an address has, the answer is email-validator's own."""
+    """For every shape of address the result is that of email-validator."""
     try:
         expected = validate_email(address.strip(), check_deliverability=False).normalized
     except EmailNotValidError:
@@ -77,13 +77,13 @@ def test_the_fast_path_agrees_with_email_validator(address: str) -> None:
 
 @pytest.mark.parametrize("domain", SPECIAL_USE_DOMAIN_NAMES)
 def test_special_use_domains_are_refused_with_their_subdomains(domain: str) -> None:
-    """Nobody receives mail there, plain as such an address looks."""
+    """They receive no mail, although such an address looks plain."""
     for address in (f"a@{domain}", f"a@b.{domain}", f"a@c.b.{domain}"):
         refused(clean_email, address)
 
 
 def test_special_use_domains_are_single_labels() -> None:
-    """The fast path compares the last label alone; a longer entry would slip through."""
+    """The fast path compares only the last label; a longer entry would pass it."""
     assert not [domain for domain in SPECIAL_USE_DOMAIN_NAMES if "." in domain]
 
 
@@ -94,8 +94,8 @@ def test_special_use_domains_are_single_labels() -> None:
 @example("Jane <jane@example.com>")
 @example('"a b"@example.com')
 @example("a@[127.0.0.1]")
-def test_no_text_is_more_than_refused_as_an_address(text: str) -> None:
-    """Any text is an address that can be encoded and stays as it is, or is refused."""
+def test_any_text_is_a_stable_address_or_is_rejected(text: str) -> None:
+    """An accepted address can be encoded, and cleaning it again changes nothing."""
     try:
         email = clean_email(text)
     except Rejected:
@@ -105,19 +105,19 @@ def test_no_text_is_more_than_refused_as_an_address(text: str) -> None:
 
 
 def test_addresses_are_normalised() -> None:
-    """Spaces around go, the domain is lower case and NFC, the local part keeps its case."""
+    """Trimmed, with a lower-case domain, in NFC; the local part keeps its case."""
     assert clean_email("  Jane@EXAMPLE.com\n") == "Jane@example.com"
     assert clean_email("e\u0301lodie@example.com") == "élodie@example.com"
 
 
 @pytest.mark.parametrize("value", [None, 7, b"a@b.com", "", " ", "a" * 10_000_000, ["a@b.com"]])
-def test_what_is_no_address_is_refused(value: object) -> None:
-    """No text, nothing, or ten megabytes: a refusal, at once."""
+def test_other_values_are_rejected_as_addresses(value: object) -> None:
+    """Other types, empty text and ten megabytes are rejected at once."""
     refused(clean_email, value)
 
 
 def test_names_are_trimmed_and_composed() -> None:
-    """What is stored is NFC without spaces around; scripts and joiners are kept."""
+    """A stored name is in NFC and trimmed; scripts and joiners are kept."""
     assert clean_name("  Jane Doe \u3000") == "Jane Doe"
     assert clean_name("Zoe\u0301") == "Zoé"
     assert clean_name("علی\u200cرضا") == "علی\u200cرضا"
@@ -134,12 +134,12 @@ def test_names_are_trimmed_and_composed() -> None:
     ],
 )
 def test_names_have_no_control_characters(character: str) -> None:
-    """Controls, lone surrogates, line separators and direction overrides are refused inside."""
+    """Controls, lone surrogates, line separators and direction overrides are rejected."""
     assert "control characters" in refused(clean_name, f"Jane{character}Doe")
 
 
 def test_the_length_of_a_name_is_counted_as_stored() -> None:
-    """200 characters after trimming and composing; 201 are refused."""
+    """200 characters after trimming and composing are accepted, 201 are rejected."""
     assert clean_name(" " + "x" * 200 + " ") == "x" * 200
     assert clean_name("e\u0301" * 200) == "é" * 200
     for name in ("x" * 201, "e\u0301" * 201, "\u0958" * 101, "x" * 10_000_000):
@@ -147,14 +147,14 @@ def test_the_length_of_a_name_is_counted_as_stored() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "   ", "\u3000", "\n\t", None, 7, b"Jane"])
-def test_what_is_no_name_is_refused(value: object) -> None:
-    """A name of spaces is none."""
+def test_other_values_are_rejected_as_names(value: object) -> None:
+    """A name that consists of spaces is empty."""
     refused(clean_name, value)
 
 
 @given(st.text(max_size=250))
 def test_a_clean_name_is_stable_and_safe(text: str) -> None:
-    """Cleaning twice changes nothing, and what is stored can be stored anywhere."""
+    """Cleaning twice changes nothing, and every store accepts the result."""
     try:
         name = clean_name(text)
     except Rejected:
@@ -166,7 +166,7 @@ def test_a_clean_name_is_stable_and_safe(text: str) -> None:
 
 
 def test_ages_are_whole_years_to_150() -> None:
-    """The limits count; beyond them, booleans, floats and text are refused."""
+    """0 and 150 are accepted; other numbers, booleans, floats and text are rejected."""
     assert [clean_age(age) for age in (0, 19, 150)] == [0, 19, 150]
     for value in (-1, 151, 10**30, True, False, 34.0, 34.5, float("nan"), "34", None):
         refused(clean_age, value)
@@ -186,7 +186,7 @@ def test_age_groups_meet_without_a_gap() -> None:
 
 
 def test_command_ids_are_visible_ascii() -> None:
-    """1–64 characters that can stand in a log, a key and a shell."""
+    """1–64 characters that are safe in a log, a key and a shell."""
     for good in ("x", "a" * 64, "import:9f/3~!"):
         assert clean_command_id(good) == good
     for bad in ("", "a" * 65, "a b", "a\n", "\n", "é", "a\x00", "a\x7f", None, 7, b"x"):
@@ -194,7 +194,7 @@ def test_command_ids_are_visible_ascii() -> None:
 
 
 def test_expected_versions_fit_the_record() -> None:
-    """From 1 to what 64 bits hold: anything else would fail only when it is encoded."""
+    """From 1 to the greatest 64-bit number; others would fail only when encoded."""
     assert clean_version(1) == 1
     assert clean_version(2**63 - 1) == 2**63 - 1
     for bad in (0, -1, 2**63, True, 1.0, "1", None):
@@ -203,7 +203,7 @@ def test_expected_versions_fit_the_record() -> None:
 
 @given(st.integers(0, 4_102_444_800_000))
 def test_times_are_exact(unix_ms: int) -> None:
-    """A millisecond is neither lost nor gained on the way to a datetime."""
+    """No millisecond is lost or gained in a conversion to a datetime."""
     moment = to_datetime(unix_ms)
     assert moment.tzinfo is UTC
     assert moment - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(milliseconds=unix_ms)

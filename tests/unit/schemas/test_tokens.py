@@ -1,4 +1,4 @@
-"""Tokens as people and programs pass them on."""
+"""Tokens, as users and programs pass them on."""
 
 import pytest
 from hypothesis import given
@@ -10,12 +10,12 @@ from schemas.tokens import Token, parse_token
 
 
 @given(st.dictionaries(st.integers(0, SHARDS - 1), st.integers(1, 10**18 - 1), min_size=1))
-def test_a_token_is_what_its_text_is(seqs: dict[int, int]) -> None:
+def test_a_token_survives_a_round_trip_through_text(seqs: dict[int, int]) -> None:
     assert parse_token(str(Token(seqs))) == Token(seqs)
 
 
 def test_tokens_can_be_joined() -> None:
-    """The greatest seq of each partition counts: whoever waits for it waits for all."""
+    """The greatest seq of each partition counts, so waiting for it waits for all."""
     assert parse_token(" 3:17,0:2,3:4 \n") == Token({3: 17, 0: 2})
     assert str(Token({3: 17, 0: 2})) == "0:2,3:17"
 
@@ -26,14 +26,14 @@ def test_tokens_can_be_joined() -> None:
      ",3:17", "3:17, 0:2", "3:17;0:2", "3:17:1", "3:1.5", "3:1e3", "٣:١٧", "3:²", "10000:1",
      f"3:{10**18}", "3:17\x00", "3:17\n0:2", "\udcff"],
 )  # fmt: skip
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_text_that_is_not_a_token_is_rejected(text: str) -> None:
     with pytest.raises(Rejected) as refused:
         parse_token(text)
     assert refused.value.code == "invalid_token"
 
 
-def test_a_partition_that_the_registry_does_not_have_is_refused() -> None:
-    """A token of a registry with more partitions can never be reached in one with fewer."""
+def test_a_partition_beyond_the_registrys_is_rejected() -> None:
+    """A registry with fewer partitions could never reach such a token."""
     assert parse_token("3:17,0:2").within(4) == Token({3: 17, 0: 2})
     with pytest.raises(
         Rejected, match="partition 3; this registry has partitions 0 to 2"

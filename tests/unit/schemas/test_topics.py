@@ -1,4 +1,4 @@
-"""The topics: complete, and configured so that erased data cannot outlive its bound."""
+"""The topics are complete, and configured so that erased data disappears within a bound."""
 
 import pytest
 
@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 
 def test_every_topic_of_the_design_is_defined_once() -> None:
-    """The seven names are the interface; each has a purpose and a schema that exists."""
+    """The seven names are an interface; each topic has a purpose and an existing schema."""
     assert [topic.name for topic in TOPICS] == [
         "user-commands",
         "user-events",
@@ -36,7 +36,7 @@ def test_every_topic_of_the_design_is_defined_once() -> None:
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 def test_every_topic_bounds_how_long_data_lives(topic: Topic) -> None:
-    """Segments roll by time, and either retention or the compaction lag has an end."""
+    """Segments roll by time, and either retention or compaction lag is limited."""
     assert 0 < int(topic.config["segment.ms"]) <= DAY_MS
     if topic.config["cleanup.policy"] == "compact":
         assert 0 < int(topic.config["max.compaction.lag.ms"]) <= 7 * DAY_MS
@@ -46,18 +46,18 @@ def test_every_topic_bounds_how_long_data_lives(topic: Topic) -> None:
         assert 0 < int(topic.config["retention.ms"]) <= 30 * DAY_MS
 
 
-def test_what_must_not_be_lost_is_never_deleted_by_age() -> None:
+def test_events_and_history_are_never_deleted_by_age() -> None:
     """The read models' source and the audit trail are compacted, not expired."""
     assert EVENTS.config["cleanup.policy"] == HISTORY.config["cleanup.policy"] == "compact"
 
 
 def test_an_answer_outlives_its_command() -> None:
-    """Whoever can still read a command can still read what became of it."""
+    """Whoever can still read a command can also read its outcome."""
     assert int(OUTCOMES.config["retention.ms"]) > int(COMMANDS.config["retention.ms"])
 
 
 def test_all_topics_but_dead_letters_have_the_same_partitions() -> None:
-    """One handler owns a number in all of them."""
+    """One handler owns the same partition number of all of them."""
     settings = Settings(partitions=5)
     assert {topic.name: wanted_partitions(topic, settings) for topic in TOPICS} == {
         topic.name: 1 if topic is DEAD_LETTERS else 5 for topic in TOPICS
@@ -65,6 +65,6 @@ def test_all_topics_but_dead_letters_have_the_same_partitions() -> None:
 
 
 def test_a_prefix_keeps_registries_apart() -> None:
-    """Every name of a prefixed registry differs from the plain one."""
+    """Every name of a registry with a prefix differs from the name without it."""
     assert Settings(prefix="h4").named("user-events") == "h4-user-events"
     assert Settings().named("user-events") == "user-events"

@@ -1,4 +1,4 @@
-"""What people get wrong at the edge, and how each command must end: the cases, without the test."""
+"""Bad input, and how each command must refuse it: the cases without the test."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ HEADER = b"email,name,age\n"
 
 
 class Case(NamedTuple):
-    """One thing got wrong, how the command must end, and what its message must name."""
+    """One mistake, how the command must end, and what its message must name."""
 
     arguments: tuple[str, ...]
     exit_code: int

@@ -1,4 +1,4 @@
-"""What people and strangers get wrong: a clear refusal each time, nothing stuck, nothing told."""
+"""Bad input gets a clear refusal that repeats nothing of it."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ from tests.processes import Rollbook, RunningProcess
 
 
 class Ended(NamedTuple):
-    """How a command ended and all it said."""
+    """The exit code of a command and everything it printed."""
 
     exit_code: int
     stdout: bytes
@@ -42,9 +42,9 @@ class Ended(NamedTuple):
 def here(
     rollbook: Rollbook, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> Callable[[Case], Ended]:
-    """Run a command line as `rollbook` does, but in this process: a hundred in a few seconds.
+    """Run a command line as `rollbook` does, but in this process: a hundred take seconds.
 
-    An error that nobody expected, which people would see as a traceback, fails the test.
+    An unexpected error, which users would see as a traceback, fails the test.
     """
 
     def go(case: Case, *options: str) -> Ended:
@@ -61,7 +61,7 @@ def here(
 
 
 def flaws(case: Case, go: Callable[..., Ended]) -> Iterator[str]:
-    """Yield what a refusal does not keep of the contract."""
+    """Yield how a refusal breaks the contract."""
     try:
         ended, said = go(case, "--json"), go(case)
     except Exception as raised:  # noqa: BLE001 - any of them would be a traceback
@@ -84,10 +84,10 @@ def flaws(case: Case, go: Callable[..., Ended]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("cases", [FIELDS, LINES, SETTINGS], ids=["fields", "lines", "settings"])
-def test_what_is_wrong_at_the_edge_is_refused_at_once(
+def test_bad_options_input_and_settings_are_refused(
     cases: list[Case], here: Callable[..., Ended]
 ) -> None:
-    """The right exit code and one JSON document, no traceback, and not a word of who it was."""
+    """With the right exit code and one JSON object, no traceback and no personal data."""
     found = [
         f"{[a[:40] for a in case.arguments]} {case.stdin[:60]!r} {case.environment}: {flaw}"
         for case in cases
@@ -96,10 +96,8 @@ def test_what_is_wrong_at_the_edge_is_refused_at_once(
     assert not found, "\n".join(found)
 
 
-def test_a_bad_file_of_settings_is_refused_by_name(
-    here: Callable[..., Ended], tmp_path: Path
-) -> None:
-    """Exit 2, naming the file and, where there is one, the setting."""
+def test_a_bad_settings_file_is_refused_by_name(here: Callable[..., Ended], tmp_path: Path) -> None:
+    """Exit 2, naming the file and the setting, if there is one."""
     for number, (content, name) in enumerate(FILES.items()):
         file = tmp_path / f"{number}.toml"
         file.write_bytes(content)
@@ -108,10 +106,10 @@ def test_a_bad_file_of_settings_is_refused_by_name(
         assert list(flaws(case, here)) == [], content
 
 
-def test_what_only_the_handler_can_refuse_is_told_with_its_outcome(
+def test_a_rejection_by_the_handler_prints_its_outcome(
     handler: RunningProcess, rollbook: Rollbook, here: Callable[..., Ended]
 ) -> None:
-    """Under --json the outcome stands on stdout, the reason with a next step on stderr."""
+    """With --json the outcome is on stdout, the reason with a next step on stderr."""
     user_id = rollbook.json(*NEW, stdin=body(command_id="used"))["user_id"]
     twice = body(email=f"{SECRET.upper()}@EXAMPLE.com")
     conflict, seventh = b'{"age": 5, "expected_version": 7}', b'{"expected_version": 7}'
@@ -140,7 +138,7 @@ def test_what_only_the_handler_can_refuse_is_told_with_its_outcome(
 def test_an_import_lists_bad_lines_without_their_content(
     handler: RunningProcess, rollbook: Rollbook, tmp_path: Path
 ) -> None:
-    """Line, code and sentence of each; good ones between them are imported."""
+    """Line, code and message of each; the good lines between them are imported."""
     bad = {
         f"{SECRET}@@example.com,{SECRET},1": "invalid_command",
         f"{SECRET}@example.com,{SECRET},151": "invalid_command",
@@ -177,7 +175,7 @@ def test_an_import_lists_bad_lines_without_their_content(
      (HEADER, ("--rejects", "/n/x")), (HEADER, ("--format", "xml")), (HEADER, ("--in-flight", "0")),
      (HEADER, ("--timeout", "nan"))],
 )  # fmt: skip
-def test_what_is_no_table_of_people_is_refused_whole(
+def test_a_file_that_is_not_a_table_of_people_is_refused(
     here: Callable[..., Ended], tmp_path: Path, content: bytes, options: tuple[str, ...]
 ) -> None:
     """Exit 2 before anything is sent."""

@@ -15,7 +15,7 @@ JANE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--a
 
 
 def test_a_user_is_created_and_changed(settings: Settings, handler: RunningProcess) -> None:
-    """The answer names the user, its version and the token; her id tells where she lives."""
+    """The answer has user id, version and token; the id has the address's shard."""
     with CommandClient(settings) as client:
         created = client.create_user("Jane@Example.com", "Jane", 34)
         changed = client.update_user(created.user_id, age=35, expected_version=1)
@@ -32,7 +32,7 @@ def test_a_user_is_created_and_changed(settings: Settings, handler: RunningProce
 
 
 def test_each_rejection_has_its_code(settings: Settings, handler: RunningProcess) -> None:
-    """An answer of the handler is returned, also a rejection."""
+    """A rejection is returned like any answer."""
     with CommandClient(settings) as client:
         jane = client.create_user("jane@example.com", "Jane", 34, "c-1")
         taken = client.create_user("JANE@example.com", "Other", 3)
@@ -47,7 +47,7 @@ def test_each_rejection_has_its_code(settings: Settings, handler: RunningProcess
     ]
 
 
-def test_sending_again_under_the_same_id_does_nothing_twice(
+def test_sending_again_with_the_same_id_repeats_the_answer(
     settings: Settings, handler: RunningProcess
 ) -> None:
     """The second answer is the first one again."""
@@ -61,7 +61,7 @@ def test_sending_again_under_the_same_id_does_nothing_twice(
 def test_without_a_handler_the_wait_ends_and_the_answer_is_found_later(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """The message names the command; once a handler runs, asking again gives its answer."""
+    """The error names the command; once a handler runs, the answer can be looked up."""
     with (
         CommandClient(settings, timeout_seconds=0.5) as client,
         pytest.raises(NotInTime) as raised,
@@ -79,10 +79,10 @@ def test_without_a_handler_the_wait_ends_and_the_answer_is_found_later(
     assert find_outcome(settings, "c-1").as_fields() == again.as_fields()
 
 
-def test_an_answer_to_an_earlier_sending_is_not_taken_for_this_one(
+def test_an_answer_to_an_earlier_command_of_the_same_id_is_skipped(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Two commands under one id wait for a handler; each sender learns of its own."""
+    """Two commands with one id wait for a handler; each sender gets its own answer."""
     command = create_command("jane@example.com", "Jane", 34, "c-1")
     send(settings, [command])
     with CommandClient(settings, timeout_seconds=60) as client:
@@ -92,30 +92,30 @@ def test_an_answer_to_an_earlier_sending_is_not_taken_for_this_one(
     assert find_outcome(settings, "c-1").accepted
 
 
-def test_foreign_bytes_under_the_id_are_no_answer(
+def test_foreign_bytes_with_the_id_as_key_are_skipped(
     settings: Settings, handler: RunningProcess
 ) -> None:
-    """Neither for the client that waits nor for the one who asks later."""
+    """By the client that waits and by `find_outcome`."""
     put(settings, OUTCOMES, *(("c-1", b"?", number) for number in range(settings.partitions)))
     with CommandClient(settings) as client:
         assert client.create_user("jane@example.com", "Jane", 34, "c-1").accepted
     assert find_outcome(settings, "c-1").accepted
 
 
-def test_a_broker_that_is_away_means_nothing_was_sent(
+def test_without_a_broker_or_a_registry_nothing_is_sent(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Exit 5, and soon."""
+    """Exit 5."""
     rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
     assert rollbook.json(*JANE, code=5)["error"]["code"] == "kafka_unavailable"
     rollbook.overrides["ROLLBOOK_REGISTRY_URL"] = "http://127.0.0.1:1"
     assert rollbook.json(*JANE, code=5)["error"]["code"] == "registry_unavailable"
 
 
-def test_topics_that_are_missing_or_other_are_refused(
+def test_missing_topics_and_other_partitions_are_refused(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """A command must not land where its user does not live."""
+    """A command must not go to a partition that does not own its user."""
     rollbook.overrides["ROLLBOOK_PARTITIONS"] = "8"
     assert rollbook.json(*JANE, code=2)["error"]["code"] == "other_partitions"
     rollbook.overrides["ROLLBOOK_PREFIX"] = f"{settings.prefix}-none"
@@ -127,7 +127,7 @@ def test_topics_that_are_missing_or_other_are_refused(
 
 
 def test_the_command_line_keeps_the_contract(rollbook: Rollbook, handler: RunningProcess) -> None:
-    """Outcomes on stdout, errors on stderr, the exit code of what happened."""
+    """Outcomes on stdout, errors on stderr, the right exit code."""
     created = rollbook.json(*JANE)
     user_id, command_id = created["user_id"], created["command_id"]
     assert list(created) == [
@@ -150,14 +150,14 @@ def test_the_command_line_keeps_the_contract(rollbook: Rollbook, handler: Runnin
     assert unknown["error"]["code"] == "command_not_found"
 
 
-def test_asking_for_what_is_no_command_id_is_refused(settings: Settings) -> None:
+def test_text_that_is_not_a_command_id_is_rejected(settings: Settings) -> None:
     """Before the log is read."""
     with pytest.raises(Rejected):
         find_outcome(settings, "two words")
 
 
-def test_a_client_cannot_be_made_without_its_topics(settings: Settings) -> None:
-    """Construction is where a wrong set-up shows."""
+def test_a_client_without_topics_or_broker_cannot_be_constructed(settings: Settings) -> None:
+    """A wrong set-up shows at once."""
     from dataclasses import replace
 
     with pytest.raises(Misconfigured):

@@ -1,4 +1,4 @@
-"""Imports on real servers: nobody twice, nobody lost, each bad line told."""
+"""Imports on real servers: each user is created once, each bad line is listed."""
 
 import gzip
 import json
@@ -21,12 +21,12 @@ from tests.processes import Rollbook, RunningProcess, eventually
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the test writes what it imports."""
+    """The file that the test imports."""
     return tmp_path / "people.csv"
 
 
 def outcomes_end(settings: Settings) -> int:
-    """Return where the outcomes end, over all partitions."""
+    """Return the sum of the end offsets of the outcomes."""
     topic = settings.named(OUTCOMES.name)
     consumer = lone_consumer(settings)
     ends = [
@@ -44,7 +44,7 @@ def summary(totals: dict[str, int]) -> tuple[int, int, int, int]:
 def test_an_import_run_again_creates_nobody_twice(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """Not even in the other format, and with no rejects there is no file of them."""
+    """Nor does the other format. Without rejects there is no file of rejects."""
     file.write_text(people_csv(3000), encoding="utf-8")
     assert summary(rollbook.json("users", "import", str(file))) == (3000, 0, 0, 0)
     assert summary(rollbook.json("users", "import", str(file))) == (0, 3000, 0, 0)
@@ -57,10 +57,10 @@ def test_an_import_run_again_creates_nobody_twice(
     assert not list(file.parent.glob("*.rejects.ndjson"))
 
 
-def test_each_refused_line_is_told_without_its_content(
+def test_each_rejected_line_is_listed_without_its_content(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """Number, code and sentence; the good lines are imported, and mended ones are new."""
+    """The good lines are imported, and a corrected line is a new command."""
     file.write_text(
         HEADER
         + "a@example.com,A,1\n"
@@ -87,10 +87,10 @@ def test_each_refused_line_is_told_without_its_content(
     assert not Path(f"{file}.rejects.ndjson").exists()
 
 
-def test_lines_of_one_person_create_one(
+def test_lines_with_the_same_address_create_one_user(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """Equal lines in flight together, and other lines with an address that is held."""
+    """Equal lines in flight together, and different lines with a registered address."""
     file.write_text(
         HEADER
         + "jane@example.com,Jane,34\n" * 50
@@ -100,10 +100,10 @@ def test_lines_of_one_person_create_one(
     assert summary(rollbook.json("users", "import", str(file))) == (1, 51, 0, 0)
 
 
-def test_gzip_that_breaks_off_is_imported_as_far_as_it_goes(
+def test_a_truncated_gzip_file_is_imported_as_far_as_it_goes(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """Exit 1 with true totals and the place; the whole file, from a pipe, then adds the rest."""
+    """Exit 1 with totals and position; the whole file, from a pipe, then adds the rest."""
     packed = gzip.compress(people_csv(3000).encode())
     file.write_bytes(packed[: len(packed) // 2])
     done = rollbook.run("users", "import", str(file), "--json")
@@ -119,10 +119,10 @@ def test_gzip_that_breaks_off_is_imported_as_far_as_it_goes(
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 7])
-def test_a_small_window_is_enough(
+def test_any_number_in_flight_imports_every_line(
     settings: Settings, handler: RunningProcess, file: Path, in_flight: int
 ) -> None:
-    """However few may be in flight, all are decided, equal lines too."""
+    """Equal lines too."""
     file.write_text(people_csv(20) + "user19@example.com,Zoë user 19,19\n" * 5, encoding="utf-8")
     running = UserImport(settings, lambda *_line: None, in_flight=in_flight)
     with file.open("rb") as opened:
@@ -131,10 +131,10 @@ def test_a_small_window_is_enough(
     assert (running.totals.created, running.totals.already_there) == (20, 5)
 
 
-def test_a_handler_that_is_killed_costs_time_only(
+def test_an_import_survives_a_killed_handler(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """The import waits for the next handler; nobody is lost and nobody is there twice."""
+    """It waits for the next handler; every user is created once."""
     file.write_text(people_csv(60_000), encoding="utf-8")
     importing = rollbook.start("users", "import", "--in-flight", "2000", str(file))
     eventually(lambda: outcomes_end(settings) > 10_000)
@@ -149,7 +149,7 @@ def test_a_handler_that_is_killed_costs_time_only(
 def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
     rollbook: Rollbook, file: Path
 ) -> None:
-    """Exit 4 after the time without progress; what was sent is decided later."""
+    """Exit 4 after --timeout without progress; the commands sent are decided later."""
     file.write_text(people_csv(100), encoding="utf-8")
     done = rollbook.run("users", "import", str(file), "--timeout", "0.5", "--json")
     assert done.returncode == 4
@@ -160,8 +160,8 @@ def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
     assert totals["created"] + totals["already_there"] == 100
 
 
-def test_an_interrupted_import_tells_how_far_it_came(rollbook: Rollbook, file: Path) -> None:
-    """Exit 130, with totals that add up."""
+def test_an_interrupted_import_prints_its_totals(rollbook: Rollbook, file: Path) -> None:
+    """Exit 130, and the totals add up."""
     file.write_text(people_csv(100), encoding="utf-8")
     importing = rollbook.start("users", "import", "--format", "csv", str(file))
     importing.wait_for("100 lines read")
@@ -175,7 +175,7 @@ def test_an_interrupted_import_tells_how_far_it_came(rollbook: Rollbook, file: P
     ("content", "code"),
     [("", 2), ("email;name;age\n", 2), ("[\n", 2), (HEADER, 0)],
 )
-def test_a_file_that_is_none_is_refused_and_an_empty_table_is_done(
+def test_an_unreadable_file_is_refused_and_an_empty_table_is_fine(
     rollbook: Rollbook, file: Path, content: str, code: int
 ) -> None:
     """Before anything is sent."""
@@ -183,7 +183,9 @@ def test_a_file_that_is_none_is_refused_and_an_empty_table_is_done(
     assert rollbook.run("users", "import", str(file)).returncode == code
 
 
-def test_the_list_of_rejects_cannot_overwrite_the_file(rollbook: Rollbook, file: Path) -> None:
+def test_the_list_of_rejects_cannot_overwrite_the_imported_file(
+    rollbook: Rollbook, file: Path
+) -> None:
     """A slip of the hand must not cost the data."""
     file.write_text(people_csv(1), encoding="utf-8")
     assert rollbook.run("users", "import", str(file), "--rejects", str(file)).returncode == 2

@@ -1,4 +1,4 @@
-"""What the sending commands refuse by themselves: no server is asked, nothing is repeated."""
+"""What the sending commands refuse without a server, and without repeating it."""
 
 import io
 import json
@@ -19,7 +19,7 @@ ERASE = ["users", "erase", USER_ID]
 
 
 class Refused(Protocol):
-    """Runs a command that must print no result; returns its exit code and what it said."""
+    """Runs a command that must print no result; returns its exit code and error message."""
 
     def __call__(self, arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
         """Run `rollbook` with `arguments`."""
@@ -28,7 +28,7 @@ class Refused(Protocol):
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """The command, refused."""
+    """A function that runs a command which must fail."""
 
     def call(arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -75,10 +75,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ([*DELETE, "--wait", "postgres,mongodb"], "no read model mongodb"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_says_what(
+def test_wrong_usage_ends_with_2_and_says_why(
     arguments: list[str], message: str, refused: Refused
 ) -> None:
-    """Before anything is connected."""
+    """Before it connects to any server."""
     code, said = refused(arguments)
     assert code == 2
     assert message in said
@@ -117,14 +117,14 @@ def test_a_bad_object_on_stdin_is_refused_without_repeating_it(
     message: str,
     refused: Refused,
 ) -> None:
-    """What is no object of these fields is usage, 2; what breaks a rule is a refusal, 3."""
+    """Exit 2 if it is not an object of these fields, 3 if a field breaks a rule."""
     ended, said = refused([*arguments, "-"], content)
     assert (ended, message in said) == (code, True), said
     assert "secret" not in said
 
 
-def test_two_command_ids_are_not_guessed_between(refused: Refused) -> None:
-    """The option and the object must not disagree."""
+def test_two_different_command_ids_are_refused(refused: Refused) -> None:
+    """One in the option, another in the object."""
     content = b'{"command_id": "a", "email": "a@example.com", "name": "A", "age": 3}'
     code, said = refused([*CREATE, "-", "--command-id", "b"], content)
     assert (code, "two command ids" in said) == (2, True)
@@ -137,10 +137,10 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
-def test_an_erasure_is_asked_for_on_a_terminal_and_a_no_is_kept(
+def test_an_erasure_asks_on_a_terminal_and_obeys_a_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What goes and when is told before; at a no nothing is sent, and the command ends with 3."""
+    """It first says what is removed when; after a no it sends nothing and ends with 3."""
     monkeypatch.setattr("sys.stdin", _Terminal(io.BytesIO(b"n\n")))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert run(ERASE) == 3
@@ -151,7 +151,7 @@ def test_an_erasure_is_asked_for_on_a_terminal_and_a_no_is_kept(
 
 
 def test_the_bounds_of_an_erasure_are_those_of_the_topics() -> None:
-    """Every topic that holds personal data is named, the first to be clean first."""
+    """Every topic with personal data is named, in the order in which they are cleaned."""
     told = list(what_goes_when())
     for topic in (EVENTS, EMAILS, HISTORY, COMMANDS, HOPS):
         assert any(topic.name in what for _, what in told)

@@ -1,4 +1,4 @@
-"""Commands as the client builds them, and outcomes as people see them. No server is asked."""
+"""Commands as the client builds them, and outcomes as callers see them, without servers."""
 
 import time
 from uuid import UUID
@@ -35,23 +35,23 @@ OUTCOME: CommandOutcome = {
 }
 
 
-def test_a_creation_is_cleaned_and_placed_by_its_address() -> None:
-    """Where the handler will look for it, whatever the letters' case."""
+def test_a_creation_goes_to_the_partition_of_its_address() -> None:
+    """With cleaned fields; the case of the address makes no difference."""
     command = create_command("Jane.Doe@Example.com", "  Jane ", 34, "c-1")
     assert (command["command_id"], command.get("name")) == ("c-1", "Jane")
     shard = email_shard("jane.doe@example.com")
     assert command_partition(command, 8) == partition_of(shard, 8)
 
 
-def test_an_update_is_placed_by_the_users_id() -> None:
-    """The last shard lives in the last partition."""
+def test_an_update_goes_to_the_partition_of_the_user_id() -> None:
+    """The last shard belongs to the last partition."""
     command = update_command(USER_ID.upper(), age=3, expected_version=2)
     assert command.get("user_id") == USER_ID
     assert command_partition(command, 8) == 7
 
 
-def test_every_later_command_is_placed_by_the_users_id() -> None:
-    """Also a change of address: the new one lives elsewhere, its user does not."""
+def test_every_later_command_goes_to_the_partition_of_the_user_id() -> None:
+    """Also a change of address, whose new address belongs to another partition."""
     commands = {
         "ChangeEmail": change_email_command(USER_ID.upper(), "Jane@Example.com", 2, "c-1"),
         "DeleteUser": delete_command(USER_ID.upper(), 2, "c-1"),
@@ -85,7 +85,7 @@ def test_every_later_command_is_placed_by_the_users_id() -> None:
         lambda: erase_command(USER_ID, command_id="two words"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_before_it_is_sent(build: object) -> None:
+def test_a_field_that_breaks_a_rule_is_rejected_before_sending(build: object) -> None:
     """With the code that the handler would give."""
     assert callable(build)
     with pytest.raises(Rejected) as raised:
@@ -93,8 +93,8 @@ def test_what_breaks_a_rule_is_refused_before_it_is_sent(build: object) -> None:
     assert raised.value.code == "invalid_command"
 
 
-def test_command_ids_are_uuids_that_tell_their_time() -> None:
-    """So that looking one up reads little of the log; other ids mean all of it."""
+def test_command_ids_are_uuids_with_their_time() -> None:
+    """So `commands show` reads little of the log; for other ids it reads all of it."""
     made_ms = time.time() * 1000
     command_id = new_command_id()
     assert UUID(command_id).version == 7
@@ -119,8 +119,8 @@ def test_an_outcome_prints_the_fields_of_the_contract_in_order() -> None:
     assert fields["token"] == "3:9"
 
 
-def test_a_rejection_says_what_can_be_done_with_the_ids_it_has() -> None:
-    """A next step never holds an empty place."""
+def test_a_rejection_has_a_next_step_if_its_ids_are_known() -> None:
+    """A next step never has an empty placeholder."""
     taken = Outcome("c", "rejected", USER_ID, None, "user_already_exists", "taken", None)
     assert taken.rejection().next_step == f"`rollbook users get {USER_ID}` shows who holds it"
     unknown_holder = Outcome("c", "rejected", None, None, "user_already_exists", "taken", None)

@@ -1,4 +1,4 @@
-"""A dry run tells what an import would: who is new, who is there twice, what is refused and why."""
+"""A dry run reports what an import would do: new users, repeated and rejected lines."""
 
 import gzip
 import json
@@ -25,8 +25,8 @@ def check(text: str, most_remembered: int = 1_000) -> tuple[UserCheck, list[tupl
     return running, rejects
 
 
-def test_every_line_is_counted_once_and_as_what_it_is() -> None:
-    """Importable, the same again, the same address with something else, refused."""
+def test_every_line_is_counted_once() -> None:
+    """As importable, repeated, conflicting or rejected."""
     running, rejects = check(
         HEADER
         + "a@example.com,A,1\n"
@@ -44,15 +44,15 @@ def test_every_line_is_counted_once_and_as_what_it_is() -> None:
     assert totals.conflicts == [(4, 2), (5, 2)]
 
 
-def test_memory_is_bounded_and_what_that_costs_is_said() -> None:
+def test_memory_is_bounded_and_the_totals_show_the_limit() -> None:
     """Later lines are still compared with the addresses that are remembered."""
     file = HEADER + "".join(f"u{n}@example.com,U,1\n" for n in range(10))
     running, _ = check(file + "u1@example.com,U,1\nu8@example.com,U,1\n", most_remembered=4)
     assert (running.totals.repeated_lines, running.totals.not_remembered) == (1, 7)
 
 
-def test_not_every_conflict_is_named() -> None:
-    """A hint for people, no second list."""
+def test_only_the_first_conflicts_are_listed() -> None:
+    """They are a hint, not a second list of rejects."""
     text = HEADER + "".join(f"a@example.com,A,{n}\n" for n in range(100))
     running, _ = check(text)
     assert running.totals.conflicting_lines == 99
@@ -69,7 +69,7 @@ def no_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_dry_run_needs_no_server(no_servers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 0 and totals for a good file, 3 and the list of rejects for one with a bad line."""
+    """Exit 0 with totals for a good file, 3 with a list of rejects for a bad line."""
     file = no_servers / "people.csv"
     file.write_bytes(gzip.compress(f"{HEADER}a@example.com,A,1\n".encode()))
     assert cli.run(["users", "import", "people.csv", "--dry-run", "--json"]) == 0
@@ -85,8 +85,8 @@ def test_a_dry_run_needs_no_server(no_servers: Path, capsys: pytest.CaptureFixtu
     assert "secret" not in out + err + listed
 
 
-def test_a_broken_file_is_no_success(no_servers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1 after the totals of what could be read, with the place where it ended."""
+def test_a_broken_file_is_a_failure(no_servers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 after the totals, with the position where the file broke."""
     text = HEADER + "".join(f"u{n}@example.com,U,1\n" for n in range(5_000))
     Path("people.csv.gz").write_bytes(gzip.compress(text.encode())[:-2_000])
     assert cli.run(["users", "import", "people.csv.gz", "--dry-run", "--json"]) == 1

@@ -1,4 +1,4 @@
-"""Lines of CSV and NDJSON become users or bad lines with the right numbers, whatever they hold."""
+"""CSV and NDJSON lines become users or bad lines with the right numbers."""
 
 from io import BytesIO
 
@@ -26,25 +26,25 @@ def bad(content: bytes, file_format: str | None = None) -> list[tuple[int, str]]
 
 
 def test_csv_and_ndjson_give_the_same_users() -> None:
-    """The format makes no difference to what is read."""
+    """The format makes no difference."""
     as_json = b'{"email": "jane@example.com", "name": "Jane", "age": 34}\n'
     assert read(HEADER + JANE) == [UserLine(2, "jane@example.com", "Jane", 34)]
     assert read(as_json) == [UserLine(1, "jane@example.com", "Jane", 34)]
 
 
-def test_columns_stand_in_any_order_and_a_byte_order_mark_is_no_part_of_them() -> None:
+def test_columns_may_be_in_any_order_after_a_byte_order_mark() -> None:
     """Spreadsheets write such files."""
     content = b'\xef\xbb\xbfAge, Name,EMAIL\r\n34,"Doe, ""J""",j@example.com\r\n'
     assert good(content) == [(2, "j@example.com", 'Doe, "J"', 34)]
 
 
-def test_blank_lines_are_no_lines_but_count_in_the_numbers() -> None:
-    """Numbers are what an editor shows."""
+def test_blank_lines_are_skipped_but_counted_in_line_numbers() -> None:
+    """Numbers are those that an editor shows."""
     assert good(HEADER + b"\n\n" + JANE) == [(4, "jane@example.com", "Jane", 34)]
 
 
-def test_a_field_over_several_lines_has_the_number_of_its_first() -> None:
-    """And the lines after it keep theirs."""
+def test_a_field_over_several_lines_has_the_number_of_its_first_line() -> None:
+    """The lines after it keep theirs."""
     lines = good(HEADER + b'a@example.com,"A\nB",1\n' + JANE)
     assert lines == [(2, "a@example.com", "A\nB", 1), (4, "jane@example.com", "Jane", 34)]
 
@@ -61,28 +61,28 @@ def test_a_field_over_several_lines_has_the_number_of_its_first() -> None:
     ],
 )
 def test_a_malformed_line_is_bad_and_the_next_is_read(line: bytes) -> None:
-    """One line cannot take others with it, not even by a quote that is never closed."""
+    """A bad line never affects others, not even by a quote that is never closed."""
     content = HEADER + line + JANE * (RECORD_MAX_LINES + 5)
     assert bad(content)[0] == (2, "malformed_line")
     assert len(good(content)) == RECORD_MAX_LINES + 5
 
 
-def test_an_open_quote_at_the_end_costs_its_own_line_only() -> None:
-    """The few lines that were taken for its field are read again."""
+def test_an_open_quote_at_the_end_affects_only_its_own_line() -> None:
+    """The lines that its field had consumed are read again."""
     content = HEADER + b'a@example.com,"A,1\n' + JANE + JANE
     assert bad(content) == [(2, "malformed_line")]
     assert len(good(content)) == 2
 
 
-def test_bytes_that_are_no_utf8_cost_their_line_only() -> None:
-    """In either format."""
+def test_bytes_that_are_not_utf8_affect_only_their_line() -> None:
+    """In both formats."""
     as_json = b'{"email":"a@example.com","name":"\xff","age":1}\n{}\n'
     assert bad(HEADER + b"a@example.com,\xff\xfe,1\n" + JANE) == [(2, "not_utf8")]
     assert bad(as_json) == [(1, "not_utf8")]
 
 
-def test_a_line_of_ten_megabytes_is_bad_and_not_held() -> None:
-    """Memory is bounded by the limit of a line."""
+def test_a_line_of_ten_megabytes_is_bad_and_not_kept_in_memory() -> None:
+    """Memory is bounded by the maximum length of a line."""
     huge = b"a@example.com," + b"x" * 10_000_000 + b",1\n"
     assert bad(HEADER + huge + JANE) == [(2, "line_too_long")]
     assert bad(HEADER + b'b@example.com,"B\n' + huge + JANE) == [
@@ -106,7 +106,7 @@ def test_a_line_of_ten_megabytes_is_bad_and_not_held() -> None:
     ],
 )
 def test_an_age_is_a_number_only_if_it_is_written_as_one(age: bytes, expected: object) -> None:
-    """What is none stays text, for the rules to refuse."""
+    """Anything else stays text, which the rules reject."""
     assert good(HEADER + b"a@example.com,A," + age + b"\n")[0][3] == expected
 
 
@@ -127,13 +127,13 @@ def test_an_age_of_a_million_digits_is_out_of_range_and_cheap() -> None:
         (b'{"email":"a@example.com","name":"A","age":1,"mail":2}', "unknown_field"),
     ],
 )
-def test_a_line_that_is_no_object_of_the_three_fields_is_bad(line: bytes, code: str) -> None:
-    """Each with its own code."""
+def test_a_line_that_is_not_an_object_of_the_three_fields_is_bad(line: bytes, code: str) -> None:
+    """Each kind has its own code."""
     assert bad(b'{"age": 1}\n' + line + b"\n") == [(2, code)]
 
 
-def test_what_an_export_adds_is_passed_over() -> None:
-    """Ids, versions and times are the log's to give; the three fields are read."""
+def test_the_other_fields_of_an_export_are_ignored() -> None:
+    """The log assigns ids, versions and times; email, name and age are read."""
     line = (
         b'{"user_id":"0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90","email":"a@example.com","name":"A",'
         b'"age":1,"version":7,"created_at":"x","updated_at":"x","age_group":"teen","cursor":"x"}\n'

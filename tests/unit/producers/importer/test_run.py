@@ -1,4 +1,4 @@
-"""What an import makes of a line: the same content is the same command."""
+"""A line of an import becomes a command; the same content is the same command."""
 
 import pytest
 
@@ -18,13 +18,13 @@ def encode(*fields: object) -> tuple[bytes, bytes, int]:
     return encode_create(UserLine(1, *fields), CODEC, partitions=8, now_ms=1)
 
 
-def test_equal_content_has_one_id_whatever_it_looked_like() -> None:
-    """Spaces around and the way accents are composed do not make another user."""
+def test_lines_with_equal_content_have_the_same_command_id() -> None:
+    """Surrounding spaces and the composition of accents make no difference."""
     assert encode("jo@example.com", " José ", 30)[0] == encode("jo@example.com", "José", 30)[0]
 
 
-def test_a_mended_line_is_a_new_command() -> None:
-    """Each field counts, and fields do not run into each other."""
+def test_a_corrected_line_is_a_new_command() -> None:
+    """Each field counts, and no two different lines give the same text."""
     ids = {
         content_id("a@example.com", "A", 1),
         content_id("b@example.com", "A", 1),
@@ -38,7 +38,7 @@ def test_a_mended_line_is_a_new_command() -> None:
 
 
 def test_the_id_of_a_content_never_changes() -> None:
-    """An import that is run again by a later release must not create anybody twice."""
+    """A later release that runs an import again must not create anybody twice."""
     assert (
         content_id("jane@example.com", "Jane Doe", 34)
         == "import-013f32c0d6adc156132ca969bd149d49e73b82a6005de34b"
@@ -46,7 +46,7 @@ def test_the_id_of_a_content_never_changes() -> None:
 
 
 def test_a_line_becomes_the_command_that_a_client_would_send() -> None:
-    """To the same partition, under its content's id."""
+    """To the same partition, with its content's id."""
     key, value, partition = encode("Jane@Example.COM", "Jane", 34)
     command = create_command("Jane@Example.COM", "Jane", 34, key.decode())
     sent = CODEC.decode(value)
@@ -58,20 +58,20 @@ def test_a_line_becomes_the_command_that_a_client_would_send() -> None:
     "fields", [("a@", "A", 1), ("a@example.com", " ", 1), ("a@b.org", "A", "x")]
 )
 def test_a_line_that_breaks_a_rule_is_rejected(fields: tuple[object, ...]) -> None:
-    """At the edge, before it is sent."""
+    """Before it is sent."""
     with pytest.raises(Rejected) as raised:
         encode(*fields)
     assert raised.value.code == "invalid_command"
 
 
 def test_totals_always_add_up() -> None:
-    """What has no answer is undecided."""
+    """A line without an answer is undecided."""
     totals = ImportTotals(lines=10, created=4, already_there=3, rejected=2)
     assert totals.undecided == 1
     assert totals.as_fields()["undecided"] == 1
 
 
-def test_an_id_that_tells_of_its_content_outlives_it_by_a_day_at_most() -> None:
+def test_an_id_outlives_the_content_it_hashes_by_a_day_at_most() -> None:
     """Why the hash needs no secret key: see `producers.importer.run`."""
     outcomes, commands = (int(topic.config["retention.ms"]) for topic in (OUTCOMES, COMMANDS))
     assert outcomes - commands <= 86_400_000

@@ -1,4 +1,4 @@
-"""Files to import, plain or gzip, whole or broken: lines with their numbers, never half a line."""
+"""Plain, compressed and broken files give numbered lines, never half a line."""
 
 import gzip
 import random
@@ -27,17 +27,17 @@ def broken(content: bytes) -> tuple[list[bytes | None], RollbookError]:
 
 
 class Pipe(RawIOBase):
-    """Gives a few bytes at a time, as a slow pipe does, and may fail at its end."""
+    """Returns a few bytes at a time, as a slow pipe does, and may fail at its end."""
 
     def __init__(self, content: bytes, failure: OSError | None = None) -> None:
         self._content, self._failure, self._chance = content, failure, random.Random(3)
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what callers give
-        """Give the next bytes."""
+        """Return the next bytes."""
         if self._failure and not self._content:
             raise self._failure
         data = self._content[: min(len(buffer), self._chance.randint(1, 40))]
@@ -46,37 +46,37 @@ class Pipe(RawIOBase):
         return len(data)
 
 
-def test_gzip_is_told_by_its_bytes() -> None:
-    """The name is not asked; plain text stays what it is, even a single byte or none."""
+def test_gzip_is_recognised_by_its_first_bytes() -> None:
+    """The name does not matter; plain text is unchanged, even a single byte or none."""
     assert lines(gzip.compress(TEXT)) == lines(TEXT) == [HEADER, *LINES]
     assert lines(b"a") == [b"a"]
     assert lines(b"") == lines(gzip.compress(b"")) == []
 
 
 @pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT)], ids=["plain", "gzip"])
-def test_a_pipe_may_give_what_it_likes(content: bytes) -> None:
-    """Also the first two bytes one after the other."""
+def test_a_pipe_may_return_any_number_of_bytes(content: bytes) -> None:
+    """Also the first two bytes one at a time."""
     source = Source(BufferedReader(Pipe(content)))
     assert [raw for _, raw in source] == [HEADER, *LINES]
     assert (source.bytes_read, source.broken) == (len(content), None)
 
 
-def test_members_one_after_the_other_are_one_text() -> None:
-    """As `cat a.gz b.gz` makes them; a line may begin in one and end in the next."""
+def test_gzip_members_are_concatenated() -> None:
+    """As `cat a.gz b.gz` makes them; a line may span two members."""
     halves = [TEXT[:5_003], b"", TEXT[5_003:]]
     assert lines(b"".join(map(gzip.compress, halves))) == [HEADER, *LINES]
     assert lines(gzip.compress(TEXT) + bytes(500)) == [HEADER, *LINES]
 
 
-def test_very_repetitive_text_is_unpacked_in_constant_steps() -> None:
-    """A few bytes may hold megabytes: all of them come, none twice."""
+def test_very_repetitive_text_is_decompressed_in_steps() -> None:
+    """A few bytes may expand to megabytes; each is read exactly once."""
     source = Source(BytesIO(gzip.compress(b"x" * 99 + b"\n" + b"y" * 20_000_000)))
     assert [(number, raw and len(raw)) for number, raw in source] == [(1, 100), (2, None)]
 
 
 @pytest.mark.parametrize("kept", [3, 9, 200, 4_000, -9, -8, -1])
-def test_a_gzip_file_that_breaks_off_ends_with_its_last_whole_line(kept: int) -> None:
-    """Half a line could be a wrong user; the error says after which line and byte it ends."""
+def test_a_truncated_gzip_file_ends_with_its_last_complete_line(kept: int) -> None:
+    """Half a line could be a wrong user; the error names line and byte."""
     content = gzip.compress(TEXT, 6)[:kept]
     read, error = broken(content)
     assert read == [HEADER, *LINES][: len(read)]
@@ -84,8 +84,8 @@ def test_a_gzip_file_that_breaks_off_ends_with_its_last_whole_line(kept: int) ->
     assert f"byte {len(content)} of the file, after {len(read)} whole lines" in str(error)
 
 
-def test_a_damaged_gzip_file_is_told() -> None:
-    """In its data, its checksum, its length, or where another member should begin."""
+def test_a_damaged_gzip_file_is_an_error() -> None:
+    """Damage in the data, the checksum, the length, or after the last member."""
     content = gzip.compress(TEXT)
     middle = len(content) // 2
     damaged = content[:middle] + bytes(20) + content[middle + 20 :]
@@ -96,8 +96,8 @@ def test_a_damaged_gzip_file_is_told() -> None:
         assert "damaged" in str(error)
 
 
-def test_a_disk_that_fails_is_told() -> None:
-    """With the line it failed at; the path and the content are nobody's business."""
+def test_a_disk_that_fails_is_an_error() -> None:
+    """With the line number, but neither path nor content."""
     failure = OSError(5, "Input/output error", "name")
     source = Source(BufferedReader(Pipe(HEADER, failure)))
     assert [raw for _, raw in source] == [HEADER]
@@ -106,14 +106,14 @@ def test_a_disk_that_fails_is_told() -> None:
 
 
 @pytest.mark.parametrize("file_format", [None, "csv", "ndjson"])
-def test_what_is_broken_before_its_first_line_is_refused_at_once(file_format: str | None) -> None:
+def test_a_file_that_is_broken_before_its_first_line_is_refused(file_format: str | None) -> None:
     """Before anything is sent."""
     with pytest.raises(RollbookError, match="ends in the middle"):
         read_users(Source(BytesIO(gzip.compress(TEXT)[:12])), file_format)
 
 
 def test_users_are_read_from_gzip() -> None:
-    """The format is told by the first line in it."""
+    """The first line in it decides the format."""
     users = list(read_users(Source(BytesIO(gzip.compress(TEXT))), None))
     assert users[0] == UserLine(2, "user0@example.com", "Name", 0)
     assert len(users) == len(LINES)
