@@ -14,7 +14,7 @@ from schemas.topics import COMMANDS
 from tests.faults.outage import Servers
 from tests.log import read
 from tests.people import people_csv
-from tests.processes import Rollbook, eventually
+from tests.processes import Rollbook
 
 NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
 CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")
@@ -64,6 +64,8 @@ class Done(NamedTuple):
             error = json.loads(errors[0])["error"] if len(errors) == 1 else {}
             if set(error) != {"code", "message", "next"}:
                 yield "not one error"
+            if not error.get("code", "").endswith("_unavailable"):
+                yield f"code {error.get('code')}"
             message = error.get("message", "")
         else:
             message = errors[0] if errors else ""
@@ -137,20 +139,3 @@ def test_stopped_and_frozen_servers_are_named(
     ]
     assert_away(ended[: len(away)], NAMES.values(), as_json=False)
     assert_away(ended[len(away) :], addresses, as_json=True)
-
-
-def test_without_a_handler_a_command_is_answered_once_one_starts(
-    settings: Settings, rollbook: Rollbook
-) -> None:
-    """The command is on the log, so `commands show` finds its answer once a handler has run."""
-    error = rollbook.json(*CREATE, "--timeout", "2", "--command-id", "c", code=4)["error"]
-    assert error["code"] == "not_in_time"
-    assert "command c " in error["message"]
-    assert "rollbook commands show c" in error["next"]
-    assert rollbook.json("commands", "show", "c", code=4)["error"]["code"] == "not_decided"
-    handler = rollbook.start_handler()
-    eventually(lambda: rollbook.run("commands", "show", "c").returncode == 0)
-    assert rollbook.json("commands", "show", "c")["status"] == "accepted"
-    assert rollbook.json(*CREATE, "--command-id", "c")["version"] == 1
-    assert rollbook.json("commands", "show", "d", code=3)["error"]["code"] == "command_not_found"
-    assert handler.stop() == 0

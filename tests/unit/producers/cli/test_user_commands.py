@@ -1,133 +1,98 @@
 """What the sending commands refuse without a server, and without repeating it."""
 
 import io
-import json
-from typing import Protocol
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from producers.cli.change import what_goes_when
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS
 from scripts.cli import run
+from tests.unit.producers.cli.bad_input import (
+    FIELDS,
+    FILES,
+    HEADER,
+    LINES,
+    MESSAGES,
+    NOBODY,
+    SETTINGS,
+    Case,
+    Ended,
+    flaws,
+    run_here,
+)
 
-USER_ID = "018bcfe5-6800-7abc-8000-000000000000"
-CREATE = ["users", "create"]
-UPDATE = ["users", "update", USER_ID]
-CHANGE_EMAIL = ["users", "change-email", USER_ID]
-DELETE = ["users", "delete", USER_ID]
-ERASE = ["users", "erase", USER_ID]
+NOWHERE = {
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "REGISTRY_URL": "http://127.0.0.1:1",
+    "POSTGRES_URL": "postgresql://rollbook@127.0.0.1:1/rollbook",
+    "ELASTICSEARCH_URL": "http://127.0.0.1:1",
+}
 
-
-class Refused(Protocol):
-    """Runs a command that must print no result; returns its exit code and error message."""
-
-    def __call__(self, arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
-        """Run `rollbook` with `arguments`."""
-        ...
+ERASE = ["users", "erase", NOBODY]
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """A function that runs a command which must fail."""
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any, tmp_path: Path) -> Callable[..., Ended]:
+    """Run a command line in this process, where no server is available."""
+    for name in [name for name in os.environ if name.startswith("ROLLBOOK_")]:
+        monkeypatch.delenv(name)
+    for name, address in NOWHERE.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", address)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
 
-    def call(arguments: list[str], stdin: bytes = b"") -> tuple[int, str]:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = run([*arguments, "--json"])
-        captured = capsys.readouterr()
-        assert not captured.out
-        return code, json.loads(captured.err)["error"]["message"]
+    def go(case: Case, *options: str) -> Ended:
+        with monkeypatch.context() as patched:
+            return run_here(case, options, patched, capfdbinary)
 
-    return call
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (CREATE, "give --email"),
-        ([*CREATE, "--email", "a@example.com", "--name", "A"], "give --email"),
-        ([*CREATE, "-", "--age", "3"], "not both"),
-        ([*CREATE, "--email", "a@example.com", "--name", "A", "--age", "12.5"], "integer"),
-        ([*CREATE, "--command-id", "two words"], "command id"),
-        ([*CREATE, "--timeout", "0"], "--timeout"),
-        ([*CREATE, "file.json"], "file.json"),
-        (UPDATE, "nothing to update"),
-        ([*UPDATE, "--expected-version", "3"], "nothing to update"),
-        ([*UPDATE, "--age", "3", "--expected-version", "0"], "expected-version"),
-        (["users", "update", "nobody", "--age", "3"], "not a UUID"),
-        (CHANGE_EMAIL, "give --email"),
-        ([*CHANGE_EMAIL, "-", "--email", "a@example.com"], "not both"),
-        ([*CHANGE_EMAIL, "--expected-version", "0"], "expected-version"),
-        (["users", "change-email", "nobody", "--email", "a@example.com"], "not a UUID"),
-        (["users", "delete", "nobody"], "not a UUID"),
-        ([*DELETE, "--command-id", ""], "command id"),
-        ([*DELETE, "-", "--expected-version", "2"], "not both"),
-        (ERASE, "--yes"),
-        ([*ERASE, "-"], "--yes"),
-        (["users", "erase", "nobody", "--yes"], "not a UUID"),
-        (["commands", "show", "two words"], "command id"),
-        (["users", "import", "."], "directory"),
-        (["users", "import", "none.csv"], "does not exist"),
-        (["users", "import", "-", "--in-flight", "0"], "--in-flight"),
-        (["users", "import", "-", "--dry-run", "--wait", "postgres"], "nothing to wait for"),
-        (["users", "import", "-", "--wait", "mongodb"], "no read model mongodb"),
-        ([*DELETE, "--wait", ""], "joined by commas"),
-        ([*DELETE, "--wait", "postgres,,history"], "joined by commas"),
-        ([*DELETE, "--wait", "postgres,mongodb"], "no read model mongodb"),
-    ],
-)
-def test_wrong_usage_ends_with_2_and_says_why(
-    arguments: list[str], message: str, refused: Refused
-) -> None:
-    """Before it connects to any server."""
-    code, said = refused(arguments)
-    assert code == 2
-    assert message in said
+    return go
 
 
 @pytest.mark.parametrize(
-    ("arguments", "content", "code", "message"),
-    [
-        (CREATE, b"", 2, "empty"),
-        (CREATE, b"{", 2, "valid JSON"),
-        (CREATE, b"{} {}", 2, "valid JSON"),
-        (CREATE, b'{"name": "\\ud800"}', 2, "valid JSON"),
-        (CREATE, b'{"name": "\xff"}', 2, "valid JSON"),
-        (CREATE, b"[]", 2, "no object"),
-        (CREATE, b'{"e-mail": "secret@example.com"}', 2, "another field"),
-        (CREATE, b" " * (16 * 1024 * 1024 + 1), 2, "16 MiB"),
-        (CREATE, b'{"email": "secret@example.com", "name": "A"}', 3, "age"),
-        (CREATE, b'{"email": "secret@example.com", "name": 5, "age": 3}', 3, "name"),
-        (CREATE, b'{"email": "secret@@example.com", "name": "A", "age": 3}', 3, "e-mail"),
-        (UPDATE, b'{"email": "secret@example.com"}', 2, "another field"),
-        (UPDATE, b"{}", 2, "nothing to update"),
-        (UPDATE, b'{"age": 3, "expected_version": "2"}', 3, "expected version"),
-        (UPDATE, b'{"name": "' + b"x" * 10_000_000 + b'"}', 3, "longer than 200"),
-        (CHANGE_EMAIL, b"{}", 3, "e-mail"),
-        (CHANGE_EMAIL, b'{"email": "secret@@example.com"}', 3, "e-mail"),
-        (CHANGE_EMAIL, b'{"name": "secret"}', 2, "another field"),
-        (DELETE, b'{"email": "secret@example.com"}', 2, "another field"),
-        (DELETE, b'{"expected_version": 0}', 3, "expected version"),
-        ([*ERASE, "--yes"], b'{"expected_version": true}', 3, "expected version"),
-    ],
+    "cases",
+    [FIELDS, LINES, MESSAGES, SETTINGS],
+    ids=["fields", "lines", "messages", "settings"],
 )
-def test_a_bad_object_on_stdin_is_refused_without_repeating_it(
-    arguments: list[str],
-    content: bytes,
-    code: int,
-    message: str,
-    refused: Refused,
+def test_bad_options_input_and_settings_are_refused(
+    cases: list[Case], here: Callable[..., Ended]
 ) -> None:
-    """Exit 2 if it is not an object of these fields, 3 if a field breaks a rule."""
-    ended, said = refused([*arguments, "-"], content)
-    assert (ended, message in said) == (code, True), said
-    assert "secret" not in said
+    """Before it connects to any server: exit code, one JSON object and no personal data."""
+    found = [
+        f"{[a[:40] for a in case.arguments]} {case.stdin[:60]!r} {case.environment}: {flaw}"
+        for case in cases
+        for flaw in flaws(case, here)
+    ]
+    assert not found, "\n".join(found)
 
 
-def test_two_different_command_ids_are_refused(refused: Refused) -> None:
-    """One in the option, another in the object."""
-    content = b'{"command_id": "a", "email": "a@example.com", "name": "A", "age": 3}'
-    code, said = refused([*CREATE, "-", "--command-id", "b"], content)
-    assert (code, "two command ids" in said) == (2, True)
+def test_a_bad_settings_file_is_refused_by_name(here: Callable[..., Ended], tmp_path: Path) -> None:
+    """Exit 2, naming the file and the setting, if there is one."""
+    for number, (content, name) in enumerate(FILES.items()):
+        file = tmp_path / f"{number}.toml"
+        file.write_bytes(content)
+        line = ("--config", str(file), "config", "show")
+        case = Case(line, 2, "bad_setting", b"", {}, (str(file), name))
+        assert list(flaws(case, here)) == [], content
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [(HEADER, ("--rejects", "/n/x")), (HEADER, ("--format", "xml")), (HEADER, ("--timeout", "nan")),
+     (b"", ()), (b"e-mail;name\n", ()), (b"[]", ()), (b"\xff\xfee\0", ()), (b"\0\0", ())],
+)  # fmt: skip
+def test_a_file_that_is_not_a_table_of_people_is_refused(
+    here: Callable[..., Ended], tmp_path: Path, content: bytes, options: tuple[str, ...]
+) -> None:
+    """Exit 2, also by a dry run."""
+    file = tmp_path / "people.csv"
+    file.write_bytes(content)
+    code = "usage" if options else "unreadable_file"
+    case = Case(("users", "import", str(file), "--dry-run", *options), 2, code)
+    assert list(flaws(case, here)) == []
 
 
 class _Terminal(io.TextIOWrapper):
@@ -146,7 +111,7 @@ def test_an_erasure_asks_on_a_terminal_and_obeys_a_no(
     assert run(ERASE) == 3
     said = capsys.readouterr().err
     assert "nothing was erased" in said
-    for part in (USER_ID, "cannot be undone", "at once", *(what for _, what in what_goes_when())):
+    for part in (NOBODY, "cannot be undone", "at once", *(what for _, what in what_goes_when())):
         assert part in said
 
 

@@ -1,17 +1,29 @@
-"""Bad input, and how each command must refuse it: the cases without the test."""
+"""Bad input, how each command must refuse it, and what a refusal must keep to."""
 
 import json
-from collections.abc import Mapping
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO, TextIOWrapper
+from typing import Any, NamedTuple
+
+from scripts.cli import run
 
 NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
-SECRET = "qsecretq"  # in every name and address given here, and never in what is told of them
+SECRET = "qsecretq"  # in every name and address given here, and never in a message
 TEN_MEGABYTES = SECRET * (10_000_000 // len(SECRET))
 NEW, CHANGE = ("users", "create", "-"), ("users", "update", NOBODY, "-")
 MOVE, END = ("users", "change-email", NOBODY, "-"), ("users", "delete", NOBODY, "-")
 ERASE = ("users", "erase", NOBODY, "-", "--yes")
 OPTIONS = ("users", "create", "--email", f"{SECRET}@example.com", "--name", SECRET)
 HEADER = b"email,name,age\n"
+
+
+class Ended(NamedTuple):
+    """The exit code of a command and everything it printed."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
 
 
 class Case(NamedTuple):
@@ -25,17 +37,50 @@ class Case(NamedTuple):
     named: tuple[str, ...] = ()
 
 
+def run_here(case: Case, options: tuple[str, ...], patched: Any, capfdbinary: Any) -> Ended:
+    """Run a command line as `rollbook` does, but in this process: a hundred take seconds."""
+    for name, value in case.environment.items():
+        patched.setenv(name, value)
+    patched.setattr(sys, "stdin", TextIOWrapper(BytesIO(case.stdin)))
+    capfdbinary.readouterr()
+    code = run([*case.arguments, *options])
+    return Ended(code, *capfdbinary.readouterr())
+
+
+def flaws(case: Case, go: Callable[..., Ended]) -> Iterator[str]:
+    """Yield how a refusal breaks the contract."""
+    try:
+        ended, plain = go(case, "--json"), go(case)
+    except Exception as raised:  # noqa: BLE001 - users would see a traceback
+        yield f"raised {raised!r:.200}"
+        return
+    printed = ended.stderr.decode()
+    if (ended.exit_code, plain.exit_code) != (case.exit_code, case.exit_code):
+        yield f"ended with {ended.exit_code} and {plain.exit_code}: {printed}"
+    if SECRET in (printed + plain.stderr.decode() + plain.stdout.decode()).lower():
+        yield "repeats personal data"
+    try:
+        [error] = json.loads(printed).values()
+    except ValueError:
+        error = {}
+    if list(error) != ["code", "message", "next"] or error["code"] != case.code:
+        yield f"the error is {error}"
+    missing = [name for name in case.named if name not in " ".join(error.values())]
+    if missing:
+        yield f"does not name {missing}: {error}"
+
+
 def body(**fields: object) -> bytes:
     person = {"email": f"{SECRET}@example.com", "name": SECRET, "age": 34}
     return json.dumps(person | fields).encode()
 
 
-def refused(*arguments: str, stdin: bytes = b"") -> Case:
-    return Case(arguments, 3, "invalid_command", stdin)
+def refused(*arguments: str, stdin: bytes = b"", named: str = "") -> Case:
+    return Case(arguments, 3, "invalid_command", stdin, named=(named,))
 
 
-def usage(*arguments: str, stdin: bytes = b"") -> Case:
-    return Case(arguments, 2, "usage", stdin)
+def usage(*arguments: str, stdin: bytes = b"", named: str = "") -> Case:
+    return Case(arguments, 2, "usage", stdin, named=(named,))
 
 
 def setting(name: str, value: str, *arguments: str) -> Case:
@@ -123,13 +168,44 @@ WRONG_LAST = {
 LINES = [
     *(usage(*before.split(), last) for before, wrong in WRONG_LAST.items() for last in wrong),
     *(usage(*line) for line in (("users", "search"), ("handler", "run"), OPTIONS)),
-    usage(*NEW, "--name", SECRET, stdin=body()),
-    usage(*NEW, "--command-id", "a", stdin=body(command_id="b")),
-    usage(*NEW, "--wait", "postgres,", stdin=body()),
+    usage(*NEW, "--name", SECRET, stdin=body(), named="not both"),
+    usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="two command ids"),
+    usage(*NEW, "--wait", "postgres,", stdin=body(), named="joined by commas"),
     *(
         Case(line, 2, "unknown_read_model", body(), named=("mongodb",))
         for line in ((*NEW, "--wait", "mongodb"), ("projector", "rebuild", "mongodb"))
     ),
+]
+# What the message says.
+MESSAGES = [
+    usage("users", "create", named="give --email, --name and --age"),
+    usage("users", "create", "--email", "a@example.com", "--name", "A", named="give --email"),
+    usage("users", "create", "file.json", named="file.json"),
+    usage("users", "update", NOBODY, named="nothing to update"),
+    usage("users", "update", NOBODY, "--expected-version", "3", named="nothing to update"),
+    usage("users", "update", "nobody", "--age", "3", named="not a UUID"),
+    usage("users", "change-email", NOBODY, named="give --email"),
+    usage(*MOVE, "--email", "a@example.com", stdin=b"{}", named="not both"),
+    usage(*END, "--expected-version", "2", stdin=b"{}", named="not both"),
+    usage("users", "erase", NOBODY, named="--yes"),
+    usage("users", "erase", NOBODY, "-", stdin=b"{}", named="--yes"),
+    usage("commands", "show", "two words", named="command id"),
+    usage("users", "import", ".", named="directory"),
+    usage("users", "import", "none.csv", named="does not exist"),
+    usage("users", "import", "-", "--in-flight", "0", named="--in-flight"),
+    usage("users", "import", "-", "--dry-run", "--wait", "postgres", named="nothing to wait for"),
+    usage(*NEW, named="empty"),
+    usage(*NEW, stdin=b"{", named="valid JSON"),
+    usage(*NEW, stdin=b"[]", named="no object"),
+    usage(*NEW, stdin=body(nickname=SECRET), named="another field"),
+    usage(*NEW, stdin=b" " * (16 * 1024 * 1024 + 1), named="16 MiB"),
+    usage(*CHANGE, stdin=b"{}", named="nothing to update"),
+    refused(*NEW, stdin=body(age=None), named="age"),
+    refused(*NEW, stdin=body(name=5), named="name"),
+    refused(*NEW, stdin=body(email=f"{SECRET}@@example.com"), named="e-mail"),
+    refused(*CHANGE, stdin=b'{"age": 3, "expected_version": "2"}', named="expected version"),
+    refused(*CHANGE, stdin=json.dumps({"name": TEN_MEGABYTES}).encode(), named="longer than 200"),
+    refused(*MOVE, stdin=b"{}", named="e-mail"),
 ]
 SETTINGS = [
     *(setting("PARTITIONS", value) for value in ("", "x", "0", "-1", "4097", "1.5")),
