@@ -1,4 +1,4 @@
-"""Records that no process of ours wrote: strangers' bytes, forged events, those of the future."""
+"""Records that no process of ours wrote: foreign bytes, forged events, those of later releases."""
 
 import json
 import uuid
@@ -10,42 +10,25 @@ from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import schema_text
-from schemas.identity import email_shard, event_id, new_user_id, partition_of
-from schemas.records import USER_UPDATED, User, UserEvent
+from schemas.identity import partition_of, user_shard
+from schemas.records import UserEvent
 from schemas.topics import EVENTS, Topic
+from tests.events import event_of
 
-SECRET = "qsecretq"  # in names and addresses given here, and never in what is told of them
+SECRET = "qsecretq"  # in names and addresses given here, and never in a message or a log
 _IDS_AHEAD = 3
 
 
-def forged(settings: Settings, tag: str, **changes: Any) -> tuple[UserEvent, int]:
-    """Return an event such as no handler wrote, and the partition its user lives in."""
-    email = f"{tag}@example.com"
-    user_id = new_user_id(email_shard(email), 1_700_000_000_000, 1)
-    user: User = {
-        "email": email,
-        "email_key": email,
-        "name": changes.pop("name", "Forged"),
-        "age": changes.pop("age", 40),
-        "created_at": 1_700_000_000_000,
-        "created_by": "c",
-    }
-    event: Any = {
-        "event_id": event_id(user_id, changes.get("version", 1)),
-        "command_id": "c",
-        "seq": 1000,
-        "user_id": user_id,
-        "version": 1,
-        "occurred_at": 1_700_000_000_000,
-        "type": USER_UPDATED,
-        "changes": [],
-        "user": user,
-    }
-    return event | changes, partition_of(email_shard(email), settings.partitions)
+def forged(settings: Settings, tag: str, **fields: Any) -> tuple[UserEvent, int]:
+    """Return an event that no handler wrote, and the partition of its user."""
+    for field, value in {"seq": 1000, "name": "Forged", "age": 40}.items():
+        fields.setdefault(field, value)
+    event = event_of(f"{tag}@example.com", **fields)
+    return event, partition_of(user_shard(event["user_id"]), settings.partitions)
 
 
 class Stranger:
-    """Puts bytes on any topic and remembers where they stand: (topic, partition, offset)."""
+    """Writes bytes to any topic and returns their place: (topic, partition, offset)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,7 +38,7 @@ class Stranger:
     def put(
         self, topic: Topic, value: bytes | None, key: bytes | None, partition: int = 0
     ) -> tuple[str, int, int]:
-        """Write one record and wait until it is there."""
+        """Write one record and wait until it is stored."""
         stored: list[int | None] = []
         name = self._settings.named(topic.name)
         self._producer.produce(
@@ -73,30 +56,30 @@ class Stranger:
     def put_event(
         self, event: UserEvent, partition: int, topic: Topic = EVENTS
     ) -> tuple[str, int, int]:
-        """Write an event as the handler would, whatever it says."""
+        """Write an event as the handler would, whatever it contains."""
         key = event["user_id"] if topic is EVENTS else event["event_id"]
         return self.put(topic, self._events.encode(event), key.encode(), partition)
 
 
 class Future:
-    """A release to come, which has a field more, and whose schema the registry has yet to learn.
+    """A later release, whose schema has one more field and is not registered yet.
 
-    `framed` makes a record of it. Until `arrive` nobody can read that.
+    `framed` makes a record of it, which nobody can read before `arrive`.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._config = {"url": settings.registry_url, "timeout": 10}
         self._subject = settings.named(f"future-{name}")
         self._name = name
-        # Ids are given out in order.
+        # The registry assigns ids in ascending order.
         self.schema_id = self._register() + _IDS_AHEAD
 
     def framed(self, value: bytes) -> bytes:
-        """Return a record of today as the release to come writes it: its new field says "x"."""
+        """Return today's record as the later release writes it, with "x" in the new field."""
         return value[:1] + self.schema_id.to_bytes(4) + value[5:] + b"\x02\x02x"
 
     def arrive(self) -> None:
-        """Register schemas of that kind until one has the id."""
+        """Register such schemas until one of them has the id of the records."""
         while self._register() < self.schema_id:
             pass
 
