@@ -1,4 +1,4 @@
-"""Takes servers away and brings them back, keeps a load on the log, and checks what came of it."""
+"""Kills, freezes and restarts servers, keeps a load on the log, and checks the result."""
 
 import json
 import os
@@ -27,18 +27,18 @@ class Servers:
         self._stack = stack
 
     def crash(self, name: str) -> None:
-        """Kill a server with SIGKILL, all of its processes at once, and keep it away."""
+        """Kill all processes of a server with SIGKILL, and keep it stopped."""
         pid = self._stack.servers()[name].pid
-        # Those of PostgreSQL lead groups of their own, and one that is left may still write.
+        # Those of PostgreSQL lead process groups of their own; a remaining one may still write.
         children = [] if pid is None else psutil.Process(pid).children(recursive=True)
         self._stack.kill(name)
         for child in children:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        eventually(lambda: self._is_kept_away(name), what=f"{name} stays away")
+        eventually(lambda: self._stays_stopped(name), what=f"{name} stays stopped")
 
-    def _is_kept_away(self, name: str) -> bool:
-        # Its supervisor would start it again, and takes no order in the moment before it does.
+    def _stays_stopped(self, name: str) -> bool:
+        # The supervisor restarts it, and ignores a stop in the moment before it does.
         self._stack.supervisor.stop(name)
         return self._stack.servers()[name].state == "stopped"
 
@@ -50,7 +50,7 @@ class Servers:
 
     @contextmanager
     def frozen(self, *names: str) -> Iterator[None]:
-        """Let servers stand still while within."""
+        """Freeze servers inside the `with` block."""
         for name in names:
             self.send(name, signal.SIGSTOP)
         try:
@@ -68,7 +68,7 @@ class Servers:
 
 
 class RunningImport:
-    """`rollbook users import` under way, at a pace that leaves time to break something."""
+    """A running `rollbook users import`, slow enough to leave time to break something."""
 
     def __init__(
         self, rollbook: Rollbook, count: int, *, tag: str = "u", pace: int = 1_000
@@ -81,30 +81,30 @@ class RunningImport:
         )
 
     def wait(self, timeout_seconds: float = 90) -> None:
-        """Wait until every line has its answer; each must have made a user."""
+        """Wait until every line has an answer; each must have created a user."""
         code = self._process.wait(timeout_seconds)
         assert code == 0, self._process.text()
         totals = json.loads(self._process.text().splitlines()[-1])
         assert (totals["created"], totals["undecided"]) == (self._count, 0)
 
     def goes_on(self) -> bool:
-        """Say whether lines still wait for their answer."""
+        """Return whether lines still wait for an answer."""
         return not self._process.text()
 
 
 class Progress:
-    """How many offsets the outcomes have: a cheap measure of how far the load has come."""
+    """Counts the offsets of the outcomes: a cheap measure of how far the load has come."""
 
     def __init__(self, settings: Settings) -> None:
         self._places = [
             TopicPartition(settings.named(OUTCOMES.name), number)
             for number in range(settings.partitions)
         ]
-        # Also those of a transaction that is still open.
+        # Counts those of open transactions too.
         self._consumer = lone_consumer(settings, **{"isolation.level": "read_uncommitted"})
 
     def wait_for(self, offsets: int) -> None:
-        """Wait until there are so many more offsets than now."""
+        """Wait until there are `offsets` more than now."""
         wanted = self._now() + offsets
         eventually(lambda: self._now() >= wanted, what=f"{offsets} more outcomes")
 
@@ -115,7 +115,7 @@ class Progress:
 
 
 def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
-    """Start a handler and all projectors and wait until each has its partitions."""
+    """Start a handler and all projectors; return once each has its partitions."""
     handler = rollbook.start_handler(wait=False)
     processes = {name: rollbook.start_projector(name) for name in MODELS}
     handler.wait_for("restored partition", times=rollbook.settings.partitions)
@@ -125,10 +125,6 @@ def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
 
 
 def assert_all_is_right(rollbook: Rollbook, users: int) -> None:
-    """Each command was decided once, and the invariant checker finds nothing in log and stores."""
-    done = rollbook.run("verify", "--json")
-    checks = [json.loads(line) for line in done.stdout.splitlines()]
-    broken = [check for check in checks if not check["holds"]]
-    assert not broken, broken
-    assert done.returncode == 0, done.stderr
+    """Fail unless each command was decided once and `rollbook verify` finds nothing wrong."""
+    rollbook.ndjson("verify")
     assert_exactly_once(rollbook.settings, users)
