@@ -4,14 +4,15 @@ Schemas are registered under the name of their record (`rollbook.UserEvent`), no
 topics have the same record, and several prefixes on one cluster share one contract.
 """
 
+import base64
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
-
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
 
 from runtime.settings import Settings
 from schemas.codec import RecordCodec, schema_text
@@ -20,14 +21,28 @@ from schemas.topics import TOPICS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 # Two attempts: a command reports within 15 s that the registry does not answer.
+_ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
+_RETRY_SECONDS = 0.5
+_CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class Registry:
-    """Our schemas in the registry. `codec` registers on first use; ids are stable."""
+    """Our schemas in the registry. `codec` registers on first use; ids are stable.
+
+    It takes three plain requests. Confluent's client for them takes 0.5 s of processor time to
+    import, longer than everything else that a command does (docs/decisions/0018).
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        url = urlsplit(settings.registry_url)
+        self._url = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._headers = {"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE}
+        if url.username is not None:
+            user = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
 
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
@@ -36,10 +51,8 @@ class Registry:
         """
         ids = {}
         for name in dict.fromkeys(topic.schema for topic in TOPICS):
-            subject = f"rollbook.{json.loads(schema_text(name))['name']}"
-            with self._client(subject) as client:
-                ids[name] = _register(client, subject, schema_text(name))
-                client.set_compatibility(subject, COMPATIBILITY)
+            subject, ids[name] = self._register(schema_text(name))
+            self._request("PUT", f"config/{subject}", subject, {"compatibility": COMPATIBILITY})
         return ids
 
     def codec(self, name: str) -> RecordCodec[Any]:
@@ -48,12 +61,8 @@ class Registry:
         Raises `Misconfigured` if the id of the schema stands for another one.
         """
         text = schema_text(name)
-        subject = f"rollbook.{json.loads(text)['name']}"
-        with self._client(subject) as client:
-            schema_id = _register(client, subject, text)
-            # Otherwise the client answers from its cache. The method has no annotations.
-            client.clear_caches()  # type: ignore[no-untyped-call]
-            stored = client.get_schema(schema_id).schema_str or "{}"
+        subject, schema_id = self._register(text)
+        stored = self._request("GET", f"schemas/ids/{schema_id}", subject)["schema"]
         if json.loads(stored).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
                 f"id {schema_id} of {subject} stands for another schema in the registry",
@@ -69,55 +78,74 @@ class Registry:
         if the registry cannot be reached.
         """
         try:
-            with self._client(str(schema_id)) as client:
-                schema = client.get_schema(schema_id)
+            found = self._request("GET", f"schemas/ids/{schema_id}", str(schema_id))
         except _UnknownSchemaError:
-            schema = None
-        if schema is None or schema.schema_type != "AVRO" or schema.schema_str is None:
+            found = {}
+        text = found.get("schema")
+        # The registry names the type of a schema only if it is not Avro.
+        if not isinstance(text, str) or found.get("schemaType", "AVRO") != "AVRO":
             raise Poisoned(
                 f"the registry has no Avro schema with id {schema_id}", code="unknown_schema"
             )
-        return schema.schema_str
+        return text
 
-    @contextmanager
-    def _client(self, subject: str) -> Iterator[SchemaRegistryClient]:
-        """Open a client for a few calls about `subject`; turn their failures into our errors.
+    def _register(self, text: str) -> tuple[str, int]:
+        """Register a schema; return its subject and its id.
+
+        If two clients register the same schema at the same time, Apicurio refuses one of them. Only
+        a second conflict means that the schemas are incompatible.
+        """
+        subject = f"rollbook.{json.loads(text)['name']}"
+        path, body = f"subjects/{subject}/versions", {"schema": text, "schemaType": "AVRO"}
+        try:
+            answer = self._request("POST", path, subject, body)
+        except _IncompatibleError:
+            answer = self._request("POST", path, subject, body)
+        return subject, int(answer["id"])
+
+    def _request(
+        self, method: str, path: str, subject: str, body: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a request about `subject` and return the answer; retry if the failure may pass.
 
         A process needs the registry only a few times: no connection is kept.
         """
-        config = {
-            "url": self._settings.registry_url,
-            "timeout": _TIMEOUT_SECONDS,
-            "max.retries": 1,
-        }
-        try:
-            with SchemaRegistryClient(config) as client:
-                yield client
-        except SchemaRegistryError as error:
-            if error.http_status_code == HTTPStatus.NOT_FOUND:
-                raise _UnknownSchemaError(
-                    f"no schema registry answers at {self._settings.registry_url} (404)",
-                    code="bad_setting",
-                    next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
-                ) from error
-            if error.http_status_code == HTTPStatus.CONFLICT:
-                raise Misconfigured(
-                    f"the registry has an incompatible schema for {subject}",
-                    code="incompatible_schema",
-                    next_step="this rollbook is older or newer than the log; use the matching one",
-                ) from error
-            raise self._unavailable(error) from error
-        except OSError as error:
-            raise self._unavailable(error) from error
-        except Exception as error:
-            # The client raises the errors of its HTTP library, which it does not export.
-            if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "httpcore"}:
-                raise self._unavailable(error) from error
-            raise
+        data = None if body is None else json.dumps(body).encode()
+        # The setting allows only http and https.
+        request = Request(f"{self._url}/{path}", data, self._headers, method=method)  # noqa: S310
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+                    found: dict[str, Any] = json.loads(answer.read())
+                    return found
+            except HTTPError as error:
+                with error:
+                    transient = error.code in _TRANSIENT or error.code >= 500  # noqa: PLR2004
+                if not transient or attempt == _ATTEMPTS:
+                    raise self._failure(error, subject) from error
+            except (OSError, HTTPException, ValueError) as error:
+                if attempt == _ATTEMPTS:
+                    raise self._failure(error, subject) from error
+            time.sleep(_RETRY_SECONDS)
+        raise AssertionError("the last attempt returns or raises")
 
-    def _unavailable(self, error: Exception) -> Unavailable:
+    def _failure(self, error: Exception, subject: str) -> Unavailable | Misconfigured:
+        status = error.code if isinstance(error, HTTPError) else None
+        if status == HTTPStatus.NOT_FOUND:
+            return _UnknownSchemaError(
+                f"no schema registry answers at {self._settings.registry_url} (404)",
+                code="bad_setting",
+                next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
+            )
+        if status == HTTPStatus.CONFLICT:
+            return _IncompatibleError(
+                f"the registry has an incompatible schema for {subject}",
+                code="incompatible_schema",
+                next_step="this rollbook is older or newer than the log; use the matching one",
+            )
+        reason = error.reason if isinstance(error, URLError) and status is None else error
         return Unavailable(
-            f"the schema registry at {self._settings.registry_url} failed: {error}",
+            f"the schema registry at {self._settings.registry_url} failed: {reason}",
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
@@ -127,16 +155,5 @@ class _UnknownSchemaError(Misconfigured):
     """The registry answered 404: it has no schema of this id, or its URL is wrong."""
 
 
-def _register(client: SchemaRegistryClient, subject: str, text: str) -> int:
-    """Register a schema and return its id; retry once after a conflict.
-
-    If two clients register the same schema at the same time, Apicurio refuses one of them. Only a
-    second conflict means that the schemas are incompatible.
-    """
-    schema = Schema(text, "AVRO")
-    try:
-        return client.register_schema(subject, schema)
-    except SchemaRegistryError as error:
-        if error.http_status_code != HTTPStatus.CONFLICT:
-            raise
-    return client.register_schema(subject, schema)
+class _IncompatibleError(Misconfigured):
+    """The registry answered 409: the schema conflicts with a registered one."""

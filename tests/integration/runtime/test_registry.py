@@ -1,0 +1,49 @@
+"""The client of the schema registry, against a real one."""
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from runtime.registry import COMPATIBILITY, Registry
+from runtime.settings import Settings
+from schemas.codec import schema_text
+from schemas.errors import Misconfigured, Poisoned
+
+
+def schema(name: str, field_type: str) -> str:
+    """Return a schema with one field of this type."""
+    fields = [{"name": "x", "type": field_type}]
+    return json.dumps({"type": "record", "name": name, "fields": fields})
+
+
+def test_schemas_keep_their_ids_and_are_found_by_them(store: Settings) -> None:
+    """Also if several processes register them at the same time."""
+    with ThreadPoolExecutor(4) as together:
+        [ids, *others] = together.map(lambda _: Registry(store).ensure(), range(4))
+    assert [ids] * 3 == others
+    for name, schema_id in ids.items():
+        assert json.loads(Registry(store).schema_by_id(schema_id)) == json.loads(schema_text(name))
+    with pytest.raises(Poisoned):
+        Registry(store).schema_by_id(2**31 - 1)
+
+
+def test_an_incompatible_schema_is_refused(store: Settings) -> None:
+    """The subject's compatibility is checked against every registered version."""
+    registry, name = Registry(store), f"T{uuid.uuid4().hex}"
+    subject, _ = registry._register(schema(name, "string"))
+    registry._request("PUT", f"config/{subject}", subject, {"compatibility": COMPATIBILITY})
+    with pytest.raises(Misconfigured) as refused:
+        registry._register(schema(name, "int"))
+    assert refused.value.code == "incompatible_schema"
+
+
+def test_a_wrong_url_is_a_bad_setting(store: Settings) -> None:
+    """The message names the setting; a user and a password in the URL are allowed."""
+    url = store.registry_url.replace("http://", "http://jane:secret@")
+    assert Registry(replace(store, registry_url=url)).ensure()
+    with pytest.raises(Misconfigured, match="no schema registry answers") as refused:
+        Registry(replace(store, registry_url=f"{store.registry_url}/x")).ensure()
+    assert "registry_url" in refused.value.next_step
