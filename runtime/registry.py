@@ -36,7 +36,6 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         url = urlsplit(settings.registry_url)
         self._url = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl().rstrip("/")
         self._headers = {"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE}
@@ -133,7 +132,7 @@ class Registry:
         status = error.code if isinstance(error, HTTPError) else None
         if status == HTTPStatus.NOT_FOUND:
             return _UnknownSchemaError(
-                f"no schema registry answers at {self._settings.registry_url} (404)",
+                f"no schema registry answers at {self._url} (404)",
                 code="bad_setting",
                 next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
             )
@@ -145,7 +144,7 @@ class Registry:
             )
         reason = error.reason if isinstance(error, URLError) and status is None else error
         return Unavailable(
-            f"the schema registry at {self._settings.registry_url} failed: {reason}",
+            f"the schema registry at {self._url} failed: {reason}",
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
