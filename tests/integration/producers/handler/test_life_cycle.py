@@ -1,7 +1,6 @@
 """A user's life on a real broker: address changes, races for an address, deletion, crashes."""
 
 import random
-import time
 from collections.abc import Callable
 
 from confluent_kafka import Producer
@@ -21,8 +20,8 @@ from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
 from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders
 from tests.depth import depth
 from tests.given import address_in, home_of
-from tests.log import read, send
-from tests.processes import Rollbook, RunningProcess
+from tests.log import decided, read, send
+from tests.processes import Rollbook, RunningProcess, eventually
 
 JANE = "jane@example.com"
 HOME = home_of(JANE)
@@ -156,9 +155,10 @@ def test_crashes_while_addresses_change_lose_no_answer_and_no_address(
         sent = 0
         for turn in range(len(KILLED)):
             commands = [_any_command(chance, ids, emails, f"{turn}-{n}") for n in range(120)]
+            some = len(ids) + sent + chance.randint(1, len(commands) // 2)
             send(settings, commands)
             sent += len(commands)
-            time.sleep(chance.random() / 2)  # any moment will do: there is no condition to wait for
+            eventually(lambda some=some: decided(settings) >= some)  # type: ignore[misc]
             for name in KILLED[turn]:
                 handlers[name].kill()
                 handlers[name] = rollbook.start_handler(name, wait=False)

@@ -193,13 +193,11 @@ def test_a_request_to_a_busy_server_is_retried(
     assert raw(model, jane["user_id"])["version"] == 1
 
 
-def test_an_unavailable_server_is_reported_immediately(settings: Settings) -> None:
+def test_an_unavailable_server_is_reported(settings: Settings) -> None:
     """Nothing is lost, because the runner retries."""
     unreachable = replace(settings, elasticsearch_url="http://127.0.0.1:1")
-    started = time.monotonic()
     with pytest.raises(Unavailable) as unavailable:
         search_users(unreachable, "jane")
     assert unavailable.value.code == "elasticsearch_unavailable"
     with closing(ElasticsearchVersions(unreachable)) as versions, pytest.raises(Unavailable):
         versions.versions()
-    assert time.monotonic() - started < 5

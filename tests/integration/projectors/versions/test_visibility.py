@@ -3,7 +3,6 @@
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -193,9 +192,7 @@ def test_a_command_that_waits_prints_its_answer_whatever_happens_to_the_wait(
     assert shown["version"] == 1
     projectors["postgres"].stop()
     update = ("users", "update", made["user_id"], "--age")
-    begun = time.monotonic()
     late = rollbook.run(*update, "35", "--wait", "postgres", "--timeout", "3", "--json")
-    assert time.monotonic() - begun < 3 + 5
     assert_accepted_but_not_seen(late, "not_visible_in_time", 2)
 
     # Nothing changed: its token is that of the previous change, which is not visible yet either.

@@ -73,7 +73,7 @@ def test_a_wait_times_out_and_reports_the_position(versions: MemoryVersions) -> 
     begun = time.monotonic()
     with pytest.raises(NotInTime) as late:
         LiveVersion(versions).wait(TOKEN, timeout_seconds=0.1)
-    assert 0.1 <= time.monotonic() - begun < 5
+    assert time.monotonic() - begun >= 0.1
     assert late.value.code == "not_visible_in_time"
     assert str(late.value) == "memory has not reached 2:5 within 0.1 s: it is at 2:4"
     assert "projector status" in late.value.next_step
