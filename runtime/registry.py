@@ -32,7 +32,7 @@ class Registry:
     """Our schemas in the registry. `codec` registers on first use; ids are stable.
 
     It takes three plain requests. Confluent's client for them takes 0.5 s of processor time to
-    import, longer than everything else that a command does (docs/decisions/0018).
+    import, longer than everything else that a command does (docs/decisions/0020).
     """
 
     def __init__(self, settings: Settings) -> None:
