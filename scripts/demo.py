@@ -99,7 +99,8 @@ def _create_and_update(narrator: Narrator) -> str:
         "Create a user: the command goes to Kafka, where its partition's handler decides it."
     )
     who = ("--email", _address("jane.doe"), "--name", "Jane Doe")
-    user_id = _created(narrator, *who, "--age", "34")
+    # `up` does not wait for the handler, which restores its partitions first.
+    user_id = _created(narrator, *who, "--age", "34", "--timeout", "60")
     narrator.tell("The same address again is rejected: no two users ever have the same one.")
     narrator.run("users", "create", *who, "--age", "35", ends_with=_REFUSED)
     narrator.tell("Change her name, but only if nobody else has changed version 1 meanwhile.")
