@@ -42,10 +42,10 @@ def test_the_code_of_the_page_is_the_examples() -> None:
         assert any(text in source for source in sources), text
 
 
-def test_a_record_that_the_model_refused_is_applied_once_it_is_mended(
+def test_a_refused_record_is_applied_once_the_read_model_is_fixed(
     project: Project, settings: Settings
 ) -> None:
-    """Its letter is listed and settled; the users around it were there all the time."""
+    """Its letter is listed and settled; the other users were visible all the time."""
     log = ForgedLog(settings)
     log.users(0, 5)
     log.users(5, 1, email_key="nobody")

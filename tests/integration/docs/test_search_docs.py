@@ -62,7 +62,7 @@ def ask(example: Example, index: Index, known: dict[str, Any]) -> None:
 
 
 def run(example: Example, index: Index, stack: LocalStack) -> list[dict[str, Any]]:
-    """Run a command of the page with `--json`; return the objects that it prints."""
+    """Run a command of the page with `--json`; return the printed objects."""
     words = shlex.split(example.text)
     rollbook = Rollbook(index.settings, stack.config_file, Path(index.settings.state_directory))
     done = rollbook.run(*words[1:], "--json")
