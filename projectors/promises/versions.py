@@ -214,7 +214,7 @@ def the_live_version_cannot_be_dropped(trial: Trial) -> None:
 
 @promise
 def using_a_dropped_version_raises_dropped(trial: Trial) -> None:
-    """Whether it was opened before or after, to write, to retry or to read."""
+    """Whether it was opened before or after: to write, to retry, to read, or to accept it."""
     live, other = trial.live(), trial.build_ready()
     live.write(user_event(1))
     other.write(user_event(1))
@@ -229,6 +229,8 @@ def using_a_dropped_version_raises_dropped(trial: Trial) -> None:
             model.write(Batch([user_event(3)], {}))
         with pytest.raises(Dropped):
             list(model.rows())
+    with pytest.raises(Dropped):
+        trial.versions.accept(other.model.version)
     live.write(user_event(2))
     live.check()
 

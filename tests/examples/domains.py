@@ -205,8 +205,10 @@ class DomainVersions:
 
     def accept(self, number: int) -> None:
         """Make a version ready."""
+        update = "UPDATE versions SET state = ? WHERE number = ?"
         with self._changing() as connection:
-            connection.execute("UPDATE versions SET state = ? WHERE number = ?", (READY, number))
+            if not connection.execute(update, (READY, number)).rowcount:
+                raise Dropped(f"version {number} of domains was dropped")
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live for all queries with one commit."""

@@ -130,55 +130,6 @@ def test_foreign_bytes_become_dead_letters_and_block_nothing(
     assert len(dead_letters(settings)) == 5
 
 
-def test_too_many_broken_records_in_a_row_stop_it_before_them(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "3"
-    forged.users(0, 20)
-    for _ in range(10):
-        forged.raw(b"x", b"broken")
-    process = rollbook.start_projector("postgres")
-    assert process.wait() == 1
-    assert "10" not in process.text().split("error:")[1].split("\n")[0]
-    assert "cannot be applied" in process.text()
-    del rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"]
-    rollbook.start_projector("postgres")
-    eventually(lambda: len(dead_letters(settings)) == 10, what="a letter for each")
-    wait_caught_up(settings, "postgres")
-    assert stored(settings) == forged.versions
-
-
-def test_another_projector_of_the_group_takes_over_from_a_killed_one(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    one, other = rollbook.start_projector("postgres"), rollbook.start_projector("postgres")
-    for process in (one, other):
-        process.wait_for("assigned: partitions [")
-    for first in range(0, 6000, 1000):
-        forged.users(first, 1000)
-        if first == 2000:
-            one.kill()
-    wait_caught_up(settings, "postgres")
-    assert stored(settings) == forged.versions
-
-
-def test_a_frozen_projector_that_resumes_changes_nothing(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    frozen = rollbook.start_projector("postgres")
-    forged.users(0, 1000)
-    wait_caught_up(settings, "postgres")
-    frozen.freeze()
-    rollbook.start_projector("postgres").wait_for("assigned: partitions [0")
-    forged.users(0, 1000, version=2)
-    forged.users(1000, 1000)
-    wait_caught_up(settings, "postgres")
-    frozen.thaw()
-    forged.users(0, 500, version=3)
-    wait_caught_up(settings, "postgres")
-    assert stored(settings) == forged.versions
-
-
 def test_while_postgres_is_unavailable_it_stays_in_the_group_and_loses_nothing(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from projectors.catalog import open_versions
-from projectors.contract.read_model import Advance, Batch, Dropped, Position
+from projectors.contract.read_model import Advance, Batch, Position
 from projectors.elasticsearch.client import connect
 from projectors.elasticsearch.index.indexes import users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
@@ -57,15 +57,6 @@ def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
         rebuilding._finish(connection, building)
         versions.swap(number, lambda: None)
     assert [version.number for version in versions.versions() if version.live] == [number]
-
-
-def test_accepting_a_version_that_was_dropped_raises_dropped(versions: PostgresVersions) -> None:
-    """It did not become ready."""
-    number = versions.create()
-    versions.drop(number)
-    versions.finish(number)
-    with pytest.raises(Dropped):
-        versions.accept(number)
 
 
 def test_a_version_built_from_an_earlier_topic_has_not_caught_up(

@@ -1,5 +1,6 @@
 """The projector's loop, stepped over an in-memory log: rebalance, outage, poison, fencing, loss."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -219,11 +220,14 @@ def test_too_many_poisoned_records_stop_it_before_the_first(world: World) -> Non
     world.users(0, 1)
     for _ in range(4):
         world.append(b"no Avro", user_event(0)["user_id"])
-    member = world.member()
     with pytest.raises(TooManyPoisoned):
-        until_caught_up(world, member)
+        until_caught_up(world, world.member("one"))
     assert world.letters == []
     assert stored(world) == expected(0, 1)
+    world.group.expire("one")
+    world.settings = replace(world.settings, dead_letters_in_a_row=4)
+    until_caught_up(world, world.member("two"))
+    assert len(world.letters) == 4
 
 
 def test_a_failed_fetch_restarts_every_partition_at_its_checkpoint(world: World) -> None:
