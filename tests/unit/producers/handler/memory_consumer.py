@@ -99,7 +99,7 @@ class MemoryConsumer:
 
     def close(self) -> None:
         """Stop reading; a static member stays in the group until its session ends."""
-        if self._callbacks is not None and self._owned:
+        if self._callbacks is not None and self._owned and not self._is_fenced:
             _, on_revoke, _ = self._callbacks
             on_revoke(self, self._places(self._owned))
         self._callbacks, self._owned, self._positions = None, set(), {}
