@@ -34,7 +34,8 @@ _LONGEST_SOCKET_PATH = 100
 # Kafka keeps several files open per partition, and each test creates its own topics.
 _OPEN_FILES = 65_536
 
-_STOP_SECONDS = 60.0
+# supervisord stops one program after the other, and kills each that takes 20 or 30 s.
+_STOP_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Supervisor:
             return int(rpc.getPID())
 
     def shut_down(self) -> None:
-        """Stop all programs, then supervisord; wait for it. Raises `Unavailable` after 60 s."""
+        """Stop all programs, then supervisord; wait for it. Raises `Unavailable` after 240 s."""
         import psutil
 
         supervisord = psutil.Process(self.pid())
