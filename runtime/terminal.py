@@ -146,7 +146,7 @@ def _cell(value: Any) -> str:
 
 
 def run_command(command: click.Command, arguments: list[str], **context: Any) -> int:
-    """Run one command line; return its exit code instead of leaving the process.
+    """Run one command line; return its exit code instead of ending the process.
 
     `context` are arguments of `click.Context`.
     """
