@@ -15,7 +15,7 @@ from tests.given import PARTITIONS
 from tests.unit.producers.domain.reference_log import Record as Kept
 
 _TOPIC_ID: Final = "topic"
-_MOST_AT_ONCE: Final = 6
+_MAX_AT_ONCE: Final = 6
 _NOT_YET: Final = "not_yet"
 
 
@@ -103,7 +103,7 @@ class KilledProjector:
         """Return the next records, of some partitions in random order."""
         records = []
         for number in self._random.sample(sorted(waiting), len(waiting)):
-            most = min(len(waiting[number]), self._random.randint(0, _MOST_AT_ONCE))
+            most = min(len(waiting[number]), self._random.randint(0, _MAX_AT_ONCE))
             records += [story.read(number, waiting[number].popleft()) for _ in range(most)]
         for record in records:
             if record.poison is None and self._random.random() < 0.05:

@@ -136,7 +136,7 @@ class LetterRetry:
             raise record.poison
         passed = model.passed(letter.partition, letter.offset)
         if not passed:
-            message = "no version has come that far: its projector will try it by itself"
+            message = "no version has reached the record: its projector will read it"
             return Retried(letter, NOT_REACHED, NOT_REACHED, message)
         if not self._dry_run:
             for version in passed:

@@ -74,8 +74,8 @@ def _check_ready(versions: ReadModelVersions, number: int) -> None:
 
 def _events_behind(model: ReadModel, topic_id: str, ends: Mapping[int, LogEnd]) -> int:
     # In a topic that was re-created, the same seqs belong to other events.
-    held = {p: at.last_seq for p, at in model.checkpoint().items() if at.topic_id == topic_id}
-    return sum(max(0, end.last_seq - held.get(p, 0)) for p, end in ends.items())
+    applied = {p: at.last_seq for p, at in model.checkpoint().items() if at.topic_id == topic_id}
+    return sum(max(0, end.last_seq - applied.get(p, 0)) for p, end in ends.items())
 
 
 def _behind(name: str, number: int, events: int) -> NotInTime:

@@ -22,7 +22,7 @@ SELECT domain, count(*) FROM users WHERE domain IS NOT NULL
 GROUP BY domain ORDER BY count(*) DESC, domain LIMIT ?"""
 
 
-def count_users(settings: Settings, most: int = 10) -> list[tuple[str, int]]:
+def count_users(settings: Settings, limit: int = 10) -> list[tuple[str, int]]:
     """Return the domains with most users and the number of each, from one snapshot.
 
     Raises `Unavailable` (`read_model_missing`) if the read model does not exist yet.
@@ -30,7 +30,7 @@ def count_users(settings: Settings, most: int = 10) -> list[tuple[str, int]]:
     versions = DomainVersions(settings)
     while live := [version.number for version in versions.versions() if version.live]:
         with suppress(Dropped), transaction(versions.file(live[0]), "BEGIN") as connection:
-            return connection.execute(_COUNTS, (most,)).fetchall()
+            return connection.execute(_COUNTS, (limit,)).fetchall()
         # Another version went live, and this one was dropped: look again.
     raise Unavailable(
         "there is no read model domains",

@@ -1,4 +1,4 @@
-"""Dead letters, and the read model of PostgreSQL, as the tests of retries see them."""
+"""Reads and retries dead letters, and changes what the PostgreSQL read model accepts."""
 
 import json
 from contextlib import closing
@@ -27,7 +27,7 @@ def letters(settings: Settings) -> list[Letter]:
 
 
 def tried(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
-    """Try letters again, which must end with `code`; return what became of each."""
+    """Run a retry, which must exit with `code`; return the result of each letter."""
     done = rollbook.run("dead-letters", "retry", *arguments, "--json")
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert SECRET not in done.stdout + done.stderr

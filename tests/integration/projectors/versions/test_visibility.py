@@ -49,7 +49,7 @@ class Asker:
             "elasticsearch": lambda: int(self._search.search_users(EMAIL)[0]["version"]),
         }
 
-    def nobody_there(self) -> None:
+    def assert_absent(self) -> None:
         """Fail if a store of users has the user."""
         with pytest.raises(Rejected):
             self._queries.get_user(self._user_id)
@@ -82,7 +82,7 @@ def test_every_writer_reads_its_own_writes_under_load(
         everywhere = opened.enter_context(Visibility(settings, OURS))
         assert answer.token is not None
         everywhere.wait(answer.token, PATIENCE_SECONDS)
-        asker.nobody_there()
+        asker.assert_absent()
         assert asker.version_in["history"]() == answer.version
         answer = client.erase_user(user_id)
         assert answer.token is not None

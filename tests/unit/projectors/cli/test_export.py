@@ -1,4 +1,4 @@
-"""An export's lines are what an import takes, and its file is there whole or not at all."""
+"""An import reads the lines of an export; its file is written completely or not at all."""
 
 import gzip
 import json
@@ -27,8 +27,8 @@ USER_ID = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
 MOMENT = datetime(2026, 7, 1, 9, 30, 0, 250_000, UTC)
 
 
-def test_a_line_says_all_of_a_user() -> None:
-    """Times as everywhere else: UTC, to the millisecond."""
+def test_a_line_has_all_fields_of_a_user() -> None:
+    """Times are in UTC, to the millisecond, as everywhere else."""
     line = export_line((USER_ID, "jane@example.com", "Zoë", 34, 2, MOMENT, MOMENT))
     assert line.endswith(b"}\n")
     assert json.loads(line) == {
@@ -42,8 +42,8 @@ def test_a_line_says_all_of_a_user() -> None:
     }
 
 
-def test_what_was_stored_is_imported_as_it_was() -> None:
-    """People of many scripts, as the rules stored them, come back the same to the last byte."""
+def test_an_exported_user_is_imported_unchanged() -> None:
+    """Names in many scripts, as the rules normalised them, are the same to the last byte."""
     stored = [clean_line(UserLine(1, *one)) for one in people(500)]
     lines = b"".join(export_line((USER_ID, *one, 1, MOMENT, MOMENT)) for one in stored)
     read = [one for one in read_users(Source(BytesIO(lines)), None) if isinstance(one, UserLine)]
@@ -51,8 +51,8 @@ def test_what_was_stored_is_imported_as_it_was() -> None:
 
 
 @given(st.emails())
-def test_a_stored_address_is_stored_as_it_is(address: str) -> None:
-    """Normalising twice changes nothing, or an export would not come back the same."""
+def test_a_stored_address_is_normalised_to_itself(address: str) -> None:
+    """Otherwise an export and import would change it."""
     try:
         stored = clean_email(address)
     except Rejected:
@@ -62,12 +62,12 @@ def test_a_stored_address_is_stored_as_it_is(address: str) -> None:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the test exports to."""
+    """The file that a test exports to."""
     return tmp_path / "people.ndjson"
 
 
-def test_a_file_is_its_owners_only_and_takes_the_place_of_another(target: Path) -> None:
-    """Also where everybody could read what was there before; nothing else is left."""
+def test_a_file_is_readable_only_by_its_owner_and_replaces_another(target: Path) -> None:
+    """Even if the replaced file was readable by everyone; no other file is left."""
     target.write_text("old")
     target.chmod(0o644)
     with export_output(str(target), as_gzip=False) as write:
@@ -81,8 +81,8 @@ def test_a_file_is_its_owners_only_and_takes_the_place_of_another(target: Path) 
 @pytest.mark.parametrize(
     "error", [RollbookError("x"), KeyboardInterrupt(), OSError(28, "No space")]
 )
-def test_what_did_not_end_leaves_what_was_there(target: Path, error: BaseException) -> None:
-    """Whatever the reason: no new file, no half one, no remains."""
+def test_a_failed_export_leaves_the_previous_file(target: Path, error: BaseException) -> None:
+    """Whatever the error: no new file and no temporary file."""
 
     def fail() -> None:
         with export_output(str(target), as_gzip=False) as write:
@@ -97,7 +97,7 @@ def test_what_did_not_end_leaves_what_was_there(target: Path, error: BaseExcepti
 
 
 def test_gzip_is_the_same_for_the_same_users(target: Path) -> None:
-    """It has neither name nor time in it."""
+    """The gzip header has neither a name nor a time."""
     for _ in range(2):
         with export_output(str(target), as_gzip=True) as write:
             write(b"a\n")
@@ -106,8 +106,8 @@ def test_gzip_is_the_same_for_the_same_users(target: Path) -> None:
     assert target.read_bytes()[3:8] == bytes(5)
 
 
-def test_gzip_that_did_not_end_can_be_told_from_one_that_did(target: Path) -> None:
-    """On a pipe, which takes nothing back."""
+def test_an_incomplete_gzip_stream_is_detectable(target: Path) -> None:
+    """On a pipe, where nothing can be taken back."""
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
 
@@ -124,8 +124,8 @@ def test_gzip_that_did_not_end_can_be_told_from_one_that_did(target: Path) -> No
     assert not unpacking.eof
 
 
-def test_a_pipe_stays_a_pipe_and_a_link_a_link(target: Path) -> None:
-    """Only a plain file is replaced, and where a link points to one, that one."""
+def test_pipes_and_links_are_written_to_and_not_replaced(target: Path) -> None:
+    """Only a plain file is replaced, also one that a link points to."""
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
     with export_output(str(target), as_gzip=False) as write:
@@ -141,8 +141,8 @@ def test_a_pipe_stays_a_pipe_and_a_link_a_link(target: Path) -> None:
     assert target.with_name("elsewhere").read_bytes() == b"x"
 
 
-def test_a_reader_that_goes_away_is_no_success(target: Path) -> None:
-    """Half of the users are not the users."""
+def test_a_closed_pipe_is_an_error(target: Path) -> None:
+    """Not all users were written."""
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
 
@@ -159,7 +159,7 @@ def test_a_reader_that_goes_away_is_no_success(target: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["missing/people.ndjson"], ["."], ["-", "--min-age", "9", "--max-age", "8"]]
 )
-def test_wrong_usage_is_told_before_a_server_is_asked(
+def test_wrong_usage_is_reported_before_a_server_is_contacted(
     target: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit 2."""
@@ -167,7 +167,7 @@ def test_wrong_usage_is_told_before_a_server_is_asked(
     assert cli.run(["users", "export", *arguments]) == 2
 
 
-def test_without_postgres_there_is_no_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_postgres_no_file_is_written(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 5: a server is unavailable."""
     monkeypatch.setenv("ROLLBOOK_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
     assert cli.run(["users", "export", str(target), "--min-age", "1"]) == 5

@@ -81,7 +81,7 @@ def test_a_user_is_counted_once_after_it_changes_domain(settings: Settings) -> N
         live.write(user_event(1, 2, email_key="a@example.org"), user_event(2, 2, age=40))
         live.write(user_event(3, 2, gone=True))
         assert count_users(settings) == [("example.com", 3), ("example.org", 1)]
-        assert count_users(settings, most=1) == [("example.com", 3)]
+        assert count_users(settings, limit=1) == [("example.com", 3)]
         other = trial.build_ready()
         trial.versions.swap(other.model.version, lambda: None)
         assert count_users(settings) == []
