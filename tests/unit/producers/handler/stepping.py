@@ -41,6 +41,10 @@ WINDOW = Window(20_000, 86_400_000)
 _WATCHDOG = Watchdog(60)
 
 
+class Killed(BaseException):
+    """The end of a process: nothing of ours catches it."""
+
+
 class _NeverWaits(StopSignal):
     """A stop signal under which every pause is over at once."""
 
@@ -120,6 +124,15 @@ class Cluster:
     def decide(self, commands: int, *handlers: CommandHandler) -> None:
         """Step the handlers until so many commands are decided."""
         self.step_until(lambda: len(self.read(OUTCOMES)) >= commands, *handlers)
+
+    def is_settled(self) -> bool:
+        """Return whether every command and address message is decided and committed."""
+        committed = self.log.committed[self.group.name]
+        return not self.log.open and all(
+            partition.next_visible(committed.get(place, 0)) is None
+            for place, partition in self.log.partitions.items()
+            if place[0] in {COMMANDS.name, HOPS.name}
+        )
 
     def read(self, topic: Topic) -> list[tuple[int, Any]]:
         """Return (partition, record) of every committed record; None for a tombstone."""

@@ -6,10 +6,10 @@ import pytest
 
 from producers.handler.loop import CommandHandler
 from schemas.records import UserCommand
-from schemas.topics import COMMANDS, HOPS, OUTCOMES
+from schemas.topics import OUTCOMES
 from tests.depth import depth
 from tests.given import address_in, change_email, create, delete, erase, update
-from tests.unit.producers.handler.stepping import Cluster
+from tests.unit.producers.handler.stepping import Cluster, Killed
 
 JANE, JOHN = address_in(0, "jane"), address_in(1, "john")
 NEAR, FAR = address_in(0, "near"), address_in(2, "far")
@@ -17,10 +17,6 @@ NEAR, FAR = address_in(0, "near"), address_in(2, "far")
 MOST_POINTS = 90
 EVERY = depth(4, 1)
 COMMANDS_OF_A_LIFE = 10
-
-
-class Killed(BaseException):
-    """The end of a process: nothing of ours catches it."""
 
 
 class Handlers:
@@ -46,19 +42,9 @@ class Handlers:
         """Step both until they have decided all commands and address messages."""
         for _ in range(1_000):
             self.step()
-            if is_decided(self._cluster):
+            if self._cluster.is_settled():
                 return
         raise AssertionError("not everything is decided")
-
-
-def is_decided(cluster: Cluster) -> bool:
-    """Return whether the committed offsets have come to the last command and address message."""
-    committed = cluster.log.committed[cluster.group.name]
-    return not cluster.log.open and all(
-        log.next_visible(committed.get(place, 0)) is None
-        for place, log in cluster.log.partitions.items()
-        if place[0] in {COMMANDS.name, HOPS.name}
-    )
 
 
 def life(jane: str, john: str) -> Iterator[UserCommand]:

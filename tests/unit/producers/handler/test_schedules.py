@@ -7,20 +7,16 @@ from confluent_kafka import KafkaError
 
 from producers.handler.loop import CommandHandler
 from schemas.errors import Fenced
-from schemas.topics import COMMANDS, HOPS, OUTCOMES
+from schemas.topics import OUTCOMES
 from tests.depth import depth
 from tests.given import PARTITIONS, address_in, change_email, create, delete, update
 from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.unit.producers.handler.stepping import Cluster, Killed
 
 SCHEDULES = depth(25, 3_000)
 STEPS = 60
 MOST_STEPS_TO_SETTLE = 2_000
 REQUESTS = ("send_offsets_to_transaction", "commit_transaction", "abort_transaction")
-
-
-class Killed(BaseException):
-    """The end of a process."""
 
 
 class Schedule:
@@ -45,7 +41,7 @@ class Schedule:
             self.chance.choice(actions)()
         for _ in range(MOST_STEPS_TO_SETTLE):
             self.step()
-            if self.is_settled():
+            if self.cluster.is_settled():
                 return
         raise AssertionError("not everything is decided")
 
@@ -105,16 +101,6 @@ class Schedule:
     def time_out(self) -> None:
         """End a transaction whose process may be alive."""
         self.cluster.log.time_out(self.chance.choice("ab"))
-
-    def is_settled(self) -> bool:
-        """Return whether every command and address message is decided and committed."""
-        log = self.cluster.log
-        committed = log.committed[self.cluster.group.name]
-        return not log.open and all(
-            partition.next_visible(committed.get(place, 0)) is None
-            for place, partition in log.partitions.items()
-            if place[0] in {COMMANDS.name, HOPS.name}
-        )
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
