@@ -63,7 +63,7 @@ def measure_under_load(settings: Settings, count: int, repeats: int) -> QueryFin
         found = QueryFindings(resident_mb)
         for repeat in range(repeats):
             found.query_ms.append(_rounds(ask, _ROUNDS))
-            found.visible_ms.append(visible_ms(settings, f"visible{repeat}."))
+            found.visible_ms.append(visible_ms(settings, f"visible{repeat}"))
         return found
 
 

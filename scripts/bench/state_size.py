@@ -47,7 +47,7 @@ def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: 
 
     with told_progress(progress, lambda: created, users, as_json=as_json) as show:
         for start in range(0, users, _FILL_USERS):
-            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}.")
+            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
             # One lot behind: it is decided while the next one is sent.
             await_commits(settings, group, unseen, alive)
             unseen, created = ends, start

@@ -25,14 +25,13 @@ class Person(NamedTuple):
 
 
 def person(number: int, tag: str = "") -> Person:
-    """Return the person with this number; another `tag` gives the same person another address."""
+    """Return the person with this number; a `tag` replaces the name in the address."""
     turn, locale = divmod(number, len(LOCALES))
     firsts, lasts = _names()[locale]
     first, first_slug = firsts[turn % len(firsts)]
     last, last_slug = lasts[turn * _STRIDE // len(firsts) % len(lasts)]
-    slug = ".".join(filter(None, (first_slug, last_slug))) or "user"
-    email = f"{slug}.{tag}{number}@example.com"
-    return Person(email, f"{first} {last}", number * _STRIDE % 90 + 5)
+    local = tag or ".".join(filter(None, (first_slug, last_slug))) or "user"
+    return Person(f"{local}.{number}@example.com", f"{first} {last}", number * _STRIDE % 90 + 5)
 
 
 def people(count: int, tag: str = "") -> Iterator[Person]:
