@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench docs clean
+.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench plots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,10 +63,14 @@ coverage-unit: setup ## the same for the pure tests alone
 lock-check: $(UV) ## fail if uv.lock does not match pyproject.toml
 	@$(UV) lock --check
 
-bench: $(UV) ## measure rollbook, its peers and the upper bounds on the running stack
+bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: 20 min
 	@$(UV) $(SYNC) --group benchmark
-	.venv/bin/rollbook bench commands
-	.venv/bin/rollbook bench projectors
+	.venv/bin/rollbook bench commands --json > docs/figures/commands.json
+	.venv/bin/rollbook bench projectors --json > docs/figures/projectors.json
+	.venv/bin/python -m scripts.bench.report.page
+
+plots: setup ## write the tables of docs/performance.md and its picture from the last benchmarks
+	@.venv/bin/python -m scripts.bench.report.page
 
 docs: $(UV) ## build the site into build/docs; a warning or a broken link is an error
 	@$(UV) $(SYNC) --group docs

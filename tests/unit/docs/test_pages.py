@@ -31,7 +31,7 @@ def test_every_path_exists(page: Page) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_every_command_in_the_text_exists(page: Page) -> None:
     """The command and its options, wherever a sentence names them."""
-    if page.name in {"CHANGELOG.md", "docs/performance.md"}:
+    if page.name == "CHANGELOG.md":
         pytest.skip("it names commands of earlier releases")
     commands = {leaf.path: leaf.command for leaf in leaves()}
     for span in page.spans:

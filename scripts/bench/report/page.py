@@ -1,0 +1,206 @@
+"""Writes the tables of docs/performance.md and its picture from the output of two runs.
+
+`make bench` runs both benchmarks and this; `make plots` only this. On the page only what is between
+the markers of a table is replaced, so that no figure is copied by hand.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from scripts.bench.report import plot
+from scripts.bench.report.measure import GOALS
+
+RUNS: Final = Path("docs/figures")
+PAGE: Final = Path("docs/performance.md")
+PICTURE: Final = Path("docs/images/figures.svg")
+
+_COMMANDS: Final = {
+    "handler, one process, creations/s": "creates_per_second",
+    "handler, two processes, creations/s": "two_process_creates_per_second",
+    "two processes / one": "two_process_speedup",
+    "upper bound: pass-through, commands/s": "passthrough_per_second",
+    "one process / pass-through": "vs_passthrough",
+    "one client that waits for each answer, creations/s": "closed_loop_creates_per_second",
+    "its median, ms": "single_command_ms p50",
+    "its 99th percentile, ms": "single_command_ms p99",
+    "memory per user, with the index of addresses, bytes": "bytes_per_user",
+    "restore, users/s": "restore_users_per_second",
+}
+_WRITERS: Final = {
+    "rollbook, PostgreSQL, live": "postgres_live_per_second",
+    "rollbook, PostgreSQL, rebuild with its indexes": "postgres_rebuild_per_second",
+    "the same and the comparison with the log": "postgres_rebuild_and_compare_per_second",
+    "Debezium": "debezium_per_second",
+    "Quix Streams, PostgreSQL": "quix_postgres_per_second",
+    "upper bound: binary COPY into the same table": "copy_into_table_per_second",
+    "upper bound: binary COPY into a table without indexes": "copy_into_heap_per_second",
+    "rollbook, Elasticsearch": "elasticsearch_live_per_second",
+    "Quix Streams, Elasticsearch": "quix_elasticsearch_per_second",
+    "upper bound: prepared bulk requests": "bulk_per_second",
+}
+_RATIOS: Final = {
+    "PostgreSQL, live / Debezium": "postgres_live_vs_debezium",
+    "PostgreSQL, live / Quix Streams": "postgres_live_vs_quix",
+    "PostgreSQL, rebuild / Quix Streams": "postgres_rebuild_vs_quix",
+    "PostgreSQL, live / COPY into the same table": "postgres_live_vs_copy_limit",
+    "Elasticsearch / Quix Streams": "elasticsearch_vs_quix",
+    "Elasticsearch / prepared bulk requests": "elasticsearch_vs_bulk_limit",
+    "rebuild after ten updates per user and compaction / without": "rebuild_after_updates_ratio",
+    "first hit is the user meant, 136 written queries": "search_hit_at_1",
+}
+_MEMORY: Final = {
+    "PostgreSQL projector": ("projector_rss_mb", "projector_rss_mb_after_queries_users"),
+    "Elasticsearch projector": (
+        "elasticsearch_projector_rss_mb",
+        "elasticsearch_projector_rss_mb_after_queries_users",
+    ),
+}
+
+
+def tables(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the Markdown of each table by the name in its marker."""
+    commands, query_side = _flat(figures["commands"]), _flat(figures["projectors"])
+    return {
+        "runs": _table(
+            ("command, with --json", "cores", "memory", "load average before it"),
+            [_run(command, figures[name]["machine"]) for name, command in _lines(figures).items()],
+        ),
+        "commands": _goals_table(commands, _COMMANDS),
+        "eventsourcing": _table(
+            ("clients", "functions", "synchronous_commit", "creations/s", "survives"),
+            [
+                (
+                    one["clients"],
+                    "yes" if one["functions"] else "no",
+                    one["synchronous_commit"],
+                    _spread(one["creates_per_second"]),
+                    one["durability"],
+                )
+                for one in figures["commands"]["eventsourcing"]["measured"]
+            ],
+        ),
+        "commands-ratios": _goals_table(
+            commands,
+            {
+                "commands sent without waiting / one waiting peer client": "vs_eventsourcing",
+                "one waiting client / one waiting peer client": "closed_loop_vs_eventsourcing",
+            },
+        ),
+        "ratios": _goals_table(query_side, _RATIOS),
+        "writers": _table(
+            ("rows or documents per second", "median (least to greatest)", "what it guarantees"),
+            [
+                (
+                    label,
+                    _spread(query_side.get(name)),
+                    figures["projectors"]["guarantees"].get(name, ""),
+                )
+                for label, name in _WRITERS.items()
+            ],
+        ),
+        "memory": _table(
+            (
+                "resident memory, MB",
+                f"after {figures['projectors']['users']:,} users",
+                f"after {figures['projectors']['queries_users']:,} users",
+            ),
+            [
+                (label, *(_spread(query_side.get(name)) for name in names))
+                for label, names in _MEMORY.items()
+            ],
+        ),
+        "queries": _milliseconds(figures["projectors"], "query_ms"),
+        "visible": _milliseconds(figures["projectors"], "visible_ms"),
+        "visible-under-load": _milliseconds(figures["projectors"], "visible_under_load_ms"),
+        "generated": _table(
+            ("300 generated queries with", "first hit is the user meant"),
+            [
+                (kind.replace("_", " "), _spread(share))
+                for kind, share in figures["projectors"]["search_generated_hit_at_1"].items()
+            ],
+        ),
+    }
+
+
+def _lines(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the command line of each run, without what is the default."""
+    commands, query_side = figures["commands"], figures["projectors"]
+    seconds = commands["eventsourcing"]["seconds_each"]
+    return {
+        "commands": f"rollbook bench commands --users {commands['users']} "
+        f"--state-users {commands['state_users']} --peer-seconds {seconds:g}",
+        "projectors": f"rollbook bench projectors --users {query_side['users']} "
+        f"--queries-users {query_side['queries_users']} --repeats {query_side['repeats']}",
+    }
+
+
+def _run(command: str, machine: dict[str, Any]) -> tuple[Any, ...]:
+    memory, load = f"{machine['memory_gib']} GiB", machine["load_average_before"]
+    return f"`{command}`", machine["cpus"], memory, load
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """Add the percentiles of a lone command under the names of their goals."""
+    single = found.get("single_command_ms", {})
+    return found | {f"single_command_ms {cut}": one for cut, one in single.items()}
+
+
+def _goals_table(found: dict[str, Any], named: dict[str, str]) -> str:
+    rows = [(label, _spread(found.get(name)), GOALS.get(name, "")) for label, name in named.items()]
+    return _table(("measured", "median (least to greatest)", "goal"), rows)
+
+
+def _milliseconds(found: dict[str, Any], name: str) -> str:
+    rows = [
+        (kind, _spread(cuts["p50"]), _spread(cuts["p99"])) for kind, cuts in found[name].items()
+    ]
+    return _table((name.replace("_", " "), "median", "99th percentile"), rows)
+
+
+def _spread(one: dict[str, float] | None) -> str:
+    if one is None:
+        return "not measured"
+    median, least, greatest = one["median"], one["least"], one["greatest"]
+    digits = 0 if median >= 100 else 1 if median >= 10 else 2  # noqa: PLR2004 - three figures
+    if one["repeats"] == 1:
+        return f"{median:,.{digits}f}"
+    return f"{median:,.{digits}f} ({least:,.{digits}f} to {greatest:,.{digits}f})"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+
+
+def with_tables(page: str, figures: dict[str, Any]) -> str:
+    """Return the page with every marked table replaced. Raises ValueError for an unknown marker."""
+    found = tables(figures)
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in found:
+            raise ValueError(f"there is no table {name}")
+        return f"<!-- figures: {name} -->\n{found[name]}\n<!-- end of figures -->"
+
+    pattern = r"<!-- figures: (?P<name>[\w-]+) -->\n.*?<!-- end of figures -->"
+    return re.sub(pattern, replaced, page, flags=re.DOTALL)
+
+
+def read_figures() -> dict[str, Any]:
+    """Return what each benchmark printed, by its name."""
+    names = ("commands", "projectors")
+    return {name: json.loads((RUNS / f"{name}.json").read_text("utf-8")) for name in names}
+
+
+def main() -> None:
+    """Write the tables and the picture."""
+    figures = read_figures()
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), figures), encoding="utf-8")
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.write_text(plot.svg(figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
