@@ -21,7 +21,7 @@ from scripts.bench.our_projectors import filled_models
 from scripts.bench.visible import STORES, visible_ms
 from scripts.bench.workload.event_log import EventWriter, events, user_id_of
 from scripts.bench.workload.people import person
-from scripts.bench.workload.processes import running_handlers
+from scripts.bench.workload.processes import commit_beginning, running_handlers
 
 QUERIES: Final = ("get", "list", "summary", "search", "suggest")
 UPDATES_PER_SECOND: Final = 200
@@ -53,6 +53,7 @@ def measure_under_load(settings: Settings, count: int, repeats: int) -> QueryFin
     The whole system runs: one handler decides 200 updates per second, both projectors apply them.
     """
     EventWriter(settings).write(events(count))
+    commit_beginning(settings)
     with filled_models(settings, STORES, count) as resident_mb, ExitStack() as stack:
         queries = stack.enter_context(closing(UserQueries(settings)))
         search = stack.enter_context(UserSearch(settings))

@@ -16,6 +16,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
 
@@ -23,7 +24,7 @@ from producers.handler.start import GROUP
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
-from schemas.topics import COMMANDS
+from schemas.topics import COMMANDS, HOPS
 from scripts.bench.workload.registry_under_test import send_creates
 from scripts.stack.fetch import last_lines
 
@@ -111,6 +112,22 @@ def running_handlers(settings: Settings, processes: int = 1) -> Iterator[Callabl
             _await_balance(settings, processes, handler.alive)
             warm_up(settings, settings.named(GROUP), handler.alive)
             yield handler.alive
+
+
+def commit_beginning(settings: Settings) -> None:
+    """Commit offset 0 for the handlers' group, on a log whose events came without commands.
+
+    A handler refuses to start where users exist and its group has no offsets.
+    """
+    places = [
+        TopicPartition(settings.named(topic.name), number, 0)
+        for topic in (COMMANDS, HOPS)
+        for number in range(settings.partitions)
+    ]
+    client = admin(settings)  # held by name: a client that is collected drops its requests
+    group = ConsumerGroupTopicPartitions(settings.named(GROUP), places)
+    [committed] = client.alter_consumer_group_offsets([group]).values()
+    committed.result()
 
 
 def _await_balance(settings: Settings, members: int, alive: Callable[[], bool]) -> None:
