@@ -66,7 +66,8 @@ def tables(figures: dict[str, Any]) -> dict[str, str]:
         "runs": _table(
             ("command, with --json", "cores", "memory", "load average before it"),
             [_run(command, figures[name]["machine"]) for name, command in _lines(figures).items()],
-        ),
+        )
+        + _warning(figures),
         "commands": _goals_table(commands, _COMMANDS),
         "eventsourcing": _table(
             ("clients", "functions", "synchronous_commit", "creations/s", "survives"),
@@ -139,6 +140,18 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
 def _run(command: str, machine: dict[str, Any]) -> tuple[Any, ...]:
     memory, load = f"{machine['memory_gib']} GiB", machine["load_average_before"]
     return f"`{command}`", machine["cpus"], memory, load
+
+
+def _warning(figures: dict[str, Any]) -> str:
+    load = max(run["machine"]["load_average_before"] for run in figures.values())
+    if load <= plot.BUSY_LOAD:
+        return ""
+    return (
+        "\n\n**Other programs kept the machine busy during these runs.** The rates are several "
+        "times lower than on an idle machine, and the ratios favour rollbook: its batches suffer "
+        "less than a client that waits for each answer, or than a JVM that is still compiling. "
+        "[Figures measured once](#figures-measured-once) has figures of an idle machine."
+    )
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
