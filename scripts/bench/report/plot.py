@@ -77,7 +77,7 @@ def panels(figures: dict[str, Any]) -> list[Panel]:
                 ),
                 Bar("rollbook, one process", commands["creates_per_second"], ours=True),
                 Bar(
-                    f"{peer_name}, {best['clients']} clients{functions}",
+                    f"eventsourcing, {best['clients']} clients{functions}",
                     best["creates_per_second"],
                     ours=False,
                 ),
