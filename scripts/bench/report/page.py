@@ -175,11 +175,11 @@ def _milliseconds(found: dict[str, Any], name: str) -> str:
 def _spread(one: dict[str, float] | None) -> str:
     if one is None:
         return "not measured"
-    median, least, greatest = one["median"], one["least"], one["greatest"]
-    digits = 0 if median >= 100 else 1 if median >= 10 else 2  # noqa: PLR2004 - three figures
+    median, low, high = one["median"], one["least"], one["greatest"]
+    digits = next((n for n, least in enumerate((100, 10, 1.005)) if median >= least), 3)
     if one["repeats"] == 1:
         return f"{median:,.{digits}f}"
-    return f"{median:,.{digits}f} ({least:,.{digits}f} to {greatest:,.{digits}f})"
+    return f"{median:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
