@@ -28,6 +28,10 @@ _COMMANDS: Final = {
     "memory per user, with the index of addresses, bytes": "bytes_per_user",
     "restore, users/s": "restore_users_per_second",
 }
+_PEER_RATIOS: Final = {
+    "commands sent without waiting / one waiting peer client": "vs_eventsourcing",
+    "one waiting client / one waiting peer client": "closed_loop_vs_eventsourcing",
+}
 _WRITERS: Final = {
     "rollbook, PostgreSQL, live": "postgres_live_per_second",
     "rollbook, PostgreSQL, rebuild with its indexes": "postgres_rebuild_per_second",
@@ -61,66 +65,58 @@ _MEMORY: Final = {
 
 def tables(figures: dict[str, Any]) -> dict[str, str]:
     """Return the Markdown of each table by the name in its marker."""
-    commands, query_side = _flat(figures["commands"]), _flat(figures["projectors"])
+    runs = [_run(line, figures[name]["machine"]) for name, line in _lines(figures).items()]
+    head = ("command, with --json", "cores", "memory", "load average before it")
     return {
-        "runs": _table(
-            ("command, with --json", "cores", "memory", "load average before it"),
-            [_run(command, figures[name]["machine"]) for name, command in _lines(figures).items()],
+        "runs": _table(head, runs) + _warning(figures),
+        **_command_tables(figures["commands"]),
+        **_projector_tables(figures["projectors"]),
+    }
+
+
+def _command_tables(found: dict[str, Any]) -> dict[str, str]:
+    single = {f"single_command_ms {cut}": one for cut, one in found["single_command_ms"].items()}
+    peers = [
+        (
+            one["clients"],
+            "yes" if one["functions"] else "no",
+            one["synchronous_commit"],
+            _spread(one["creates_per_second"]),
+            one["durability"],
         )
-        + _warning(figures),
-        "commands": _goals_table(commands, _COMMANDS),
-        "eventsourcing": _table(
-            ("clients", "functions", "synchronous_commit", "creations/s", "survives"),
-            [
-                (
-                    one["clients"],
-                    "yes" if one["functions"] else "no",
-                    one["synchronous_commit"],
-                    _spread(one["creates_per_second"]),
-                    one["durability"],
-                )
-                for one in figures["commands"]["eventsourcing"]["measured"]
-            ],
-        ),
-        "commands-ratios": _goals_table(
-            commands,
-            {
-                "commands sent without waiting / one waiting peer client": "vs_eventsourcing",
-                "one waiting client / one waiting peer client": "closed_loop_vs_eventsourcing",
-            },
-        ),
-        "ratios": _goals_table(query_side, _RATIOS),
-        "writers": _table(
-            ("rows or documents per second", "median (least to greatest)", "what it guarantees"),
-            [
-                (
-                    label,
-                    _spread(query_side.get(name)),
-                    figures["projectors"]["guarantees"].get(name, ""),
-                )
-                for label, name in _WRITERS.items()
-            ],
-        ),
-        "memory": _table(
-            (
-                "resident memory, MB",
-                f"after {figures['projectors']['users']:,} users",
-                f"after {figures['projectors']['queries_users']:,} users",
-            ),
-            [
-                (label, *(_spread(query_side.get(name)) for name in names))
-                for label, names in _MEMORY.items()
-            ],
-        ),
-        "queries": _milliseconds(figures["projectors"], "query_ms"),
-        "visible": _milliseconds(figures["projectors"], "visible_ms"),
-        "visible-under-load": _milliseconds(figures["projectors"], "visible_under_load_ms"),
+        for one in found["eventsourcing"]["measured"]
+    ]
+    head = ("clients", "functions", "synchronous_commit", "creations/s", "survives")
+    return {
+        "commands": _goals_table(found | single, _COMMANDS),
+        "eventsourcing": _table(head, peers),
+        "commands-ratios": _goals_table(found, _PEER_RATIOS),
+    }
+
+
+def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
+    writers = [
+        (label, _spread(found.get(name)), found["guarantees"].get(name, ""))
+        for label, name in _WRITERS.items()
+    ]
+    memory = [
+        (label, *(_spread(found.get(name)) for name in names)) for label, names in _MEMORY.items()
+    ]
+    after = [f"after {found[count]:,} users" for count in ("users", "queries_users")]
+    generated = [
+        (kind.replace("_", " "), _spread(share))
+        for kind, share in found["search_generated_hit_at_1"].items()
+    ]
+    head = ("rows or documents per second", "median (least to greatest)", "what it guarantees")
+    return {
+        "writers": _table(head, writers),
+        "ratios": _goals_table(found, _RATIOS),
+        "memory": _table(("resident memory, MB", *after), memory),
+        "queries": _milliseconds(found, "query_ms"),
+        "visible": _milliseconds(found, "visible_ms"),
+        "visible-under-load": _milliseconds(found, "visible_under_load_ms"),
         "generated": _table(
-            ("300 generated queries with", "first hit is the user meant"),
-            [
-                (kind.replace("_", " "), _spread(share))
-                for kind, share in figures["projectors"]["search_generated_hit_at_1"].items()
-            ],
+            ("300 generated queries with", "first hit is the user meant"), generated
         ),
     }
 
@@ -152,12 +148,6 @@ def _warning(figures: dict[str, Any]) -> str:
         "less than a client that waits for each answer, or than a JVM that is still compiling. "
         "[Figures measured once](#figures-measured-once) has figures of an idle machine."
     )
-
-
-def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """Add the percentiles of a lone command under the names of their goals."""
-    single = found.get("single_command_ms", {})
-    return found | {f"single_command_ms {cut}": one for cut, one in single.items()}
 
 
 def _goals_table(found: dict[str, Any], named: dict[str, str]) -> str:
