@@ -10,15 +10,14 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-
-from tests.proxy import Proxy, cut
+from typing import Self
 
 END_TXN = 26
 _LENGTH_BYTES = 4
 _ERROR_AT = 12
 
 
-class BrokerProxy(Proxy):
+class BrokerProxy:
     """A proxy at `address` for one broker; `done` is set once it has interfered as it was told.
 
     The next `EndTxn` after `lose_answer` is carried out and its connection cut before the answer
@@ -28,14 +27,26 @@ class BrokerProxy(Proxy):
 
     def __init__(self, broker: str) -> None:
         host, port = broker.split(":")
-        super().__init__(host, int(port))
-        self.address = f"{self.host}:{self.port}"
+        self._broker = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        own_host, own_port = self._listener.getsockname()
+        self.address = f"{own_host}:{own_port}"
         self._theirs = host.encode() + struct.pack(">i", int(port))
-        self._ours = self.host.encode() + struct.pack(">i", self.port)
+        self._ours = own_host.encode() + struct.pack(">i", own_port)
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
         self._kept: list[tuple[socket.socket, bytes]] = []
         self._undelivered: SimpleQueue[tuple[socket.socket, bytes]] = SimpleQueue()
+        self._sockets: list[socket.socket] = []
         self.done = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._listener, *self._sockets):
+            _cut(one)
+            one.close()
 
     def lose_answer(self) -> None:
         """Carry out the next `EndTxn`, but do not let its answer through."""
@@ -58,12 +69,21 @@ class BrokerProxy(Proxy):
         return int(struct.unpack_from(">h", answer, _ERROR_AT)[0])
 
     def _lose_answer(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
-        cut(client)
+        _cut(client)
         broker.sendall(request)
 
     def _hold_back(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
-        cut(client)
+        _cut(client)
         self._kept.append((broker, request))
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._broker)
+                self._sockets += [client, server]
+                for pump in (self._to_server, self._to_client):
+                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
 
     def _to_server(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -75,7 +95,7 @@ class BrokerProxy(Proxy):
                     self.done.set()
                     return  # the broker is not told that the client is gone
                 server.sendall(request)
-        cut(server)
+        _cut(server)
 
     def _to_client(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -84,7 +104,7 @@ class BrokerProxy(Proxy):
                     client.sendall(answer.replace(self._theirs, self._ours))
                 except OSError:
                     self._undelivered.put((server, answer))
-        cut(client)
+        _cut(client)
 
 
 def _frame(source: socket.socket) -> bytes:
@@ -101,3 +121,8 @@ def _read(source: socket.socket, count: int) -> bytes:
             return b""
         data += more
     return data
+
+
+def _cut(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)

@@ -5,7 +5,6 @@ from contextlib import closing
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from projectors.postgres.users.queries import UserQueries
 from projectors.versions.status import PartitionStatus, read_status
@@ -18,7 +17,6 @@ from tests.catch_up import wait_caught_up
 from tests.integration.forged_log import ForgedLog, id_of
 from tests.log import read
 from tests.processes import Rollbook, eventually
-from tests.proxy import Proxy
 
 
 @pytest.fixture
@@ -128,27 +126,6 @@ def test_foreign_bytes_become_dead_letters_and_block_nothing(
     forged.users(7, 1, version=3)
     eventually(lambda: stored(settings)[id_of(7)] == 3, what="the next event of the user")
     assert len(dead_letters(settings)) == 5
-
-
-def test_while_postgres_is_unavailable_it_stays_in_the_group_and_loses_nothing(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    server = conninfo_to_dict(settings.postgres_url)
-    with Proxy(str(server["host"]), int(str(server["port"]))) as proxy:
-        rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = make_conninfo(
-            settings.postgres_url, host=proxy.host, port=proxy.port
-        )
-        process = rollbook.start_projector("postgres")
-        forged.users(0, 500)
-        wait_caught_up(settings, "postgres")
-        proxy.shut()
-        forged.users(0, 500, version=2)
-        process.wait_for("trying again", times=4)
-        proxy.open()
-        wait_caught_up(settings, "postgres")
-        assert stored(settings) == forged.versions
-        assert "revoked" not in process.text()
-        assert process.stop() == 0
 
 
 def test_a_recreated_topic_is_refused_until_the_read_model_is_rebuilt(
