@@ -140,7 +140,7 @@ def _created(narrator: Narrator, *arguments: str) -> str:
 
 
 def _import(narrator: Narrator, settings: Settings) -> None:
-    narrator.tell(f"Import {PEOPLE:,} people; running it again creates nobody twice.")
+    narrator.tell(f"Import {PEOPLE:,} people; running it again creates no user twice.")
     path = stack_directory() / f"people-{PEOPLE}.csv"
     write_people(path, PEOPLE)
     narrator.run("users", "import", str(path))

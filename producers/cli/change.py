@@ -123,8 +123,8 @@ def erase(
 ) -> None:
     """Erase a user, live or deleted, with all of its history, and wait for the answer.
 
-    This cannot be undone. On a terminal it says what is removed when, and asks; elsewhere it must
-    be confirmed with --yes. The id and the time of the erasure are kept.
+    This cannot be undone. On a terminal it lists what is removed and when, and asks; elsewhere it
+    must be confirmed with --yes. The id and the time of the erasure are kept.
 
     With - expected_version and command_id are read as one JSON object from standard input.
 
@@ -147,17 +147,17 @@ def erase(
 
 
 def _confirm(user_id: str) -> None:
-    """Say what is removed when, and ask. Raises `Rejected` (`not_confirmed`) at a no."""
+    """List what is removed and when, and ask. Raises `Rejected` (`not_confirmed`) on a no."""
     say(f"User {user_id} and its whole history are erased. This cannot be undone.")
-    for bound, what in what_goes_when():
+    for bound, what in removal_times():
         say(f"  {bound:<16}  {what}")
     say("Its id and the time of the erasure are kept.")
     if not click.confirm("Erase it?", err=True):
         raise Rejected("nothing was erased", code="not_confirmed")
 
 
-def what_goes_when() -> Iterator[tuple[str, str]]:
-    """Yield within which time each part of an erased user is removed, soonest first.
+def removal_times() -> Iterator[tuple[str, str]]:
+    """Yield how soon each part of an erased user is removed, and which part; soonest first.
 
     The times follow from the topics' definitions.
     """

@@ -81,7 +81,8 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
             stop, lambda: start_handler(settings, Registry(settings), instance, stop)
         )
         if started is not None:
-            # A batch makes many objects and no cycles, and the state is bytes: at the default
-            # threshold the collector scans the batch again and again, for a tenth of the time.
+            # A batch makes many objects but no cycles, and the state is bytes: at the default
+            # threshold the garbage collector rescans the batch repeatedly, which takes a tenth of
+            # the time.
             gc.set_threshold(100_000, 50, 50)
             started.run()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to p
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _READ_BUFFER_BYTES = 1 << 20
-_AGAIN = "run the same import again: it creates nobody twice"
+_AGAIN = "run the same import again: it creates no user twice"
 
 
 @click.command("import")
@@ -117,7 +117,8 @@ def import_users(
             else:
                 running = _import(settings, rejects, in_flight, timeout_seconds)
             stack.callback(running.close)
-            # Only now, so an import that cannot start leaves the previous list unchanged.
+            # Opened only now, so that an import that cannot start leaves the previous list
+            # unchanged.
             stack.enter_context(rejects)
             begun_at = time.monotonic()
             stopped = _run(running, lines, source, _size(file), timeout_seconds, as_json=as_json)
@@ -181,11 +182,11 @@ def _run(
 ) -> RollbookError | None:
     """Import or check the lines; return the error that ended it early, or None."""
 
-    def how_far(seconds: float) -> str:
+    def progress_line(seconds: float) -> str:
         return f"{running.totals}, {_rate(running.totals, seconds):,} lines/s"
 
     try:
-        with told_progress(how_far, lambda: source.bytes_read, size, as_json=as_json) as show:
+        with told_progress(progress_line, lambda: source.bytes_read, size, as_json=as_json) as show:
             if not running.run(lines, show):
                 return _not_decided(running.totals, timeout_seconds)
     except KeyboardInterrupt:

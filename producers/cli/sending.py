@@ -1,4 +1,4 @@
-"""What the `rollbook users` commands share that send one command: options, input and answer."""
+"""Options, input and output of the `rollbook users` commands that send one command."""
 
 import sys
 import time
@@ -57,7 +57,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
             return value
         names = tuple(name.strip() for name in value.split(","))
         if not all(names):
-            raise click.BadParameter("names are joined by commas: postgres,elasticsearch")
+            raise click.BadParameter("separate the names by commas: postgres,elasticsearch")
         return names
 
 
@@ -113,8 +113,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
     """Send `command`, print its answer, and wait until the read models of `how` show it.
 
-    Raises `Rejected` if it was rejected, and `NotInTime` if the answer or the read models take too
-    long together.
+    Raises `Rejected` if it was rejected, and `NotInTime` if the answer and the read models together
+    take too long.
     """
     from producers.client import CommandClient
 
@@ -156,7 +156,7 @@ def await_visible(
         visibility.wait(token, timeout_seconds, extend_on_progress=extend_on_progress)
     except (NotInTime, Unavailable) as error:
         raise NotInTime(
-            f"accepted, but not seen: {error}",
+            f"accepted, but not yet visible: {error}",
             code=error.code,
             next_step=f"{error.next_step}; a query with --after and the answer's token waits again",
         ) from error
@@ -185,13 +185,13 @@ def given_fields(
     fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
     if command_id is not None:
         if fields.get("command_id") not in (None, command_id):
-            raise click.UsageError("--command-id and the JSON object name two command ids")
+            raise click.UsageError("--command-id and the JSON object give different command ids")
         fields["command_id"] = command_id
     return fields
 
 
 def _read_object(allowed: set[str]) -> dict[str, object]:
-    """Return the JSON object on standard input; error messages repeat nothing of it."""
+    """Return the JSON object on standard input; error messages never quote it."""
     if sys.stdin.isatty():
         say("reading one JSON object from the keyboard; Ctrl-D ends it")
     raw = sys.stdin.buffer.read(_STDIN_MAX_BYTES + 1)
@@ -204,9 +204,9 @@ def _read_object(allowed: set[str]) -> dict[str, object]:
     except orjson.JSONDecodeError:
         raise click.UsageError("standard input is not one valid JSON object") from None
     if not isinstance(fields, dict):
-        raise click.UsageError("standard input is JSON but no object")
+        raise click.UsageError("standard input is JSON but not an object")
     if not fields.keys() <= allowed:
         raise click.UsageError(
-            f"the JSON object has another field than {', '.join(sorted(allowed))}"
+            f"the JSON object has a field other than {', '.join(sorted(allowed))}"
         )
     return fields

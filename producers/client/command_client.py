@@ -1,6 +1,7 @@
 """Sends a command and waits for its answer.
 
-`producers.importer.run` is for many at once: it does not wait for one before it sends the next.
+For many commands at once use `producers.importer.run`, which sends the next without waiting for the
+answer to the last.
 """
 
 import time
@@ -32,7 +33,7 @@ from schemas.topics import COMMANDS, OUTCOMES
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
-# Of the answers to other clients, read at most so many before jumping to the end of the topic.
+# Read at most this many answers to other clients before jumping to the end of the topic.
 _MOST_BEHIND_RECORDS = 2_000
 _STEP_SECONDS = 0.05
 
@@ -77,8 +78,8 @@ class CommandClient:
             settings, **{"queued.max.messages.kbytes": 1024, "queued.min.messages": 1000}
         )
         # A duplicate from a retry is decided once, like any repeated id. The sequence numbers that
-        # prevent duplicates cost a new client up to half a second: without a connection librdkafka
-        # asks for its producer id again only then.
+        # prevent duplicates cost a new client up to half a second: until it is connected,
+        # librdkafka repeats its request for a producer id only that often.
         self._producer = Producer(producer_config(settings) | {"enable.idempotence": False})
 
     def __enter__(self) -> Self:
@@ -88,7 +89,7 @@ class CommandClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a command that could not be delivered by now is dropped."""
+        """Close the connections; a command that has not been delivered yet is dropped."""
         self._producer.purge()
         self._producer.flush(1)
         self._consumer.close()
@@ -172,7 +173,7 @@ class CommandClient:
             passed = 0
             while messages := self._consumer.consume(_MOST_BEHIND_RECORDS, 0):
                 passed += len(messages)
-                # Far behind, perhaps before the oldest record left: jump to the end.
+                # Far behind, perhaps behind the oldest remaining record: jump to the end.
                 if passed >= _MOST_BEHIND_RECORDS or any(m.error() for m in messages):
                     follow_outcomes(self._consumer, self._settings)
                     break
@@ -196,7 +197,7 @@ class CommandClient:
         raise NotInTime(
             f"no answer to command {command_id} within {self._timeout_seconds:g} s; "
             "it may still be decided",
-            next_step=f"`rollbook commands show {command_id}` tells what became of it; "
+            next_step=f"`rollbook commands show {command_id}` shows what became of it; "
             f"sending it again with `--command-id {command_id}` is safe",
         )
 

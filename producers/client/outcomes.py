@@ -138,7 +138,7 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
     with kafka_available(settings):
         while True:
             try:
-                consumer.assign(_asked_once(consumer, ends))
+                consumer.assign(_offsets_at(consumer, ends))
             except KafkaException:
                 if time.monotonic() > deadline:
                     raise
@@ -147,7 +147,7 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
                 return
 
 
-def _asked_once(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+def _offsets_at(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
     found = consumer.offsets_for_times(asked, timeout=CONNECT_TIMEOUT_SECONDS)
     for position in found:
         if position.error is not None:

@@ -5,15 +5,15 @@
  home ── keep | release ─► new address's partition,  home ── free ─► old address's partition
 ```
 
-Home keeps no pending state: a grant carries what the command asked, and is decided on arrival.
-Every grant is answered, with `keep` if the user holds the address after it and `release` if not, so
-that no address stays reserved for ever. Messages between two partitions arrive once and in the
-order they were sent.
+Home keeps no pending state: a grant carries the command, which is decided on arrival. Every grant
+is answered, with `keep` if the user holds the address after it and `release` if not, so that no
+address stays reserved for ever. Messages between two partitions arrive once and in the order they
+were sent.
 
 Each sending of a command has its own claim, and an address is taken as long as there is any claim:
 a grant counts until it is answered, whatever becomes of the others. After a restore, a partition
-sends the grants that are still open again, in case they outlived `user-hops`. The originals stand
-before them in the same log, so the copies are answered but never decide anything.
+sends the grants that are still open again, in case they outlived `user-hops`. The originals come
+first in the same log, so the copies are answered but never decide anything.
 """
 
 from itertools import chain
@@ -64,11 +64,11 @@ def _require_here(overlay: Overlay, message: AddressMessage, key: str) -> None:
     goes_home = message["kind"] in address_messages.TO_HOME
     shard = user_shard(message["user_id"]) if goes_home else email_shard(key)
     if not overlay.state.owns(shard):
-        raise Poisoned("an address message stands on a strange partition", code="bad_hop")
+        raise Poisoned("an address message is on the wrong partition", code="bad_hop")
 
 
 def _reserve(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the new address: reserve it, or say who holds it."""
+    """At the new address: reserve it, or refuse and name its holder."""
     home = user_shard(message["user_id"])
     holder_id = overlay.holder_id(key)
     if not _may_reserve(holder_id, message):
@@ -110,7 +110,7 @@ def resend_open_grants(overlay: Overlay) -> None:
 
 
 def _answer_grant(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At home: tell the address's partition whether the user holds the address now."""
+    """At home: answer whether the user holds the address now."""
     known = overlay.user(uuid_bytes(message["user_id"]))
     holds = known is not None and known.user is not None and known.user["email_key"] == key
     answer = address_messages.grant_answer(message, key, overlay.now, holds=holds)
@@ -150,7 +150,7 @@ def _decide(overlay: Overlay, message: AddressMessage) -> None:
 
 
 def _keep(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the new address: the user holds it now, by exactly one claim."""
+    """At the new address: the user now holds it, by exactly one claim."""
     claim = _open_claim(overlay, message, key)
     if claim is None:
         return

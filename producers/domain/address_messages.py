@@ -1,7 +1,7 @@
 """The messages of an address change between partitions: how they are built and checked.
 
-`address_change` explains the protocol. Messages stand in the topic `user-hops`, which handlers
-alone may write.
+`address_change` explains the protocol. Messages are records of the topic `user-hops`, which only
+handlers may write.
 """
 
 from producers.domain.aggregate import ChangeEmail
@@ -89,8 +89,8 @@ def _message(kind: str, claim_id: str, user_id: str, key: str, now: int) -> Addr
 def checked_key(message: AddressMessage) -> str:
     """Return the key of the address that `message` is about.
 
-    Raises `Poisoned` (`bad_hop`) for what no handler writes, so that a foreign record cannot stop
-    one.
+    Raises `Poisoned` (`bad_hop`) for a message that no handler writes, so that a foreign record
+    cannot stop a handler.
     """
     kind, key = message["kind"], message["email_key"]
     if kind not in TO_HOME | TO_ADDRESS:

@@ -1,4 +1,4 @@
-"""The answers of the handler: outcomes, and which of them answers a repeated command."""
+"""The handler's answers to commands (outcomes), and which of them a repeated command gets."""
 
 from hashlib import blake2b
 from typing import NamedTuple

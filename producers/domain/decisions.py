@@ -23,7 +23,8 @@ def decide_command(overlay: Overlay, offset: int, record: CommandRecord) -> None
     """Decide the command at `offset`; a repeated command gets its first answer again.
 
     A change to an address of another partition is sent there and answered when the reply arrives.
-    Raises `Poisoned` if the command's id cannot key an outcome, so that nobody could be answered.
+    Raises `Poisoned` if the command's id cannot key an outcome, so that no answer could be
+    delivered.
     """
     command_id = record["command_id"]
     try:
@@ -47,11 +48,11 @@ def decide_command(overlay: Overlay, offset: int, record: CommandRecord) -> None
 
 
 def _require_home(overlay: Overlay, command: Command) -> None:
-    """Refuse a command that somebody put on the wrong partition: it could make a second user."""
+    """Refuse a command that was written to the wrong partition: it could create a second user."""
     placed_by = command.address if isinstance(command, CreateUser) else command.user_id
     if not overlay.state.owns(placed_by.shard):
         raise Rejected(
-            "the command stands on a partition that is not its user's",
+            "the command is on a partition that is not its user's",
             code="wrong_partition",
             next_step="send it with `rollbook`, or place it by the user's shard",
         )
@@ -82,7 +83,7 @@ def _change(overlay: Overlay, ref: CommandRef, command: UserCommand) -> None:
     slot = overlay.next_slot(command.user_id.text)
     events = decide(known, command, slot, holder_id=holder_id)
     if isinstance(command, ChangeEmail) and events and _is_elsewhere(overlay, known, command):
-        # Nothing is kept here meanwhile: the reply carries what was asked.
+        # No pending state is kept here: the reply carries the command.
         message = address_messages.reserve(ref, command, overlay.now)
         overlay.send(command.address.shard, message)
         return

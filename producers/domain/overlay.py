@@ -72,7 +72,7 @@ class Overlay:
         return self._claims[key] if key in self._claims else self.state.claims.get(key, ())
 
     def holder_id(self, key: str) -> str | None:
-        """Return the live user, of any partition, who holds an address of this one."""
+        """Return the id of the live user, of any partition, who holds an address of this one."""
         here = self._emails[key] if key in self._emails else self.state.emails.get(key.encode())
         if here is not None:
             return uuid_text(here)

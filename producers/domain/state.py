@@ -89,7 +89,7 @@ class PartitionState:
         """Fold an event read from the log; `finish_restore` must follow the last record."""
         user_id = uuid_bytes(event["user_id"])
         before = self.users.get(user_id)
-        # As in the read models: we never write an older version after a newer one, so ignore it.
+        # No handler writes an older version after a newer one, so ignore it, as the read models do.
         if before is None or packed_version(before) < event["version"]:
             self.users[user_id] = pack(snapshot_of(event))
         self.last_seq = max(self.last_seq, event["seq"])

@@ -42,8 +42,8 @@ class RecordFormat:
 class Batch:
     """Decides messages on overlays over the states of `ready` partitions, all at time `now` (ms).
 
-    False while there is nothing to commit. `fold` takes the overlays over into the states, once
-    `records` and `offsets` are committed.
+    It is false while there is nothing to commit. Call `fold` once `records` and `offsets` are
+    committed: it merges the overlays into the states.
     """
 
     def __init__(self, ready: Mapping[int, Deciding], form: RecordFormat, now: int) -> None:
@@ -68,13 +68,13 @@ class Batch:
         return overlay
 
     def resend_open_grants(self) -> None:
-        """Send the grants again that predecessors left open in partitions just restored."""
+        """Resend the grants that predecessors left open in partitions just restored."""
         for number, ready in self._ready.items():
             if ready.resend_grants:
                 resend_open_grants(self._overlay(number))
 
     def decide(self, message: Message) -> None:
-        """Decide a command or apply an address message; one that cannot be is a dead letter."""
+        """Decide a command or apply an address message; a poisoned one becomes a dead letter."""
         number, offset = message.partition() or 0, message.offset() or 0
         topic, overlay = message.topic() or "", self._overlay(number)
         self.next_offsets[number][topic] = offset + 1
@@ -145,7 +145,7 @@ class Batch:
         return by_partition
 
     def fold(self) -> None:
-        """Take the overlays over into the states: they are on the log now."""
+        """Merge the overlays into the states: their records are on the log now."""
         for overlay in self._overlays.values():
             overlay.fold()
 

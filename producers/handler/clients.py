@@ -45,7 +45,7 @@ class Consumer(LogConsumer, Protocol):
         """Read these as well, from their offsets."""
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
-        """Read these no longer."""
+        """Stop reading these."""
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         """Deliver nothing of these until `resume`."""
@@ -54,7 +54,7 @@ class Consumer(LogConsumer, Protocol):
         """Deliver messages of these again."""
 
     def seek(self, partition: TopicPartition) -> None:
-        """Read on from this offset."""
+        """Continue reading at this offset."""
 
     def committed(
         self, partitions: list[TopicPartition], timeout: float = ...
@@ -93,7 +93,7 @@ class Producer(Protocol):
         """Queue one record."""
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
-        """Queue records; return how many were, and put an `_error` into the others."""
+        """Queue records; return how many were queued, and put an `_error` into the others."""
 
     def poll(self, timeout: float, /) -> int:
         """Serve the producer's log and callbacks."""
@@ -124,7 +124,7 @@ class Clients(Protocol):
     def identity(self) -> str:
         """The stable identity: group instance id and transactional id."""
 
-    def refuse_twin(self, stop: StopSignal) -> None:
+    def require_unique_identity(self, stop: StopSignal) -> None:
         """Return once no other host's member has our identity.
 
         Raises `Misconfigured` (`instance_taken`) if a live one has it, `Unavailable` without

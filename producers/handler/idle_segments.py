@@ -17,9 +17,9 @@ _SPARE_MS = 1_000
 
 
 class SegmentRoller:
-    """Says which partitions are due; `roll_after_ms` maps each compacted topic to a segment's life.
+    """Decides which idle partitions need an append, and itself appends nothing.
 
-    It appends nothing itself.
+    `roll_after_ms` maps each compacted topic to the age at which a segment is closed.
     """
 
     def __init__(self, roll_after_ms: Mapping[str, int]) -> None:

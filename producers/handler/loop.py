@@ -28,7 +28,7 @@ class CommandHandler:
     """Decides the commands of the partitions that the group assigns to `ownership`.
 
     `ownership` and `transactions` must have the same stable identity (static membership, KIP-345,
-    and transactional id): started again under it, a handler fences its own past and takes its
+    and transactional id): a handler that restarts with it fences its previous process and gets its
     partitions back at once.
     """
 
@@ -94,7 +94,7 @@ class CommandHandler:
         return len(messages)
 
     def _commit(self, batch: Batch, membership: Any) -> bool:
-        """Commit `batch` and fold it in; False if it was dropped, to be decided again.
+        """Commit `batch` and fold it in; return False if it was dropped and must be decided again.
 
         Raises `Fenced` if another process took over this identity.
         """
@@ -144,9 +144,9 @@ class BatchSize:
     """How many messages go into one transaction: one when idle, many under load.
 
     A large transaction costs less for each command, but answers its first command only with its
-    last, and one that took longer than the broker's transaction timeout would never end. So `most`
-    grows and shrinks until a full batch takes about `batch_seconds` to commit; it never exceeds
-    `most_commands`, and starts small because the machine's speed is unknown.
+    last, and one that took longer than the broker's transaction timeout would never commit. So
+    `most` grows and shrinks until a full batch takes about `batch_seconds` to commit; it never
+    exceeds `most_commands`, and starts small because the machine's speed is unknown.
     """
 
     def __init__(self, most_commands: int, batch_seconds: float) -> None:
@@ -156,11 +156,11 @@ class BatchSize:
         self.most = self._least_commands
 
     def committed(self, commands: int, seconds: float) -> None:
-        """Adapt to a batch's time, if it was full: from a smaller one nothing follows."""
+        """Adapt to the time of a full batch; a smaller one shows nothing about the limit."""
         if commands < self.most:
             return
         fits = int(commands * self._batch_seconds / max(seconds, 1e-6))
-        # At most four times as much at once: the time of a small batch is mostly its commit.
+        # At most four times as many at once: most of a small batch's time is its commit.
         self.most = max(min(fits, 4 * self.most, self._most_commands), self._least_commands)
 
 

@@ -1,7 +1,7 @@
 """Which partitions this handler decides: its membership of the group, and each partition's phase.
 
-A partition is taken over paused, restored in the main loop while the others go on deciding, and
-read from its committed offset. When the group revokes it, its state is forgotten at once.
+A partition is taken over paused, restored in the main loop while the others continue deciding, and
+read from its committed offset. When the group revokes it, its state is dropped at once.
 """
 
 import logging
@@ -64,10 +64,10 @@ class Ownership:
     def _on_assign(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Take partitions over, paused: the main loop restores them step by step.
 
-        The assigned offset is a number that is never read from. A logical one would be looked up,
-        and librdkafka repeats a look-up that a pause made outdated half a second later, when the
-        partition has long been moved to its committed offset: it would then jump to the end, over
-        commands that have just arrived.
+        The assigned offset is a number that is never read from. A logical offset would make
+        librdkafka query the broker and, as the pause outdates that query, repeat it half a second
+        later. By then the partition has been moved to its committed offset, and the late result
+        would move it to the end, past commands that have just arrived.
         """
         numbers = sorted(tp.partition for tp in partitions)
         places = [place for number in numbers for place in self._inputs.places(number)]
@@ -104,7 +104,7 @@ class Ownership:
         ]
         if not waiting:
             return False
-        # In turn: one that waits for a predecessor's transaction does not delay the others.
+        # Round-robin: one that waits for a predecessor's transaction does not delay the others.
         partition = waiting[next(self._turn) % len(waiting)]
         try:
             partition.restore_step()
@@ -139,7 +139,7 @@ class Ownership:
             self._partitions[number].committed(offsets)
 
     def rewind(self, *numbers: int) -> None:
-        """Read partitions again from their first messages that are not decided."""
+        """Read partitions again from their first undecided messages."""
         for number in numbers:
             self._partitions[number].rewind()
 
@@ -151,9 +151,9 @@ class Ownership:
     def poll_batch(self, most: int, most_bytes: int, wait_seconds: float) -> list[Message]:
         """Return commands and address messages that are ours to decide, in the log's order.
 
-        At most `most`, and none further once they are `most_bytes`; waits only for the first. A
-        message that does not follow its predecessor is dropped: it was delivered twice after a
-        seek (confluent-kafka-python#1013, #1443), or before one that must come first.
+        Returns at most `most`, stops once they exceed `most_bytes`, and waits only for the first. A
+        message that does not follow its predecessor is dropped: it was delivered twice after a seek
+        (confluent-kafka-python#1013, #1443), or before one that must come first.
         """
         batch = _BatchInOrder(self._inputs)
         room, room_bytes = most, most_bytes
@@ -188,15 +188,15 @@ class Ownership:
         log.warning("reading commands: %s", error.str())
 
     def _rejoin(self, error: KafkaError) -> None:
-        """Join the group as a new member: librdkafka gives up for good on one that was fenced.
+        """Join the group as a new member: librdkafka never rejoins one that was fenced.
 
-        After a long outage the broker may mistake a static member's own return for a twin's. A real
-        twin is found as it is at start, by `refuse_twin`.
+        After a long outage the broker may mistake a returning static member for a second process
+        with its identity. A real one is found as at start, by `require_unique_identity`.
         """
         log.warning("the group dropped this member, joining again: %s", error.str())
         self._revoke_all()
         self._consumer.close()
-        until_available(self._stop, lambda: self._clients.refuse_twin(self._stop))
+        until_available(self._stop, lambda: self._clients.require_unique_identity(self._stop))
         self._consumer = self._join()
 
     def _revoke_all(self) -> None:
@@ -232,7 +232,7 @@ class _BatchInOrder:
             expected = phase.next_offsets[topic]
         if offset < expected:
             return
-        # Among address messages every transaction of a handler leaves a gap, its marker.
+        # Every transaction of a handler leaves a gap among address messages: its marker.
         is_sequel = offset == expected or topic == self._inputs.address_messages
         if is_sequel or partition.is_gap(offset):
             self._expected[place] = offset + 1

@@ -45,8 +45,8 @@ class Deciding:
     """Its commands are decided, on `state`.
 
     `next_offsets` maps each input topic to its first message that is not decided: the commands and
-    the address messages of a partition are one input. `resend_grants` until the grants that a
-    predecessor left open have been sent again.
+    the address messages of a partition are one input. `resend_grants` is true until the grants that
+    a predecessor left open have been resent.
     """
 
     state: PartitionState
@@ -64,7 +64,7 @@ Phase = Assigned | Restoring | Deciding | Revoked
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The two topics that a handler reads, and the group whose offsets say how far."""
+    """The two topics that a handler reads, and the group whose offsets record its progress."""
 
     commands: str
     address_messages: str
@@ -82,7 +82,7 @@ class Inputs:
 
 
 class OwnedPartition:
-    """One assigned partition; `phase` is read-only for everyone else."""
+    """One assigned partition; other code only reads `phase`."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class OwnedPartition:
         self._suspected_gap: tuple[int, int] | None = None
 
     def restore_step(self) -> None:
-        """Take one short step towards deciding; does nothing once that is reached.
+        """Take one short step towards deciding; does nothing once it decides.
 
         Raises KafkaException if the broker fails or a predecessor's transaction is still open
         (then `restart` and try again), `Misconfigured` if deciding would repeat decisions.
@@ -141,16 +141,16 @@ class OwnedPartition:
         self.phase = replace(self._deciding(), next_offsets=next_offsets, resend_grants=False)
 
     def rewind(self) -> None:
-        """Read again from the first messages that are not decided."""
+        """Read again from the first undecided messages."""
         for topic, offset in self._deciding().next_offsets.items():
             self._consumer.seek(TopicPartition(topic, self.number, offset))
 
     def is_gap(self, offset: int) -> bool:
-        """Return whether the log of commands itself jumps to `offset`; if unsure, read it again.
+        """Return whether the log itself has a gap before `offset`; if unsure, rewind first.
 
-        A gap among commands is legal: retention, or a client's aborted transactions. A skipped
-        command is not. A gap seen once may be a stale message after a seek; one that is seen again
-        is the log's own.
+        A gap among commands is legal: retention, or a client's aborted transactions. Skipping a
+        command is not. A gap seen once may be a stale message after a seek; if it is seen again, it
+        is in the log.
         """
         gap = (self._deciding().next_offsets[self._inputs.commands], offset)
         if self._suspected_gap == gap:
@@ -202,7 +202,7 @@ def first_offsets(
             f"group {inputs.group} has no valid offset for partition {number}: "
             f"commands up to {decided} are decided",
             code="lost_offsets",
-            next_step="set those of commands and hops with Kafka's kafka-consumer-groups tool",
+            next_step="set the offsets of both inputs with Kafka's kafka-consumer-groups tool",
         )
     for topic, low in lows.items():
         if committed[topic] < low:

@@ -1,8 +1,9 @@
 """Rebuilds a partition's state from the log before its commands are decided.
 
-Everything is read read_committed up to the *high* watermark taken at the start. While a
-predecessor's transaction is open, the last stable offset lies below records that may still be
-committed; so reading up to the high watermark waits until that transaction has ended, either way.
+Everything is read with `isolation.level=read_committed`, up to the *high* watermark at the start.
+While a predecessor's transaction is open, the last stable offset lies below records that may still
+be committed; so reading up to the high watermark waits until that transaction has ended, either
+way.
 """
 
 import logging
@@ -35,7 +36,7 @@ _ABORTED_SECONDS = 15.0
 
 
 class Restore:
-    """The restore of one partition, in steps short enough that the others go on deciding.
+    """The restore of one partition, in steps short enough that the others keep deciding.
 
     Call `step` until it returns the finished `PartitionState`, and `close` in any case.
     """
@@ -82,7 +83,7 @@ class Restore:
         return max(low, end - most - _SPARE_OFFSETS)
 
     def step(self) -> PartitionState | None:
-        """Read on for at most about a tenth of a second; return the state once it is complete.
+        """Read for at most about a tenth of a second; return the state once it is complete.
 
         Raises `Misconfigured` if our own log cannot be read (deciding without it could give an
         address to two users), KafkaException if the broker fails.

@@ -1,8 +1,8 @@
 """Wires a handler to Kafka: its clients, its place in the consumer group, its transactions.
 
-On one machine a lock file keeps two handlers from one identity. Across machines each would fence
-the other and, restarted by its supervisor, be fenced in turn: correct, but useless. So a handler
-that starts first asks the group whether a live member on another host has its identity.
+On one machine a lock file prevents two handlers with the same identity. Across machines each would
+fence the other and, restarted by its supervisor, be fenced in turn: correct, but useless. So a
+starting handler first asks the group whether a live member on another host has its identity.
 """
 
 import logging
@@ -51,8 +51,8 @@ def start_handler(
     clients = KafkaClients(settings, instance)
     codecs = Codecs.from_registry(registry)
     roller = SegmentRoller(roll_after_ms(settings, COMPACTED))
-    clients.refuse_twin(stop)
-    # Fence our own past before anything is read or subscribed.
+    clients.require_unique_identity(stop)
+    # Fence our previous process before anything is read or subscribed.
     transactions = Transactions(settings, clients, Watchdog(MOST_STEP_SECONDS), stop)
     ownership = Ownership(settings, codecs, clients, stop)
     return CommandHandler(
@@ -80,14 +80,14 @@ class KafkaClients:
             consumer_config(self._settings, self.group)
             | {
                 "group.instance.id": self.identity,
-                # The host tells this handler from a twin on another one.
+                # The host distinguishes this handler from one with the same identity elsewhere.
                 "client.id": _client_id(),
                 # Not KIP-848's protocol: there a killed static member blocks its own return until
                 # its session ends.
                 "group.protocol": "classic",
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": session_ms // 4,
-                # Only partitions that move are restored; the others go on deciding.
+                # Only partitions that move are restored; the others keep deciding.
                 "partition.assignment.strategy": "cooperative-sticky",
             }
         )
@@ -97,7 +97,7 @@ class KafkaClients:
         return end_reader(self._settings)
 
     def uncommitted_reader(self) -> Consumer:
-        """Return a reader that is told the high watermark; others get the last stable offset."""
+        """Return a reader that sees the high watermark; the others see the last stable offset."""
         return lone_consumer(self._settings, **{"isolation.level": "read_uncommitted"})
 
     def transactional_producer(self, logger: logging.Logger) -> Producer:
@@ -105,11 +105,12 @@ class KafkaClients:
         config = transactional_config(self._settings, self.identity)
         return confluent_kafka.Producer(config | {"logger": logger})
 
-    def refuse_twin(self, stop: StopSignal) -> None:
+    def require_unique_identity(self, stop: StopSignal) -> None:
         """Return once no other host's member has our identity.
 
         A member that died stays in the group until its session ends: this waits that long. Raises
-        `Misconfigured` (`instance_taken`) if it is still there then, `Unavailable` without brokers.
+        `Misconfigured` (`instance_taken`) if it is still a member then, `Unavailable` without
+        brokers.
         """
         deadline = time.monotonic() + self._settings.session_timeout_seconds + _SPARE_SECONDS
         with kafka_available(self._settings):
@@ -124,7 +125,9 @@ class KafkaClients:
                         code="instance_taken",
                         next_step="give every handler of a registry its own --instance",
                     )
-                log.warning("a handler on %s has our identity: waiting for it to expire", host)
+                log.warning(
+                    "a handler on %s has our identity: waiting for its session to expire", host
+                )
                 stop.wait(_POLL_SECONDS)
 
     def _other_host(self, client: AdminClient) -> str | None:

@@ -1,6 +1,6 @@
-"""One Kafka transaction after another, with every way in which one can end kept apart.
+"""Runs Kafka transactions one after another and distinguishes the four ways one can end.
 
-Committed; surely not committed (KafkaException: abort and decide again); unknown
+Committed; certainly not committed (KafkaException: abort and decide again); unknown
 (`IndefiniteError`: recreate the producer and read the log); or owned by another process (`Fenced`:
 stop).
 """
@@ -81,8 +81,8 @@ class Transactions:
         """Append the records (topic, partition, messages) and commit the offsets, or neither.
 
         1. Begin. 2. Produce. 3. Send the offsets, which the broker refuses from an old generation
-        of the group. 4. Commit, which waits for every delivery. Raises KafkaException if surely
-        nothing was committed (then call `abort`), `IndefiniteError` if that is unknown.
+        of the group. 4. Commit, which waits for every delivery. Raises KafkaException if
+        certainly nothing was committed (then call `abort`), `IndefiniteError` if that is unknown.
         """
         producer = self._begin()
         for name, partition, messages in records:
@@ -104,9 +104,9 @@ class Transactions:
     def _begin(self) -> Producer:
         self._producer.poll(0)  # lets it report connections that were lost
         if self._connections.lost_one:
-            # Raise the epoch although the transaction before ended well: librdkafka itself sends an
-            # `EndTxn` again that got no answer. The first one may still be on its way, and would
-            # end whatever transaction of this epoch is open when it arrives.
+            # Raise the epoch although the previous transaction ended well: librdkafka itself
+            # resends an `EndTxn` that got no answer. The first one may still be on its way, and
+            # would end whatever transaction of this epoch is open when it arrives.
             log.info(
                 "a connection was lost: raising the epoch, so that no late request takes effect"
             )
@@ -116,7 +116,7 @@ class Transactions:
         return self._producer
 
     def append_aborted(self, places: Iterable[tuple[str, int]]) -> bool:
-        """Append to each topic and partition a record that no reader of committed ones ever sees.
+        """Append to each place a record in an aborted transaction: read_committed never shows it.
 
         False if one may not have reached the broker. Raises as `abort` does.
         """
@@ -158,9 +158,9 @@ class Transactions:
     def _raise_if_fenced(self, error: KafkaException) -> None:
         """Raise `Fenced` if another process took over, `IndefiniteError` after a timeout.
 
-        The broker itself ends a transaction older than its timeout, and then refuses us as it would
-        refuse a zombie: after an outage the cause is not another process. If there is one all the
-        same, the group shows it: it refuses our offsets and our membership.
+        The broker aborts a transaction older than its timeout and then refuses the producer like a
+        zombie, so after an outage this error does not prove that another process took over. If one
+        did, the group refuses our offsets and our membership.
         """
         if not _is_fenced(error):
             if error.args[0].fatal():
@@ -193,7 +193,7 @@ class Transactions:
 
 
 class ConnectionLossDetector(logging.Handler):
-    """Whether a producer lost a connection: a coordinator's loss is reported in its log only.
+    """Detects in a producer's log that it lost a connection; a coordinator's loss shows only there.
 
     Give `logger` to one producer.
     """
@@ -217,7 +217,7 @@ def call_with_deadline(seconds: float, call: Callable[[], None]) -> None:
     """Run a call that may never return. Raises `IndefiniteError` if it takes longer than `seconds`.
 
     `send_offsets_to_transaction` waits for ever, whatever its timeout, if the group's coordinator
-    goes away meanwhile (librdkafka#5456). Its producer and the thread are then abandoned.
+    becomes unavailable meanwhile (librdkafka#5456). Its producer and the thread are then abandoned.
     """
     failures: list[BaseException] = []
 

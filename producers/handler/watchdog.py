@@ -1,6 +1,6 @@
 """Ends the process when a call that should return in time hangs.
 
-librdkafka can stay in `send_offsets_to_transaction` for ever after a broker was frozen and killed
+librdkafka can hang in `send_offsets_to_transaction` for ever after a broker was frozen and killed
 (librdkafka#5456, #5511): it ignores the call's timeout, and no signal handler of Python runs
 meanwhile. Ending the process is safe: an open transaction is aborted by the next process with its
 identity, and the supervisor starts that one.

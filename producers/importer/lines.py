@@ -1,4 +1,4 @@
-"""Reads users from CSV or NDJSON line by line, in constant memory; a bad line does not end it.
+"""Reads users from CSV or NDJSON line by line, in constant memory; a bad line does not stop it.
 
 Fields are yielded as they are in the file, for `schemas.rules` to check. A line that cannot be
 split into fields is yielded as a `BadLine`. No line and no quoted field can make it hold more than
@@ -66,7 +66,7 @@ def read_users(source: Source, file_format: str | None) -> Iterator[UserLine | B
         raise _unreadable("the file is empty")
     content = (first[1] or b"").lstrip()
     if content.startswith(_OTHER_BOMS) or b"\0" in content:
-        raise _unreadable("the file is no UTF-8 text")
+        raise _unreadable("the file is not UTF-8 text")
     if content.startswith(b"["):
         raise _unreadable("the file is a JSON array, not one object a line")
     if file_format is None:
@@ -91,10 +91,10 @@ def _read_ndjson(lines: Iterator[RawLine]) -> Iterator[UserLine | BadLine]:
             record = orjson.loads(raw)
         except orjson.JSONDecodeError:
             if raw.strip():
-                yield _no_json(number, raw)
+                yield _not_json(number, raw)
             continue
         if not isinstance(record, dict):
-            yield BadLine(number, "malformed_line", "the line is no JSON object")
+            yield BadLine(number, "malformed_line", "the line is not a JSON object")
         elif record.keys() <= _KEYS or record.keys() <= _ACCEPTED:
             yield UserLine(number, record.get("email"), record.get("name"), record.get("age"))
         else:
@@ -105,12 +105,12 @@ def _read_ndjson(lines: Iterator[RawLine]) -> Iterator[UserLine | BadLine]:
             )
 
 
-def _no_json(number: int, raw: bytes) -> BadLine:
+def _not_json(number: int, raw: bytes) -> BadLine:
     try:
         raw.decode()
     except UnicodeDecodeError:
         return _not_utf8(number)
-    return BadLine(number, "malformed_line", "the line is no JSON")
+    return BadLine(number, "malformed_line", "the line is not JSON")
 
 
 class _UnreadableError(Exception):
@@ -169,7 +169,7 @@ class _CsvFeed:
             return _not_utf8(number)
         if len(self._taken) > 1 or raw.count(b'"') % 2:
             return BadLine(number, "malformed_line", "a quoted field is not closed")
-        return BadLine(number, "malformed_line", "the line is no CSV")
+        return BadLine(number, "malformed_line", "the line is not CSV")
 
 
 def _read_header(feed: _CsvFeed, rows: Iterator[list[str]]) -> list[int]:

@@ -13,9 +13,9 @@ and age can confirm the guess with it, so it must not outlive those fields:
   digest of its command's body that would confirm the same guess: other ids would hide nothing.
 - Logs, dead letters and the list of rejects contain no command ids.
 
-A keyed hash would need a secret that every importing machine shares and nobody may lose. A hash
-short enough to be ambiguous would turn different lines into one command (`command_id_reused`). To
-remove the hashes sooner, shorten the retention of both topics.
+A keyed hash would need a secret that every importing machine shares and that must never be lost. A
+hash short enough to be ambiguous would turn different lines into one command (`command_id_reused`).
+To remove the hashes sooner, shorten the retention of both topics.
 
 An address has one user, so no user is created twice even without equal ids. Equal ids make a
 repeated import skip users who have changed their address or are gone, as long as outcomes are
@@ -162,14 +162,14 @@ class UserImport:
             producer_config(settings)
             | {
                 "linger.ms": 5,  # thousands follow: fuller batches cost the broker less
-                # `run` gives up when nothing progresses, not for each command after a time.
+                # `run` gives up when nothing progresses; there is no time limit for each command.
                 "message.timeout.ms": 0,
                 "delivery.report.only.error": True,
             }
         )
 
     def close(self) -> None:
-        """Close the connections; commands that could not be sent by now are dropped."""
+        """Close the connections; commands that have not been sent yet are dropped."""
         self._producer.purge()
         self._producer.flush(1)
         self._consumer.close()
@@ -265,7 +265,7 @@ class UserImport:
             raise Unavailable(
                 "the answers to the import are no longer on the log",
                 code="answers_lost",
-                next_step="run the import again: it creates nobody twice",
+                next_step="run the import again: it creates no user twice",
             )
 
     def _count(self, key: bytes, number: int, outcome: CommandOutcome) -> None:

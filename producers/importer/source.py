@@ -76,7 +76,7 @@ class Source:
         return RollbookError(
             f"{error} at {where}",
             code="broken_gzip",
-            next_step="get the file whole (`gzip -t` or --dry-run checks it)",
+            next_step="get a complete copy of the file (`gzip -t` or --dry-run checks it)",
         )
 
 

@@ -154,7 +154,7 @@ def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
     done = rollbook.run("users", "import", str(file), "--timeout", "0.5", "--json")
     assert done.returncode == 4
     assert summary(json.loads(done.stdout)) == (0, 0, 0, 100)
-    assert "creates nobody twice" in json.loads(done.stderr)["error"]["next"]
+    assert "creates no user twice" in json.loads(done.stderr)["error"]["next"]
     rollbook.start_handler()
     totals = rollbook.json("users", "import", str(file))
     assert totals["created"] + totals["already_there"] == 100
@@ -168,7 +168,7 @@ def test_an_interrupted_import_prints_its_totals(rollbook: Rollbook, file: Path)
     os.kill(importing.pid, signal.SIGINT)
     assert importing.wait() == 130
     assert "undecided         100" in importing.text()
-    assert "creates nobody twice" in importing.text()
+    assert "creates no user twice" in importing.text()
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def assert_accepted_but_not_seen(
     assert (outcome["status"], outcome["version"]) == ("accepted", version)
     error = json.loads(done.stderr)["error"]
     assert error["code"] == code
-    assert error["message"].startswith("accepted, but not seen: ")
+    assert error["message"].startswith("accepted, but not yet visible: ")
 
 
 def test_an_import_waits_for_all_its_users_and_has_a_token(

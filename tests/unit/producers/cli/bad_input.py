@@ -169,7 +169,7 @@ LINES = [
     *(usage(*before.split(), last) for before, wrong in WRONG_LAST.items() for last in wrong),
     *(usage(*line) for line in (("users", "search"), ("handler", "run"), OPTIONS)),
     usage(*NEW, "--name", SECRET, stdin=body(), named="not both"),
-    usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="two command ids"),
+    usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="different command ids"),
     usage(*NEW, "--wait", "postgres,", stdin=body(), named="joined by commas"),
     *(
         Case(line, 2, "unknown_read_model", body(), named=("mongodb",))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producers.cli.change import what_goes_when
+from producers.cli.change import removal_times
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS
 from scripts.cli import run
 from tests.unit.producers.cli.bad_input import (
@@ -111,13 +111,13 @@ def test_an_erasure_asks_on_a_terminal_and_obeys_a_no(
     assert run(ERASE) == 3
     said = capsys.readouterr().err
     assert "nothing was erased" in said
-    for part in (NOBODY, "cannot be undone", "at once", *(what for _, what in what_goes_when())):
+    for part in (NOBODY, "cannot be undone", "at once", *(what for _, what in removal_times())):
         assert part in said
 
 
 def test_the_bounds_of_an_erasure_are_those_of_the_topics() -> None:
     """Every topic with personal data is named, in the order in which they are cleaned."""
-    told = list(what_goes_when())
+    told = list(removal_times())
     for topic in (EVENTS, EMAILS, HISTORY, COMMANDS, HOPS):
         assert any(topic.name in what for _, what in told)
     assert [bound for bound, _ in told] == [

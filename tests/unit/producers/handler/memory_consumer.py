@@ -229,7 +229,7 @@ class MemoryClients:
         self.consumer = MemoryConsumer(group, identity)
         self.producers: list[MemoryProducer] = []
 
-    def refuse_twin(self, stop: StopSignal) -> None:
+    def require_unique_identity(self, stop: StopSignal) -> None:
         """Return: the identities here have one host."""
 
     def group_consumer(self) -> MemoryConsumer:

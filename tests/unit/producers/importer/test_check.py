@@ -94,4 +94,4 @@ def test_a_broken_file_is_a_failure(no_servers: Path, capsys: pytest.CaptureFixt
     error = json.loads(err)["error"]
     assert error["code"] == "broken_gzip"
     assert f"after {json.loads(out)['lines'] + 1} whole lines" in error["message"]
-    assert "creates nobody twice" in error["next"]
+    assert "creates no user twice" in error["next"]
