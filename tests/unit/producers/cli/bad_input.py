@@ -170,7 +170,7 @@ LINES = [
     *(usage(*line) for line in (("users", "search"), ("handler", "run"), OPTIONS)),
     usage(*NEW, "--name", SECRET, stdin=body(), named="not both"),
     usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="different command ids"),
-    usage(*NEW, "--wait", "postgres,", stdin=body(), named="joined by commas"),
+    usage(*NEW, "--wait", "postgres,", stdin=body(), named="by commas"),
     *(
         Case(line, 2, "unknown_read_model", body(), named=("mongodb",))
         for line in ((*NEW, "--wait", "mongodb"), ("projector", "rebuild", "mongodb"))
@@ -196,8 +196,8 @@ MESSAGES = [
     usage("users", "import", "-", "--dry-run", "--wait", "postgres", named="nothing to wait for"),
     usage(*NEW, named="empty"),
     usage(*NEW, stdin=b"{", named="valid JSON"),
-    usage(*NEW, stdin=b"[]", named="no object"),
-    usage(*NEW, stdin=body(nickname=SECRET), named="another field"),
+    usage(*NEW, stdin=b"[]", named="not an object"),
+    usage(*NEW, stdin=body(nickname=SECRET), named="a field other than"),
     usage(*NEW, stdin=b" " * (16 * 1024 * 1024 + 1), named="16 MiB"),
     usage(*CHANGE, stdin=b"{}", named="nothing to update"),
     refused(*NEW, stdin=body(age=None), named="age"),
