@@ -1,4 +1,4 @@
-"""The read models by name, ours and custom ones; the only module that knows ours by name."""
+"""The read models by name, built-in and custom; the only module that names the built-in ones."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -37,9 +37,10 @@ OURS: dict[str, Opener] = {
 
 
 def read_models(settings: Settings) -> dict[str, Opener]:
-    """Return read model name → what opens its versions; connects to nothing.
+    """Return read model name → the function that opens its versions; connects to nothing.
 
-    Ours, and those of the setting `read_models`. Raises `Misconfigured` if one cannot be imported.
+    Includes the built-in ones and those of the setting `read_models`. Raises `Misconfigured` if one
+    cannot be imported.
     """
     entries = [entry.strip() for entry in settings.read_models.split(",") if entry.strip()]
     return OURS | dict(map(_imported, entries))
@@ -64,7 +65,7 @@ def _imported(entry: str) -> tuple[str, Opener]:
     name, _, place = entry.partition("=")
     module, _, attribute = place.partition(":")
     if name in OURS:
-        raise _wrong(entry, f"{name} is a read model of rollbook's own")
+        raise _wrong(entry, f"{name} is a built-in read model of rollbook")
     try:
         opener = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

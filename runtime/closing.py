@@ -1,11 +1,11 @@
-"""Makes whatever has connections to close usable in a `with` statement."""
+"""Makes objects with connections to close usable in a `with` statement."""
 
 from abc import ABC, abstractmethod
 from typing import Self
 
 
 class Closing(ABC):
-    """An object that is closed when the `with` block that it is used in ends."""
+    """An object that its `with` block closes at the end."""
 
     @abstractmethod
     def close(self) -> None:

@@ -26,7 +26,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "security.protocol": settings.kafka_security_protocol,
         "client.id": "rollbook",
         "logger": _LIBRDKAFKA,
-        # By default reconnecting backs off up to 10 s; a broker that restarts is back sooner.
+        # By default reconnecting backs off up to 10 s; a restarting broker is back sooner.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         # A new client replaces its first connection by one to the broker's advertised name. By
@@ -90,12 +90,12 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 
 def lone_consumer(settings: Settings, **options: Any) -> Consumer:
-    """Return a consumer for manual assignment, which takes no part in rebalances of a group."""
+    """Return a consumer for manual assignment, which never joins a group."""
     return Consumer(consumer_config(settings, settings.named("rollbook-reader")) | options)
 
 
 def end_reader(settings: Settings, **options: Any) -> Consumer:
-    """Return a consumer for manual assignment that is told at once of the end of a partition.
+    """Return a consumer for manual assignment that reports a partition's end at once.
 
     A broker without new records answers after `fetch.wait.max.ms`: with 100 ms, short reads of
     dozens of partitions would take seconds.
@@ -106,13 +106,13 @@ def end_reader(settings: Settings, **options: Any) -> Consumer:
 
 
 class LogConsumer(Protocol):
-    """The methods of a `Consumer` that reading takes; the tests' in-memory log has them as well."""
+    """The methods of a `Consumer` that reading needs; the tests' in-memory log has them too."""
 
     def poll(self, timeout: float, /) -> Message | None:
         """Return the next message or event, waiting for it at most `timeout` seconds."""
 
     def consume(self, num_messages: int, timeout: float, /) -> list[Message]:
-        """Return what has come once so many have, or after `timeout` seconds."""
+        """Return `num_messages` messages, or fewer after `timeout` seconds."""
 
     def assign(self, partitions: list[TopicPartition], /) -> None:
         """Read these partitions and nothing else, from their offsets."""

@@ -31,14 +31,14 @@ from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Unavailable
 from schemas.topics import Topic
 
-# A broker that restarts is back sooner.
+# A restarting broker is back sooner.
 SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
 _WAIT_SECONDS = 0.2  # also how long Ctrl-C may take
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
-# The name that a topic has on the brokers, and the number of a partition.
+# A topic's name on the brokers, and a partition number.
 Place: TypeAlias = tuple[str, int]
 
 
@@ -118,9 +118,9 @@ def read_ranges(
 class _Unread:
     """The partitions that a reader has not yet read to their `ends`; falsy when none is left.
 
-    The offset before an end may belong to no record that a reader receives: transaction markers
-    and aborted or compacted records take offsets too. So a partition counts as read when its end is
-    reported there or beyond, or when any record arrives that is the last before it or comes after.
+    The offset before an end may belong to no record that a reader receives: transaction markers and
+    aborted or compacted records take offsets too. So a partition counts as read when its end is
+    reported there or beyond, or when a record arrives that is the last before it or beyond it.
     """
 
     def __init__(self, ends: Mapping[Place, int]) -> None:

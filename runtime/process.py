@@ -1,4 +1,4 @@
-"""What long-running processes share: logs, signals, pauses between attempts, one per instance."""
+"""What long-running processes share: logs, signals, retry pauses, and the lock per instance."""
 
 import fcntl
 import logging
@@ -59,7 +59,7 @@ class Backoff:
         self._next_seconds = first_seconds
 
     def next_seconds(self) -> float:
-        """Return the next pause: it doubles up to `most_seconds`, then ± 20 % are added."""
+        """Return the next pause: it doubles up to `most_seconds`, with a jitter of ± 20 %."""
         seconds = self._next_seconds
         self._next_seconds = min(2 * seconds, self._most_seconds)
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography

@@ -31,9 +31,9 @@ def run_processes(
     """Run `service(settings, instance, stop)` in a process for each instance; return an exit code.
 
     `service` must be importable by name. Blocks until `stop` is set, then stops all and returns 0;
-    or until one of them ends by itself, then stops the others and returns its exit code (1 if it
-    was 0), so that a supervisor restarts all of them. They also stop when this process dies, even
-    if it is killed.
+    or until one of them exits, then stops the others and returns its exit code (1 if it was 0), so
+    that a supervisor restarts all of them. They also stop when this process dies, even if it is
+    killed.
     """
     context = get_context("spawn")
     processes = {
@@ -47,14 +47,14 @@ def run_processes(
     try:
         while not stop and not code:
             connection.wait([one.sentinel for one in processes.values()], timeout=_LOOK_SECONDS)
-            code = _code_of_the_first_ended(processes)
+            code = _first_exit_code(processes)
     finally:
         for process in processes.values():
             _stop(process)
     return code
 
 
-def _code_of_the_first_ended(processes: dict[str, SpawnProcess]) -> int:
+def _first_exit_code(processes: dict[str, SpawnProcess]) -> int:
     """Return the exit code of the process that ended first, or 0 while all of them run."""
     for name, process in processes.items():
         code = process.exitcode

@@ -1,4 +1,4 @@
-"""The schema registry: registers our schemas and looks up the schema of an id on the log.
+"""The schema registry: registers our schemas and looks up the schemas of ids found on the log.
 
 Schemas are registered under the name of their record (`rollbook.UserEvent`), not per topic: two
 topics have the same record, and several prefixes on one cluster share one contract.
@@ -20,7 +20,7 @@ from schemas.errors import CHECK_SERVER, Misconfigured, Poisoned, Unavailable
 from schemas.topics import TOPICS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
-# Two attempts: a command reports within 15 s that the registry does not answer.
+# Two attempts: so a command reports within 15 s that the registry does not answer.
 _ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
 _RETRY_SECONDS = 0.5
@@ -57,14 +57,14 @@ class Registry:
     def codec(self, name: str) -> RecordCodec[Any]:
         """Return the codec of the schema file `name`, registering the schema if it is new.
 
-        Raises `Misconfigured` if the id of the schema stands for another one.
+        Raises `Misconfigured` if the registry has another schema under the id of ours.
         """
         text = schema_text(name)
         subject, schema_id = self._register(text)
         stored = self._request("GET", f"schemas/ids/{schema_id}", subject)["schema"]
         if json.loads(stored).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
-                f"id {schema_id} of {subject} stands for another schema in the registry",
+                f"id {schema_id} of {subject} belongs to another schema in the registry",
                 code="registry_mismatch",
                 next_step="restore its storage: ids on the log must keep their meaning",
             )
@@ -105,9 +105,9 @@ class Registry:
     def _request(
         self, method: str, path: str, subject: str, body: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        """Send a request about `subject` and return the answer; retry if the failure may pass.
+        """Send a request about `subject` and return the answer; retry temporary failures.
 
-        A process needs the registry only a few times: no connection is kept.
+        No connection is kept, because a process needs the registry only a few times.
         """
         data = None if body is None else json.dumps(body).encode()
         # The setting allows only http and https.

@@ -53,7 +53,7 @@ def exit_code(error: RollbookError) -> int:
 
 
 class Seconds(click.FloatRange):
-    """A range of seconds; unlike click's own, it refuses nan, which compares within any range."""
+    """A range of seconds; unlike click's own, it refuses nan, which passes every range check."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -88,7 +88,7 @@ def print_fields(record: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Text in pieces, of which every second one is highlighted on a terminal."""
+    """Text in pieces; every second piece is highlighted on a terminal."""
 
     pieces: tuple[str, ...]
 
@@ -106,7 +106,7 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    # Too wide text is wrapped, never cut: people copy ids from it.
+    # Text that is too wide is wrapped, never cut: people copy ids from it.
     headers = (Column(name, overflow="fold") for name in columns)
     table = Table(*headers, box=None, pad_edge=False)
     for row in rows:

@@ -38,8 +38,8 @@ def ensure_topics(
     """Create the missing topics, change no existing one, report every difference. Idempotent.
 
     `overrides` (topic → config) lets tests shorten segments. Raises `Misconfigured` if a topic has
-    another number of partitions: that number is fixed for life, because it decides in which
-    partition a user is.
+    another number of partitions: that number is fixed for life, because it determines each user's
+    partition.
     """
     overrides = overrides or {}
     with kafka_available(settings):
@@ -87,7 +87,7 @@ def check_topics(settings: Settings) -> dict[str, str]:
 
 
 def missing_topic(name: str) -> Misconfigured:
-    """Return the error that says that a topic does not exist."""
+    """Return the error for a topic that does not exist."""
     return Misconfigured(
         f"there is no topic {name}",
         code="missing_topic",
@@ -149,7 +149,7 @@ def _create(
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:
     """Return topic name (with prefix) → the age in ms at which an append closes its segment.
 
-    The broker's values count, not the definition. The segment of a compacted topic is also closed
+    Uses the broker's values, not the definition. The segment of a compacted topic is also closed
     when it reaches `max.compaction.lag.ms` (KIP-354).
     """
     found = {}

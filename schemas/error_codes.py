@@ -1,7 +1,8 @@
 """Every error code with its meaning, because programs and runbooks depend on the codes.
 
 The table is `error_codes.toml`. `docs/reference/errors.md` is generated from it, and
-`tests/unit/test_error_codes.py` fails if a code is raised that it lacks, or listed but not raised.
+`tests/unit/docs/test_error_codes.py` fails if a raised code is missing from it, or a listed one is
+never raised.
 """
 
 import tomllib

@@ -1,8 +1,8 @@
 """The error hierarchy: each class states the consequence of a failure.
 
-Whoever catches an error needs no table of causes: a `Rejected` is answered, an `Unavailable` is
-retried, a `Poisoned` record is dead-lettered, a `Fenced` process stops, a `Misconfigured` one
-does not start.
+Code that catches an error needs no table of causes: a `Rejected` is answered, an `Unavailable` is
+retried, a `Poisoned` record is dead-lettered, a `Fenced` process stops, a `Misconfigured` one does
+not start.
 
 Messages never hold personal data: no e-mail, name or age. They name records by their coordinates
 and users by their id.

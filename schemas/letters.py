@@ -17,7 +17,7 @@ HANDLER: Final = "handler"
 PROJECTOR: Final = "projector:"  # followed by the name of the read model
 
 # How a letter is settled: the record was applied or sent again, a later record made it unnecessary,
-# it is no longer on the log, or somebody decided to discard it.
+# it is no longer on the log, or an operator discarded it.
 APPLIED: Final = "applied"
 SENT: Final = "sent"
 SUPERSEDED: Final = "superseded"
@@ -64,10 +64,10 @@ class Letters:
         self._letters: dict[LetterId, Letter] = {}
 
     def add(self, record: DeadLetter) -> None:
-        """Fold the next record of the log: the last record of a letter decides.
+        """Fold the next record of the log: the last record of a letter counts.
 
-        Except that a discarded letter stays discarded when the same error is found again: a new
-        version of a read model reads every old record.
+        One exception: a discarded letter stays discarded when the same error is found again,
+        because a new version of a read model reads every old record.
         """
         where = (record["topic"], record["partition"], record["offset"], record["reader"])
         error, how, at = record["error"], record.get("settled"), record["occurred_at"]

@@ -18,8 +18,8 @@ USER_UPDATED: Final = "UserUpdated"
 USER_EMAIL_CHANGED: Final = "UserEmailChanged"
 USER_DELETED: Final = "UserDeleted"
 USER_ERASED: Final = "UserErased"
-# What this release writes. A later one may add a type: readers that must tolerate it read the
-# state that the event carries.
+# What this release writes. A later one may add a type: readers that must tolerate unknown types use
+# the state that the event carries.
 EventType: TypeAlias = Literal[
     "UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted", "UserErased"
 ]
@@ -62,7 +62,7 @@ class UserEvent(TypedDict):
 
 
 class UserCommand(TypedDict):
-    """What is asked; which fields matter depends on `kind`."""
+    """A command; which fields matter depends on `kind`."""
 
     command_id: str
     issued_at: int

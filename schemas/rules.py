@@ -1,6 +1,6 @@
 """The rules for the fields of a user.
 
-Clients check them for a quick answer, the handler with authority: both call these functions, so
+Clients check them for a quick answer; the handler's check decides. Both call these functions, so
 they never disagree. Every function returns the value as it will be stored, or raises `Rejected`
 with code `invalid_command` and a sentence that does not repeat the value.
 """

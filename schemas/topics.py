@@ -1,4 +1,4 @@
-"""The topics: what each is for, how it is keyed and cleaned and why, in one place.
+"""The topics: the purpose, keys and cleaning of each, with the reasons, in one place.
 
 All topics except the dead letters have the same number of partitions, because a record's partition
 is always its user's (or, for a claim, its address's), and one command handler owns a partition

@@ -1,4 +1,4 @@
-"""Which events may be trusted: one answer for the handler's restore and for the read models.
+"""Which events may be trusted: the same rule for the handler's restore and for the read models.
 
 Only handlers write the topics of events, but Kafka cannot keep another client with write access
 from putting a well-formed event there. An event whose numbers are out of range would stop every
@@ -30,7 +30,7 @@ def check_event(event: UserEvent, key: bytes | None, partition: int, partitions:
     """
     if key is None:
         raise Poisoned("an event has no key", code="no_key")
-    if key != event["user_id"].encode():  # compaction goes by the key
+    if key != event["user_id"].encode():  # compaction uses the key
         raise Poisoned("an event's key is not its user's id", code="wrong_key")
     _check_content(event, partition, partitions)
 

@@ -66,8 +66,10 @@ def rollbook(context: click.Context, config: str | None) -> None:
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench_is_absent(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever was asked for
-    """Say that an installed rollbook has no benchmarks."""
-    raise click.UsageError("Benchmarks run from a checkout of rollbook; a wheel has none.")
+    """Explain that an installed rollbook has no benchmarks."""
+    raise click.UsageError(
+        "Benchmarks run from a checkout of rollbook; the wheel does not contain them."
+    )
 
 
 def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:

@@ -7,7 +7,7 @@ commands. `LazyGroup` completes command names from its table, without importing 
 import click
 from click.shell_completion import get_completion_class
 
-# The variable by which click, once installed, recognises a call from the script.
+# The environment variable by which click recognises a call from the installed script.
 VARIABLE = "_ROLLBOOK_COMPLETE"
 
 

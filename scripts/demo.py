@@ -103,7 +103,7 @@ def _create_and_update(narrator: Narrator) -> str:
     user_id = _created(narrator, *who, "--age", "34", "--timeout", "60")
     narrator.tell("The same address again is rejected: no two users ever have the same one.")
     narrator.run("users", "create", *who, "--age", "35", ends_with=_REFUSED)
-    narrator.tell("Change her name, but only if nobody else has changed version 1 meanwhile.")
+    narrator.tell("Change her name, but only if she is still at version 1.")
     narrator.run("users", "update", user_id, "--name", "Jane Döring", "--expected-version", "1")
     return user_id
 
@@ -243,7 +243,7 @@ def _wait_until_current(settings: Settings) -> float:
 
 
 def _environment() -> list[str]:
-    """Return the variables without which a pasted command would use another registry."""
+    """Return the variables that a pasted command needs to use the same registry."""
     names = ("ROLLBOOK_STACKS", "ROLLBOOK_STACK", "ROLLBOOK_CONFIG", "ROLLBOOK_PREFIX")
     return [f"{name}={shlex.quote(os.environ[name])}" for name in names if name in os.environ]
 

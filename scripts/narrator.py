@@ -64,7 +64,7 @@ class Narrator:
 
 
 def call_as(program: Path) -> str:
-    """Return what a person would type to run `program`: its name if on PATH, else its path."""
+    """Return what a user would type to run `program`: its name if on PATH, else its path."""
     found = shutil.which(program.name)
     if found and Path(found).resolve() == program.resolve():
         return program.name

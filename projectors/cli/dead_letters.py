@@ -31,7 +31,7 @@ _READER = click.option(
     help="Only letters of this reader: handler, or projector: and the name of a read model.",
 )
 _LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
-_MANY = 50  # so many take long enough to show progress
+_MANY = 50  # from this many on, reading takes long enough to show progress
 _LIST = "`rollbook dead-letters list --all` shows all letters"
 
 
@@ -39,7 +39,7 @@ _LIST = "`rollbook dead-letters list --all` shows all letters"
 def dead_letters() -> None:
     """See and settle the records that could not be read or applied.
 
-    A dead letter says where such a record is, which reader failed on it, and why; the record
+    A dead letter records where such a record is, which reader failed on it, and why; the record
     itself stays in the log. A letter is open until it is retried or discarded.
     """
 
@@ -167,7 +167,7 @@ def discard(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Settle letters without applying their records, for records that nobody needs.
+    """Settle letters without applying their records, for records that are not needed.
 
     A discarded letter stays discarded as long as its record is refused for the same reason, also
     when a read model is rebuilt. `retry` still accepts it by name. On a terminal it asks for
@@ -224,7 +224,7 @@ def _retry(
                 continue
             try:
                 one = trial.retry(letter)
-            except RollbookError as error:  # its store is down, or of another release
+            except RollbookError as error:  # its store is down, or was created by another release
                 failed[letter.reader] = error
                 continue
             count += 1
@@ -275,7 +275,7 @@ def _read(settings: Settings, reader: str | None, *, as_json: bool) -> "list[Let
 
     found = read_letters(settings)
     if found.unreadable and not as_json:
-        say(f"{found.unreadable} records on the topic of dead letters are not letters: left out")
+        say(f"{found.unreadable} records among the dead letters are not letters and were skipped")
     return [letter for letter in found.letters if reader in {None, letter.reader}]
 
 

@@ -61,7 +61,7 @@ def tail(
     """Show every event: its time and place, the user, and each field before and after.
 
     Reads the audit trail, which holds all events. Events come in order within a partition, and so
-    in order for each user. Of a record that cannot be read, the place and the reason are shown.
+    in order for each user. For a record that cannot be read, its place and the reason are shown.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def _show(
 
 
 def _pipe_is_closed() -> bool:
-    """Whether the reader of our output closed it: without new events no write would fail."""
+    """Return whether the reader of our output closed it; without new events no write would fail."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)  # no event mask: only errors are reported
     return bool(output.poll(0))

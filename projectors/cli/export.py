@@ -84,7 +84,7 @@ def export_users(
 
 @contextmanager
 def _ends_are_interrupts() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP clean up as Ctrl-C does: no partial file of personal data is left.
+    """Make SIGTERM and SIGHUP clean up as Ctrl-C does: no partial file of personal data is left.
 
     Signals that are ignored, as under nohup, stay ignored.
     """

@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeAlias
 from schemas.errors import RollbookError
 
 _GZIP_LEVEL = 6
-_GZIP_FORMAT = 31  # zlib's number for: header (without name and time) and checksum of gzip
+_GZIP_FORMAT = 31  # zlib's code for the gzip format: header (without name and time) and checksum
 
 Write: TypeAlias = Callable[[bytes], object]
 

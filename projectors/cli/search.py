@@ -37,7 +37,7 @@ _limit_option = click.option(
 
 @contextmanager
 def _usage() -> Iterator[None]:
-    """Turn a refused query into a usage error."""
+    """Turn a rejected query into a usage error."""
     try:
         yield
     except Rejected as error:

@@ -60,7 +60,7 @@ def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
     (print_json if as_json else print_fields)(fields)
     if not as_json:
         step = f"rollbook projector swap {name} {fields['version']}"
-        say(f"it equals the log; `{step}` makes it live")
+        say(f"it matches the log; `{step}` makes it live")
     return 0
 
 
@@ -130,10 +130,10 @@ def versions(settings: Settings, name: str, *, as_json: bool) -> None:
 @_version_argument
 @pass_settings
 def swap(settings: Settings, name: str, number: int) -> None:
-    """Make a version live: all queries see it from one moment to the next.
+    """Make a version live: all queries switch to it at the same moment.
 
-    Waits until the version has applied everything that the log has, so that no reader sees data go
-    back. The version that was live before is kept up to date until it is dropped.
+    Waits until the version has applied everything that the log has, so that no query returns older
+    data than before. The version that was live before is kept up to date until it is dropped.
 
     \b
     Example:

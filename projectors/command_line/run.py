@@ -1,4 +1,4 @@
-"""Runs a query as a command of its own, outside `rollbook`."""
+"""Runs a query as a separate command, outside `rollbook`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What every read model implements, and all that a custom one needs to import.
+"""What every read model implements, and everything that a custom one needs to import.
 
 `read_model` has the Protocols, `source` says which topic a model reads, `refusals` has the errors
 that our versions share. The events, the errors and the settings that both sides use are re-exported

@@ -22,7 +22,7 @@ READY: Final = "ready"
 
 
 class Dropped(Fenced):
-    """The version of the read model was dropped: its projector has nothing left to do."""
+    """The version of the read model was dropped: its projector must end."""
 
     default_code = "version_dropped"
 
@@ -100,7 +100,7 @@ class ReadModel(Protocol):
         """Return the position of each partition that was ever written. Raises `Dropped`."""
 
     def write(self, batch: Batch) -> None:
-        """Apply the events and advance the checkpoint, so that the two can never disagree.
+        """Apply the events and advance the checkpoint; the two never disagree, even after a crash.
 
         Idempotent: an event that was applied before changes nothing. Raises `Fenced` if a
         checkpoint is not where `before` says (another process advanced it), `Dropped`,
@@ -152,7 +152,7 @@ class ReadModelVersions(Protocol):
         """
 
     def finish(self, number: int) -> None:
-        """Do what was deferred to fill it faster, such as building indexes. Blocks; idempotent.
+        """Do what was deferred while filling it, such as building indexes. Blocks; idempotent.
 
         A `ReadModel` of the version that was opened before either stays correct or raises `Fenced`.
         """
@@ -164,9 +164,10 @@ class ReadModelVersions(Protocol):
         """Make a ready version live, for all queries in one step; idempotent.
 
         1. Block writes to the live version. 2. Call `await_caught_up`, which returns once version
-        `number` has applied everything that the log had at the call; let its errors out, having
-        changed nothing. 3. Make queries see the new version. 4. Unblock writes to the old one. If
-        the process is killed, at most the block stays, and it must expire within a minute.
+        `number` has applied everything that the log had at the call; if it raises, let the error
+        propagate and change nothing. 3. Make queries see the new version. 4. Unblock writes to the
+        old one. If the process is killed, at most the block stays, and it must expire within a
+        minute.
         """
 
     def drop(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Errors that the versions of every read model raise, worded once for all stores."""
+"""Errors that the versions of every read model raise, with the same text for all stores."""
 
 from collections.abc import Collection, Sequence
 

@@ -20,7 +20,7 @@ from schemas.errors import Poisoned
 from schemas.letters import GONE, SUPERSEDED, Letter
 from schemas.topics import TOPICS, Topic
 
-# A record no further ahead is reached sooner by reading on than by a new request.
+# A record at most this far ahead is reached sooner by reading on than by a new request.
 _READ_ON_RECORDS: Final = 500
 _KEY_MAX_CHARACTERS: Final = 80
 _SOURCES: Final = {source.topic.name: source for source in (LATEST_STATE, WHOLE_HISTORY)}
@@ -56,8 +56,8 @@ class LogPlaces:
         """Return the committed record at an offset, or why there is none.
 
         `superseded`: compaction removed it, because a later record has its key. `gone`: retention
-        removed it, or the log was never that long. Fastest in the order of the log. Raises
-        `Unavailable`.
+        removed it, or the log was never that long. Fastest when called in the order of the log.
+        Raises `Unavailable`.
         """
         if partition >= wanted_partitions(topic, self._settings):
             return GONE

@@ -2,10 +2,10 @@
 
 A record is read from the log again and passed to the reader that failed on it.
 
-An event goes to every version of the read model that has passed it. That is harmless whatever came
-after it, because the event carries the version of the user. A command is appended again; the
-handler decides it only once, by its id. Address messages between partitions are not retried: only
-handlers may write those, and their order matters.
+An event goes to every version of the read model that has passed it. Later events are not undone,
+because the event carries the version of the user. A command is appended again; the handler decides
+it only once, by its id. Address messages between partitions are not retried: only handlers may
+write those, and their order matters.
 """
 
 import time
@@ -57,8 +57,8 @@ class Retried:
 class LetterRetry:
     """Retries letters, one at a time. Close it.
 
-    With `dry_run` nothing is applied, sent or settled: whether a store would refuse the record is
-    then not known.
+    With `dry_run` nothing is applied, sent or settled, so whether a store would refuse the record
+    stays unknown.
     """
 
     def __init__(self, settings: Settings, *, dry_run: bool = False) -> None:
@@ -81,8 +81,8 @@ class LetterRetry:
     def retry(self, letter: Letter) -> Retried:
         """Retry one letter, and settle it unless it has to stay open.
 
-        Fastest in the order of the log. Raises `Unavailable` if a server is down; the letter then
-        stays open, and another retry is safe.
+        Fastest when called in the order of the log. Raises `Unavailable` if a server is down; the
+        letter then stays open, and another retry is safe.
         """
         try:
             done = self._tried(letter)
@@ -122,7 +122,7 @@ class LetterRetry:
         command = self._registry.codec(COMMANDS.schema).decode(found.value())
         try:
             clean_command_id(command["command_id"])
-        except Rejected as error:  # there is no id to answer under
+        except Rejected as error:  # no valid id, so it cannot be answered
             raise Poisoned(str(error), code="bad_command_id") from None
         if not self._dry_run:
             value = found.value() or b""

@@ -1,4 +1,4 @@
-"""Connections to Elasticsearch, and its failures as our errors.
+"""Connections to Elasticsearch, and the translation of its errors into ours.
 
 Our errors repeat only the status and the error type: the reasons that Elasticsearch gives quote the
 document, which is personal data.

@@ -1,6 +1,6 @@
 """Folds text for search, so that José, JOSE and jose are the same word.
 
-The same function runs at index time and at query time. It is ours and not an analyzer's, because
+The same function runs at index time and at query time. It is not an analyzer, because
 Elasticsearch's accent folding is in a module that not every distribution has.
 """
 
@@ -81,5 +81,5 @@ def fold_words(text: str) -> list[str]:
 def _fold_piece(text: str) -> tuple[str, ...]:
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     folded = unicodedata.normalize("NFKD", decomposed).translate(_FOLDS)
-    # Recompose: Hangul and voiced kana are letters of their own, without marks.
+    # Recompose: Hangul and voiced kana are single letters without marks.
     return tuple(unicodedata.normalize("NFC", folded).split())

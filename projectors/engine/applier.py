@@ -1,13 +1,13 @@
-"""Applies records to a read model or dead-letters them; never skips one, knows nothing of Kafka.
+"""Applies records to a read model or dead-letters them; never skips one and does not use Kafka.
 
 The failure rules, in the order in which they apply:
 1. If the read model is unavailable, the same batch is retried for ever.
 2. If it refuses a batch, the batch is halved until the refused record is alone. All events of a
-   user are written then, not only the last.
+user are written then, not only the last.
 3. A poisoned record at the end of a batch stays pending until a good one follows or the log is
-   idle. Its dead letter is written before the checkpoint passes it.
-4. More than a set number of poisoned records in a row means a bug of ours rather than bad records:
-   `TooManyPoisoned`, and the checkpoint stays before them.
+idle. Its dead letter is written before the checkpoint passes it.
+4. More than a set number of poisoned records in a row means a bug in rollbook rather than bad
+records: `TooManyPoisoned`, and the checkpoint stays before them.
 """
 
 import logging
@@ -49,11 +49,11 @@ class Applier:
         self._topic_id = ""
         self._positions: dict[int, Position | None] = {}
         self._pending: list[Record] = []
-        self._passed_poison = 0  # in a row, passed by the checkpoint while the log was idle
+        self._passed_poison = 0  # in a row, passed while the log was idle
 
     @property
     def positions(self) -> Mapping[int, Position | None]:
-        """The checkpoint of each partition, as far as this process moved it."""
+        """The checkpoint of each partition, as this process last moved it."""
         return self._positions
 
     def begin(self, topic_id: str, positions: Mapping[int, Position | None]) -> None:

@@ -10,7 +10,7 @@ PROGRESS_EVERY_SECONDS = 5.0
 
 
 class CatchUp:
-    """Tracks partitions from where reading began to where the log ended at that time."""
+    """Tracks partitions from the offset where reading began to the end that the log had then."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -17,9 +17,9 @@ def check_position(
     topic_id: str,
     there: LogRange,
 ) -> None:
-    """Raise `Misconfigured` unless reading on from `position` continues the log that was read.
+    """Raise `Misconfigured` unless `position` belongs to the present log.
 
-    `other_topic`: the topic was re-created. `lost_log`: the offset is outside of what is there.
+    `other_topic`: the topic was re-created. `lost_log`: the offset is outside the log.
     """
     next_step = f"`rollbook projector rebuild {model.name}` reads the present log"
     if position.topic_id != topic_id:

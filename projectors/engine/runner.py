@@ -1,4 +1,4 @@
-"""Runs one version of a read model: polls events from the log and has them applied.
+"""Runs one version of a read model: polls events from the log and applies them.
 
 Several processes of one group share the partitions. The checkpoint is stored with the data and
 moves by compare-and-set, so a process that lost a partition without noticing changes nothing.
@@ -37,7 +37,7 @@ WAIT_SECONDS = 0.5
 # How long a thread that returns from a store waits for the one that decodes. At the default of
 # 5 ms, half a dozen times a batch, it took a tenth of the time of both projectors.
 _SWITCH_SECONDS = 0.001
-# After so many idle polls it checks whether its version was dropped or its store went back.
+# After this many idle polls it checks whether its version was dropped or its store lost writes.
 IDLE_POLLS = 4
 
 
@@ -86,8 +86,8 @@ class _Decoding:
 class Runner:
     """The loop around one version of a read model; see `run`.
 
-    `catch_up` tells how far it has come. `decode` raises `Poisoned`, and `Unavailable` if it has to
-    ask the registry; `write_letters` returns once the letters are stored.
+    `catch_up` reports its progress. `decode` raises `Poisoned`, and `Unavailable` if it needs the
+    registry and that is down; `write_letters` returns once the letters are stored.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Runner:
             log.info("projector %s stopped", name)
 
     def run_once(self) -> None:
-        """Take one step: apply the batch polled before, while the next one is decoded.
+        """Take one step: apply the previously polled batch while the next one is decoded.
 
         Waits at most half a second for records, and for servers that are unavailable. Raises as
         `run` does, and `Dropped`.
@@ -189,7 +189,7 @@ class Runner:
             self._check_fence(fenced)
 
     def _decode_ahead(self, messages: list[Message]) -> _Decoding | None:
-        """Decode in another thread while the batch before is written."""
+        """Decode in another thread while the previous batch is written."""
         if not messages:
             return None
         return _Decoding(messages, dict(self._log.next), self._decoder.submit(self._read, messages))
@@ -247,9 +247,9 @@ class Runner:
         self._log.start(starts)
 
     def _check_fence(self, fenced: Fenced) -> None:
-        """Start again if the read model went back; raise if another process is ahead of us.
+        """Start again if the store lost writes; raise if another process is ahead of us.
 
-        A store that crashed may go back, data and checkpoint together.
+        A store that crashed may lose its latest writes, data and checkpoint together.
         """
         positions = dict(self._applier.positions)
         stored = self._retry_while_unavailable(self._model.checkpoint)

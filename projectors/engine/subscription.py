@@ -1,11 +1,11 @@
-"""A group member's partitions of a topic, and only records that belong to them, in order.
+"""Delivers the records of a group member's assigned partitions, in order and no others.
 
 Batches of librdkafka may contain records from before a seek or a rebalance (confluent-kafka-python
 #1013, #1443). So every record is checked and dropped if its partition is not assigned or not
 started, or if it is below the expected offset.
 
-A newly assigned partition is read only after `start` says from where: looking that up may fail and
-block, which a rebalance callback must not.
+A newly assigned partition is read only after `start` gives its offset: looking the offset up may
+fail or block, which a rebalance callback must not.
 """
 
 import logging
@@ -35,8 +35,8 @@ LookUp: TypeAlias = Callable[[Collection[int]], tuple[str, dict[int, LogRange]]]
 class Subscription:
     """Membership in a consumer group. Not for several threads.
 
-    `waiting` are assigned partitions that `start` was not yet called for; `next` maps the others to
-    the offset expected next. `restarts` grows whenever partitions were revoked or have to start
+    `waiting` are assigned partitions for which `start` was not called yet; `next` maps the others
+    to the offset expected next. `restarts` grows whenever partitions were revoked or have to start
     again: records polled before may then belong to another process.
 
     `consumer` must report the ends of partitions, and leave offsets and assignments to this class.
@@ -74,7 +74,7 @@ class Subscription:
         if not places:
             return
         with kafka_available(self._settings):
-            # An earlier try that failed may have left some of them unassigned.
+            # An earlier attempt that failed may have left some of them unassigned.
             assigned = {place.partition for place in self._consumer.assignment()}
             self._consumer.incremental_unassign([p for p in places if p.partition in assigned])
             self._consumer.incremental_assign(places)
@@ -152,9 +152,9 @@ class Subscription:
         return error is None
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # At 0 for now: records before `start` are dropped anyway. Never at a logical offset: its
-        # look-up, outdated by `start`, is repeated half a second later and then moves the
-        # partition to its end, past events that were not read.
+        # At 0 for now: records before `start` are dropped anyway. Never at a logical offset:
+        # librdkafka would repeat its query for that half a second after `start` outdated it, and
+        # then move the partition to its end, past unread events.
         consumer.incremental_assign(
             [TopicPartition(self._topic, place.partition, 0) for place in places]
         )

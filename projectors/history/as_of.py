@@ -1,4 +1,4 @@
-"""A user at a version or a point in time, or why there is none; pure functions."""
+"""A user at a version or a point in time, or the reason why there is none; pure functions."""
 
 from datetime import datetime
 

@@ -1,7 +1,8 @@
 """The table of every event, in one version.
 
 A row is an event: what it changed and the user after it. An erased user has one row, the event
-`UserErased` without personal data. It stays forever and keeps out every older event of the user.
+`UserErased` without personal data. It stays for ever, and older events of the user are never stored
+again.
 """
 
 from typing import Final

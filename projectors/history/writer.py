@@ -92,7 +92,7 @@ class PostgresHistory:
         """Remove and add events and advance the checkpoint in one transaction.
 
         An erasure deletes all older events of its user, those of the batch and those stored, and
-        keeps out older events that arrive later. Raises `Fenced`, `Dropped`, `Unavailable` or
+        older events that arrive later are ignored. Raises `Fenced`, `Dropped`, `Unavailable` or
         `Poisoned` as `ReadModel.write` promises.
         """
         events, erased = without_erased(batch.events)
@@ -109,7 +109,7 @@ class PostgresHistory:
         """Do nothing: committed rows are visible."""
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return the row of `event`: all of it except its id, which the rest determines."""
+        """Return the row of `event`: all fields but the event id, which the others determine."""
         kind, changes, user = event["type"], event["changes"], event["user"]
         if kind == USER_ERASED:
             changes, user = [], None

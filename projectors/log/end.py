@@ -1,7 +1,7 @@
 """Where a topic ends for a reader of committed records, and which event is its last.
 
 Offsets do not show how far a reader is behind: transaction markers and aborted records take offsets
-too, so an idle topic always seems to hold one more record. The seq of the last event does.
+too, so an idle topic always seems to hold one more record. The seq of the last event shows it.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ class _Tail:
         self._decode = decode
 
     def last_seqs(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
-        """Step back from each end, further each time, to an event or the start of the log."""
+        """Search back from each end, further each time, for an event or the start of the log."""
         found: dict[int, int] = {}
         missing = {p: r for p, r in ranges.items() if r.low < r.end}
         step = _FIRST_STEP_BACK

@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class LogRecord(Generic[R]):
-    """One record and its place; `error` is the code of why it cannot be decoded, if it cannot."""
+    """One record and its place; `error` is a code if it cannot be decoded, else None."""
 
     topic: str
     partition: int
@@ -54,11 +54,11 @@ def read_log(
 ) -> Iterator[list[LogRecord[R]]]:
     """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
 
-    `start` may be a time: the first record that is not older, or the end if there is none. In order
-    within a partition; between partitions as they arrive. Without `follow` it ends when every
-    partition was read to the end that it had at the beginning. Raises `Unavailable` if Kafka or the
-    registry is unavailable at the start, and later too without `follow`; while following it reports
-    that once and waits.
+    `start` may be a time: the first record that is not older, or the end if there is none. Records
+    of one partition are in order; partitions are interleaved as they arrive. Without `follow` it
+    ends when every partition was read to the end that it had at the beginning. Raises `Unavailable`
+    if Kafka or the registry is unavailable at the start, and later too without `follow`; while
+    following it reports that once and waits.
     """
     brokers = _Brokers(settings, follow=follow)
     open_consumer = lone_consumer if follow else end_reader

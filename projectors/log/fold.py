@@ -20,9 +20,9 @@ def read_partition(
 ) -> Iterator[list[Record]]:
     """Yield the committed records of a partition in order.
 
-    It is read to the end that it had at first, and then to the end that it has by then: if
-    compaction removed a user's record in the meantime, the user's later record is yielded.
-    Raises `Unavailable`, also if Kafka sends nothing for 30 s.
+    It is read to the end that it had at first, then to its new end: if compaction removed a user's
+    record in the meantime, the user's later record is yielded. Raises `Unavailable`, also if Kafka
+    sends nothing for 30 s.
     """
     topic = source.topic
     with closing(end_reader(settings)) as consumer:
@@ -59,7 +59,7 @@ class LogFold:
                 self._keep_latest(record.event)
 
     def leave_out(self, user_id: str) -> None:
-        """Yield no row of this user, whatever is folded."""
+        """Never yield rows of this user, whatever is folded."""
         self._left_out.add(user_id)
 
     def _keep_latest(self, event: UserEvent) -> None:

@@ -20,7 +20,7 @@ def iso_time(moment: datetime | int) -> str:
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the time that `text` names: ISO 8601 (UTC if it names no zone), or how long ago.
+    """Return the time in `text`: ISO 8601 (UTC if it has no zone), or an age such as 10m.
 
     Raises `ValueError`, with a sentence as its message, for anything else.
     """

@@ -80,7 +80,7 @@ def an_event_applied_again_changes_nothing(trial: Trial) -> None:
 
 @promise
 def an_older_event_changes_nothing(trial: Trial) -> None:
-    """Nor does another event of the same version."""
+    """Another event of the same version changes nothing either."""
     live = trial.live()
     live.write(user_event(1, 5, name="New"))
     live.write(user_event(1, 5, name="Other", age=1))
@@ -191,7 +191,7 @@ def exactly_one_of_several_processes_advances_the_checkpoint(trial: Trial) -> No
 
 @promise
 def processes_write_their_partitions_concurrently(trial: Trial) -> None:
-    """Even the same users, which no log contains: no deadlock, and nothing is lost."""
+    """Even if they write the same users, as no log does: no deadlock, and nothing is lost."""
     live = trial.live()
     users = [user_event(number) for number in range(200)]
 

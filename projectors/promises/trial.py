@@ -1,4 +1,4 @@
-"""A read model under test: events are written to its versions and folded for comparison."""
+"""A read model under test: writes events to its versions and folds them for comparison."""
 
 import time
 from collections import Counter
@@ -86,7 +86,7 @@ class Trial:
         return self.open(self.live_number())
 
     def open(self, number: int) -> Copy:
-        """Open a version that nothing was written to."""
+        """Open a version that has not been written to."""
         return Copy(self._open_model(self.versions, number))
 
     def reopen(self, copy: Copy) -> ReadModel:

@@ -161,7 +161,7 @@ def while_a_swap_waits_writes_to_the_live_version_block(trial: Trial) -> None:
 
 @promise
 def a_swap_that_fails_changes_nothing(trial: Trial) -> None:
-    """And the writers it blocked continue soon."""
+    """The writers it blocked continue soon."""
     live, other = trial.live(), trial.build_ready()
 
     def await_caught_up() -> None:

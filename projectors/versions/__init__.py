@@ -2,5 +2,5 @@
 
 `host` runs every version that is ready, `rebuild` builds a new one beside the live one, `compare`
 checks it against the log, `swap` makes it live, `visibility` waits for a token. It uses `catalog`
-and `engine`, and is used by the command lines.
+and `engine`; the command lines use it.
 """

@@ -34,7 +34,7 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result: the rows expected by the log, the users left out, the users that differ.
+    """The result: the rows that the log implies, the users left out, the users that differ.
 
     Two kinds of users are left out: those with a dead letter, whose rows may rightly differ, and
     those that `changed` after the checkpoint, whose earlier events compaction may have removed.
@@ -60,8 +60,8 @@ def compare(
 ) -> Comparison:
     """Compare the rows of `model` with a fold of the log up to its checkpoint.
 
-    Nobody may write to it meanwhile. `letters` maps partitions to the offsets of dead letters;
-    `on_progress` receives the number of partitions read. Raises `Unavailable`.
+    Nothing may be written to it meanwhile. `letters` maps partitions to the offsets of dead
+    letters; `on_progress` receives the number of partitions read. Raises `Unavailable`.
     """
     log = _LogSide(settings, model, decode, letters)
     expected = {}
@@ -79,7 +79,7 @@ def compare(
     for partition, digest in expected.items():
         if digest != found[partition]:
             rows = Counter(log.fold(partition).rows())
-            left_out = log.with_letters | log.changed  # read again: more may have changed
+            left_out = log.with_letters | log.changed  # read again: more users may have changed
             again = _StoreSide(model, settings.partitions, left_out)
             rows.subtract(row for where, row in again.rows() if where == partition)
             differing |= {row[0] for row, count in rows.items() if count}

@@ -1,7 +1,7 @@
 """Keeps every version of a read model up to date: one runner for each, in one process.
 
-Versions that are not live are kept up to date too, so that going back to one of them is only a
-swap, and an erasure reaches all of them.
+Versions that are not live are kept up to date too, so that a rollback is only a swap, and an
+erasure reaches all of them.
 """
 
 import logging
@@ -24,7 +24,7 @@ _FIXED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
 
 
 class Host:
-    """The projector of one read model, all of its versions; see `run`."""
+    """The projector of one read model with all its versions; see `run`."""
 
     def __init__(
         self, settings: Settings, versions: ReadModelVersions, stopping: StopSignal
@@ -103,7 +103,7 @@ class _Running:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to start, or to start again after a failure."""
+        """Whether it is time for a first start, or for a restart after a failure."""
         return time.monotonic() >= self._due_at
 
     def start(self, model: ReadModel) -> None:

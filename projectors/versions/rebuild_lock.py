@@ -16,7 +16,7 @@ from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.topics import DEAD_LETTERS
 
-# Waited beyond the session timeout, after which a killed process no longer holds the lock.
+# How much longer than the session timeout to wait: then a killed process has lost the lock.
 _SPARE_SECONDS: Final = 6.0
 _POLL_SECONDS: Final = 0.2
 
@@ -74,7 +74,7 @@ class _Member:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if places:
-            # At 0, not at a logical offset; and none of it is read.
+            # Assigned at 0, not at a logical offset; nothing is read.
             consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
             consumer.pause(places)
             self.is_assigned.set()

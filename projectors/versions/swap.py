@@ -1,4 +1,4 @@
-"""Makes another version of a read model live, such that no reader sees data go back."""
+"""Makes another version of a read model live, so that no query returns older data than before."""
 
 import time
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
                     raise _behind(versions.name, number, events)
                 time.sleep(_LOOK_SECONDS)
 
-        await_caught_up()  # before writers are blocked: a version that is far behind blocks nobody
+        await_caught_up()  # before writers are blocked: one that is far behind blocks no writer
         versions.swap(number, await_caught_up)
 
 

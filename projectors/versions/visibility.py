@@ -1,4 +1,4 @@
-"""Waits until read models show what a command did, so that people read their own writes.
+"""Waits until read models show what a command did, so that clients read their own writes.
 
 The answer to a command has a token: the position of its event in the log. A read model shows the
 event once the checkpoint of its live version has passed the position and everything that the
@@ -8,7 +8,7 @@ This holds across a swap: a swap blocks writes to the live version and makes the
 once it has applied everything that the log had. A version that is no longer live proves nothing, so
 a wait ends only if the version that was examined is still live.
 
-It holds until the store's server crashes. PostgreSQL may then lose the last moments, rows and
+It holds until the store's server crashes. PostgreSQL may then lose its latest commits, rows and
 checkpoint together, until the projector has applied them from the log again. A query that passes
 the same token again waits for it again.
 """
@@ -92,7 +92,7 @@ class LiveVersion:
     def wait(
         self, token: Token, timeout_seconds: float, *, extend_on_progress: bool = False
     ) -> None:
-        """Return once queries that start now see everything `token` covers; check at least once.
+        """Return once queries that start now see everything `token` covers; checks at least once.
 
         With `extend_on_progress` the timeout starts again whenever the checkpoint has moved. Raises
         `NotInTime` (`not_visible_in_time`), and `Unavailable` at once if the store is down.

@@ -24,7 +24,7 @@ from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import extra
 from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
 
-# Measured with an empty ~/.m2: what the first fetch loads and what it leaves in the cache.
+# Measured with an empty ~/.m2: what the first fetch downloads and what it adds to the cache.
 DOWNLOAD_MEGABYTES = 335
 UNPACKED_MEGABYTES = 333
 
@@ -38,7 +38,7 @@ _REPOSITORY_VARIABLE = "MVNW_REPOURL"
 _CENTRAL = "https://repo.maven.apache.org/maven2"
 _TIMEOUT_SECONDS = 60
 # The system's certificates for Java on Debian and Fedora. The Java runtime of a wheel has its own
-# instead, and does not know a company's certificate authority.
+# instead, and lacks a company's certificate authority.
 _SYSTEM_CERTIFICATES = (
     Path("/etc/ssl/certs/java/cacerts"),
     Path("/etc/pki/ca-trust/extracted/java/cacerts"),
@@ -149,7 +149,7 @@ def _fetch_distribution(folder: Path) -> None:
     archive = folder / "maven.tar.gz"
     archive.write_bytes(content)
     with tarfile.open(archive) as tar:
-        # Python before 3.11.4 has no filters; the checksum vouches for the archive.
+        # Python before 3.11.4 has no filters; the archive is trusted because of its checksum.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)  # noqa: S202
     archive.unlink()
@@ -228,7 +228,7 @@ _UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
 def _loaded_megabytes(log_path: Path) -> int:
-    """Return the size of the files that Maven has loaded, according to its log."""
+    """Return the size of the files that Maven has downloaded, according to its log."""
     text = log_path.read_text(encoding="utf-8", errors="replace")
     loaded = re.findall(r"Downloaded from .*\(([\d.]+) (B|kB|MB|GB) at", text)
     return int(sum(float(number) * _UNITS[unit] for number, unit in loaded))

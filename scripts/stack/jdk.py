@@ -101,7 +101,7 @@ def examine(home: Path, user: ServerUser | None) -> tuple[int, str]:
 
 
 def judge(listed_modules: str) -> tuple[int, str]:
-    """Return the same as `examine`, given the output of `java --list-modules`."""
+    """Return what `examine` returns, given the output of `java --list-modules`."""
     match = re.search(r"^java\.base@(\d+)", listed_modules, re.MULTILINE)
     if not match:
         return 0, "it does not run, or is older than version 9"

@@ -68,10 +68,10 @@ class LocalStack:
     ) -> Started:
         """Start every server that does not run and return when all of them answer.
 
-        `report` is called with a line for each step. Raises `Misconfigured` for what prevents the
-        start (a port in use, no Java), and `Unavailable`, with the path and the last lines of the
-        log, if a server dies or does not answer within `timeout_seconds`; if the stack was down, it
-        is stopped again in that case.
+        `report` is called with a line for each step. Raises `Misconfigured` if something prevents
+        the start (a port in use, no Java), and `Unavailable`, with the path and the last lines of
+        the log, if a server dies or does not answer within `timeout_seconds`; if the stack was
+        down, it is stopped again in that case.
         """
         began = time.monotonic()
         with locked(self.directory / "lock"):

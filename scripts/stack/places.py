@@ -31,8 +31,8 @@ HOST = "127.0.0.1"
 # Called with a line for each step of a start.
 Report = Callable[[str], None]
 
-# Below the range of ports for outgoing connections (on Linux from 32768): none of those can take
-# a port between the moment we choose it and the moment the server binds it.
+# Below the range of ports for outgoing connections (on Linux from 32768), so that none of those can
+# take a port after we choose it and before the server binds it.
 _FREE_PORTS = range(20_000, 32_000)
 
 
@@ -61,7 +61,7 @@ def named_directory(name: str | None) -> Path:
 
 
 def server_user() -> ServerUser | None:
-    """Return the user to drop to, or None to run servers as ourselves.
+    """Return the user to switch to, or None to run servers as the current user.
 
     Elasticsearch and PostgreSQL refuse to run as root, so root runs all servers as `nobody`.
     """

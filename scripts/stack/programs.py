@@ -22,15 +22,15 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_seconds: int = 30
-    # A program that ends sooner after its start is retried with growing pauses, and given up
-    # (state `fatal`) after 10 failures in a row. 0: any later end counts as an exit.
+    # A program that ends within this time is retried with growing pauses and given up (state
+    # `fatal`) after 10 failures in a row. With 0, every end counts as an exit.
     start_seconds: int = 5
     # supervisord honours these only for a program that has started: use them with start_seconds=0.
     final_exit_codes: tuple[int, ...] = ()
 
 
 def program_section(program: Program, log: Path, user: ServerUser | None) -> str:
-    """Return supervisord's configuration of `program`, run as `user` or as ourselves."""
+    """Return supervisord's configuration of `program`, run as `user` or as the current user."""
     environment = ",".join(f'{n}="{quote(v)}"' for n, v in program.environment.items())
     final = ",".join(map(str, program.final_exit_codes))
     lines = {
@@ -59,7 +59,7 @@ def program_section(program: Program, log: Path, user: ServerUser | None) -> str
 
 
 def service_script(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a shell script that becomes `command`, after it has set `environment`.
+    """Return a shell script that sets `environment` and then execs `command`.
 
     supervisord's own format cannot express a value that contains both kinds of quotes.
     """

@@ -1,4 +1,4 @@
-"""Checks whether a server is ready to serve: not that its port is open, but that it answers."""
+"""Checks whether a server is ready: it must answer a request, not only have its port open."""
 
 import json
 import urllib.error
@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 1
 
 
 def checks(ports: Mapping[str, int], password_file: Path) -> dict[str, Callable[[], bool]]:
-    """Return, for each server, a function that tells whether it answers; none of them raises.
+    """Return, for each server, a function that returns whether it answers; none of them raises.
 
     Each takes about a second at most.
     """
@@ -26,7 +26,7 @@ def checks(ports: Mapping[str, int], password_file: Path) -> dict[str, Callable[
 
 
 def kafka_check(brokers: str) -> Callable[[], bool]:
-    """Return a function that tells whether a broker answers and the cluster has a controller."""
+    """Return a function that returns whether a broker answers and the cluster has a controller."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 

@@ -1,4 +1,4 @@
-"""What `up` records on disk: how the stack was started, and the settings that lead to it."""
+"""What `up` records on disk: how the stack was started, and the settings that point to it."""
 
 import json
 import os

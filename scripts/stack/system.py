@@ -24,7 +24,7 @@ SERVICES = {
     "projector-elasticsearch": ["projector", "run", "elasticsearch"],
 }
 
-# A misconfigured service reports that and ends within this time.
+# A misconfigured service reports its error and ends within this time.
 _SETTLED_SECONDS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""`rollbook verify`: reads every topic and both stores, and says which promises hold.
+"""`rollbook verify`: reads every topic and both stores, and reports which promises hold.
 
 `log_checks`, `decision_checks`, `claim_checks`, `store_checks` and `replay` are pure: records in,
 findings out. `reader` and `stores` fetch, `run` puts both together, `cli` prints. The rules are

@@ -1,7 +1,7 @@
 """Pure checks of addresses held across partitions: claims, users and messages must agree.
 
-An address change proceeds while the topics are read one after the other, so one reading proves
-nothing: only what is wrong in each of several readings is reported.
+An address change proceeds while the topics are read one after the other, so a single reading proves
+nothing: only what is wrong in all of several readings is reported.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ HELD = "held"
 
 
 class Claim(NamedTuple):
-    """A claim as its last record has it; the address is a hash and its shard."""
+    """A claim according to its last record; the address is kept as a hash and its shard."""
 
     partition: int
     key: str
@@ -61,12 +61,12 @@ class ClaimChecks:
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
-        self.reserved = Check("claims: an address is reserved only while messages are under way")
+        self.reserved = Check("claims: an address is reserved only while messages are in transit")
         self.held = Check(
-            "claims: each one held is of a live user with that address in another partition"
+            "claims: each one held belongs to a live user of another partition with that address"
         )
         self.away = Check(
-            "claims: each user in another partition than its address has one claim there"
+            "claims: each user in a different partition from its address has one claim there"
         )
 
     def checks(self) -> list[Check]:
@@ -76,7 +76,7 @@ class ClaimChecks:
     def suspects(
         self, claims: Sequence[Claim], users: Mapping[str, Last], moving: AbstractSet[str]
     ) -> set[Suspect]:
-        """Return what is wrong in one reading; `moving` are users with messages under way."""
+        """Return what is wrong in one reading; `moving` are users with messages in transit."""
         found: set[Suspect] = set()
         holders: dict[tuple[int, int], Claim] = {}
         for claim in claims:

@@ -1,4 +1,4 @@
-"""The command `rollbook verify`: reads, checks, prints a line per promise."""
+"""The command `rollbook verify`: reads and checks everything, and prints a line per promise."""
 
 import click
 
@@ -25,7 +25,7 @@ def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_jso
     """Check that all topics and read models agree. Changes nothing.
 
     Reads every topic from its beginning, then every read model. Prints one line per promise, with
-    the coordinates and ids of what breaks it (never personal data); exits with 1 if one is broken.
+    the coordinates and ids of any violation (never personal data); exits with 1 if one is broken.
 
     \b
     Examples:

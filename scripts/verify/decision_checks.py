@@ -34,9 +34,9 @@ class Open(NamedTuple):
 class Decided:
     """One partition as it was read: its commands, outcomes and events.
 
-    `committed` is the handler's offset before the reading, -1 for none; `cut` is the last seq
-    decided by then, if the handler decided more meanwhile. `*_begin` are the first offsets that
-    retention has left; `erased` maps each erased user to the version of its marker, below which no
+    `committed` is the handler's offset before the reading, -1 for none. If the handler decided more
+    during the reading, `cut` is the last seq decided before it. `*_begin` are the first offsets
+    that retention has left. `erased` maps each erased user to the version of its marker; no earlier
     event is left.
     """
 
@@ -58,15 +58,15 @@ class DecisionChecks:
     def __init__(self, window_commands: int, window_ms: int) -> None:
         self.window_commands = window_commands
         self.window_ms = window_ms
-        self.offsets = Check("the handler's offsets lie within the commands")
+        self.offsets = Check("the handler's offsets are within the commands")
         self.form = Check("outcomes: each is keyed by its command and complete")
         self.order = Check(
             "outcomes: first answers follow the commands' order, except address changes"
         )
         self.answered = Check(
-            "every decided command has an outcome, a dead letter or messages under way"
+            "every decided command has an outcome, a dead letter or messages in transit"
         )
-        self.asked = Check("every outcome answers a command that was asked")
+        self.asked = Check("every outcome answers a command on the log")
         self.effect = Check("every acceptance has its one event, or changed nothing")
         self.cause = Check("every event has its acceptance")
         self.once = Check("no command id is accepted twice within the window")
@@ -144,7 +144,7 @@ class DecisionChecks:
         )
 
     def _check_answers(self, decided: Decided, late: dict[int, int]) -> None:
-        """Pair commands with outcomes by offset, as far as retention has left both."""
+        """Pair commands with outcomes by offset, where retention has left both."""
         answers = self._first_answers(decided)
         oldest = min(answers, default=decided.committed) if decided.outcomes_begin else 0
         for command in decided.commands:
@@ -194,7 +194,7 @@ class DecisionChecks:
             )
 
     def _check_unasked(self, decided: Decided, offset: int) -> None:
-        """Judge an answer without a decided command."""
+        """Report an answer without a decided command."""
         where = f"partition {decided.partition}"
         if decided.commands_begin <= offset < decided.committed:
             self.asked.report(f"{where} has no command {offset}")
@@ -258,9 +258,9 @@ class DecisionChecks:
         commands_topic: str,
         settled: AbstractSet[Open] = frozenset(),
     ) -> None:
-        """List the open dead letters, and judge the commands that only letters can explain.
+        """List the open dead letters, and check the commands that only letters can explain.
 
-        `settled` are commands that were answered since, or that have messages under way.
+        `settled` are commands that have been answered since, or have messages in transit.
         """
         folded = Letters()
         for record in letters:

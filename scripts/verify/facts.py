@@ -1,7 +1,7 @@
 """What the checks keep of the log and what they find.
 
-Of a user they keep the last event only, with texts as hashes. A finding names coordinates and ids,
-never personal data.
+They keep only the last event of each user, with texts as hashes. A finding names coordinates and
+ids, never personal data.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def text_hash(text: str) -> int:
 
 
 def last_of(event: UserEvent) -> Last:
-    """Return what is kept of a user after `event`."""
+    """Return what the checks keep of a user after `event`."""
     user = event["user"]
     erased = event["type"] == USER_ERASED
     digest, is_personal = text_hash(repr(event)), user is not None or bool(event["changes"])
@@ -88,8 +88,8 @@ def last_of(event: UserEvent) -> Last:
 class Check:
     """One promise, how often it was checked and how often it was broken.
 
-    `examples` are coordinates and ids, at most `EXAMPLES`. A `listing` reports what exists without
-    calling it wrong.
+    `examples` are coordinates and ids, at most `EXAMPLES`. A `listing` only counts what exists;
+    that is not a violation.
     """
 
     promise: str

@@ -13,7 +13,7 @@ from scripts.verify.replay import Replay
 
 
 class LogChecks:
-    """For each partition call `history`, `events` and `settle`; in the end call `finish` once."""
+    """For each partition call `history`, `events` and `settle`; at the end call `finish` once."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -22,14 +22,16 @@ class LogChecks:
         self.time = Check("history: time never goes back within a partition")
         self.place = Check("history and events: every record is in its user's partition")
         self.key = Check("history and events: keys and event ids match their record")
-        self.moment = Check("at every moment at most one live user holds an address, per partition")
+        self.moment = Check("at any time at most one live user holds an address, per partition")
         self.everywhere = Check("at most one live user holds an address, over all partitions")
         self.same = Check("events: each user's last record equals the history's last")
-        self.order = Check("events: seq only grows, and nothing is a bare tombstone")
+        self.order = Check("events: seq only grows, and there are no tombstones")
         self.erased = Check(
-            "history: of an erased user only the marker is left, of others everything"
+            "history: an erased user has only the marker left, other users have everything"
         )
-        self.replay = Check("history: replayed from nothing, it gives the state each event carries")
+        self.replay = Check(
+            "history: replayed from the start, it gives the state each event carries"
+        )
         self.removed = Check("history: records removed", listing=True)
         self.foreign = Check("foreign records", listing=True)
         self.users: dict[str, Last] = {}
@@ -76,7 +78,7 @@ class LogChecks:
             last_seq = max(last_seq, event["seq"])
             last_time = max(last_time, event["occurred_at"])
             before = self._history.get(event["user_id"])
-            if before is None or not before.erased:  # nothing after an erasure undoes it
+            if before is None or not before.erased:  # no later event undoes an erasure
                 self._history[event["user_id"]] = last_of(event)
             facts.append(
                 Fact(event["seq"], event["command_id"], event["user_id"], event["version"])
@@ -156,7 +158,7 @@ class LogChecks:
             self.order.looked_at += 1
             if event is None:
                 if not entry.problem:
-                    self.order.report(f"{where}: a bare tombstone")
+                    self.order.report(f"{where}: a tombstone")
                 continue
             if event["seq"] <= last_seq:
                 self.order.report(f"{where}: seq {event['seq']} after {last_seq}")
@@ -187,7 +189,8 @@ class LogChecks:
         """
         erased = self.erasures()
         for where, user_id, holder in self._taken:
-            # Any part of an erased user's past may be gone, including how it left the address.
+            # Any event of an erased user may be gone, including the one in which it left the
+            # address.
             if user_id not in erased and holder not in erased:
                 self.moment.report(f"{where}: user {user_id} takes the address of user {holder}")
         _check_erasures(
@@ -208,7 +211,7 @@ class LogChecks:
                 )
 
     def erasures(self) -> dict[str, int]:
-        """Return the erased users of the partition just read, with their markers' versions."""
+        """Return the erased users of the last partition read, with their markers' versions."""
         return {user: last.version for user, last in self._history.items() if last.erased}
 
     def shared_addresses(self) -> set[frozenset[str]]:
@@ -223,7 +226,7 @@ class LogChecks:
         return pairs
 
     def finish(self, suspects: set[frozenset[str]] | None = None) -> None:
-        """Judge gaps, which only an erasure explains, and addresses shared across partitions.
+        """Check gaps, which only an erasure may cause, and addresses shared across partitions.
 
         `suspects` are the pairs of an earlier reading: partitions are read one after the other, so
         one reading may show a user before it left an address and another who took it afterwards.
@@ -255,7 +258,7 @@ def _check_erasures(
     *,
     cut: int,
 ) -> None:
-    """Check one partition: everything of an erased user but the marker is removed, else nothing.
+    """Check one partition: an erased user's events but the marker are removed, and no others.
 
     `tombstones` maps the removed keys to the number of events before them. What was decided after
     seq `cut` is skipped: marker and tombstones are one transaction, and a reading may see half of

@@ -30,7 +30,7 @@ from scripts.verify.facts import Entry
 
 HANDLER_GROUP = "rollbook-handler"
 _RETRY_SECONDS = 0.05
-# The transaction of a dead handler ends after its timeout; the broker needs some time more.
+# The transaction of a dead handler ends after its timeout; the broker needs some more time.
 _SPARE_SECONDS = 30.0
 
 
@@ -42,7 +42,7 @@ class Ends(NamedTuple):
 
 
 class LogReader:
-    """Reads any topic of rollbook; a context manager. Raises `Unavailable` if Kafka is."""
+    """Reads any topic of rollbook; a context manager. Raises `Unavailable` without Kafka."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -77,7 +77,7 @@ class LogReader:
             found = self._committed(tp)
             if found.error is None:
                 return max(-1, int(found.offset))
-            # Refused while a transaction is open, which is nearly always so for a busy handler.
+            # The broker refuses while a transaction is open, as a busy handler's nearly always is.
             is_open = found.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
             if not is_open or time.monotonic() > deadline:
                 with kafka_available(self._settings):
@@ -132,7 +132,7 @@ class LogReader:
 
 
 def judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
-    """Raise `Poisoned` for what restores and projectors skip as well."""
+    """Raise `Poisoned` for a record that restores and projectors skip too."""
     partition, record = entry.partition, entry.record
     if topic is EVENTS and record is not None:
         check_event(record, key, partition, partitions)

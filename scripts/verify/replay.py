@@ -1,7 +1,7 @@
-"""Replays `user-history`: folded from nothing, it must give the state that each event carries.
+"""Replays `user-history`: folded from the start, it must give the state that each event carries.
 
 This is what makes the history the source of truth and the carried state a convenience: a wrong
-state, or a change that an event does not tell, is found here.
+state, or a change that an event omits, is found here.
 """
 
 from typing import get_args
@@ -13,17 +13,17 @@ _TYPES = frozenset(get_args(EventType))
 
 
 class Replay:
-    """The users of one partition as the events so far make them. Feed it in the log's order."""
+    """The users of one partition after the events so far. Pass it events in the log's order."""
 
     def __init__(self) -> None:
         self._versions: dict[str, int] = {}
         self._users: dict[str, User | None] = {}
 
     def agrees(self, event: UserEvent) -> bool | None:
-        """Return whether the fold gives the state that `event` carries; None if it cannot tell.
+        """Return whether the fold gives the state that `event` carries; None if that is unknown.
 
-        It cannot across a gap (an erased past) and for the types of a newer release. Both are
-        judged elsewhere; the fold continues from the carried state.
+        It is unknown across a gap (an erased past) and for event types of a newer release. Other
+        checks cover both; the fold continues from the carried state.
         """
         user_id, version = event["user_id"], event["version"]
         follows = self._versions.get(user_id, 0) == version - 1
@@ -33,5 +33,5 @@ class Replay:
             return None
         try:
             return evolve(before, event) == event["user"]
-        except AssertionError:  # an update of nobody, a change of address that leaves nobody
+        except AssertionError:  # an update without a user, a change of address that leaves no user
             return False

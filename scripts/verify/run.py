@@ -23,7 +23,7 @@ from scripts.verify.stores import (
 )
 
 _POLL_SECONDS = 0.2
-# An address change takes five messages of some milliseconds each: one that seems stuck in every
+# An address change takes five messages of some milliseconds each: one that looks stuck in every
 # reading is stuck.
 _READINGS = 5
 _BETWEEN_SECONDS = 0.3
@@ -176,10 +176,10 @@ def check_claims(
     tails: dict[int, int],
     outcome_tails: dict[int, int],
 ) -> tuple[ClaimChecks, set[Open]]:
-    """Return the checks of claims, and those of `waiting` that are answered by now or under way.
+    """Return the checks of claims, and those of `waiting` that are answered by now or in transit.
 
-    Address changes may be under way, so the topics are read several times. Updates `log`; the tails
-    are the offsets up to which it and the outcomes were read.
+    Address changes may be in transit, so the topics are read several times. Updates `log`; the
+    tails are the offsets up to which it and the outcomes were read.
     """
     checks = ClaimChecks(settings.partitions)
     readings: list[set[Suspect]] = []

@@ -26,7 +26,7 @@ class Stored(NamedTuple):
 
 
 def digest(held: Mapping[str, Stored]) -> str:
-    """Return 12 hex digits over every stored user, markers included; in any order the same."""
+    """Return 12 hex digits over all stored users, markers included, whatever their order."""
     lines = sorted(f"{user_id} {tuple(row)}" for user_id, row in held.items())
     return sha256("\n".join(lines).encode()).hexdigest()[:12]
 
@@ -141,7 +141,7 @@ def check_summary(shown: Summary, held: Iterable[Stored]) -> Check:
 
 def check_visible(model: str, visible: int, held: Iterable[Stored]) -> Check:
     """Check that queries show all live users and no markers."""
-    check = Check(f"{model}: queries show all live users and nobody else", looked_at=visible)
+    check = Check(f"{model}: queries show all live users and no others", looked_at=visible)
     live = sum(row.age is not None for row in held)
     if visible != live:
         check.report(f"{visible} are visible, {live} are live")
@@ -153,7 +153,7 @@ class HistoryFold:
     """The fold of one partition of `user-history`: user id → version → hash of the event.
 
     `erased` maps a user to the version of its erasure: every earlier version is removed, in
-    whatever order the records come.
+    whatever order the records arrive.
     """
 
     kept: dict[str, dict[int, int]] = field(default_factory=dict)
@@ -206,7 +206,7 @@ def event_hash(event: UserEvent) -> int:
 
 
 def row_hash(row: Mapping[str, Any]) -> int:
-    """Return the same hash for a row; times are milliseconds since the epoch."""
+    """Return the same hash as `event_hash` for a row; times are milliseconds since the epoch."""
     found = row["changes"] or []
     changes = [(one["field"], one["before"], one["after"]) for one in found]
     state = [row[name] for name in _STATE]
@@ -223,7 +223,7 @@ class HistoryChecks:
 
     def __init__(self) -> None:
         self.same = Check("history: holds exactly the fold of user-history")
-        self.erased = Check("history: of an erased user it holds the marker and nothing else")
+        self.erased = Check("history: it holds only the marker of an erased user")
 
     def partition(self, left: HistoryFold, rows: Iterable[Mapping[str, Any]]) -> None:
         """Compare rows with the fold of the log up to the same offset; consumes `left`."""

@@ -1,4 +1,4 @@
-"""Reads the read models: the checkpoint first, so that the data is never older than it."""
+"""Reads the read models: the checkpoint first, so that the data is never older."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing

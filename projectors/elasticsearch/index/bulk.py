@@ -2,7 +2,7 @@
 
 Time per user, profiled on two busy cores: Elasticsearch takes 26 µs, even with the bodies prepared.
 We take 9 µs: 3.4 for decoding, 1 for checking, 2.3 for building the document, 0.3 for orjson, and
-next to nothing for the client. The garbage collector would take 4 more (see `Runner`). Both sides
+almost nothing for the client. The garbage collector would take 4 more (see `Runner`). Both sides
 must be busy all the time, so the first request is small, the others are not large, and the next
 batch is decoded meanwhile.
 """
@@ -41,7 +41,7 @@ ATTEMPTS: Final = 5
 _BLOCKED: Final = "cluster_block_exception"
 # Status and error type of each document, without its content; answers shrink to a tenth.
 _ANSWER: Final = "errors,items.*.status,items.*.error.type"
-# Which error is raised when several bulk requests fail in different ways: the first of these.
+# If several bulk requests fail in different ways, the error that comes first here is raised.
 _MOST_SERIOUS_FIRST: Final = (Fenced, Misconfigured, Unavailable, Poisoned)
 
 # A user id, and the two lines of a bulk body that store the user.

@@ -84,7 +84,7 @@ def used_alias(index: str) -> str:
 
 
 def next_number(settings: Settings, indexes: Mapping[str, Any]) -> int:
-    """Return a number that no version has or had, given all indexes and their aliases."""
+    """Return a number that no version has or ever had, given all indexes and their aliases."""
     names = [*indexes]
     for facts in indexes.values():
         names += [alias.removesuffix(_USED_SUFFIX) for alias in facts["aliases"]]

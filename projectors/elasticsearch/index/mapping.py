@@ -1,6 +1,6 @@
 """The fields of a user in the index, and the document of a user.
 
-Uses only what every distribution of Elasticsearch has: no analyzer but `standard`, no scripts.
+Uses only what every distribution of Elasticsearch has: the `standard` analyzer and no scripts.
 `projectors.elasticsearch.folding` folds accents into separate fields, which searches use; `name`
 and `email` stay as written, for Kibana and for results.
 """
@@ -13,8 +13,8 @@ from schemas.rules import age_group
 
 _WORDS: Final = {
     "type": "text",
-    # A word matches or not: the query weighs exact, prefix and fuzzy matches, and the rarity of a
-    # misspelt word must not outweigh that.
+    # A word either matches or not. The query weighs exact, prefix and fuzzy matches, and the rarity
+    # of a misspelt word must not outweigh those weights.
     "similarity": "boolean",
     "norms": False,
 }

@@ -45,7 +45,7 @@ from schemas.errors import RollbookError, Unavailable
 
 _EXISTS: Final = "resource_already_exists_exception"
 _TRIES: Final = 5
-# All that is requested of each index: its mapping would be hundreds of lines.
+# Only this is requested of each index, because its mapping would be hundreds of lines.
 _FACTS: Final = ["*.aliases", "*.mappings._meta", "*.settings.index.creation_date"]
 
 
@@ -74,7 +74,7 @@ class ElasticsearchVersions:
                 meta = _meta(facts)
                 live = self._alias in facts["aliases"]
                 created_at = int(facts["settings"]["index"]["creation_date"])
-                # That of the first version was taken before its index was created.
+                # The time of the first version was taken before its index was created.
                 live_since = meta["live_since"] and max(meta["live_since"], created_at)
                 found.append(Version(number, meta["state"], live, created_at, live_since))
         return sorted(found, key=lambda version: version.number)
@@ -149,7 +149,7 @@ class ElasticsearchVersions:
         for _ in range(_TRIES):
             ready, live = ready_and_live(self.name, self.versions(), number)
             if ready.live:
-                if ready.live_since is None:  # a swap was killed before its last line
+                if ready.live_since is None:  # a swap was killed before it recorded this
                     self._set_meta(number, {"live_since": _now()})
                 return
             if self._swap(live.number if live else None, number, await_caught_up):
@@ -177,7 +177,7 @@ class ElasticsearchVersions:
         self._client.close()
 
     def _swap(self, live: int | None, number: int, await_caught_up: Callable[[], None]) -> bool:
-        """Move the alias from version `live`; return False if another version is live by then."""
+        """Move the alias from version `live`; return False if another went live meanwhile."""
         new = users_index(self._settings, number)
         actions = replace_aliases(new, [write_alias(new)], write_alias(new))
         published = self._published(new)
@@ -222,7 +222,7 @@ class ElasticsearchVersions:
             raise version_is_live(self.name, number)
         used = {"index": self._checkpoints_index, "alias": used_alias(index), "is_hidden": True}
         actions: list[dict[str, Any]] = [{"remove_index": {"index": index}}, {"add": used}]
-        if live is not None:  # fails if another version is live by then
+        if live is not None:  # fails if another version has gone live since
             current = users_index(self._settings, live)
             actions = [self._unpublished(current), self._published(current), *actions]
         try:

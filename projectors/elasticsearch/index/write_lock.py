@@ -20,7 +20,7 @@ from schemas.errors import Unavailable
 
 # No swap takes this long: a lock held for longer belongs to a process that died, and any process
 # that waits for it may take it over. The waiting process measures the time, so no two clocks are
-# compared. A swap that does take longer fails and can be repeated.
+# compared. A swap that takes longer than that fails and can be repeated.
 EXPIRES_AFTER_SECONDS: Final = 40.0
 _PAUSE_SECONDS: Final = 0.2
 
@@ -71,14 +71,14 @@ class WriteLock:
         holders = self._holders()
         if holders and self._alias not in holders:
             return
-        # The block goes first: a writer with its alias back would report the block as someone
-        # else's. It also goes if this lock was released by another process, which may have done so
-        # before the block was added.
+        # Remove the block before restoring the writers' alias: a writer that has its alias back
+        # would report the block as foreign. Remove it also if another process has released this
+        # lock, because that may have happened before the block was added.
         self._client.indices.put_settings(index=self._index, settings={"blocks.write": None})
         self._replace([self._alias], self._write_alias)
 
     def release_expired(self) -> bool:
-        """Release a lock that a process has held for `EXPIRES_AFTER_SECONDS`; return whether so.
+        """Release a lock held for `EXPIRES_AFTER_SECONDS`; return whether one was released.
 
         A blocked writer calls this repeatedly; the first call only notes the holder. Raises
         `Dropped` if the index does not exist.
@@ -89,7 +89,7 @@ class WriteLock:
         return True
 
     def wait_until_free(self) -> None:
-        """Return once nobody has the lock; releases an expired one. Raises `Dropped`.
+        """Return once the lock is free; releases an expired one. Raises `Dropped`.
 
         Needed where no writer would release an expired lock, because there is nothing to write.
         """

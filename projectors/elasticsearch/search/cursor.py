@@ -14,7 +14,8 @@ from projectors.elasticsearch.search.request import Search
 from projectors.elasticsearch.search.text import Typos
 from schemas.errors import Rejected
 
-# A point in time keeps deleted files of the index on disk: only as long as one needs for a page.
+# A point in time keeps deleted files of the index on disk: keep it only as long as a person needs
+# for a page.
 KEPT_MINUTES: Final = 5
 KEEP_ALIVE: Final = f"{KEPT_MINUTES}m"
 

@@ -1,4 +1,4 @@
-"""Finds users by name or e-mail address, in spite of typos.
+"""Finds users by name or e-mail address, tolerating typos.
 
 Every typed word must match, in the name or in the address. A complete address ranks first, then
 exact words, then prefixes. Typos are tolerated only when a search without them finds less than a
@@ -76,8 +76,8 @@ class UserSearch(Closing):
     def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return at most `limit` (1–1000) users, best match first; see `Page`.
 
-        Equal matches are in order of name, then user id. Typos are tolerated if few users are found
-        without or, in any order other than best match first, if none is.
+        Equal matches are in order of name, then user id. Typos are tolerated only if few users
+        match exactly or, in any order other than best match first, if none does.
         """
         return self._find(_search(search), Place(), limit)[0].users
 
@@ -108,10 +108,10 @@ class UserSearch(Closing):
             self._release(first)
 
     def suggest_users(self, prefix: str, *, limit: int = 10) -> list[dict[str, Any]]:
-        """Return users that match a prefix, as one types: user_id, name and email of each.
+        """Return users that match a prefix while it is typed: user_id, name and email of each.
 
         Each word may be the prefix of any word in the name or the address. Typos are tolerated only
-        if nobody is found without, because every key press must be answered quickly.
+        if no user matches exactly, because every key press must be answered quickly.
         """
         words_of(prefix)
         search = Search(prefix)

@@ -68,7 +68,7 @@ class Search:
         return bool(self.text.strip())
 
     def digest(self) -> str:
-        """Return what distinguishes this search from others, however its result is shown."""
+        """Return a digest of everything that decides which users are found, and in which order."""
         parts = repr(astuple(self)[:6])
         return blake2b(parts.encode(), digest_size=6).hexdigest()
 

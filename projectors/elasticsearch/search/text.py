@@ -40,7 +40,7 @@ _SPELT: Final = re.compile("(?<=[aou])e|(?<=a)a")
 # A prefix with a typo in its last letters; a shorter prefix would match almost anything.
 _TAIL_CHARACTERS: Final = 2
 _MIN_CHARACTERS_BEFORE_TAIL: Final = 3
-# Leaving out one of two words would leave a single word, which matches too many people.
+# Dropping one of two words would leave a single word, which matches too many people.
 _MIN_WORDS_TO_OMIT_ONE: Final = 3
 
 

@@ -16,7 +16,7 @@ from schemas.errors import Misconfigured, Unavailable
 _COLUMNS: Final = """
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
-# While we wait for the view's lock, every new query of it queues behind us: give up soon and retry.
+# While we wait for the view's lock, its new queries queue behind us: give up soon and retry.
 _WAIT_FOR_VIEW: Final = "SET LOCAL lock_timeout = '500ms'"
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.5
@@ -41,8 +41,8 @@ def publish(
                     connection.execute(statement)
         except errors.LockNotAvailable:
             time.sleep(_PAUSE_SECONDS)
-            # A query of two views may have locked the one we need and wait for the one we have. If
-            # all queries lock them in the same order, locking them in that order succeeds.
+            # A query of two views may hold the lock we need and wait for the lock we hold. If all
+            # queries lock them in the same order, locking them in that order succeeds.
             statements.reverse()
         else:
             return

@@ -35,8 +35,8 @@ class TableShape:
 class StoredVersion:
     """A version as it exists in PostgreSQL: its number and the columns that a writer fills.
 
-    While `unfinished`, the deferred statements have not run yet and writers do without their
-    results.
+    While `unfinished`, the deferred statements have not run, and writers do not use what they
+    create.
     """
 
     number: int

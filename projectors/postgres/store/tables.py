@@ -1,7 +1,7 @@
 """The tables of one version of a read model, written together with their checkpoint.
 
-Rows and checkpoint move in one transaction, the checkpoint by compare-and-set. Writing stops as
-soon as another process writes the version or the version is dropped.
+Rows and checkpoint are written in one transaction, the checkpoint by compare-and-set. Writing stops
+as soon as another process writes the version or the version is dropped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -100,7 +100,8 @@ class VersionTables:
                 raise Fenced(f"another process finished {self.database.schema}")
             self._advance(cursor, advances)
             if not advances:
-                # A dead letter that is retried: no replay would apply it again after a crash.
+                # A retried dead letter: after a crash no replay would apply it again, so it must be
+                # durable.
                 cursor.execute("SET LOCAL synchronous_commit = on")
             yield cursor
 

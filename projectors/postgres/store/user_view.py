@@ -1,4 +1,4 @@
-"""A user as queries return it, today's and those of a point in time."""
+"""A user as queries return it, now or at a point in time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ class UserView:
 
 
 def user_not_found(message: str) -> Rejected:
-    """Return the answer to a question about a user that the read model does not have."""
+    """Return the error for a user that the read model does not have."""
     return Rejected(
         message,
         code="user_not_found",

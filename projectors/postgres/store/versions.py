@@ -68,7 +68,7 @@ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgene
 # A swapping process may die silently, as in a power failure; its lock must expire.
 _LOCK_EXPIRY: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _LOCK_WRITERS: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
-# Only the building of indexes gets faster with more memory.
+# Only building indexes gets faster with more memory.
 _INDEX_MEMORY: Final = "SET LOCAL maintenance_work_mem = '256MB'"
 
 
@@ -147,7 +147,7 @@ class PostgresVersions:
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
         """Make a ready version live; see `ReadModelVersions.swap`.
 
-        Locks the checkpoint of the live version, which its writers move first in every step. The
+        Locks the checkpoint of the live version, which its writers update first in every step. The
         lock ends with this transaction, and after a minute if this process dies silently. Raises
         `Rejected` (`version_not_ready`), `Unavailable` (`views_in_use`) if a long query locks the
         views.

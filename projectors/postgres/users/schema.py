@@ -61,7 +61,7 @@ SELECT coalesce(sum(total_users), 0)::bigint AS total_users,
        max(last_updated) AS last_updated
 FROM {schema}.counters"""
 
-# All at once what the writer otherwise adds to the counters batch by batch: deferred by a rebuild.
+# Fills the counters at once, which the writer otherwise updates batch by batch; run by a rebuild.
 _COUNT: Final = f"""
 INSERT INTO {{schema}}.counters
     (partition, total_users, age_years, teens, adults, seniors, last_updated)
