@@ -59,7 +59,7 @@ def config() -> None:
 @config.command()
 @json_option
 def show(*, as_json: bool) -> None:
-    """Show each setting, its value and its origin: flag, environment, file or default.
+    """Show each setting, its value and its origin: environment, file or default.
 
     Set one with ROLLBOOK_NAME in the environment or `name = value` in the TOML file.
 

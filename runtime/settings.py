@@ -1,12 +1,12 @@
 """Settings: the values that all processes must agree on, and the origin of each.
 
-A value is looked up as flag > `ROLLBOOK_*` environment variable > TOML file > default. The TOML
-file is the one named by `--config` or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the one of
-the local stack named by `ROLLBOOK_STACK` (default `default`), so that a pasted command finds the
-stack without any configuration.
+A value is looked up in this order: `flags` of `load_settings` (no command passes any),
+`ROLLBOOK_*` environment variable, TOML file, default. The TOML file is the one named by `--config`
+or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the one of the local stack named by
+`ROLLBOOK_STACK` (default `default`), so that a pasted command finds the stack without any
+configuration.
 
-A secret is read from its environment variable or from the file that its `*_file` setting names,
-never from a flag.
+A secret is read from its environment variable or from the file that its `*_file` setting names.
 """
 
 import math
@@ -56,13 +56,13 @@ class Settings:
     replication_factor: int = _setting(1, "copies of each topic; 3 in production")
     min_insync_replicas: int = _setting(1, "copies that must confirm a write; 2 in production")
     state_directory: str = _setting(
-        "", "where lock files live (default: the XDG state directory's rollbook)"
+        "", "folder of lock files; by default, rollbook in the XDG state directory"
     )
     transaction_timeout_seconds: float = _setting(
-        10.0, "after this the broker ends the transaction of a handler that died"
+        10.0, "after this time, the broker aborts the transaction of a handler that died"
     )
     session_timeout_seconds: float = _setting(
-        6.0, "after this the group gives a dead member's partitions to another"
+        6.0, "after this time, the group assigns the partitions of a dead member to another"
     )
     outcomes_window_seconds: float = _setting(
         86_400.0, "how long a handler remembers decided command ids"

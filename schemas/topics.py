@@ -54,24 +54,24 @@ COMMANDS = Topic(
     "user-commands",
     "user_command",
     "command id",
-    "what was asked; the only topic clients may write",
+    "requests to change users; the only topic that clients may write to",
     _delete(
         7 * _DAY,
-        "a handler that was down for a week still decides every command; after that their personal "
-        "data is deleted",
+        "a handler that was down for a week still decides every command; older commands, and the "
+        "personal data in them, are deleted",
     ),
 )
 EVENTS = Topic(
     "user-events",
     "user_event",
     "user id",
-    "the latest event of each user, with state: the source of the read models",
+    "the latest event of each user, with the user's state: the source of the read models",
     {
         "cleanup.policy": Option("compact", "keeps the latest event of every user for ever"),
         "max.compaction.lag.ms": Option(
             str(_DAY),
-            "a closed segment is cleaned within a day whatever its dirty ratio; together with "
-            "`segment.ms` this bounds how long the last state of an erased user stays on disk",
+            "a closed segment is cleaned within a day, whatever its dirty ratio is; together with "
+            "`segment.ms` this limits how long the last state of an erased user stays on disk",
         ),
         "segment.ms": Option(str(6 * _HOUR), "compaction skips the open segment, so it must close"),
         "min.cleanable.dirty.ratio": Option(
@@ -81,8 +81,8 @@ EVENTS = Topic(
         ),
         "delete.retention.ms": Option(
             str(_DAY),
-            "Kafka's default, for transaction markers, which are collected by the same rule; no "
-            "tombstones are written here (a deletion is a record without a user)",
+            "Kafka's default. No tombstones are written here (a deletion is a record without a "
+            "user), but the same option decides when transaction markers are removed",
         ),
     },
 )
@@ -101,7 +101,7 @@ HISTORY = Topic(
             "mostly dirty log, or for `max.compaction.lag.ms`",
         ),
         "max.compaction.lag.ms": Option(
-            str(7 * _DAY), "bounds, with `segment.ms`, how long erased events stay on disk"
+            str(7 * _DAY), "limits, with `segment.ms`, how long erased events stay on disk"
         ),
         "segment.ms": Option(str(_DAY), "compaction skips the open segment, so it must close"),
         "delete.retention.ms": Option(
@@ -114,14 +114,15 @@ OUTCOMES = Topic(
     "user-outcomes",
     "command_outcome",
     "command id",
-    "accepted or rejected and why; the index of decided command ids",
+    "the answer to each command: accepted or rejected, and why; also the index of decided "
+    "command ids",
     _delete(8 * _DAY, "a day longer than the commands: an answer must outlive its command"),
 )
 EMAILS = Topic(
     "user-emails",
     "email_claim",
     "user id and offset of the command",
-    "addresses of this partition held by users who live in another",
+    "addresses that belong to this partition but are held by users who live in another",
     {
         "cleanup.policy": Option("compact", "keeps every claim until it is released"),
         "max.compaction.lag.ms": EVENTS.options["max.compaction.lag.ms"],
@@ -136,7 +137,7 @@ HOPS = Topic(
     "user-hops",
     "email_hop",
     "claim id",
-    "messages of the change-of-address saga between partitions",
+    "messages between partitions about changes of address",
     _delete(
         30 * _DAY,
         "a change of address survives a partition whose handler is down for weeks; grants that are "
@@ -147,7 +148,7 @@ DEAD_LETTERS = Topic(
     "user-dead-letters",
     "dead_letter",
     "topic, partition and offset of the record",
-    "coordinates of records that could not be read or applied",
+    "the places of records that could not be read or applied, and the reasons",
     _delete(
         14 * _DAY, "two weeks to fix a cause and retry; the records themselves stay in the log"
     ),

@@ -15,7 +15,7 @@ VARIABLE = "_ROLLBOOK_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> None:
-    """Print the script that completes commands, options and values in SHELL.
+    """Print a script that makes SHELL complete commands, options and values.
 
     \b
     Examples:

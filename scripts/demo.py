@@ -47,9 +47,9 @@ class Content(NamedTuple):
 def demo() -> None:
     """Show all of rollbook on real servers, and leave it running.
 
-    Starts everything, creates, changes and erases users, imports 20,000, searches them, and
-    rebuilds both read models from the log while queries are answered. It may be run repeatedly, and
-    prints beforehand how much memory, disk and time it needs.
+    Starts everything; creates, changes and erases users; imports 20,000 and searches them; and
+    rebuilds the users in PostgreSQL and Elasticsearch from the log while queries are answered. It
+    can be run repeatedly. It first prints how much memory, disk space and time it needs.
 
     \b
     Example:

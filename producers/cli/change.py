@@ -53,8 +53,8 @@ def change_email(
     """Give a user another e-mail address and wait for the answer.
 
     Rejected as user_already_exists if another user has the address, or gets it first. The old
-    address can be registered again: at once, or soon after if the two addresses belong to different
-    partitions.
+    address can be registered again at once, or a moment later if the two addresses belong to
+    different partitions.
 
     With - the fields are read as one JSON object from standard input: email, expected_version.
 
@@ -107,7 +107,7 @@ def delete(
 @click.command()
 @user_id_argument
 @stdin_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @expected_version_option
 @sending_options
 @pass_settings
@@ -123,8 +123,8 @@ def erase(
 ) -> None:
     """Erase a user, live or deleted, with all of its history, and wait for the answer.
 
-    This cannot be undone. On a terminal it lists what is removed and when, and asks; elsewhere it
-    must be confirmed with --yes. The id and the time of the erasure are kept.
+    This cannot be undone. On a terminal, the command says what will be removed and when, and asks
+    for confirmation; otherwise --yes is required. The id and the time of the erasure are kept.
 
     With - expected_version and command_id are read as one JSON object from standard input.
 

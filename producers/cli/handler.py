@@ -32,21 +32,21 @@ def handler() -> None:
     required=True,
     metavar="ID",
     callback=_valid_instance,
-    help="Stable identity; every handler of a registry has its own.",
+    help="Name of this handler: unique in the registry, and the same after a restart.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(1, SHARDS),
     default=1,
     show_default=True,
-    help="Processes of one group, called ID.1, ID.2 …; any beyond the partitions stay idle.",
+    help="Number of processes, named ID.1, ID.2 …; those in excess of the partitions stay idle.",
 )
 @pass_settings
 def run(settings: Settings, *, instance: str, processes: int) -> int:
     """Decide commands until stopped; several handlers share the partitions.
 
-    If one of several processes ends by itself, the others are stopped and the command ends with
-    its exit code.
+    If one of several processes ends by itself, the others are stopped, and the command returns the
+    exit code of that process.
 
     \b
     Examples:

@@ -51,8 +51,8 @@ _AGAIN = "run the same import again: it creates no user twice"
     "rejects_to",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Where rejected lines are listed. Default: FILE.rejects.ndjson, for - "
-    "import.rejects.ndjson.",
+    help="File to which rejected lines are written. Default: FILE.rejects.ndjson, or "
+    "import.rejects.ndjson for standard input.",
 )
 @click.option(
     "--in-flight",
@@ -69,12 +69,13 @@ _AGAIN = "run the same import again: it creates no user twice"
     type=Seconds(min=0, min_open=True, max=86_400),
     default=60.0,
     show_default=True,
-    help="Give up when nothing has progressed for this long.",
+    help="Give up after this long without any progress.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only check each line against the rules and the first million addresses of the file.",
+    help="Send nothing; only check each line: its fields, and that its address is not repeated "
+    "(among the first million addresses of the file).",
 )
 @wait_option
 @json_option
@@ -93,11 +94,12 @@ def import_users(
 ) -> int:
     """Create users from CSV (with a header) or NDJSON, plain or gzip: email, name, age.
 
-    A registered address counts as already there. An interrupted import can simply be run again, and
-    so can one whose rejected lines were corrected. The output of `users export` can be imported:
-    users get new ids and start at version 1.
+    A line whose address is registered already changes nothing and is counted as already there. So
+    an interrupted import can simply be run again, and so can one whose rejected lines were
+    corrected. The output of `users export` can be imported: users get new ids and start at version
+    1.
 
-    --dry-run sends nothing and needs no server. It does not know who is registered already.
+    --dry-run needs no server, so it does not know which addresses are registered already.
 
     \b
     Examples:

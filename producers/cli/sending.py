@@ -67,7 +67,7 @@ wait_option = click.option(
     metavar="NAMES",
     type=_Names(),
     default=(),
-    help="Also wait until these read models show it, such as postgres,elasticsearch.",
+    help="Also wait until these read models show the change, such as postgres,elasticsearch.",
 )
 
 
@@ -87,8 +87,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--command-id",
         metavar="ID",
         callback=clean_argument(clean_command_id),
-        help="Send again with the id of an earlier attempt: it is decided once and answered the "
-        "same (`rollbook commands show --help` says for how long).",
+        help="Repeat an earlier attempt by passing its id: the command is decided only once, and "
+        "the answer is the same (`rollbook commands show --help` says for how long).",
     )
     @wait_option
     @click.option(
@@ -98,7 +98,7 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=Seconds(min=0, min_open=True, max=86_400),
         default=10.0,
         show_default=True,
-        help="How long to wait for the answer, and for --wait.",
+        help="How long to wait, for the answer and for --wait together.",
     )
     @json_option
     @wraps(command)

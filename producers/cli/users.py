@@ -113,15 +113,18 @@ def commands() -> None:
 def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
     """Show the answer to a command, also long after it was sent.
 
-    Ends with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
+    Exits with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
 
-    What --command-id promises: a command with the same id for the same user (for a creation: the
-    same address) is decided once and answered the same each time, also after a handler restarted or
-    another took over. For a creation this holds as long as its user has the address, for a user's
-    latest change until the next. For everything else, rejections included, it holds among the last
-    outcomes_window_count commands of the partition (default 20,000) within outcomes_window_seconds
-    (default one day); there the same id with other fields is rejected as command_id_reused. Use a
-    new id for every new command; by default it is a new UUID.
+    What --command-id guarantees: if a command is sent again with the same id for the same user (a
+    creation: with the same address), it is decided only once and gets the same answer each time,
+    even after a handler has restarted or another one has taken over.
+
+    How long this holds: for a creation, as long as its user has the address; for the latest change
+    of a user, until the next change. For all other commands, including rejected ones, it holds for
+    the last outcomes_window_count commands of the partition (default 20,000), but for no longer
+    than outcomes_window_seconds (default one day). During that time, the same id with different
+    fields is rejected as command_id_reused. Use a new id for every new command; without
+    --command-id, it is a new UUID.
 
     \b
     Example:

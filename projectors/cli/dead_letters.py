@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _READER = click.option(
     "--reader",
     metavar="NAME",
-    help="Only letters of this reader: handler, or projector: and the name of a read model.",
+    help="Only letters of this reader: handler, or projector:NAME for a read model.",
 )
 _LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
 _MANY = 50  # from this many on, reading takes long enough to show progress
@@ -80,12 +80,12 @@ def list_letters(
 @click.option(
     "--payload",
     is_flag=True,
-    help="Show the record itself, decoded: it may hold personal data.",
+    help="Show the record itself, decoded. It may contain personal data.",
 )
 @json_option
 @pass_settings
 def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> None:
-    """Show a letter, and the record that the log has at its place now.
+    """Show a letter, and the record that is at its place on the log now.
 
     LETTER is topic:partition:offset, as `list` shows it.
 
@@ -131,9 +131,9 @@ def retry(
     """Retry records after the cause was fixed: read them again, and apply or send them.
 
     An event is applied to every version of its read model; later events are not undone. A command
-    is appended again and decided now. A letter is also settled if compaction has removed its record
-    (a later record of the user replaces it) or if retention has. Ends with 3 if a letter stays open
-    or its record is gone for good.
+    is appended again and decided now. A letter is also settled if its record is gone: removed by
+    compaction (a later record of the user replaces it) or by retention (it is lost). Exits with 3
+    if a letter stays open or a record is lost.
 
     \b
     Examples:
@@ -167,11 +167,11 @@ def discard(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Settle letters without applying their records, for records that are not needed.
+    """Settle letters without applying their records, because nobody needs these records.
 
-    A discarded letter stays discarded as long as its record is refused for the same reason, also
-    when a read model is rebuilt. `retry` still accepts it by name. On a terminal it asks for
-    confirmation; elsewhere --all must be confirmed with --yes.
+    A discarded letter stays discarded as long as its record is refused for the same reason, even
+    when a read model is rebuilt. `retry` still accepts the letter if you name it. On a terminal,
+    the command asks for confirmation; otherwise --all requires --yes.
 
     \b
     Examples:

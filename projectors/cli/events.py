@@ -38,13 +38,13 @@ def events() -> None:
     metavar="beginning|end|TIME",
     default="end",
     show_default=True,
-    help="Where to begin. TIME is ISO 8601 (UTC if it names no zone), or how long ago: 10m, -1h.",
+    help="Where to begin. TIME is ISO 8601 (UTC without a zone), or how long ago: 10m, -1h.",
 )
 @click.option(
     "--follow/--no-follow",
     default=True,
     show_default=True,
-    help="Wait for new events until Ctrl-C, or stop at the end of the log.",
+    help="Wait for new events until interrupted, or stop at the end of the log.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
 @json_option

@@ -43,13 +43,13 @@ _AGE = click.IntRange(0, AGE_MAX_YEARS)
 def export_users(
     settings: Settings, *, file: str, min_age: int, max_age: int, as_gzip: bool, as_json: bool
 ) -> None:
-    """Write every user as a line of JSON: personal data, oldest user first.
+    """Write every user as a line of JSON, oldest user first. The output is personal data.
 
     All users are from one consistent snapshot of the PostgreSQL read model (`rollbook projector
-    status` shows how far it is). FILE is written completely or not at all, readable only by you.
+    status` shows its position). FILE is written completely or not at all, readable only by you.
     `users import` reads its lines.
 
-    With --json the totals are printed as one object; without FILE the lines are the result.
+    With FILE, --json prints the totals as one object. Without FILE, only the users are printed.
 
     \b
     Examples:

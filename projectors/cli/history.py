@@ -35,7 +35,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
     """Show everything that happened to a user, oldest first: each field before and after.
 
-    For an erased user only the erasure is left. Ends with 3 if no user ever had that id.
+    For an erased user, only the erasure is left. Exits with 3 if no user ever had that id.
 
     \b
     Examples:

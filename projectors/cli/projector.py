@@ -24,7 +24,8 @@ def run(settings: Settings, name: str) -> None:
     """Keep every ready version of a read model up to date, until stopped.
 
     Several processes share the partitions. Reading starts at the read model's checkpoint, or at the
-    beginning of the log. While a server is unavailable it waits and loses nothing.
+    beginning of the log if it has none. While a server is unavailable, the projector waits and
+    loses nothing.
 
     \b
     Example:
@@ -42,10 +43,10 @@ def run(settings: Settings, name: str) -> None:
 @json_option
 @pass_settings
 def status(settings: Settings, *, as_json: bool) -> int:
-    """Show how far each version of each read model is: offsets, and the lag in events.
+    """Show the position of each version of each read model: offsets, and the lag in events.
 
-    Ends with 5 if the server of a read model is unavailable; the others are shown. The read models
-    read different topics: offsets can be compared only within a read model.
+    Exits with 5 if the server of a read model is unavailable, but shows the others. Read models
+    read different topics, so compare offsets only within one read model.
 
     \b
     Example:

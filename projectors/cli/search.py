@@ -101,10 +101,10 @@ def search(
 
     Every word of TEXT must match, as a whole or as a prefix; accents, typos and the order of words
     do not matter. Without TEXT, all users that fit the options are listed. If nothing matches, the
-    result is empty and the exit code 0.
+    result is empty and the exit code is 0.
 
-    With --json every user of a page has the `cursor` of the next page, if there is one, and
-    --facets adds a last line {"facets": …}.
+    With --json every user of a page has the same `cursor` if there is a next page: pass it to
+    --cursor. --facets adds a last line {"facets": …}.
 
     \b
     Examples:

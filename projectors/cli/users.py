@@ -79,7 +79,7 @@ def _model_of_get(options: Mapping[str, Any]) -> str:
     "at_time",
     type=_Time(),
     metavar="TIME",
-    help="As the user was at this time: ISO 8601 (UTC if it names no zone), or an age: 10m, 2d.",
+    help="As the user was at this time: ISO 8601 (UTC without a zone), or how long ago: 10m, 2d.",
 )
 @json_option
 @pass_settings
@@ -92,7 +92,7 @@ def get(
     at_time: datetime | None,
     as_json: bool,
 ) -> None:
-    """Show one user, as of now or of an earlier time. Ends with 3 if the user does not exist then.
+    """Show one user, as of now or an earlier time. Exits with 3 if the user did not exist then.
 
     \b
     Examples:
@@ -142,7 +142,7 @@ def list_users(
 ) -> None:
     """List users by age, then id.
 
-    With --json every user has a `cursor`: `--cursor` takes that of the last one.
+    With --json every user has a `cursor`: pass that of the last user to --cursor for the next page.
 
     \b
     Examples:

@@ -35,11 +35,11 @@ _version_argument = click.argument("number", metavar="VERSION", type=click.IntRa
 @json_option
 @pass_settings
 def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
-    """Build a new version of a read model from the log, while the live one serves.
+    """Build a new version of a read model from the log, while queries use the live one.
 
     The new version is compared with the log, user by user, before it becomes ready. From then on
     `rollbook projector run` keeps it up to date, and `rollbook projector swap` makes it live. If
-    the rebuild is killed at any point, nothing has changed and it can be run again.
+    the rebuild is killed, the live version is unchanged, and the next rebuild starts again.
 
     \b
     Example:
@@ -104,7 +104,7 @@ def _rebuild(
 @json_option
 @pass_settings
 def versions(settings: Settings, name: str, *, as_json: bool) -> None:
-    """List the versions of a read model; queries see the one that is live.
+    """List the versions of a read model. Queries use the one that is live.
 
     \b
     Example:
@@ -132,8 +132,8 @@ def versions(settings: Settings, name: str, *, as_json: bool) -> None:
 def swap(settings: Settings, name: str, number: int) -> None:
     """Make a version live: all queries switch to it at the same moment.
 
-    Waits until the version has applied everything that the log has, so that no query returns older
-    data than before. The version that was live before is kept up to date until it is dropped.
+    Waits until the version has applied everything that is on the log, so that no query shows an
+    older state than before. The previous version is kept up to date until it is dropped.
 
     \b
     Example:
@@ -171,7 +171,7 @@ def _swap(settings: Settings, name: str, number: int | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_settings
 def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
-    """Remove a version that is not live, and its data. A rollback to it is no longer possible then.
+    """Remove a version that is not live, and its data. You can no longer roll back to it.
 
     \b
     Example:

@@ -42,7 +42,7 @@ def wait_for_token(
             "token",
             type=_Token(),
             metavar="TOKEN",
-            help="Wait until the read model shows what a command did, by the token of its answer.",
+            help="Wait until the read model shows what a command did; TOKEN is from its answer.",
         )
         @click.option(
             "--timeout",

@@ -12,7 +12,7 @@ _repeats_option = click.option(
     default=3,
     show_default=True,
     type=click.IntRange(1),
-    help="How often everything is measured, in turn.",
+    help="How often everything is measured; the repeats are interleaved.",
 )
 
 
@@ -43,7 +43,7 @@ def bench() -> None:
     default=1_000_000,
     show_default=True,
     type=click.IntRange(1_000),
-    help="How many users are restored for the figures of memory and restore.",
+    help="How many users are restored to measure memory and the rate of a restore.",
 )
 @click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
 @click.option(

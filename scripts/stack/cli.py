@@ -20,7 +20,10 @@ _LINES_SHOWN = "200"
 
 def name_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--name`."""
-    explanation = "Which stack; several run side by side (default: ROLLBOOK_STACK, else default)."
+    explanation = (
+        "Which stack; several can run side by side. Default: the value of ROLLBOOK_STACK, or else "
+        "the stack called default."
+    )
     return click.option("--name", metavar="NAME", help=explanation)(command)
 
 
@@ -37,7 +40,7 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="SERVER=N",
             multiple=True,
             callback=lambda _context, _option, given: parse_ports(given),
-            help="Port of one server: kafka, registry, postgres, elasticsearch, … May be repeated.",
+            help="Port of a server: kafka, registry, postgres, elasticsearch, … May be repeated.",
         ),
         json_option,
     ):
@@ -78,7 +81,7 @@ def stack() -> None:
 def stack_up(**options: Any) -> None:
     """Start Kafka, the registry, PostgreSQL and Elasticsearch; wait until all of them answer.
 
-    Has no effect on a server that runs. The first time, it fetches the servers.
+    Servers that are running are left alone. The first run downloads the servers.
 
     \b
     Examples:
@@ -110,7 +113,7 @@ def stack_down(*, name: str | None, wipe: bool) -> None:
 @name_option
 @json_option
 def stack_status(*, name: str | None, as_json: bool) -> int:
-    """Show each server and service: state, process, uptime, port. Exit 5 if one does not run.
+    """Show each server and service: state, process, uptime, port. Exits with 5 if one is down.
 
     \b
     Example:
@@ -126,7 +129,7 @@ def stack_status(*, name: str | None, as_json: bool) -> int:
 
 @stack.command("logs")
 @click.argument("server", required=False)
-@click.option("--follow", "-f", is_flag=True, help="Continue until interrupted.")
+@click.option("--follow", "-f", is_flag=True, help="Show new lines until interrupted.")
 @name_option
 def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
     """Show the last lines of the log of SERVER, or of all servers and services.

@@ -24,8 +24,8 @@ from scripts.verify.run import run_checks
 def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_json: bool) -> int:
     """Check that all topics and read models agree. Changes nothing.
 
-    Reads every topic from its beginning, then every read model. Prints one line per promise, with
-    the coordinates and ids of any violation (never personal data); exits with 1 if one is broken.
+    Reads every topic from its beginning, then every read model. Prints one line per invariant, with
+    the places and ids of what violates it (never personal data). Exits with 1 if one is violated.
 
     \b
     Examples:
