@@ -1,4 +1,4 @@
-"""The answers to commands, and who holds which address once they are decided."""
+"""Reads the answers to commands, and which user holds each address afterwards."""
 
 from producers.client import CommandClient
 from runtime.settings import Settings
@@ -36,7 +36,7 @@ def holders(settings: Settings) -> dict[str, str]:
     return held
 
 
-def assert_log_is_right(settings: Settings) -> None:
+def assert_log_is_valid(settings: Settings) -> None:
     """Fail unless every promise holds that `rollbook verify --log-only` checks."""
     broken = [check for check in run_checks(settings, log_only=True) if not check.holds]
     assert not broken, [(check.line(), check.examples) for check in broken]

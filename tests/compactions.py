@@ -31,8 +31,8 @@ Place: TypeAlias = tuple[int, int]
 
 ADDRESSES: Final = [f"u{n}@{domain}" for n in range(3) for domain in ("example.com", "example.org")]
 KINDS: Final = ["create"] * 3 + ["update"] * 4 + ["change", "delete", "erase"]
-# No rule admits such a user: an address without a domain, and a zero byte. A read model refuses one
-# of them or accepts both.
+# The rules reject such a user: an address without a domain, and a zero byte. A read model refuses
+# one of them or accepts both.
 REFUSED: Final = {"email": "nobody", "email_key": "nobody", "name": "Ja\0ne"}
 
 _STEP: Final = st.tuples(
@@ -124,7 +124,7 @@ class Story:
         """Return what compaction may have left, at the same offsets.
 
         Any superseded record may be missing, and so may a tombstone if no earlier record with its
-        key is left. From a random place on nothing is compacted yet.
+        key is left. Records after a random offset are not compacted yet.
         """
         greed = random.choice((0.3, 0.7, 1.0))
         return Story(self.source, [_cleaned(kept, random, greed) for kept in self.partitions])
@@ -188,7 +188,7 @@ def spoiled(source: Source, logs: Sequence[PartitionLog], random: Random) -> Sto
         if place < len(records) and random.random() < 0.5:
             records[place] = _refused(source, records[place])
         else:
-            key = _key(source, random.choice(records)) if records else "stranger"
+            key = _key(source, random.choice(records)) if records else "foreign"
             records.insert(place, Kept(0, key, random.choice((b"", b"no Avro", b"\0\0\0\0\1"))))
     return Story(
         source,
@@ -203,7 +203,7 @@ def _key(source: Source, kept: Kept) -> str:
     If garbage superseded an erasure, compaction would remove it, and erased data could come back.
     """
     event = _event(source, kept)
-    return "stranger" if event is None or event["type"] == USER_ERASED else kept.key
+    return "foreign" if event is None or event["type"] == USER_ERASED else kept.key
 
 
 def _event(source: Source, kept: Kept) -> UserEvent | None:

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one stack for all workers, a prefix of its own for every test."""
+"""Real servers for the tests: one stack for all workers, and a separate prefix for every test."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ START_SECONDS = 280
 def pytest_configure(config: pytest.Config) -> None:
     """Name the stack that all workers of this run share, unless a running one is named.
 
-    Property tests that say nothing else try ten times as much in `make test-deep`.
+    Property tests without their own depth try ten times as many examples in `make test-deep`.
     """
     hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
     if DEEP:
@@ -55,14 +55,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 class FileScheduling(LoadFileScheduling):
-    """Gives each file to one worker, and to one and the same all that take servers away."""
+    """Gives each file to one worker, and all files that stop servers to the same worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         return FAULTS if nodeid.startswith(FAULTS) else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """Schedule `--dist loadfile` with one set of servers to take away, not one per worker."""
+    """Schedule `--dist loadfile` with one set of servers to stop, not one per worker."""
     return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
@@ -85,13 +85,13 @@ def start_stack(name: str) -> LocalStack:
 
 @pytest.fixture(scope="session")
 def stack() -> LocalStack:
-    """The stack that all tests share, each with a prefix of its own."""
+    """The stack that all tests share, each with a separate prefix."""
     return start_stack(os.environ[SHARED_STACK])
 
 
 @pytest.fixture
 def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
-    """Settings with a prefix of the test's own; its topics and read models go with the test."""
+    """Settings with a prefix for this test; its topics and read models are removed afterwards."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
         "partitions": PARTITIONS,
@@ -117,7 +117,7 @@ def rollbook(settings: Settings, stack: LocalStack, tmp_path: Path) -> Iterator[
         yield rollbook
     finally:
         rollbook.stop_all()
-        sys.stdout.write(rollbook.last_words())  # pytest shows this if the test failed
+        sys.stdout.write(rollbook.last_output())  # pytest shows this if the test failed
 
 
 @pytest.fixture

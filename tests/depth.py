@@ -1,7 +1,7 @@
 """How deep the property tests, schedules and kill points go: one switch for all of them.
 
-`make test` tries as much as finds the faults these tests were written for. With
-`ROLLBOOK_TEST_DEEP=1`, which `make test-deep` sets, they go on for as long as it takes.
+`make test` tries enough to find the faults these tests were written for. With
+`ROLLBOOK_TEST_DEEP=1`, which `make test-deep` sets, they run at full depth, however long it takes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Complete user events, of which a test spells out only what matters to it."""
+"""Complete user events; a test states only the fields that matter to it."""
 
 from typing import Any
 

@@ -106,7 +106,7 @@ def new_state(number: int) -> PartitionState:
 
 @dataclass
 class Partition:
-    """One partition of the log in memory: every command is a batch of its own, folded at once."""
+    """One partition of the log in memory: every command is a separate batch, folded at once."""
 
     number: int = 0
 
@@ -145,7 +145,7 @@ class Partition:
         return overlay.outcomes
 
     def ask(self, command: UserCommand) -> CommandOutcome:
-        """Decide one command in a transaction of its own; return its outcome."""
+        """Decide one command in a separate transaction; return its outcome."""
         return self.batch(command)[0]
 
     def restored(self) -> PartitionState:
@@ -184,10 +184,10 @@ class Log:
     )
 
     def __post_init__(self) -> None:
-        self.under_way: dict[tuple[int, int], deque[AddressMessage]] = {}
+        self.in_transit: dict[tuple[int, int], deque[AddressMessage]] = {}
 
     def send(self, command: UserCommand) -> None:
-        """Decide a command in its user's partition; messages are under way afterwards."""
+        """Decide a command in its user's partition; its messages are then in transit."""
         if command["kind"] == CREATE_USER:
             home = home_of(command.get("email") or "")
         else:
@@ -196,20 +196,20 @@ class Log:
         self._post(home)
 
     def deliver(self, sender: int, receiver: int) -> None:
-        """Let the oldest message from one partition to another take its step."""
-        queue = self.under_way[sender, receiver]
+        """Apply the oldest message from one partition to another."""
+        queue = self.in_transit[sender, receiver]
         partition = self.partitions[receiver]
         overlay = partition.overlay()
         apply_message(overlay, queue.popleft())
         if not queue:
-            del self.under_way[sender, receiver]
+            del self.in_transit[sender, receiver]
         partition.commit(overlay)
         self._post(receiver)
 
     def settle(self) -> None:
-        """Deliver until nothing is under way."""
-        while self.under_way:
-            self.deliver(*next(iter(self.under_way)))
+        """Deliver until no message is in transit."""
+        while self.in_transit:
+            self.deliver(*next(iter(self.in_transit)))
 
     def restart(self, number: int) -> None:
         """Restore a partition from its records."""
@@ -218,7 +218,7 @@ class Log:
 
     def _post(self, sender: int) -> None:
         for receiver, message in self.partitions[sender].messages:
-            self.under_way.setdefault((sender, receiver), deque()).append(message)
+            self.in_transit.setdefault((sender, receiver), deque()).append(message)
         self.partitions[sender].messages = []
 
     def ask(self, command: UserCommand) -> CommandOutcome:

@@ -1,4 +1,4 @@
-"""Writes to the topics and reads them, as a test needs it, past handlers and projectors."""
+"""Writes to the topics and reads them directly, without handlers and projectors."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ def read(settings: Settings, topic: Topic, *, skip_foreign: bool = False) -> Ite
     """Yield (partition, record) of a topic from its beginning to its end.
 
     In order within a partition; between partitions in any order. Raises `Poisoned` for bytes that
-    are no record, unless they are skipped.
+    are not a record, unless they are skipped.
     """
     codec = Registry(settings).codec(topic.schema)
     partitions = range(1 if topic.one_partition else settings.partitions)

@@ -1,4 +1,4 @@
-"""Runs `rollbook` as users and supervisors do: as processes, with a test's own settings."""
+"""Runs `rollbook` as users and supervisors do: as processes, with the settings of one test."""
 
 import json
 import os
@@ -178,7 +178,7 @@ class Rollbook:
         """Start a projector."""
         return self.start("projector", "run", name)
 
-    def last_words(self, lines: int = 25) -> str:
+    def last_output(self, lines: int = 25) -> str:
         """Return the last lines that each process in the background has printed."""
         return "\n".join(
             f"== {process.log.name}\n" + "\n".join(process.text().splitlines()[-lines:])

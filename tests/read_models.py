@@ -39,7 +39,7 @@ def ready_version(
 
 
 def at_once() -> None:
-    """Stand for a version that has already caught up."""
+    """Do nothing: the version has already caught up."""
 
 
 class OpenVersion(Closing):
@@ -59,7 +59,7 @@ class OpenVersion(Closing):
         self.position = step.after
 
     def step(self, records: int, last_seq: int = 0) -> Advance:
-        """Return the next step of the checkpoint, over so many records."""
+        """Return the next step of the checkpoint, over this many records."""
         offset = self.position.next_offset if self.position else 0
         return Advance(self.position, Position("topic", offset + records, last_seq))
 

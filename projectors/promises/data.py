@@ -135,7 +135,7 @@ def events_without_a_step_leave_the_checkpoint_where_it_is(trial: Trial) -> None
 
 
 @promise
-def a_checkpoint_tells_when_it_was_reached(trial: Trial) -> None:
+def a_checkpoint_records_when_it_was_reached(trial: Trial) -> None:
     live = trial.live()
     before = time.time_ns() // 1_000_000
     live.write(user_event(1))

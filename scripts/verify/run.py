@@ -185,7 +185,7 @@ def check_claims(
     readings: list[set[Suspect]] = []
     settled: set[Open] = set()
     while True:
-        moving, changes = _under_way(settings, reader)
+        moving, changes = _in_transit(settings, reader)
         for partition in range(settings.partitions):
             log.later(reader.read(EVENTS, partition, tails[partition]))
         claims = _claims(settings, reader)
@@ -200,7 +200,7 @@ def check_claims(
     return checks, settled
 
 
-def _under_way(settings: Settings, reader: LogReader) -> tuple[set[str], set[str]]:
+def _in_transit(settings: Settings, reader: LogReader) -> tuple[set[str], set[str]]:
     """Return users and claim ids of the messages that no handler has applied yet."""
     users, claim_ids = set(), set()
     for partition in range(settings.partitions):

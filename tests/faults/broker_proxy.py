@@ -1,4 +1,4 @@
-"""Stands between a Kafka client and its broker and does to `EndTxn` what a network can do.
+"""A proxy between a Kafka client and its broker that disturbs `EndTxn` as a network can.
 
 The broker's own address in its answers is replaced by the proxy's, which must have the same length,
 so that the client never connects to the broker directly.
@@ -18,7 +18,7 @@ _ERROR_AT = 12
 
 
 class BrokerProxy:
-    """A proxy at `address` for one broker; `done` is set once it has interfered as it was told.
+    """A proxy at `address` for one broker; `done` is set once it has interfered.
 
     The next `EndTxn` after `lose_answer` is carried out and its connection cut before the answer
     comes through; the next one after `hold_back` is kept while its connection is cut, and carried
@@ -93,7 +93,7 @@ class BrokerProxy:
                 if act:
                     act(request, client, server)
                     self.done.set()
-                    return  # the broker is not told that the client is gone
+                    return  # the broker does not notice that the client is gone
                 server.sendall(request)
         _cut(server)
 

@@ -87,7 +87,7 @@ class RunningImport:
         totals = json.loads(self._process.text().splitlines()[-1])
         assert (totals["created"], totals["undecided"]) == (self._count, 0)
 
-    def goes_on(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Return whether lines still wait for an answer."""
         return not self._process.text()
 
@@ -124,7 +124,7 @@ def start_all(rollbook: Rollbook) -> dict[str, RunningProcess]:
     return {"handler": handler, **processes}
 
 
-def assert_all_is_right(rollbook: Rollbook, users: int) -> None:
+def assert_everything_is_valid(rollbook: Rollbook, users: int) -> None:
     """Fail unless each command was decided once and `rollbook verify` finds nothing wrong."""
     rollbook.ndjson("verify")
     assert_exactly_once(rollbook.settings, users)

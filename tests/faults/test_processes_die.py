@@ -9,7 +9,7 @@ from tests.faults.outage import (
     MODELS,
     Progress,
     RunningImport,
-    assert_all_is_right,
+    assert_everything_is_valid,
     start_all,
 )
 from tests.processes import Rollbook, RunningProcess
@@ -33,7 +33,7 @@ def test_handler_and_projectors_killed_at_random_points_resume(
         processes[name] = _start(rollbook, name)
     running.wait()
     wait_caught_up(settings, *MODELS)
-    assert_all_is_right(rollbook, USERS)
+    assert_everything_is_valid(rollbook, USERS)
 
 
 def _start(rollbook: Rollbook, name: str) -> RunningProcess:
@@ -68,4 +68,4 @@ def test_a_projector_that_lost_its_partitions_changes_nothing(
     for zombie in zombies.values():
         zombie.wait_for("revoked: partitions [0, 1, 2, 3]")
     wait_caught_up(settings, *MODELS)
-    assert_all_is_right(rollbook, 8_000)
+    assert_everything_is_valid(rollbook, 8_000)

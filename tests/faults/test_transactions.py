@@ -3,12 +3,12 @@
 from runtime.settings import Settings
 from tests.depth import depth
 from tests.faults.broker_proxy import BrokerProxy
-from tests.faults.outage import MODELS, Progress, RunningImport, assert_all_is_right
+from tests.faults.outage import MODELS, Progress, RunningImport, assert_everything_is_valid
 from tests.processes import Rollbook, eventually
 
 # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: this producer may no longer end the transaction.
 REFUSED = {47, 90}
-# Every moment is stepped in tests/unit/producers/handler; here the broker shows that it refuses.
+# tests/unit/producers/handler covers every step; this test shows that a real broker refuses.
 ROUNDS = depth(1, 8)
 USERS = ROUNDS * 5_000
 
@@ -35,4 +35,4 @@ def test_the_end_of_a_transaction_is_lost_or_comes_late(
             progress.wait_for(200)
             assert proxy.let_go() in REFUSED
         running.wait()
-        assert_all_is_right(rollbook, USERS)
+        assert_everything_is_valid(rollbook, USERS)

@@ -15,7 +15,7 @@ from schemas.records import UserEvent
 from schemas.topics import EVENTS, Topic
 from tests.events import event_of
 
-SECRET = "qsecretq"  # in names and addresses given here, and never in a message or a log
+SECRET = "qsecretq"  # in the names and addresses below; it must never occur in a message or a log
 _IDS_AHEAD = 3
 
 
@@ -27,7 +27,7 @@ def forged(settings: Settings, tag: str, **fields: Any) -> tuple[UserEvent, int]
     return event, partition_of(user_shard(event["user_id"]), settings.partitions)
 
 
-class Stranger:
+class ForeignWriter:
     """Writes bytes to any topic and returns their place: (topic, partition, offset)."""
 
     def __init__(self, settings: Settings) -> None:
@@ -64,7 +64,7 @@ class Stranger:
 class Future:
     """A later release, whose schema has one more field and is not registered yet.
 
-    `framed` makes a record of it, which nobody can read before `arrive`.
+    `framed` makes a record of it, which cannot be read before `arrive`.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import settings
 
-# No test fails on a time: a busy machine takes seconds for what takes a millisecond.
+# No test fails because it is slow: on a busy machine a millisecond's work takes seconds.
 settings.register_profile("rollbook", deadline=None)
 settings.load_profile("rollbook")
 
@@ -17,7 +17,7 @@ MEMORY = "/dev/shm"  # noqa: S108 - only where it is looked for; nothing has a n
 
 @pytest.fixture(scope="session")
 def quick_directory() -> Iterator[Path]:
-    """A directory in memory, if there is such a place: waiting for a disk would be most of it."""
+    """A directory in memory where there is one: waiting for a disk would take most of the time."""
     place = MEMORY if os.access(MEMORY, os.W_OK) else None
     with TemporaryDirectory(dir=place) as directory:
         yield Path(directory)

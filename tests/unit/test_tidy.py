@@ -66,7 +66,7 @@ def modules() -> Modules:
 
 
 def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> None:
-    """In the product, not in tests: there a name may be the whole promise."""
+    """Only in product code: a test's name may say everything."""
     missing = []
     for path, (_text, tree) in modules.items():
         if any(path.is_relative_to(ROOT / tests) for tests in ("tests", "projectors/promises")):
@@ -95,7 +95,7 @@ def test_files_and_functions_are_short(modules: Modules) -> None:
 
 
 def test_names_are_the_fields_terms(modules: Modules) -> None:
-    """Nothing is called a manager, a helper, a base or utils: such names say nothing."""
+    """Nothing is called a manager, a helper, a base or utils: such names carry no information."""
     forbidden = []
     for path, (_text, tree) in modules.items():
         names = [path.stem, path.parent.name, *(node.name for node, _ in definitions(tree))]
@@ -104,7 +104,7 @@ def test_names_are_the_fields_terms(modules: Modules) -> None:
 
 
 def test_the_checks_can_fail() -> None:
-    """Each pattern finds what it forbids, and lets through what merely resembles it."""
+    """Each pattern finds what it forbids and permits what only resembles it."""
     for name in ("UserManager", "BaseStore", "StoreBase", "utils", "test_helpers", "HelperBox"):
         assert FORBIDDEN_NAMES.search(name), name
     for name in ("Baseline", "database", "rebase", "Projector"):
@@ -119,7 +119,7 @@ def test_the_checks_can_fail() -> None:
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
-    """What is committed works on any machine, through whatever registry it is set up for."""
+    """Committed files work on any machine with any package registry."""
     found = []
     for path in tracked():
         if shown(path) in MAY_NAME_REGISTRIES:

@@ -74,7 +74,7 @@ def equals_the_log(settings: Settings) -> bool:
 def test_a_running_projector_applies_lost_commits_again(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """PostgreSQL is killed twice under load; the projector sees that the checkpoint went back."""
+    """PostgreSQL is killed twice under load; the projector notices the lost checkpoint."""
     forged = ForgedLog(settings)
     forged.users(0, 2_000)
     with written_lazily(settings):
@@ -86,7 +86,7 @@ def test_a_running_projector_applies_lost_commits_again(
             servers.crash("postgres")
             forged.users(1_000, 500, version=10 * round_number + 5)
             servers.bring_back("postgres")
-            process.wait_for("beginning again at the checkpoint", times=round_number)
+            process.wait_for("starting again at the checkpoint", times=round_number)
             wait_caught_up(settings, "postgres")
             assert rows(settings) == forged.versions
             assert equals_the_log(settings)

@@ -105,7 +105,7 @@ def people_file(rollbook: Rollbook) -> None:
 
 
 def without(rollbook: Rollbook, *away: str) -> Rollbook:
-    """Return the command with settings that look for these servers where nothing listens."""
+    """Return the command with settings that point these servers to a port where nothing listens."""
     return replace(rollbook, overrides=dict(AWAY[server] for server in away))
 
 

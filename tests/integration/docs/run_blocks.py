@@ -1,7 +1,7 @@
 """Runs the blocks of a page as a reader would, and compares what they print with the page.
 
 A `console` block has commands behind `$ ` and what they print. A `python` block is a program; what
-it prints stands in comments behind its `print` calls. A `…` on the page stands for any text.
+it prints is in comments after its `print` calls. A `…` on the page matches any text.
 """
 
 import os
@@ -100,7 +100,7 @@ class Project:
             timeout=120,
             check=False,
         )
-        # A refusal is a result; everything else is a failure of the page.
+        # A rejection is a result; any other error is a failure of the page.
         assert done.returncode in {0, 3}, f"{command}\n{done.stdout}"
         return done.stdout
 
@@ -116,7 +116,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def printed_by(program: str) -> str:
-    """Return what a program prints as its comments say: those behind calls of `print`."""
+    """Return what a program should print according to the comments after its `print` calls."""
     return "\n".join(re.findall(r"^\s*print\(.*\)  # (.+)$", program, re.MULTILINE))
 
 

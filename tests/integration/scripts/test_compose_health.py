@@ -31,7 +31,7 @@ def check(server: str) -> Check:
     def run(port: int) -> int:
         # Compose turns $$ into $.
         words = [w.replace(CONTAINER_PORTS[server], str(port)).replace("$$", "$") for w in script]
-        # Docker, too, takes a check that runs too long for a failed one.
+        # Docker, too, counts a check that takes too long as failed.
         command = ["timeout", "5", *words]
         return subprocess.run(command, capture_output=True, check=False).returncode
 

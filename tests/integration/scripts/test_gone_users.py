@@ -12,7 +12,7 @@ from projectors.elasticsearch.search.queries import search_users
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from tests.addresses import assert_log_is_right, created_in_time
+from tests.addresses import assert_log_is_valid, created_in_time
 from tests.catch_up import wait_caught_up
 from tests.given import PARTITIONS, address_in, home_of
 from tests.integration.scripts.test_pipeline import digests
@@ -82,11 +82,11 @@ def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
         found = find_outcome(registry.settings, outcome["command_id"])
         assert found.as_fields() == outcome
     assert len(set(digests(registry.settings).values())) == 1
-    assert_log_is_right(registry.settings)
+    assert_log_is_valid(registry.settings)
 
 
 def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: RunningProcess) -> None:
-    """A no changes nothing, a yes erases; without a terminal it ends with 2."""
+    """The answer no changes nothing, yes erases; without a terminal it ends with 2."""
     jane = made(rollbook, JANE, "Jane", 34)
     unasked = rollbook.json("users", "erase", jane, code=2)
     assert "--yes" in unasked["error"]["message"]

@@ -142,7 +142,7 @@ def test_a_rebuilt_version_equals_the_live_one(
     imported: list[dict[str, Any]],
     projectors: dict[str, RunningProcess],
 ) -> None:
-    """For every read model; swapped in under its projector; old versions still follow."""
+    """For every read model, while its projector runs; old versions are still kept up to date."""
     wait_caught_up(settings)
     user_id = rollbook.json("users", "list", "--limit", "1")["user_id"]
     rollbook.json("users", "update", user_id, "--name", "Renamed")

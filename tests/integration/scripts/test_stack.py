@@ -96,7 +96,7 @@ def test_a_service_that_dies_is_restarted_unless_it_is_misconfigured(
     assert other.services()["failing"].state in {"stopped", "exited"}
 
     other.add_service("wrong", [sys.executable, "-c", "raise SystemExit(2)"])
-    eventually(lambda: other.services()["wrong"].state == "exited", what="it is given up")
+    eventually(lambda: other.services()["wrong"].state == "exited", what="it is not restarted")
 
 
 def test_down_stops_what_a_killed_supervisor_left(other: LocalStack, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_generated_file_is_current(name: str) -> None:
 
 
 def test_the_references_name_everything() -> None:
-    """Each command, setting and topic has its place, so that a link to it can be given."""
+    """Each command, setting and topic has an anchor to link to."""
     commands, settings, topics = (
         (ROOT / f"docs/reference/{name}.md").read_text("utf-8")
         for name in ("commands", "settings", "topics")
@@ -53,7 +53,7 @@ def test_every_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def _calls(lines: list[str]) -> list[list[str]]:
-    """Return the words of each call of rollbook; what a line says behind two spaces is left out."""
+    """Return the words of each call of rollbook; text after two spaces in a line is left out."""
     text = "\n".join(line.strip().partition("  ")[0] for line in lines).replace("|\n", "| ")
     commands = [
         part for line in text.splitlines() for part in line.partition(" > ")[0].split(" | ")

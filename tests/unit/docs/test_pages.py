@@ -1,4 +1,4 @@
-"""The pages hold what they promise without a server: links, paths, commands, and marked blocks."""
+"""The pages are correct as far as that needs no server: links, paths, commands, marked blocks."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_every_link_leads_somewhere(page: Page) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_every_path_exists(page: Page) -> None:
-    """A file that was moved must be looked for where it is now."""
+    """A page must name the present path of a file that was moved."""
     assert missing_paths(page) == []
 
 
@@ -81,7 +81,7 @@ def test_every_decision_has_its_number_and_its_parts() -> None:
 
 
 def test_the_checks_can_fail() -> None:
-    """Each finds what it forbids."""
+    """Each check finds what it forbids."""
     page = Page(
         "docs/x.md",
         "# A b, c\n[a](missing.md) [b](glossary.md#nothing) [c](#a-b-c) [d](http://h.example/p)\n"

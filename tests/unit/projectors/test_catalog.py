@@ -25,7 +25,7 @@ def test_the_setting_adds_read_models() -> None:
         assert versions.name == "domains"
 
 
-def test_a_function_that_opens_a_read_model_will_do() -> None:
+def test_an_entry_may_be_a_function_that_opens_a_read_model() -> None:
     """As for PostgreSQL, where `PostgresVersions` takes more than the settings."""
     with closing(open_versions(Settings(read_models=f"domains={FUNCTION}"), "domains")) as versions:
         assert versions.name == "domains"

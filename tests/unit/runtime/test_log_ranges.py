@@ -1,4 +1,4 @@
-"""A reader reaches the end that a log had, whatever is there and whatever is written meanwhile."""
+"""A reader reaches the end that a log had, whatever it contains or is written meanwhile."""
 
 import math
 from collections.abc import Iterator, Mapping

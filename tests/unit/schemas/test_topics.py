@@ -52,7 +52,7 @@ def test_events_and_history_are_never_deleted_by_age() -> None:
 
 
 def test_an_answer_outlives_its_command() -> None:
-    """Whoever can still read a command can also read its outcome."""
+    """As long as a command can be read, so can its outcome."""
     assert int(OUTCOMES.config["retention.ms"]) > int(COMMANDS.config["retention.ms"])
 
 

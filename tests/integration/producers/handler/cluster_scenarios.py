@@ -29,7 +29,7 @@ class Broker:
 
 
 class Membership:
-    """A member of the group that takes what it is assigned, and what it saw of rebalances."""
+    """A group member that accepts its assignments and records the rebalances it saw."""
 
     def __init__(self, clients: Clients, topic: str) -> None:
         self.consumer = clients.group_consumer()
@@ -111,7 +111,7 @@ def values(consumer: Consumer, topic: str, end: int) -> Seen:
 
 
 def why(action: Callable[[], object]) -> Seen:
-    """Return what is told of an action's failure."""
+    """Return a description of an action's failure."""
     with pytest.raises(KafkaException) as raised:
         action()
     error = raised.value.args[0]
@@ -155,7 +155,7 @@ def a_new_producer_fences_the_old_one(broker: Broker) -> Seen:
 
 
 def offsets_commit_with_their_transaction(broker: Broker) -> Seen:
-    """Asked for while it is open, they are waited for; after an abort they are as before."""
+    """A request for them waits while it is open; an abort leaves them unchanged."""
     clients = broker.clients("a")
     member = Membership(clients, broker.commands)
     poll_until(lambda: member.owned, member)

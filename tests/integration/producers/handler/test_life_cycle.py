@@ -17,7 +17,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.records import UserCommand
 from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
-from tests.addresses import all_answers, assert_log_is_right, created_in_time, holders
+from tests.addresses import all_answers, assert_log_is_valid, created_in_time, holders
 from tests.depth import depth
 from tests.given import address_in, home_of
 from tests.log import decided, read, send
@@ -57,7 +57,7 @@ def test_a_changed_address_is_free_for_new_users(
         assert client.create_user(JANE, "Other", 3).code == "user_already_exists"
         assert brief(client.change_email(heirs[0], FAR.upper()))[2] == "user_already_exists"
     assert holders(settings) == {JANE: jane, NEAR: heirs[0], FAR: heirs[1]}
-    assert_log_is_right(settings)
+    assert_log_is_valid(settings)
 
 
 def test_a_deleted_user_never_returns(settings: Settings, handler: RunningProcess) -> None:
@@ -86,7 +86,7 @@ def test_a_deleted_user_never_returns(settings: Settings, handler: RunningProces
         nobody = f"{last[:-6]}ffffff"
         assert client.erase_user(nobody).code == "user_not_found"
     assert holders(settings) == {JANE: last, FAR: heirs[1]}
-    assert_log_is_right(settings)
+    assert_log_is_valid(settings)
 
 
 def test_concurrent_commands_have_one_winner_and_leave_no_address_reserved(
@@ -135,7 +135,7 @@ def test_concurrent_commands_have_one_winner_and_leave_no_address_reserved(
         assert held[prize] in (ids["one"], ids["two"])
         for email in {*emails.values(), *goals.values(), prize} - held.keys():
             created_in_time(client, email)
-    assert_log_is_right(settings)
+    assert_log_is_valid(settings)
 
 
 def test_crashes_while_addresses_change_lose_no_answer_and_no_address(
@@ -170,7 +170,7 @@ def test_crashes_while_addresses_change_lose_no_answer_and_no_address(
                 created_in_time(client, email)
             else:
                 assert client.create_user(email, "Late", 3).user_id == held[email]
-    assert_log_is_right(settings)
+    assert_log_is_valid(settings)
 
 
 def _any_command(
@@ -243,7 +243,7 @@ def test_foreign_address_messages_are_dead_letters_and_block_nothing(
         for value in values:
             producer.produce(topic, value, "forged", AWAY)
         producer.produce(topic, codec.encode(hop), "forged", HOME)
-        # A genuine one delivered again, long after it was answered.
+        # A genuine message delivered again, long after it was answered.
         producer.produce(topic, codec.encode(hop), "first", AWAY)
         producer.flush()
         assert brief(client.change_email(jane, NEAR)) == ("accepted", 3, None)
@@ -259,4 +259,4 @@ def test_foreign_address_messages_are_dead_letters_and_block_nothing(
         *("wrong_magic", "no_value", "wrong_magic", "bad_avro", "bad_hop", "bad_hop", "bad_hop"),
     ]
     assert [letter["error"] for letter in letters if letter["partition"] == HOME] == ["bad_hop"]
-    assert_log_is_right(settings)
+    assert_log_is_valid(settings)

@@ -41,10 +41,10 @@ def summary(totals: dict[str, int]) -> tuple[int, int, int, int]:
     return totals["created"], totals["already_there"], totals["rejected"], totals["undecided"]
 
 
-def test_an_import_run_again_creates_nobody_twice(
+def test_an_import_run_again_creates_no_user_twice(
     rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:
-    """Nor does the other format. Without rejects there is no file of rejects."""
+    """The other format creates none either. Without rejects there is no file of rejects."""
     file.write_text(people_csv(3000), encoding="utf-8")
     assert summary(rollbook.json("users", "import", str(file))) == (3000, 0, 0, 0)
     assert summary(rollbook.json("users", "import", str(file))) == (0, 3000, 0, 0)
@@ -139,7 +139,7 @@ def test_an_import_survives_a_killed_handler(
     importing = rollbook.start("users", "import", "--in-flight", "2000", str(file))
     eventually(lambda: outcomes_end(settings) > 10_000)
     handler.kill()
-    assert "undecided" not in importing.text(), "it was over before the handler was killed"
+    assert "undecided" not in importing.text(), "it ended before the handler was killed"
     rollbook.start_handler()
     assert importing.wait(120) == 0, importing.text()
     assert "created           60000" in importing.text()
@@ -186,7 +186,7 @@ def test_an_unreadable_file_is_refused_and_an_empty_table_is_fine(
 def test_the_list_of_rejects_cannot_overwrite_the_imported_file(
     rollbook: Rollbook, file: Path
 ) -> None:
-    """A slip of the hand must not cost the data."""
+    """A typing mistake must not destroy the data."""
     file.write_text(people_csv(1), encoding="utf-8")
     assert rollbook.run("users", "import", str(file), "--rejects", str(file)).returncode == 2
     assert file.read_text(encoding="utf-8") == people_csv(1)

@@ -119,7 +119,7 @@ def test_only_the_events_of_the_chosen_user_are_shown(settings: Settings, append
 
 
 def test_foreign_bytes_and_tombstones_are_shown(settings: Settings, append: Append) -> None:
-    """And so are the records before and after them."""
+    """The records before and after them are shown too."""
     append(raw=b"\xff garbage", key="foreign")
     append(raw=b"", key="empty")
     append(raw=b"\x00\x7f\xff\xff\xff!", key="other-registry")

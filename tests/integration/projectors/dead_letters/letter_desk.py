@@ -15,7 +15,7 @@ from schemas.errors import Rejected, Unavailable
 from schemas.letters import Letter, letter_key
 from schemas.records import DeadLetter
 from schemas.topics import DEAD_LETTERS
-from tests.integration.foreign import SECRET, Stranger
+from tests.integration.foreign import SECRET, ForeignWriter
 from tests.processes import Rollbook
 
 REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
@@ -72,5 +72,5 @@ def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -
     }
     value = Registry(settings).codec(DEAD_LETTERS.schema).encode(letter)
     key = letter_key(letter)
-    Stranger(settings).put(DEAD_LETTERS, value, key.encode())
+    ForeignWriter(settings).put(DEAD_LETTERS, value, key.encode())
     return key

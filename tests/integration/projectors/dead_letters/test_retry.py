@@ -12,7 +12,7 @@ from runtime.kafka import admin
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 from schemas.topics import COMMANDS, EVENTS, HISTORY
-from tests.integration.foreign import SECRET, Stranger, forged
+from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
     REFUSE,
@@ -60,17 +60,17 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
     A retried event is on disk before the letter is settled: a crash of PostgreSQL takes back data
     and checkpoint together, and this event is before the checkpoint.
     """
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     first, home = forged(settings, "first")
-    stranger.put_event(first, home)
+    foreign_writer.put_event(first, home)
     eventually(lambda: age_of(settings, first["user_id"]), what="the first")
     assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
     for version in (1, 2):
         run_sql(settings, version, REFUSE)
     refused, home = forged(settings, "refused", age=41, name=SECRET)
-    where = stranger.put_event(refused, home)
+    where = foreign_writer.put_event(refused, home)
     after, home = forged(settings, "after")
-    stranger.put_event(after, home)
+    foreign_writer.put_event(after, home)
     eventually(lambda: age_of(settings, after["user_id"]), what="its neighbour")
     [letter] = eventually(lambda: letters(settings), what="a letter")
     assert (letter.place, letter.error) == (":".join(map(str, where)), "postgres_refused")
@@ -100,10 +100,10 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
 def test_a_retry_does_not_undo_later_events(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     old, home = forged(settings, "jane", age=30)
-    where = stranger.put_event(old, home)
-    stranger.put_event(forged(settings, "jane", age=31, version=2)[0], home)
+    where = foreign_writer.put_event(old, home)
+    foreign_writer.put_event(forged(settings, "jane", age=31, version=2)[0], home)
     eventually(lambda: age_of(settings, old["user_id"]) == 31, what="the newer event")
     place = forge_letter(settings, where, "projector:postgres")
     assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
@@ -114,13 +114,13 @@ def test_a_retry_does_not_undo_later_events(
 def test_a_record_beyond_the_checkpoint_is_left_to_the_projector(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     first, home = forged(settings, "first")
-    stranger.put_event(first, home)
+    foreign_writer.put_event(first, home)
     eventually(lambda: age_of(settings, first["user_id"]), what="the first")
     projector.stop()
     late, home = forged(settings, "late")
-    place = forge_letter(settings, stranger.put_event(late, home), "projector:postgres")
+    place = forge_letter(settings, foreign_writer.put_event(late, home), "projector:postgres")
     [one] = tried(rollbook, "--all", code=3)
     assert (one["letter"], one["result"]) == (place, "not_reached")
     assert age_of(settings, late["user_id"]) is None
@@ -135,17 +135,17 @@ def test_letters_of_compacted_and_deleted_records_are_settled(
 ) -> None:
     """A later event of the user repairs the row; a record past retention is gone for good."""
     compact_soon(settings)
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     event, home = forged(settings, "jane")
-    broken = stranger.put(EVENTS, b"broken", event["user_id"].encode(), home)
+    broken = foreign_writer.put(EVENTS, b"broken", event["user_id"].encode(), home)
     eventually(lambda: letters(settings), what="a letter")
-    gone = stranger.put(COMMANDS, b"broken", b"other")
+    gone = foreign_writer.put(COMMANDS, b"broken", b"other")
     forge_letter(settings, gone, "handler")
-    stranger.put_event(event, home)
+    foreign_writer.put_event(event, home)
 
     def compacted() -> bool:
         # Another record, so that segments are rolled.
-        stranger.put_event(forged(settings, "jane", version=2)[0], home)
+        foreign_writer.put_event(forged(settings, "jane", version=2)[0], home)
         place = ":".join(map(str, broken))
         return bool(rollbook.json("dead-letters", "show", place)["in_log"] == "superseded")
 
@@ -167,12 +167,12 @@ def test_a_removal_from_the_history_can_be_retried(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     rollbook.start_projector("history")
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     events = [forged(settings, "jane", version=version)[0] for version in (1, 2)]
     home = forged(settings, "jane")[1]
     for event in events:
-        stranger.put_event(event, home, HISTORY)
-    where = stranger.put(HISTORY, None, events[0]["event_id"].encode(), home)
+        foreign_writer.put_event(event, home, HISTORY)
+    where = foreign_writer.put(HISTORY, None, events[0]["event_id"].encode(), home)
 
     def versions() -> list[int]:
         with closing(EventStore(settings)) as store:
@@ -183,7 +183,7 @@ def test_a_removal_from_the_history_can_be_retried(
             return [event["version"] for event in found]
 
     eventually(lambda: versions() == [2], what="removed")
-    stranger.put_event(events[0], home, HISTORY)
+    foreign_writer.put_event(events[0], home, HISTORY)
     eventually(lambda: versions() == [1, 2], what="somebody wrote it again")
     place = forge_letter(settings, where, "projector:history")
     assert [one["result"] for one in tried(rollbook, place)] == ["applied"]

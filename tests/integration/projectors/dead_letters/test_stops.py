@@ -3,7 +3,7 @@
 from projectors.dead_letters.reader import read_letters
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
-from tests.integration.foreign import SECRET, Stranger, forged
+from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
     REFUSE,
@@ -20,11 +20,11 @@ def test_a_discarded_letter_stays_discarded_when_the_read_model_is_rebuilt(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     """The new version reads the record again, writes the same letter, and becomes ready."""
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     event, home = forged(settings, "nul", name=f"{SECRET}\0")
-    stranger.put_event(event, home)
+    foreign_writer.put_event(event, home)
     event, home = forged(settings, "good")
-    stranger.put_event(event, home)
+    foreign_writer.put_event(event, home)
     eventually(lambda: letters(settings), what="a letter")
     eventually(lambda: age_of(settings, event["user_id"]), what="its neighbour")
     assert rollbook.run("dead-letters", "discard", "--all", "--yes").returncode == 0
@@ -40,15 +40,15 @@ def test_a_projector_stopped_by_too_many_poisoned_records_continues_after_the_fi
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     """Its error says what to do; letters that it wrote before are settled by a retry."""
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     first, home = forged(settings, "first")
-    stranger.put_event(first, home)
+    foreign_writer.put_event(first, home)
     eventually(lambda: age_of(settings, first["user_id"]), what="the first")
     projector.stop()
     run_sql(settings, 1, REFUSE)
     users = [forged(settings, f"refused{number}", age=41) for number in range(20)]
     for event, home in users:
-        stranger.put_event(event, home)
+        foreign_writer.put_event(event, home)
     rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "3"
     stopped = rollbook.start_projector("postgres")
     assert stopped.wait() == 1
@@ -71,9 +71,9 @@ def test_a_projector_stopped_by_too_many_poisoned_records_continues_after_the_fi
 def test_letters_of_an_unavailable_store_stay_open_and_others_are_retried(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     event, home = forged(settings, "jane")
-    where = stranger.put_event(event, home)
+    where = foreign_writer.put_event(event, home)
     eventually(lambda: age_of(settings, event["user_id"]), what="applied")
     forge_letter(settings, where, "projector:elasticsearch")
     place = forge_letter(settings, where, "projector:postgres")
@@ -95,14 +95,14 @@ def test_a_retry_that_is_killed_can_be_run_again(
     projector.stop()
     rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "1000"
     rollbook.start_projector("postgres")
-    stranger = Stranger(settings)
+    foreign_writer = ForeignWriter(settings)
     first, home = forged(settings, "first")
-    stranger.put_event(first, home)
+    foreign_writer.put_event(first, home)
     eventually(lambda: age_of(settings, first["user_id"]), what="the first")
     run_sql(settings, 1, REFUSE)
     users = [forged(settings, f"refused{number}", age=41) for number in range(200)]
     for event, home in users:
-        stranger.put_event(event, home)
+        foreign_writer.put_event(event, home)
     eventually(lambda: len(letters(settings)) == len(users), what="a letter for each")
     wait_caught_up(settings, "postgres")
     run_sql(settings, 1, ACCEPT)

@@ -1,4 +1,4 @@
-"""The people to search for; some test needs each of them."""
+"""The people to search for; each is needed by a test."""
 
 from typing import Any
 

@@ -57,7 +57,7 @@ def search(index: Index) -> Iterator[UserSearch]:
         ("Mrs Janet Poe", "Janet Poe"),
     ],
 )
-def test_people_are_found_in_spite_of_typos_accents_and_prefixes(
+def test_people_are_found_despite_typos_accents_and_prefixes(
     search: UserSearch, text: str, name: str
 ) -> None:
     """Every word must match, in the name or the address; other scripts work as well."""
@@ -65,7 +65,7 @@ def test_people_are_found_in_spite_of_typos_accents_and_prefixes(
 
 
 @pytest.mark.parametrize("text", ["jane munoz", "nobody", "xj"])
-def test_nobody_is_found_if_a_word_does_not_match(search: UserSearch, text: str) -> None:
+def test_no_user_is_found_if_a_word_does_not_match(search: UserSearch, text: str) -> None:
     """That is not an error."""
     assert search.search_users(text) == []
     assert search.suggest_users(text) == []

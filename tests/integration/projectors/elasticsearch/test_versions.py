@@ -60,7 +60,7 @@ def test_a_version_gets_the_settings_for_queries_when_it_is_finished(
 def test_a_dropped_version_accepts_no_more_writes(
     settings: Settings, versions: ElasticsearchVersions
 ) -> None:
-    """Its projector is told; index, number and checkpoint never come back."""
+    """Its projector gets an error; index, number and checkpoint are never reused."""
     number = ready_version(versions, user_event(1))
     with closing(versions.open(number)) as stale:
         stale.write(Batch([], {0: Advance(None, FIRST)}))

@@ -39,7 +39,7 @@ def corpus(settings: Settings) -> Iterator[Case]:
 
 
 def _bytes(settings: Settings, topic: Topic) -> Iterator[Case]:
-    """Yield bytes that are no record, or no record of this topic."""
+    """Yield bytes that are not a record, or not a record of this topic."""
     event, home = forged(settings, "foreign", name=f"{SECRET}~")
     real = Registry(settings).codec(EVENTS.schema).encode(event)
     home = 0 if topic.one_partition else home
@@ -59,7 +59,7 @@ def _bytes(settings: Settings, topic: Topic) -> Iterator[Case]:
         (real[:5] + b"\xfe" + b"\xff" * 8 + b"\x01" + real[6:], known),
         (real + b"x", "trailing_bytes" if of_events else "wrong_schema"),
         (real, "wrong_key" if of_events else "wrong_schema"),
-        # In the history this is a tombstone, but of no event of ours.
+        # In the history this is a tombstone of an event that does not exist.
         (None, "wrong_key" if topic is HISTORY else "no_value"),
     ]
     readers = READERS.get(topic.name, ())

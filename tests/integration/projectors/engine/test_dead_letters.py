@@ -11,7 +11,7 @@ from schemas.identity import email_shard, partition_of
 from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, HOPS
 from tests.given import create
-from tests.integration.foreign import SECRET, Future, Stranger
+from tests.integration.foreign import SECRET, ForeignWriter, Future
 from tests.processes import Rollbook, RunningProcess, eventually
 
 EMAIL = f"{SECRET}@example.com"
@@ -48,7 +48,7 @@ def test_an_unreadable_command_is_shown_and_discarded(
 ) -> None:
     assert lines(rollbook, "list") == []
     value, home = command(settings, "cut")
-    place = place_of(Stranger(settings).put(COMMANDS, value[:-3], SECRET.encode()[:1], home))
+    place = place_of(ForeignWriter(settings).put(COMMANDS, value[:-3], SECRET.encode()[:1], home))
     [letter] = eventually(lambda: lines(rollbook, "list"), what="a letter")
     assert (letter["letter"], letter["reader"], letter["error"]) == (place, "handler", "bad_avro")
     assert (letter["settled"], letter["settled_at"]) == (None, None)
@@ -76,10 +76,10 @@ def test_an_unreadable_command_is_shown_and_discarded(
 def test_a_command_is_decided_once_its_schema_is_known(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess
 ) -> None:
-    """It came before the registry knew of it; tried again it is answered, and only once."""
+    """It was read before the registry had its schema; a retry answers it, and only once."""
     value, home = command(settings, "early")
     future = Future(settings, COMMANDS.schema)
-    place = place_of(Stranger(settings).put(COMMANDS, future.framed(value), b"early", home))
+    place = place_of(ForeignWriter(settings).put(COMMANDS, future.framed(value), b"early", home))
     [letter] = eventually(lambda: lines(rollbook, "list"), what="a letter")
     assert letter["error"] == "unknown_schema"
     assert rollbook.json("dead-letters", "show", place)["schema_id"] == future.schema_id
@@ -107,9 +107,9 @@ def test_foreign_records_among_the_letters_stop_no_command(
     settings: Settings, rollbook: Rollbook
 ) -> None:
     """Bytes, wrong keys, unknown topics and readers, and impossible places."""
-    stranger, codec = Stranger(settings), Registry(settings).codec(DEAD_LETTERS.schema)
+    foreign_writer, codec = ForeignWriter(settings), Registry(settings).codec(DEAD_LETTERS.schema)
     for key, value in ((b"x", b"\xff"), (b"x", None), (None, b""), (None, b"\0\x7f\xff\xff\xffx")):
-        stranger.put(DEAD_LETTERS, value, key)
+        foreign_writer.put(DEAD_LETTERS, value, key)
 
     def forge(topic: str, partition: int, offset: int, reader: str, **more: Any) -> DeadLetter:
         letter: DeadLetter = {
@@ -122,7 +122,7 @@ def test_foreign_records_among_the_letters_stop_no_command(
             "occurred_at": more.get("occurred_at", 1),
         }
         key = more.get("key", f"{topic}:{partition}:{offset}")
-        stranger.put(DEAD_LETTERS, codec.encode(letter), key.encode())
+        foreign_writer.put(DEAD_LETTERS, codec.encode(letter), key.encode())
         return letter
 
     events, commands = settings.named("user-events"), settings.named(COMMANDS.name)
@@ -138,7 +138,7 @@ def test_foreign_records_among_the_letters_stop_no_command(
     forge(commands, 0, 2**62, "handler")
     done = rollbook.run("dead-letters", "list")
     assert done.returncode == 0
-    assert "7 records on the topic of dead letters are not letters" in done.stderr
+    assert "7 records among the dead letters are not letters" in done.stderr
     assert "7 dead letters open" in done.stderr
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout

@@ -11,7 +11,7 @@ from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY
 from tests.catch_up import wait_caught_up
 from tests.given import create
-from tests.integration.foreign import SECRET, Future, Stranger, forged
+from tests.integration.foreign import SECRET, ForeignWriter, Future, forged
 from tests.integration.projectors.engine.foreign_corpus import corpus
 from tests.log import read
 from tests.people import people_csv
@@ -21,11 +21,11 @@ PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34
 NEW = ("users", "create", "-")
 
 
-def put_foreign(settings: Settings, stranger: Stranger) -> Counter[tuple[Any, ...]]:
+def put_foreign(settings: Settings, foreign_writer: ForeignWriter) -> Counter[tuple[Any, ...]]:
     """Append the corpus to its topics; return the letters that must be written."""
     expected: Counter[tuple[Any, ...]] = Counter()
     for case in corpus(settings):
-        place = stranger.put(case.topic, case.value, case.key, case.partition)
+        place = foreign_writer.put(case.topic, case.value, case.key, case.partition)
         expected.update((*place, reader, code) for reader, code in case.codes.items())
     return expected
 
@@ -48,7 +48,7 @@ def test_foreign_bytes_on_every_topic_block_nothing(
     """Each is dead-lettered by its readers; commands are still decided, also after restarts."""
     before = rollbook.json(*NEW, stdin=PERSON)["user_id"]
     assert rollbook.json("users", "import", "-", stdin=people_csv(20, "before"))["created"] == 20
-    expected = put_foreign(settings, Stranger(settings))
+    expected = put_foreign(settings, ForeignWriter(settings))
     eventually(lambda: len(letters(settings)) >= len(expected), what="a letter for each")
     wait_caught_up(settings)
     assert letters(settings) == expected
@@ -85,16 +85,16 @@ def test_events_of_the_future_are_applied_once_the_registry_knows_their_schema(
     settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
     """In each read model by its own letter; letters that cannot be fixed stay open."""
-    stranger, future = Stranger(settings), Future(settings, EVENTS.schema)
+    foreign_writer, future = ForeignWriter(settings), Future(settings, EVENTS.schema)
     encode = Registry(settings).codec(EVENTS.schema).encode
     event, home = forged(settings, "future", name="Future", type="UserTeleported")
     key, user_id = event["event_id"], event["user_id"]
     for topic, named in ((EVENTS, user_id), (HISTORY, key)):
-        stranger.put(topic, future.framed(encode(event)), named.encode(), home)
+        foreign_writer.put(topic, future.framed(encode(event)), named.encode(), home)
     nul, home = forged(settings, "nul", name=f"{SECRET}\0")
-    stranger.put_event(nul, home)
+    foreign_writer.put_event(nul, home)
     neighbour, home = forged(settings, "neighbour")
-    stranger.put_event(neighbour, home)
+    foreign_writer.put_event(neighbour, home)
     eventually(lambda: len(letters(settings)) == 4, what="four letters")
     wait_caught_up(settings)
     assert rollbook.run("users", "get", user_id).returncode == 3
@@ -121,7 +121,7 @@ def tried(rollbook: Rollbook) -> list[str]:
 
 
 def test_the_broker_refuses_a_compacted_record_without_a_key(settings: Settings) -> None:
-    """So no reader has to: no record could ever supersede it."""
+    """So no reader needs to: no later record could supersede it."""
     errors: list[Any] = []
     client = producer(settings)
     for topic in (EVENTS, HISTORY, EMAILS):
@@ -139,7 +139,7 @@ def test_a_command_on_the_wrong_partition_is_rejected(
     command = create(f"{SECRET}@example.com", command_id="lost")
     home = partition_of(email_shard(f"{SECRET}@example.com"), settings.partitions)
     value = Registry(settings).codec(COMMANDS.schema).encode(command)
-    Stranger(settings).put(COMMANDS, value, b"lost", (home + 1) % settings.partitions)
+    ForeignWriter(settings).put(COMMANDS, value, b"lost", (home + 1) % settings.partitions)
     eventually(lambda: rollbook.run("commands", "show", "lost").returncode == 3, what="an answer")
     done = rollbook.run("commands", "show", "lost", "--json")
     assert json.loads(done.stdout)["code"] == "wrong_partition"

@@ -110,13 +110,13 @@ def late_copies(settings: Settings, user_id: str) -> None:
 
 
 def assert_only_the_late_copies_are_wrong(rollbook: Rollbook) -> None:
-    """`verify` reports them on the log; the read model is correct in spite of them."""
+    """`verify` reports them on the log; the read model is correct despite them."""
     lines = rollbook.run("verify", "--timeout", "0", "--json").stdout.splitlines()
     checks = {one["check"]: one for one in map(json.loads, lines)}
     assert not checks["history: each user's versions are 1, 2, 3 …"]["holds"]
     assert checks["history: has applied the log to its end"]["holds"]
     for name, rows in (
         ("history: holds exactly the fold of user-history", 2),
-        ("history: of the erased it holds the marker and nothing else", 1),
+        ("history: it holds only the marker of an erased user", 1),
     ):
         assert (checks[name]["holds"], checks[name]["looked_at"]) == (True, rows)

@@ -124,7 +124,7 @@ def test_a_tombstone_deletes_its_row(opened: OpenHistory) -> None:
 
 
 def test_a_stale_process_changes_nothing(opened: OpenHistory) -> None:
-    """It is fenced if the checkpoint has moved on, and told if its version was dropped."""
+    """It gets `Fenced` if the checkpoint has advanced, and `Dropped` if its version was dropped."""
     opened.write(event(1))
     number = opened.versions.create()
     dropped = opened.versions.open(number)

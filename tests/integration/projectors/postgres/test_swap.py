@@ -133,14 +133,14 @@ postgres_versions(load_settings({}).settings).swap(2, hang)
     [("60s", signal.SIGKILL), ("2s", signal.SIGSTOP)],
     ids=["killed", "frozen"],
 )
-def test_a_swap_that_is_killed_or_frozen_changes_nothing_and_blocks_nobody(
+def test_a_swap_that_is_killed_or_frozen_changes_nothing_and_blocks_no_writer(
     settings: Settings,
     versions: PostgresVersions,
     rollbook: Rollbook,
     expiry: str,
     sent: signal.Signals,
 ) -> None:
-    """It stops while it locks out the writers of the live version."""
+    """It stops while it blocks the writers of the live version."""
     with OpenVersion(postgres_versions(settings)) as first:
         first.write(*batch(1))
         other_version(versions)

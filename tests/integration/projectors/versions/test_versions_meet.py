@@ -112,7 +112,7 @@ def test_a_comparison_makes_what_was_written_visible_first(settings: Settings) -
 
 
 def test_a_write_block_set_after_its_hold_was_released_is_removed(settings: Settings) -> None:
-    """A swap was frozen between the two steps of its hold; nothing else removes that block."""
+    """A swap was frozen between the two steps of its lock; nothing else removes that block."""
     with closing(ElasticsearchVersions(settings)) as versions, closing(connect(settings)) as client:
         versions.begin()
         index, minutes = users_index(settings, 1), iter((0.0, 61.0))
@@ -136,7 +136,7 @@ def write(model: ElasticsearchUsers) -> None:
 def test_a_frozen_writer_is_disconnected_and_another_continues(
     versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a machine that vanished during a step would hold its partition for hours."""
+    """Otherwise a machine that failed during a step would keep its partition locked for hours."""
     monkeypatch.setattr(tables, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
     step = {0: Advance(None, Position("topic", 1, 1))}
     with closing(versions.open(1)) as still, closing(versions.open(1)) as other:

@@ -154,7 +154,7 @@ def test_a_token_is_honoured_across_swaps(
 def test_a_wait_survives_a_frozen_or_killed_projector(
     settings: Settings, rollbook: Rollbook, projectors: dict[str, RunningProcess]
 ) -> None:
-    """Frozen: the wait times out, in time. Killed and restarted: the write becomes visible."""
+    """Frozen: the wait ends at its timeout. Killed and restarted: the write becomes visible."""
     made = rollbook.json("users", "create", *JANE, "--wait", ",".join(OURS))
     queries = {
         "postgres": (("get", made["user_id"]), ("list",), ("summary",), ("export",)),
@@ -193,11 +193,11 @@ def test_a_command_that_waits_prints_its_answer_whatever_happens_to_the_wait(
     projectors["postgres"].stop()
     update = ("users", "update", made["user_id"], "--age")
     late = rollbook.run(*update, "35", "--wait", "postgres", "--timeout", "3", "--json")
-    assert_accepted_but_not_seen(late, "not_visible_in_time", 2)
+    assert_accepted_but_not_visible(late, "not_visible_in_time", 2)
 
     # Nothing changed: its token is that of the previous change, which is not visible yet either.
     late = rollbook.run(*update, "35", "--wait", "postgres", "--timeout", "2", "--json")
-    assert_accepted_but_not_seen(late, "not_visible_in_time", 2)
+    assert_accepted_but_not_visible(late, "not_visible_in_time", 2)
     rollbook.json(*update, "35", "--wait", "history,elasticsearch")
 
     # A rejected command is not waited for.
@@ -206,7 +206,7 @@ def test_a_command_that_waits_prints_its_answer_whatever_happens_to_the_wait(
 
     rollbook.overrides["ROLLBOOK_POSTGRES_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     away = rollbook.run(*update, "36", "--wait", "postgres", "--json")
-    assert_accepted_but_not_seen(away, "postgres_unavailable", 3)
+    assert_accepted_but_not_visible(away, "postgres_unavailable", 3)
     del rollbook.overrides["ROLLBOOK_POSTGRES_URL"]
 
     unknown = rollbook.json(*update, "37", "--wait", "postgres,mongodb", code=2)["error"]
@@ -220,7 +220,7 @@ def test_a_command_that_waits_prints_its_answer_whatever_happens_to_the_wait(
     assert rollbook.json("users", "get", made["user_id"], code=3)["error"]["code"]
 
 
-def assert_accepted_but_not_seen(
+def assert_accepted_but_not_visible(
     done: subprocess.CompletedProcess[str], code: str, version: int
 ) -> None:
     """Require an answer on stdout and, on stderr, why the change was not visible."""

@@ -1,4 +1,4 @@
-"""Bad input, how each command must refuse it, and what a refusal must keep to."""
+"""Bad input, how each command must refuse it, and the contract of a refusal."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scripts.cli import run
 
 NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
-SECRET = "qsecretq"  # in every name and address given here, and never in a message
+SECRET = "qsecretq"  # in every name and address below; it must never occur in a message
 TEN_MEGABYTES = SECRET * (10_000_000 // len(SECRET))
 NEW, CHANGE = ("users", "create", "-"), ("users", "update", NOBODY, "-")
 MOVE, END = ("users", "change-email", NOBODY, "-"), ("users", "delete", NOBODY, "-")

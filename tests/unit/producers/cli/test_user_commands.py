@@ -1,4 +1,4 @@
-"""What the sending commands refuse without a server, and without repeating it."""
+"""Input that the sending commands refuse without a server, and without quoting it."""
 
 import io
 import os
@@ -102,10 +102,10 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
-def test_an_erasure_asks_on_a_terminal_and_obeys_a_no(
+def test_an_erasure_asks_on_a_terminal_and_stops_at_a_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It first says what is removed when; after a no it sends nothing and ends with 3."""
+    """It first lists what is removed and when; after a no it sends nothing and ends with 3."""
     monkeypatch.setattr("sys.stdin", _Terminal(io.BytesIO(b"n\n")))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert run(ERASE) == 3

@@ -1,9 +1,9 @@
 """A reference model of the registry, written from the design and without the code under test.
 
 It is a flat table of people and a list of users who wait for an address of another partition. It
-knows nothing of claims or of the content of messages: while messages about an address are under
-way, it accepts any user who asked for the address or has left it as the named holder; once none is,
-it demands one answer.
+models neither claims nor the content of messages. While messages about an address are in transit, a
+refusal may name as holder any user who asked for the address or has left it; afterwards it accepts
+only one answer.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass
 class Registry:
-    """The reference. Give `take` each step once it is committed, in the order of the log."""
+    """The reference. Pass each committed step to `take`, in the order of the log."""
 
     partitions: int
     people: dict[str, Person] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Registry:
 
     def __post_init__(self) -> None:
         self.seqs, self.times = [0] * self.partitions, [0] * self.partitions
-        self.under_way: Counter[str] = Counter()
+        self.in_transit: Counter[str] = Counter()
         self.rumours: dict[str, set[str]] = {}
 
     def owner(self, key: str) -> str | None:
@@ -77,7 +77,7 @@ class Registry:
     def take(self, number: int, step: Step) -> None:
         """Check that one step is permitted, and apply it to the table."""
         for message in step.sent:
-            self.under_way[message["email_key"] or ""] += 1
+            self.in_transit[message["email_key"] or ""] += 1
         if step.command is not None:
             self._take_command(number, step, step.command)
         elif step.message is not None:
@@ -113,7 +113,7 @@ class Registry:
             return
         for name in ("status", "code", "user_id", "version", "seq", "message"):
             require(outcome[name] == first[name], "a repeat got another answer", step, first)
-        require(outcome["repeated"], "a repeat does not say so", step)
+        require(outcome["repeated"], "a repeated answer is not marked", step)
 
     def _apply_message(self, number: int, step: Step, message: AddressMessage) -> None:
         key = message["email_key"] or ""
@@ -124,7 +124,7 @@ class Registry:
             if not self.checks_answers:
                 self._answered(number, step, None, None)
             elif waiting is None:
-                raise Wrong(f"a message answers what nobody asked: {step}")
+                raise Wrong(f"a message answers a change that was not requested: {step}")
             elif first is not None:
                 self._repeated(step, waiting.command, *first)
             else:
@@ -137,8 +137,8 @@ class Registry:
             require(
                 (number, message["claim_id"]) in self.firsts, "a message home is not answered", step
             )
-        self.under_way[key] -= 1
-        if not self.under_way[key]:
+        self.in_transit[key] -= 1
+        if not self.in_transit[key]:
             self.rumours.pop(key, None)
 
     def _interest(self, key: str, user_id: str) -> None:
@@ -207,7 +207,7 @@ class Registry:
                 require(fits, "this answer is not permitted", step, permitted)
                 if fits[0].holders:
                     require(outcome["user_id"] in fits[0].holders, "a wrong holder", step, fits)
-                require(not outcome["repeated"], "a first answer says it repeats", step)
+                require(not outcome["repeated"], "a first answer is marked as repeated", step)
                 require(outcome["seq"] == self.seqs[number], "a wrong token", step)
             self._remember(number, outcome, command)
 
@@ -230,9 +230,13 @@ class Registry:
         before = fields(person)
         version = person.version if person else 0
         require(event["version"] == version + 1, "version has a gap", event)
-        require(home_of_user(user_id, self.partitions) == number, "a stranger's event", event)
+        require(
+            home_of_user(user_id, self.partitions) == number,
+            "an event in the wrong partition",
+            event,
+        )
         if person is None:
-            require(kind == "UserCreated", "a first event that is no creation", event)
+            require(kind == "UserCreated", "a first event that is not a creation", event)
             created = (event["occurred_at"], event["command_id"])
             person = self.people[user_id] = Person(user_id, 1, None, "", 0, created)
         require(not person.erased, "an erased user did something", event)

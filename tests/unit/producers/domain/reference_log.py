@@ -67,7 +67,7 @@ class PartitionLog:
         """Return what a log cleaner may have left.
 
         It keeps the last record of each key and any subset of the superseded ones; it may remove a
-        tombstone once nothing before it is left. From a random place on nothing is cleaned yet.
+        tombstone once nothing before it is left. Records after a random offset are not cleaned yet.
         """
         records = self.topics[topic]
         cleaned = random.randint(0, len(records))

@@ -214,13 +214,13 @@ class RegistryMachine(RuleBasedStateMachine):
             contents(before, ids),
             contents(after, ids),
         )
-        # Not equal: a batch of messages alone records its time nowhere, and nothing depends on it.
+        # Not `==`: a batch of messages alone records its time nowhere, and nothing depends on it.
         require(self.model.times[number] <= after.last_time, "time goes back after a restore")
         self.states[number], self.has_open_grants[number] = after, True
 
     @rule(order=st.integers(0, 1 << 16))
     def settle(self, order: int) -> None:
-        """Everything under way arrives; afterwards nothing may be open."""
+        """All messages in transit arrive; afterwards nothing may be open."""
         random = Random(order)
         while busy := [n for n in range(PARTITIONS) if self._is_busy(n)]:
             self.work(random.choice(busy), 6, random.randint(0, 1 << 16))
@@ -236,7 +236,7 @@ class RegistryMachine(RuleBasedStateMachine):
         )
 
     def _check_addresses(self, number: int, state: PartitionState) -> None:
-        """No address is stuck: each is held by its live user or free for the next."""
+        """No address is stuck: each is held by a live user or free."""
         claimed = {
             (key, c["user_id"], c["status"]) for key, claims in state.claims.items() for c in claims
         }
@@ -265,7 +265,7 @@ class RegistryMachine(RuleBasedStateMachine):
         require({key: value is not None for key, value in left.items()} == wanted, "history", left)
 
     def teardown(self) -> None:
-        """At the end of every run all is settled, and `rollbook verify` finds nothing wrong."""
+        """After every run all messages are delivered, and `rollbook verify` finds nothing wrong."""
         self.settle(0)
         random = Random(len(self.asked))
         checks = verified(self.logs, self.window, random, decisions=self.model.checks_answers)

@@ -23,7 +23,7 @@ def entries(number: int, topic: str, records: list[Record]) -> Iterator[Entry]:
 def verified(
     logs: list[PartitionLog], window: Window, random: Random, *, decisions: bool
 ) -> list[Check]:
-    """Return every check of logs with nothing under way, each topic compacted at random."""
+    """Return every check of logs without messages in transit, each topic compacted at random."""
     log, decided = LogChecks(len(logs)), DecisionChecks(*window)
     claims: list[Claim] = []
     letters: list[DeadLetter] = []

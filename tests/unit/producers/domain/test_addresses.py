@@ -1,4 +1,4 @@
-"""Who holds an address at which moment, and what a deletion or erasure leaves."""
+"""Who holds an address at each step, and what remains after a deletion or erasure."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_user_stays_where_it_was_registered() -> None:
 
 
 def test_an_address_left_in_another_partition_is_free_eventually() -> None:
-    """Taken until the message has arrived, never by two, free afterwards."""
+    """It is taken until the message arrives, never held by two users, and free afterwards."""
     log, user_id = moved()
     log.send(change_email(user_id, JANE, command_id="back"))
     assert log.email_of(user_id) == JANE
@@ -109,13 +109,13 @@ def test_a_change_that_breaks_a_rule_sends_no_message(
 
 def test_an_unknown_user_changes_no_address() -> None:
     partition = registered(JANE)
-    stranger = partition.events[0]["user_id"][:-1] + "f"
-    assert partition.ask(change_email(stranger, NEW))["code"] == "user_not_found"
+    unknown_id = partition.events[0]["user_id"][:-1] + "f"
+    assert partition.ask(change_email(unknown_id, NEW))["code"] == "user_not_found"
     assert not partition.messages
 
 
-def test_two_changes_of_one_user_to_one_address_are_one_change() -> None:
-    """Whatever the second is answered, the user holds the address once and can leave it again."""
+def test_two_changes_of_a_user_to_the_same_address_make_one_change() -> None:
+    """Whatever the answer to the second, the user holds the address once and can leave it again."""
     log = Log()
     user_id = log.create(JANE)
     for command_id in ("one", "two"):

@@ -96,7 +96,7 @@ def test_an_address_that_another_user_holds_is_refused(command: Command) -> None
     assert (refused.value.code, refused.value.user_id) == ("user_already_exists", HOLDER)
 
 
-def test_an_update_tells_each_field_before_and_after() -> None:
+def test_an_update_records_each_field_before_and_after() -> None:
     [event] = given(create()).when(update("Jane Doe", 35))
     assert (event["type"], event["version"], event["seq"]) == ("UserUpdated", 2, 2)
     assert event["changes"] == [
@@ -151,7 +151,7 @@ def test_an_expected_version_must_be_the_users(command: UserCommand) -> None:
     assert given(create()).when(command._replace(expected_version=1)) is not None
 
 
-def test_a_deletion_tells_what_there_was_and_an_erasure_nothing() -> None:
+def test_a_deletion_records_the_old_values_and_an_erasure_none() -> None:
     [deleted] = given(create()).when(DeleteUser("end", ID))
     assert [change["before"] for change in deleted["changes"]] == [JANE, "Jane", 34]
     [erased] = given(create()).when(EraseUser("end", ID))
@@ -178,14 +178,14 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 
 
 @any_of(st.lists(_commands, max_size=12))
-def test_events_replayed_from_nothing_give_the_state_that_each_carries(
+def test_replayed_events_give_the_state_that_each_carries(
     commands: list[Command],
 ) -> None:
-    """The history is enough: no state has to be believed."""
+    """The history suffices; the states that events carry are not needed."""
     story, user = Story([]), None
     for command in commands:
         if isinstance(command, CreateUser) and story.events:
-            continue  # the handler gives every creation an id of its own
+            continue  # the handler gives every creation a new id
         try:
             events = story.when(command)
         except Rejected:
@@ -197,8 +197,8 @@ def test_events_replayed_from_nothing_give_the_state_that_each_carries(
 
 
 @pytest.mark.parametrize("kind", get_args(EventType))
-def test_evolve_believes_the_changes_and_not_the_carried_state(kind: EventType) -> None:
-    """But for what changes cannot express: a creation, and the key of an address."""
+def test_evolve_uses_the_changes_and_not_the_carried_state(kind: EventType) -> None:
+    """Except for what changes cannot express: a creation, and the key of an address."""
     [event] = given().when(create())
     carried = event["user"]
     assert carried is not None

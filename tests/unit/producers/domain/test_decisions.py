@@ -31,7 +31,7 @@ def test_a_creation_makes_the_user_at_version_one() -> None:
     }
 
 
-def test_a_users_id_says_which_partition_it_lives_in() -> None:
+def test_a_user_id_determines_the_users_partition() -> None:
     partition = registered()
     user_id = partition.events[0]["user_id"]
     assert user_shard(user_id) * PARTITIONS >> 12 == partition.number
@@ -45,7 +45,7 @@ def test_a_taken_address_is_refused_and_the_holder_named() -> None:
     assert len(partition.events) == 1
 
 
-def test_two_creations_in_one_batch_make_one_user() -> None:
+def test_two_creations_of_one_address_in_one_batch_make_one_user() -> None:
     partition = Partition(home_of(JANE))
     first, second = partition.batch(create(JANE, command_id="one"), create(JANE, command_id="two"))
     assert (first["status"], second["code"]) == ("accepted", "user_already_exists")
@@ -58,7 +58,7 @@ def test_an_aborted_batch_leaves_nothing_behind() -> None:
     assert (outcome["status"], outcome["seq"]) == ("accepted", 1)
 
 
-def test_an_update_tells_before_and_after() -> None:
+def test_an_update_records_old_and_new_values() -> None:
     partition = registered(name="Jane", age=34)
     user_id = partition.events[0]["user_id"]
     outcome = partition.ask(update(user_id, name="Jane Doe"))
@@ -94,7 +94,7 @@ def test_an_expected_version_must_be_the_users(expected: int, code: str | None) 
         assert outcome["version"] == 1
 
 
-def test_two_updates_expecting_one_version_are_one_success() -> None:
+def test_of_two_updates_expecting_one_version_only_one_succeeds() -> None:
     partition = registered()
     user_id = partition.events[0]["user_id"]
     outcomes = partition.batch(

@@ -44,7 +44,7 @@ def test_only_the_case_of_an_address_may_change() -> None:
     assert not partition.messages
 
 
-def test_the_same_address_is_no_change() -> None:
+def test_changing_to_the_same_address_changes_nothing() -> None:
     partition = registered(JANE)
     outcome = partition.ask(change_email(partition.events[0]["user_id"], JANE))
     assert (outcome["status"], outcome["version"]) == ("accepted", 1)
@@ -71,7 +71,7 @@ def test_an_address_that_is_held_elsewhere_is_refused_and_the_holder_named() -> 
     assert (outcome["version"], log.email_of(user_id)) == (1, JANE)
 
 
-def test_while_an_address_is_reserved_nobody_else_gets_it() -> None:
+def test_a_reserved_address_cannot_be_taken_by_another_user() -> None:
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     log.send(change_email(user_id, new, command_id="first"))
@@ -84,7 +84,7 @@ def test_while_an_address_is_reserved_nobody_else_gets_it() -> None:
     assert log.email_of(user_id) == new
 
 
-def test_two_users_racing_for_one_address_are_one_success() -> None:
+def test_of_two_users_racing_for_one_address_only_one_succeeds() -> None:
     log, new = Log(), address_in(AWAY)
     one, two = log.create(JANE), log.create(address_in((HOME + 2) % PARTITIONS, "two"))
     log.send(change_email(one, new, command_id="one"))
@@ -131,7 +131,7 @@ def test_a_command_decided_meanwhile_wins_and_the_reservation_is_released(
     assert log.holder_of(new) is None
 
 
-def test_a_repeated_change_under_way_is_one_change() -> None:
+def test_a_change_repeated_in_transit_is_one_change() -> None:
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     for _ in range(3):
@@ -191,8 +191,8 @@ class DecidesAgain(Overlay):
         super().send(shard, {**message, "again": False})
 
 
-def test_a_grant_that_was_decided_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above can fail: the user has an address that anybody may register."""
+def test_the_check_detects_a_grant_that_is_decided_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above can fail: here the user has an address that is free for others."""
     monkeypatch.setattr(given, "Overlay", DecidesAgain)
     log, user_id, new = late_grant()
     assert log.email_of(user_id) == new
@@ -246,8 +246,8 @@ def test_a_deleted_user_can_be_erased_once_and_an_unknown_one_never() -> None:
     assert partition.ask(erase(user_id, command_id="e1"))["version"] == 3
     again = partition.ask(erase(user_id, command_id="e2"))
     assert (again["status"], again["version"]) == ("accepted", 3)
-    stranger = user_id[:-1] + "f"
-    assert partition.ask(erase(stranger, command_id="e3"))["code"] == "user_not_found"
+    unknown_id = user_id[:-1] + "f"
+    assert partition.ask(erase(unknown_id, command_id="e3"))["code"] == "user_not_found"
 
 
 @pytest.mark.parametrize("command", [delete, erase])
@@ -274,7 +274,7 @@ def test_a_restore_knows_claims_and_deleted_users() -> None:
 
 
 def test_an_address_is_taken_until_its_last_grant_is_answered() -> None:
-    """Sent twice, used once and left again: nobody gets it while the second grant is open."""
+    """Sent twice, used once and left again: it stays taken while the second grant is open."""
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     for _ in range(2):
@@ -283,13 +283,13 @@ def test_an_address_is_taken_until_its_last_grant_is_answered() -> None:
         log.deliver(HOME, AWAY)
     log.deliver(AWAY, HOME)
     log.send(change_email(user_id, JANE, command_id="back"))
-    while (HOME, AWAY) in log.under_way:
+    while (HOME, AWAY) in log.in_transit:
         log.deliver(HOME, AWAY)
     other = log.partitions[AWAY].ask(create(new, command_id="other"))
     assert (other["code"], other["user_id"]) == ("user_already_exists", user_id)
     for n in range(1_100):
         log.partitions[HOME].ask(update(user_id, age=n % 100, command_id=f"u{n}"))
     log.settle()
-    # Its first answer is forgotten, so the second sending is a change of its own.
+    # Its first answer is forgotten, so the second sending is a separate change.
     assert log.email_of(user_id) == new
     assert log.holder_of(new) == user_id

@@ -25,7 +25,7 @@ def codes(log: Log) -> list[str | None]:
 def test_two_users_under_one_command_id_never_get_one_address(
     other_home: int, *, at_once: bool
 ) -> None:
-    """The second is refused, whether the first is under way or long done."""
+    """The second is refused, whether the first is in transit or long done."""
     log = Log()
     one, two = log.create(JANE), log.create(address_in(other_home, "two"))
     log.send(change_email(one, NEW, command_id="same"))
@@ -56,7 +56,7 @@ def test_two_claims_under_one_command_id_both_survive_a_restore(other_home: int)
 
 
 @pytest.mark.parametrize("second", [NEWER, address_in(HOME, "near"), address_in(THIRD)])
-def test_another_address_under_the_same_id_is_refused_while_the_first_is_under_way(
+def test_another_address_under_the_same_id_is_refused_while_the_first_is_in_transit(
     second: str,
 ) -> None:
     """Both senders are answered, one address is taken and the other free, also after restores."""
@@ -98,7 +98,7 @@ def test_a_message_that_no_handler_wrote_is_poisoned_and_changes_nothing(
 ) -> None:
     log = Log()
     log.send(change_email(log.create(JANE), NEW))
-    [message] = log.under_way[HOME, AWAY]
+    [message] = log.in_transit[HOME, AWAY]
     overlay = log.partitions[AWAY].overlay()
     strange: Any = {**message, **forged}
     with pytest.raises(Poisoned):
@@ -106,10 +106,10 @@ def test_a_message_that_no_handler_wrote_is_poisoned_and_changes_nothing(
     assert [overlay.events, overlay.claims, overlay.outcomes, overlay.messages] == [[], [], [], []]
 
 
-def test_a_refusal_that_names_no_holder_is_no_refusal() -> None:
+def test_a_refusal_without_a_holder_is_poisoned() -> None:
     """It would be decided as if the address were free."""
     log = Log()
     log.send(change_email(log.create(JANE), NEW))
-    refused: AddressMessage = {**log.under_way[HOME, AWAY][0], "kind": "refused"}
+    refused: AddressMessage = {**log.in_transit[HOME, AWAY][0], "kind": "refused"}
     with pytest.raises(Poisoned):
         apply_message(log.partitions[HOME].overlay(), refused)

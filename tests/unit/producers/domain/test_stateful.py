@@ -1,9 +1,9 @@
 """Random histories of many users against a reference written without the code under test.
 
 A failure prints the shrunk steps that lead to it and a `@reproduce_failure` blob: put that above
-`class RegistryMachine` to run just this story again. `make test-deep` tries
-many more. The second half breaks the deciding side in ways it was or could be broken, and requires
-that the same machine finds each.
+`class RegistryMachine` to run only these steps again. `make test-deep` tries many more. The second
+half breaks the deciding side in ways in which it was or could be broken, and requires that the same
+machine detects each.
 """
 
 import pytest

@@ -60,7 +60,7 @@ class MemoryConsumer:
         return self._member.member_id if self._member else ""
 
     def consumer_group_metadata(self) -> Metadata:
-        """Return who this member is, in the generation that its last poll learned of."""
+        """Return this member's id and the generation that its last poll saw."""
         return Metadata(self._group.name, self._identity, self.memberid(), self._generation)
 
     def _serve_group(self) -> None:
@@ -117,7 +117,7 @@ class MemoryConsumer:
         self._turn = deque(self._positions)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
-        """Read these places no longer."""
+        """Stop reading these places."""
         for one in partitions:
             del self._positions[one.topic, one.partition]
             self._paused.discard((one.topic, one.partition))
@@ -136,7 +136,7 @@ class MemoryConsumer:
         self._paused -= {self._assigned(one) for one in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        """Read on from there."""
+        """Continue reading at this offset."""
         self._positions[self._assigned(partition)] = partition.offset
 
     def _assigned(self, partition: TopicPartition) -> Place:
@@ -162,7 +162,7 @@ class MemoryConsumer:
         return None
 
     def consume(self, num_messages: int, _timeout: float = 0, /) -> list[Message]:
-        """Return what `poll` returns, so many times or until there is nothing."""
+        """Return the messages of at most `num_messages` polls, until one returns none."""
         found: list[Message] = []
         while len(found) < num_messages and (message := self.poll()) is not None:
             found.append(message)
@@ -230,10 +230,10 @@ class MemoryClients:
         self.producers: list[MemoryProducer] = []
 
     def require_unique_identity(self, stop: StopSignal) -> None:
-        """Return: the identities here have one host."""
+        """Do nothing: all identities here are on one host."""
 
     def group_consumer(self) -> MemoryConsumer:
-        """Return a member to be; `consumer` is the latest."""
+        """Return a consumer that joins the group once polled; `consumer` is the latest."""
         self.consumer = MemoryConsumer(self._group, self.identity)
         return self.consumer
 

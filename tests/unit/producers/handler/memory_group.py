@@ -25,7 +25,7 @@ class Metadata(NamedTuple):
 
 @dataclass(eq=False)
 class Member:
-    """A member as the group's coordinator knows it; `owned` is what it said when it last polled."""
+    """A member as the group's coordinator knows it; `owned` is what its last poll reported."""
 
     member_id: str
     has_joined: bool = False
@@ -46,7 +46,7 @@ class MemoryGroup:
         self._is_rebalancing = False
 
     def join(self, identity: str) -> Member:
-        """Add a member. One of a known identity takes that one's place and keeps its partitions."""
+        """Add a member. With a known identity it replaces that member and keeps its partitions."""
         member = Member(f"{identity}-{next(self._ids)}")
         before = self.members.get(identity)
         self.members[identity] = member
@@ -76,7 +76,7 @@ class MemoryGroup:
             self._assign()
 
     def _assign(self) -> None:
-        """Give every member its share; what another still owns must be revoked there first."""
+        """Give every member its share; what another still owns must be revoked first."""
         members = [self.members[identity] for identity in sorted(self.members)]
         shares = {
             id(member): self._partitions // len(members) + (n < self._partitions % len(members))

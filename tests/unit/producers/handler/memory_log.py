@@ -35,7 +35,7 @@ def failure(
 
 
 class Status(Enum):
-    """What has become of a transaction."""
+    """The state of a transaction."""
 
     OPEN = 1
     COMMITTED = 2
@@ -53,7 +53,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands at one offset: a record, or the marker that ends a transaction."""
+    """The entry at one offset: a record, or the marker that ends a transaction."""
 
     key: bytes | None
     value: bytes | None
@@ -61,7 +61,7 @@ class Entry:
     is_marker: bool = False
 
     def is_visible(self) -> bool:
-        """Return whether a reader of committed records is given it."""
+        """Return whether a reader of committed records receives it."""
         if self.is_marker:
             return False
         return self.transaction is None or self.transaction.status is Status.COMMITTED
@@ -149,7 +149,7 @@ class MemoryLog:
         self._after[request].append(action)
 
     def carry_out(self, request: str, action: Callable[[], None]) -> None:
-        """Carry out a client's request, and what a test wanted to happen around it."""
+        """Carry out a client's request, with the actions that a test registered around it."""
         self.at_each_request()
         self.begin(request)
         action()
@@ -158,7 +158,7 @@ class MemoryLog:
             self._after[request].popleft()()
 
     def begin(self, request: str) -> None:
-        """Do what a test wanted to happen before such a request."""
+        """Run the action that a test registered before such a request."""
         if self._before[request]:
             self._before[request].popleft()()
 
@@ -174,7 +174,7 @@ class MemoryLog:
             self.end_transaction(left_open, Status.ABORTED)
 
     def end_late(self, transactional_id: str, epoch: int) -> bool:
-        """Carry out a commit that was long on its way; return whether it was accepted."""
+        """Carry out a commit that arrives late; return whether it was accepted."""
         if epoch != self.epochs[transactional_id]:
             return False
         transaction = self.open.pop(transactional_id, None)
@@ -217,7 +217,7 @@ class MemoryProducer:
         self._log.carry_out("init_transactions", init)
 
     def begin_transaction(self) -> None:
-        """Begin; a fenced producer only learns later that it is."""
+        """Begin; a fenced producer notices only at a later request."""
         if self._is_current():
             self._log.open[self._id] = Transaction()
 
@@ -231,7 +231,7 @@ class MemoryProducer:
         return self._log.open[self._id]
 
     def produce(self, topic: str, value: bytes | None, key: bytes, partition: int) -> None:
-        """Append a record; one of a fenced producer is lost, and it is told at the commit."""
+        """Append a record; a fenced producer's record is lost, and its commit fails."""
         if self._is_current():
             transaction = self._transaction()
             transaction.places.add((topic, partition))

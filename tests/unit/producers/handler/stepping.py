@@ -42,11 +42,11 @@ _WATCHDOG = Watchdog(60)
 
 
 class Killed(BaseException):
-    """The end of a process: nothing of ours catches it."""
+    """The end of a process; the code under test does not catch it."""
 
 
 class _NeverWaits(StopSignal):
-    """A stop signal under which every pause is over at once."""
+    """A stop signal whose pauses all end at once."""
 
     def wait(self, _seconds: float) -> bool:
         return bool(self)
@@ -77,7 +77,7 @@ class Cluster:
         self.roll_after_ms: dict[str, int] = {}
 
     def start(self, identity: str = "a") -> CommandHandler:
-        """Start a handler; under an identity that runs already it fences that one."""
+        """Start a handler; if the identity runs already, the new handler fences the old one."""
         clients = self.clients[identity] = MemoryClients(self.group, identity)
         stop = _NeverWaits()
         transactions = Transactions(self.settings, clients, _WATCHDOG, stop)
@@ -122,7 +122,7 @@ class Cluster:
         raise AssertionError(f"not within {MOST_STEPS} steps")
 
     def decide(self, commands: int, *handlers: CommandHandler) -> None:
-        """Step the handlers until so many commands are decided."""
+        """Step the handlers until `commands` commands are decided."""
         self.step_until(lambda: len(self.read(OUTCOMES)) >= commands, *handlers)
 
     def is_settled(self) -> bool:
@@ -142,7 +142,7 @@ class Cluster:
             for number, _, value in self.log.records(topic.name)
         ]
 
-    def assert_log_is_right(self) -> None:
+    def assert_log_is_valid(self) -> None:
         """Fail unless the checks of `rollbook verify` find nothing wrong in the log."""
         logs = [PartitionLog() for _ in range(PARTITIONS)]
         for name in CODECS:

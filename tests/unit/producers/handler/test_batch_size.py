@@ -1,4 +1,4 @@
-"""Batches grow until they take the time they may, whatever the machine's speed."""
+"""Batches grow until they take the permitted time, whatever the machine's speed."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -28,7 +28,7 @@ def test_commands_of_all_partitions_are_decided_and_committed() -> None:
 
 @pytest.mark.parametrize("request_name", ["send_offsets_to_transaction", "commit_transaction"])
 def test_an_aborted_batch_is_decided_again(request_name: str) -> None:
-    """The refused transaction leaves records that no reader is given."""
+    """The aborted transaction leaves records that no reader receives."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -53,7 +53,7 @@ def test_a_retriable_error_is_retried(request_name: str) -> None:
 
 
 def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
-    """It happened: after the restore nothing is decided a second time."""
+    """The commit took place, so after the restore nothing is decided a second time."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -68,7 +68,7 @@ def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
 
 
 def test_a_commit_that_never_arrived_is_decided_again() -> None:
-    """The new producer raises the epoch and so ends what was left open, before the log is read."""
+    """The new producer raises the epoch, which ends the open transaction before the log is read."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -107,7 +107,7 @@ def test_a_handler_that_is_fenced_at_its_commit_stops(moment: str) -> None:
     cluster.assert_exactly_once(20)
 
 
-def test_a_transaction_that_timed_out_is_no_other_process() -> None:
+def test_a_timed_out_transaction_is_not_mistaken_for_another_process() -> None:
     """The broker then refuses the producer as it would a zombie; it is replaced."""
     cluster = Cluster(transaction_timeout_seconds=1e-9)
     handler = cluster.ready()
@@ -133,7 +133,7 @@ def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> Non
 
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_a_commit_that_arrives_late_does_not_end_the_next_transaction(*, is_answered: bool) -> None:
-    """Whether it was given up, or sent again over a new connection and answered there."""
+    """Whether the client gave it up, or resent it over a new connection and got an answer."""
     cluster = Cluster()
     handler = cluster.ready()
     epoch = cluster.log.epochs["a"]
@@ -158,7 +158,7 @@ def test_a_commit_that_arrives_late_does_not_end_the_next_transaction(*, is_answ
 
 
 def test_a_restarted_handler_continues_after_the_last_commit() -> None:
-    """Killed with a transaction open: its successor aborts that and decides the commands again."""
+    """Killed with a transaction open: its successor aborts it and decides the commands again."""
     cluster = Cluster()
     killed = cluster.ready()
     cluster.send_creates("u")
@@ -177,7 +177,7 @@ def raise_killed() -> None:
     raise KeyboardInterrupt
 
 
-def test_a_poisoned_command_is_a_dead_letter_and_stops_nothing() -> None:
+def test_a_poisoned_command_becomes_a_dead_letter_and_blocks_nothing() -> None:
     cluster = Cluster()
     handler = cluster.ready()
     cluster.log.append(COMMANDS.name, 0, b"foreign", b"no avro")

@@ -36,7 +36,7 @@ def test_a_partition_without_any_record_is_never_due() -> None:
 
 
 def test_idle_partitions_have_their_segments_closed_once() -> None:
-    """By an aborted record in each compacted topic, which no reader is given."""
+    """By an aborted record in each compacted topic, which no reader receives."""
     cluster = Cluster()
     cluster.roll_after_ms = {EVENTS.name: -10_000}
     handler = cluster.ready()

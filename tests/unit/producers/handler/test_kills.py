@@ -1,4 +1,4 @@
-"""A handler killed before or after any request of a transaction: its successor makes it good."""
+"""A handler killed before or after any request of a transaction: its successor recovers."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,8 @@ from tests.unit.producers.handler.stepping import Cluster, Killed
 
 JANE, JOHN = address_in(0, "jane"), address_in(1, "john")
 NEAR, FAR = address_in(0, "near"), address_in(2, "far")
-# How many points the life below passes at most; one in `EVERY` is tried, in `make test-deep` each.
+# An upper bound on the kill points of the run below; `make test` tries one in `EVERY`, `make
+# test-deep` each.
 MOST_POINTS = 90
 EVERY = depth(4, 1)
 COMMANDS_OF_A_LIFE = 10
@@ -48,7 +49,7 @@ class Handlers:
 
 
 def life(jane: str, john: str) -> Iterator[UserCommand]:
-    """Yield commands in which addresses move between partitions, are fought for and come free."""
+    """Yield commands in which addresses move between partitions, are contested and become free."""
     yield change_email(jane, FAR, command_id="away")
     yield change_email(john, FAR, command_id="fought-for")
     yield update(john, age=40, command_id="birthday")
@@ -60,7 +61,7 @@ def life(jane: str, john: str) -> Iterator[UserCommand]:
 
 
 def live(kill_at: int | None = None) -> tuple[Cluster, Handlers, int]:
-    """Have a life decided, with a kill at one point of it; return also how many points it has."""
+    """Decide the commands of `life`, with a kill at one point; return also the number of points."""
     cluster = Cluster(batch_commands=2)
     handlers = Handlers(cluster)
     cluster.send(create(JANE, command_id="jane"), create(JOHN, command_id="john"))
@@ -86,15 +87,15 @@ def test_a_kill_between_any_two_requests_loses_no_answer_and_no_address(point: i
     assert handlers.kills == (point <= points)
     outcomes = cluster.read(OUTCOMES)
     assert len(outcomes) == len({one["command_id"] for _, one in outcomes}) == COMMANDS_OF_A_LIFE
-    cluster.assert_log_is_right()
-    # Every address that came free can be registered: none stays reserved.
+    cluster.assert_log_is_valid()
+    # Every address that became free can be registered: none stays reserved.
     freed = {f"next-{email}" for email in (JANE, JOHN, NEAR)}
     cluster.send(*(create(one.removeprefix("next-"), command_id=one) for one in freed))
     handlers.decide_all()
     assert freed <= {one["command_id"] for _, one in cluster.read(OUTCOMES) if not one["code"]}
 
 
-def test_the_points_reach_the_end_of_the_life() -> None:
-    """Otherwise its last transactions would not be cut anywhere."""
+def test_the_kill_points_cover_the_whole_run() -> None:
+    """Otherwise no kill would interrupt its last transactions."""
     _, _, points = live()
     assert MOST_POINTS * 0.7 < points <= MOST_POINTS

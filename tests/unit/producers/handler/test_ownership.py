@@ -30,13 +30,13 @@ def test_a_rebalance_between_two_batches_moves_half_of_the_partitions() -> None:
 
 
 def test_partitions_revoked_by_the_poll_that_brought_their_commands_are_left_out() -> None:
-    """What was taken of them belongs to their new owner."""
+    """The commands already polled belong to the new owner."""
     cluster = Cluster()
     first = cluster.ready()
     email = address_in(PARTITIONS - 1)  # the second half moves
     cluster.send(create(email, command_id="one"), create(email, command_id="two"))
     second = cluster.start("b")
-    for _ in range(3):  # one, two, and that there is nothing more: the first chunk
+    for _ in range(3):  # two commands and then an empty poll: the first chunk
         cluster.log.before("poll", lambda: None)
     cluster.log.before("poll", second.run_once)
     assert first.run_once() == 0
@@ -90,7 +90,7 @@ def test_a_zombie_whose_transaction_timed_out_changes_nothing() -> None:
 
 
 def test_lost_partitions_are_forgotten_and_restored_when_they_return() -> None:
-    """A member whose session ended loses all; it joins again and decides on from the log."""
+    """A member whose session ended loses all; it rejoins, restores and continues deciding."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -107,7 +107,7 @@ def test_lost_partitions_are_forgotten_and_restored_when_they_return() -> None:
 
 
 def test_a_member_that_the_group_fences_joins_again() -> None:
-    """After an outage the broker may mistake its own return for a twin's; offsets stay exact."""
+    """After an outage the broker may mistake it for a second process; offsets stay exact."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -118,7 +118,7 @@ def test_a_member_that_the_group_fences_joins_again() -> None:
     cluster.assert_exactly_once(20)
 
 
-def test_a_partition_is_restored_while_the_others_go_on_deciding() -> None:
+def test_a_partition_is_restored_while_the_others_keep_deciding() -> None:
     """One waits for a predecessor's open transaction; commands of the others are answered."""
     cluster = Cluster()
     cluster.send_creates("u")
@@ -137,7 +137,7 @@ def test_a_partition_is_restored_while_the_others_go_on_deciding() -> None:
 
 
 def test_offsets_that_a_predecessor_may_still_commit_are_waited_for() -> None:
-    """The group accepted them before it moved the partitions: the commit stands (KIP-447)."""
+    """The group accepted them before it moved the partitions, so the commit is valid (KIP-447)."""
     cluster = Cluster()
     slow = cluster.ready()
     cluster.send_creates("u")
@@ -165,7 +165,7 @@ def test_open_grants_are_sent_again_after_a_restore() -> None:
     user_id = cluster.read(OUTCOMES)[0][1]["user_id"]
     cluster.send(change_email(user_id, FAR))
     cluster.step_until(lambda: kinds(cluster) == ["granted", "reserve"], handler)
-    # What was sent home is gone before it was read there.
+    # The grant is gone before its home partition has read it.
     home = cluster.log.partitions[HOPS.name, home_of(JANE)]
     cluster.log.delete_before(HOPS.name, home_of(JANE), home.end)
     successor = cluster.start()

@@ -1,4 +1,4 @@
-"""From where a handler decides: no command twice, none left out, or a loud stop."""
+"""Where a handler begins to decide: it repeats and skips no command, or stops with an error."""
 
 import logging
 
@@ -13,8 +13,8 @@ from tests.unit.producers.handler.stepping import Cluster, sizes
 LOGGER = logging.getLogger("unused")
 
 
-def test_missing_offsets_over_decided_commands_are_a_loud_stop() -> None:
-    """To begin at the first command would decide all of them twice."""
+def test_missing_offsets_with_decided_commands_stop_the_handler() -> None:
+    """Beginning at the first command would decide all of them twice."""
     cluster = Cluster()
     cluster.send_creates("u")
     cluster.decide(20, cluster.start())
@@ -26,7 +26,7 @@ def test_missing_offsets_over_decided_commands_are_a_loud_stop() -> None:
     assert len(cluster.read(OUTCOMES)) == 20
 
 
-def test_offsets_behind_the_decided_commands_are_a_loud_stop() -> None:
+def test_offsets_behind_the_decided_commands_stop_the_handler() -> None:
     cluster = Cluster()
     cluster.send_creates("u")
     cluster.decide(20, cluster.start())
@@ -37,7 +37,7 @@ def test_offsets_behind_the_decided_commands_are_a_loud_stop() -> None:
         cluster.step_until(lambda: sizes(successor) == [PARTITIONS], successor)
 
 
-def test_offsets_that_no_longer_exist_while_deciding_are_a_loud_stop() -> None:
+def test_offsets_that_no_longer_exist_stop_a_deciding_handler() -> None:
     """The topic was deleted and created again under a running handler."""
     cluster = Cluster()
     handler = cluster.ready()
@@ -53,7 +53,7 @@ def test_offsets_that_no_longer_exist_while_deciding_are_a_loud_stop() -> None:
 def test_commands_deleted_by_retention_before_a_decision_are_passed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A handler that was down for longer says which, and goes on with the first that is left."""
+    """A handler that was down for longer logs their offsets and continues after them."""
     cluster = Cluster()
     cluster.send_creates("u")
     cluster.decide(20, cluster.start())
@@ -73,18 +73,18 @@ def test_a_gap_in_the_log_of_commands_is_read_twice_and_passed() -> None:
     handler = cluster.ready()
     number = home_of("u0@example.com")
     cluster.send_creates("u")
-    stranger = MemoryProducer(cluster.log, "stranger", cluster.group.refusal, LOGGER)
-    stranger.init_transactions()
-    stranger.begin_transaction()
-    stranger.produce(COMMANDS.name, b"no avro", b"foreign", number)
-    stranger.abort_transaction()
+    foreign_writer = MemoryProducer(cluster.log, "foreign_writer", cluster.group.refusal, LOGGER)
+    foreign_writer.init_transactions()
+    foreign_writer.begin_transaction()
+    foreign_writer.produce(COMMANDS.name, b"no avro", b"foreign", number)
+    foreign_writer.abort_transaction()
     cluster.send_creates("v")
     cluster.decide(40, handler)
     cluster.assert_exactly_once(40)
 
 
 def test_a_stale_message_after_a_seek_skips_no_command() -> None:
-    """The client delivers one from further on (confluent-kafka-python#1013): that is no gap."""
+    """The client delivers one from further on (confluent-kafka-python#1013); that is not a gap."""
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
@@ -110,7 +110,7 @@ def test_a_message_that_is_delivered_twice_is_decided_once() -> None:
 
 
 def test_an_address_message_that_is_delivered_twice_is_applied_once() -> None:
-    """Applying it would change nothing, but committing its offset would go back in the log."""
+    """Applying it again would change nothing, but its offset must not be committed again."""
     cluster = Cluster()
     handler = cluster.ready()
     away = (home_of("jane@example.com") + 1) % PARTITIONS

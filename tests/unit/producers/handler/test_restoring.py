@@ -1,4 +1,4 @@
-"""What a restore reads: all of it before the first decision, foreign bytes passed over."""
+"""What a restore reads: everything before the first decision, except foreign bytes."""
 
 import pytest
 

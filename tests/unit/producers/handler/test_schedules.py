@@ -20,7 +20,7 @@ REQUESTS = ("send_offsets_to_transaction", "commit_transaction", "abort_transact
 
 
 class Schedule:
-    """Two handlers, users who fight for a few addresses, and everything that may go wrong."""
+    """Two handlers, users who compete for a few addresses, and random faults."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -71,7 +71,7 @@ class Schedule:
         self.sent += 1
 
     def break_something(self) -> None:
-        """Let a request fail, be answered in vain, or be the last thing its process sees."""
+        """Make a request fail, lose its answer, or kill the process that sends it."""
         log, request = self.cluster.log, self.chance.choice(REQUESTS)
         before, after = (self.kill, self.lose, self.refuse), (self.kill, self.lose)
         if self.chance.random() < 0.5:
@@ -85,7 +85,7 @@ class Schedule:
         raise Killed
 
     def lose(self) -> None:
-        """Let the client not know what became of this request."""
+        """Lose the answer to this request."""
         raise failure(KafkaError._TIMED_OUT)
 
     def refuse(self) -> None:
@@ -111,4 +111,4 @@ def test_each_command_is_decided_once(seed: int) -> None:
     assert sorted(one["command_id"] for _, one in outcomes) == sorted(
         f"c{number}" for number in range(schedule.sent)
     )
-    schedule.cluster.assert_log_is_right()
+    schedule.cluster.assert_log_is_valid()

@@ -161,7 +161,7 @@ def test_a_file_of_another_kind_is_refused_at_once(content: bytes) -> None:
         read_users(Source(BytesIO(content)), None)
 
 
-def test_the_source_tells_how_many_bytes_were_read() -> None:
+def test_the_source_reports_how_many_bytes_were_read() -> None:
     """The progress bar ends at the size of the file."""
     content = b"\xef\xbb\xbf" + HEADER + JANE + b"x" * 200_000
     source = Source(BytesIO(content))

@@ -62,7 +62,7 @@ def test_only_a_query_with_a_token_waits() -> None:
 
 
 def test_every_query_takes_a_token_and_every_command_can_wait() -> None:
-    """No command is forgotten."""
+    """Every command has the option."""
     context = click.Context(users)
     queries = set()
     for name in users.list_commands(context):

@@ -76,7 +76,7 @@ class IgnoresItsEnd(DomainUsers):
 
 
 class Broken(DomainVersions):
-    """Versions of which each is one of `kind`."""
+    """Versions that are all opened as `kind`."""
 
     kind: ClassVar[type[DomainUsers]] = DomainUsers
 
@@ -86,7 +86,7 @@ class Broken(DomainVersions):
         return self.kind(number, right._file, right._columns)
 
 
-class BlocksNobody(DomainVersions):
+class BlocksNoWriter(DomainVersions):
     """Its swap does not block the writers of the live version."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from tests.examples import domains
 from tests.examples.domains import COLUMNS, DomainVersions, transaction
 from tests.examples.users_per_domain import count_users
 from tests.unit.projectors.contract.broken_domains import (
-    BlocksNobody,
+    BlocksNoWriter,
     ForgetsTheDeleted,
     GoesLiveAnyway,
     IgnoresItsEnd,
@@ -54,7 +54,7 @@ BROKEN: list[tuple[type[DomainVersions], Promise]] = [
         data.an_event_that_cannot_be_stored_is_poisoned_without_quoting_it,
     ),
     (broken(IgnoresItsEnd), versions.using_a_dropped_version_raises_dropped),
-    (BlocksNobody, versions.while_a_swap_waits_writes_to_the_live_version_block),
+    (BlocksNoWriter, versions.while_a_swap_waits_writes_to_the_live_version_block),
     (GoesLiveAnyway, versions.a_swap_that_fails_changes_nothing),
 ]
 
@@ -107,7 +107,7 @@ def test_a_version_keeps_the_columns_it_was_created_with(
         assert other.value.code == "other_shape"
 
 
-def test_a_killed_swap_blocks_nobody(settings: Settings) -> None:
+def test_a_killed_swap_blocks_no_writer(settings: Settings) -> None:
     with closing(Trial(lambda: DomainVersions(settings))) as trial:
         live, other = trial.live(), trial.build_ready()
         killed = subprocess.Popen(

@@ -83,7 +83,7 @@ def test_a_letter_refused_again_after_it_was_applied_is_open_again(how: str) -> 
 
 
 def test_a_discarded_letter_is_open_again_only_for_another_reason() -> None:
-    """A rebuild reads every old record, and nobody wants to discard it again."""
+    """A rebuild reads every old record, and should not need another discard."""
     before = (letter(), settled(letter(), DISCARDED))
     [one] = folded(*before, letter(now=3_000))
     assert (one.is_open, one.settled, one.occurred_at) == (False, DISCARDED, 1_000)
@@ -110,7 +110,7 @@ def test_a_letter_of_the_first_schema_is_open() -> None:
         {"occurred_at": 2**62},
     ],
 )
-def test_impossible_numbers_make_no_letter(changes: dict[str, Any]) -> None:
+def test_a_record_with_impossible_numbers_is_not_a_letter(changes: dict[str, Any]) -> None:
     found: Any = letter() | changes
     assert is_letter(letter(), b"user-events:3:5")
     assert not is_letter(found, letter_key(found).encode())

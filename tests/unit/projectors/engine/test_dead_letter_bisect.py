@@ -61,7 +61,7 @@ def test_one_refused_record_of_ten_thousand_takes_logarithmic_writes(offset: int
     ],
 )
 def test_several_refused_records_cost_no_more_than_each_alone(poisoned: list[int]) -> None:
-    """Spread, at the ends, adjacent, or as many in a row as allowed."""
+    """Whether spread, at the ends, adjacent, or as many in a row as allowed."""
     trial = applied(poisoned)
     assert sorted(trial.letters) == poisoned
     assert len(trial.letters) == len(set(trial.letters))

@@ -42,7 +42,7 @@ def test_all_events_are_applied_and_the_group_commits_where_it_is(world: World) 
 
 
 def test_a_partition_that_moves_is_read_on_from_the_checkpoint(world: World) -> None:
-    """Each event is applied by the old owner or the new one; nobody is fenced."""
+    """Each event is applied by the old owner or the new one; neither is fenced."""
     world.users(0, USERS)
     one = world.member("one")
     one.step(2)
@@ -96,7 +96,7 @@ def test_a_zombie_changes_nothing_and_stops(world: World) -> None:
         zombie.step()
         other.step()
     world.users(0, USERS, version=2)
-    zombie.step()  # polls a batch, then stands still
+    zombie.step()  # polls a batch, then pauses
     world.group.expire("zombie")
     until_caught_up(world, other)
     before = dict(world.model.positions)
@@ -122,7 +122,7 @@ def test_another_process_that_is_ahead_in_our_partition_stops_this_one(world: Wo
         member.step(2 * IDLE_POLLS)
 
 
-def test_a_store_that_went_back_is_replayed(world: World) -> None:
+def test_a_store_that_lost_writes_is_replayed(world: World) -> None:
     """A crash took its last batches, rows and checkpoint together."""
     world.users(0, USERS)
     member = world.member()

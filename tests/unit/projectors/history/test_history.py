@@ -24,7 +24,7 @@ OTHER = new_user_id(3, 1_700_000_000_000, 6)
 
 
 def of_version(version: int, kind: str = USER_UPDATED, **fields: Any) -> UserEvent:
-    """Return the event with this version, one second after the one before."""
+    """Return the event with this version, one second after the previous version's."""
     at = 1_700_000_000_000 + 1000 * version
     gone: dict[str, Any] = {"user": None} if kind in {USER_DELETED, USER_ERASED} else {}
     return event(version=version, seq=version, type=kind, occurred_at=at, **gone, **fields)

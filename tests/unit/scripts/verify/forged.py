@@ -76,7 +76,7 @@ def broken(checks: list[Check]) -> list[str]:
 
 
 def only(checks: LogChecks | DecisionChecks, expected: Check) -> str:
-    """Require that `expected` alone is broken; return its first example."""
+    """Require that only `expected` is broken; return its first example."""
     assert broken(checks.checks()) == [expected.promise]
     assert expected.examples
     return expected.examples[0]

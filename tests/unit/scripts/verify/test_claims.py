@@ -1,4 +1,4 @@
-"""The verifier can fail: every promise about claims is broken by a forged one."""
+"""`rollbook verify` detects a violation of every promise about claims."""
 
 from typing import Any
 
@@ -38,15 +38,15 @@ def found(
 MOVED = {ID: last_of(moved())}
 
 
-def test_a_user_who_lives_away_with_its_claim_is_right() -> None:
+def test_a_user_in_another_partition_than_its_address_with_a_claim_is_valid() -> None:
     assert partition_of(email_shard(NEW), PARTITIONS) == AWAY
     checks, broken = found([claim()], MOVED)
     assert not broken
     assert checks.held.looked_at == checks.away.looked_at == 1
 
 
-def test_a_user_who_lives_away_without_a_claim_is_found() -> None:
-    """Nobody holds its address there: the next to ask would get it too."""
+def test_a_user_in_another_partition_than_its_address_without_a_claim_is_found() -> None:
+    """Its address is not held there: the next user to ask would get it too."""
     for claims in ([], [claim(), Entry(AWAY, 1, "k", None)], [claim(status="reserved")]):
         checks, broken = found(claims, MOVED)
         assert checks.away in broken
@@ -54,8 +54,8 @@ def test_a_user_who_lives_away_without_a_claim_is_found() -> None:
         assert NEW not in str(checks.away.examples)
 
 
-def test_a_claim_that_is_not_its_users_is_found() -> None:
-    """Of a user who is gone, unknown, lives elsewhere by now, or is another."""
+def test_a_claim_of_the_wrong_user_is_found() -> None:
+    """A claim of a user who is gone, unknown, has moved, or is a different one."""
     for last in (last_of(gone(3, 3)), last_of(event(3, 3)), None):
         checks, broken = found([claim()], {ID: last} if last else {})
         assert broken == [checks.held]
@@ -73,23 +73,23 @@ def test_two_claims_on_one_address_are_found() -> None:
     assert "as k" in "".join(checks.held.examples)
 
 
-def test_a_user_may_reserve_what_it_holds_while_hops_are_under_way() -> None:
-    """By another of its changes to the same address."""
+def test_a_user_may_reserve_its_own_address_while_messages_are_in_transit() -> None:
+    """By another change of the same user to the same address."""
     both = [claim("early", status="reserved"), claim(), claim("late", status="reserved")]
     assert not found(both, MOVED, frozenset({ID}))[1]
     checks, broken = found([claim(), claim("twice")], MOVED, frozenset({ID}))
     assert broken == [checks.held]
 
 
-def test_a_reservation_is_right_only_while_hops_are_under_way() -> None:
+def test_a_reservation_is_valid_only_while_messages_are_in_transit() -> None:
     at_home = {ID: last_of(event(1))}
     checks, broken = found([claim(status="reserved")], at_home)
     assert broken == [checks.reserved]
     assert not found([claim(status="reserved")], at_home, frozenset({ID}))[1]
 
 
-def test_what_was_right_in_any_reading_is_not_blamed() -> None:
-    """A change moves on between the readings of its topics."""
+def test_what_is_right_in_any_reading_is_not_reported() -> None:
+    """A change progresses between the readings of its topics."""
     checks = ClaimChecks(PARTITIONS)
     claims = list(fold_claims([claim()]).values())
     readings = [checks.suspects(claims, users, frozenset()) for users in ({}, MOVED)]

@@ -1,4 +1,4 @@
-"""The verifier can fail: every promise about decisions is broken by a forged story."""
+"""`rollbook verify` detects a violation of every promise about decisions."""
 
 from typing import Any
 
@@ -64,8 +64,8 @@ def decided(
     return checks
 
 
-def test_a_good_story_holds() -> None:
-    """Creation, update, rejection, no-op: each told once by command, outcome and event."""
+def test_a_valid_log_of_decisions_passes() -> None:
+    """A creation, updates, a rejection and a no-op, each with its command, outcome and event."""
     checks = decided()
     assert broken(checks.checks()) == []
     assert checks.effect.looked_at == 4
@@ -73,13 +73,13 @@ def test_a_good_story_holds() -> None:
 
 
 def test_an_unanswered_command_is_found() -> None:
-    """Below the committed offset everything has an answer."""
+    """Every command below the committed offset has an answer."""
     checks = decided([*STORY[:2], *STORY[3:]])
     assert "command 2 was never answered" in only(checks, checks.answered)
 
 
 def test_a_dead_letter_is_an_answer_only_from_the_handler() -> None:
-    """A command that could not be read has its coordinates there; a projector's do not count."""
+    """Its letter names an unreadable command; a projector's letter does not count."""
     unread = [*STORY[:2], *STORY[3:]]
     commands = [Command(at, None if at == 2 else f"c{at + 1}") for at in range(5)]
     letter: DeadLetter = {
@@ -104,14 +104,14 @@ def test_a_dead_letter_is_an_answer_only_from_the_handler() -> None:
 
 
 def test_a_command_answered_twice_is_found() -> None:
-    """One answer a command, even if the second says it repeats."""
+    """There is one answer per command, even if the second is marked as repeated."""
     twice = [*STORY, outcome(4, 3, 3, command_id="c5", repeated=True)]
     checks = decided(twice)
     assert "answered twice" in only(checks, checks.answered)
 
 
 def test_an_answer_without_a_command_is_found() -> None:
-    """An outcome at an offset where no command stands, or that names another."""
+    """An outcome at an offset without a command, or with another command's id."""
     checks = decided(commands=[Command(at, f"c{at + 1}") for at in (0, 1, 3, 4)])
     assert "no command 2" in only(checks, checks.asked)
     checks = decided(
@@ -121,14 +121,14 @@ def test_an_answer_without_a_command_is_found() -> None:
 
 
 def test_an_answer_beyond_the_committed_offset_is_found() -> None:
-    """Outcome and offset are one transaction, unless the handler went on meanwhile."""
+    """Outcome and offset are committed together, unless the handler decided more meanwhile."""
     checks = decided(committed=4)
     assert "beyond the committed offset" in only(checks, checks.asked)
     assert broken(decided(committed=4, cut=2).checks()) == []
 
 
 def test_offsets_beyond_the_end_or_missing_are_found() -> None:
-    """A handler cannot have read further than the log goes, nor answered without an offset."""
+    """A handler cannot have read beyond the end of the log, or answered without an offset."""
     checks = decided(committed=6)
     assert "beyond the end" in only(checks, checks.offsets)
     checks = decided(committed=-1, cut=0)
@@ -147,7 +147,7 @@ def test_offsets_beyond_the_end_or_missing_are_found() -> None:
     ],
 )
 def test_an_incomplete_outcome_is_found(forged: dict[str, Any]) -> None:
-    """An acceptance says whom and which version; a rejection says why."""
+    """An acceptance has the user and the version; a rejection has the reason."""
     checks = DecisionChecks(100, 1000)
     answer: Any = {**STORY[0], **forged}
     checks.outcome_entry(Entry(HOME, 0, "c1", answer))
@@ -162,13 +162,13 @@ def test_an_outcome_under_another_key_is_found() -> None:
 
 
 def test_answers_out_of_order_are_found() -> None:
-    """Commands are decided in the order they stand in."""
+    """Commands are decided in the order of the log."""
     checks = decided([STORY[0], STORY[1], STORY[3], STORY[2], STORY[4]])
     assert "command 2 answered after 3" in only(checks, checks.order)
 
 
 def test_a_command_id_accepted_twice_is_found() -> None:
-    """Within the window; beyond it the handler no longer promises to know."""
+    """Within the window; beyond it the handler may have forgotten the id."""
     commands = [Command(at, "c4" if at in {3, 4} else f"c{at + 1}") for at in range(5)]
     facts = [*FACTS[:2], FACTS[2] | {"command_id": "c4"}]
     twice = [*STORY[:4], outcome(4, 3, 3, command_id="c4")]
@@ -179,7 +179,7 @@ def test_a_command_id_accepted_twice_is_found() -> None:
 
 
 def test_an_event_without_an_acceptance_is_found() -> None:
-    """Forged at the end, or decided by nobody in the middle."""
+    """Forged at the end, or in the middle without a command."""
     checks = decided(facts=[*FACTS, event(4, 4)])
     assert "seq 4" in only(checks, checks.cause)
     assert broken(decided(facts=[*FACTS, event(4, 4)], cut=3).checks()) == []
@@ -189,7 +189,7 @@ def test_an_event_without_an_acceptance_is_found() -> None:
 
 
 def test_an_acceptance_without_its_event_is_found() -> None:
-    """A version that nothing brought about, or another user's event."""
+    """A version without an event, or another user's event."""
     checks = decided(facts=FACTS[:2])
     assert "version 3" in only(checks, checks.effect)
     wrong = [*STORY[:4], outcome(4, 3, 4, command_id="c5")]
@@ -197,8 +197,8 @@ def test_an_acceptance_without_its_event_is_found() -> None:
     assert "version 4" in only(checks, checks.effect)
 
 
-def test_retention_is_no_fault() -> None:
-    """Outcomes and commands that have expired leave their events unexplained but right."""
+def test_records_removed_by_retention_are_not_a_violation() -> None:
+    """Events whose outcomes and commands have expired are still valid."""
     commands = [Command(at, f"c{at + 1}") for at in (1, 2, 3, 4)]
     checks = decided(STORY[3:], commands=commands, commands_begin=1, outcomes_begin=3)
     assert broken(checks.checks()) == []
@@ -206,13 +206,13 @@ def test_retention_is_no_fault() -> None:
 
 
 def test_a_change_of_address_may_be_answered_late() -> None:
-    """It asks in another partition first; any other command is answered in its turn."""
+    """It waits for another partition; any other command is answered in order."""
     late = [STORY[0], STORY[1], STORY[3], STORY[2], STORY[4]]
     commands = [Command(at, f"c{at + 1}", may_wait=at == 2) for at in range(5)]
     assert broken(decided(late, commands=commands).checks()) == []
 
 
-def test_a_change_without_an_answer_needs_hops_under_way() -> None:
+def test_an_unanswered_change_needs_messages_in_transit() -> None:
     """Or an answer that came after the outcomes were read."""
     commands = [Command(at, f"c{at + 1}", may_wait=at == 2) for at in range(5)]
     unread = [*STORY[:2], *STORY[3:]]

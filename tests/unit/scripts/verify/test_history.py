@@ -1,4 +1,4 @@
-"""The verifier can fail: every promise about the history is broken by a forged read model."""
+"""`rollbook verify` detects a violation of every promise about the history read model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ def wrong(checks: HistoryChecks) -> list[str]:
 
 
 def test_every_event_is_a_row() -> None:
-    """What the log has, the read model has, and nothing else."""
+    """The read model has exactly the events of the log."""
     checks = check(as_history(EVENTS), [row(one) for one in EVENTS])
     assert wrong(checks) == []
     assert checks.same.looked_at == 3
@@ -66,7 +66,7 @@ def test_every_event_is_a_row() -> None:
     ],
 )
 def test_a_row_that_differs_is_found(forge: dict[str, Any]) -> None:
-    """Whatever is forged, its place is told, nothing personal."""
+    """The finding names its place and contains no personal data."""
     rows = [row(one) for one in EVENTS]
     rows[1] |= forge
     checks = check(as_history(EVENTS), rows)
@@ -83,10 +83,10 @@ def test_a_row_that_differs_is_found(forge: dict[str, Any]) -> None:
         (lambda rows: [*rows, rows[0] | {"user_id": "somebody"}], "not on the log"),
     ],
 )
-def test_a_row_too_few_or_too_many_is_found(
+def test_a_missing_or_extra_row_is_found(
     forge: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], word: str
 ) -> None:
-    """Of a user that the log knows, or of nobody."""
+    """A row of a user on the log, or of an unknown one."""
     checks = check(as_history(EVENTS), forge([row(one) for one in EVENTS]))
     assert wrong(checks) == ["same"]
     assert word in checks.same.examples[0]
@@ -102,8 +102,8 @@ HALF_COMPACTED = [
 
 
 @pytest.mark.parametrize("entries", HALF_COMPACTED)
-def test_of_an_erased_user_the_marker_is_all_there_may_be(entries: list[Entry]) -> None:
-    """However much of the log was compacted; a row below the marker is found."""
+def test_an_erased_user_may_have_only_its_marker(entries: list[Entry]) -> None:
+    """However much of the log was compacted; a row before the marker is found."""
     assert wrong(check(entries, [row(ERASED)])) == []
     assert wrong(check(entries, [])) == ["same"]
     late = check(entries, [row(ERASED), row(EVENTS[0])])
@@ -114,8 +114,8 @@ def test_of_an_erased_user_the_marker_is_all_there_may_be(entries: list[Entry]) 
 @pytest.mark.parametrize(
     "forge", [{"name": "Jane"}, {"changes": CHANGES}, {"email_key": "jane@example.com"}]
 )
-def test_a_marker_with_something_personal_is_found(forge: dict[str, Any]) -> None:
-    """Also where a stranger wrote it on the log."""
+def test_a_marker_with_personal_data_is_found(forge: dict[str, Any]) -> None:
+    """Also if a foreign writer wrote it to the log."""
     checks = check(as_history([ERASED]), [row(ERASED) | forge])
     assert wrong(checks) == ["same", "erased"]
     on_the_log = ERASED | {"changes": CHANGES, "user": EVENTS[0]["user"]}
@@ -123,14 +123,14 @@ def test_a_marker_with_something_personal_is_found(forge: dict[str, Any]) -> Non
     assert wrong(check(as_history([on_the_log]), [row(ERASED)])) == []
 
 
-def test_a_tombstone_alone_removes_its_event() -> None:
-    """Without an erasure too, and only the one that it names."""
+def test_a_tombstone_removes_its_event_without_an_erasure_too() -> None:
+    """Only the event that it names."""
     entries = [*as_history(EVENTS), tombstone(3, 2)]
     assert wrong(check(entries, [row(EVENTS[0]), row(EVENTS[2])])) == []
     assert wrong(check(entries, [row(one) for one in EVENTS])) == ["same"]
 
 
-def test_foreign_records_leave_nothing() -> None:
+def test_foreign_records_are_ignored() -> None:
     """Under another key, in another partition, or unreadable."""
     foreign = [
         Entry(HOME, 0, "another", EVENTS[0]),

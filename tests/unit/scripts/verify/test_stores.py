@@ -1,4 +1,4 @@
-"""The verifier can fail: every promise about a read model is broken by a forged one."""
+"""`rollbook verify` detects a violation of every promise about a read model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ ROW: Stored = stored(
 AT_END = {HOME: Position("topic", 9, 3)}
 
 
-def test_a_good_read_model_holds() -> None:
+def test_a_correct_read_model_passes() -> None:
     """A row for each user at its last version, with its fields."""
     assert check_users("x", {ID: ROW}, AT_END, USERS, PARTITIONS).holds
 
@@ -36,7 +36,7 @@ def test_a_good_read_model_holds() -> None:
     [("email", 1), ("name", 1), ("age", 34), ("age_group", "teen"), ("version", 2), ("age", None)],
 )
 def test_a_row_that_differs_is_found(field: str, value: Any) -> None:
-    """Any field, an old version, or a live user held as gone; the value is not shown."""
+    """A wrong field, an old version, or a live user marked as deleted; the value is not shown."""
     check = check_users("x", {ID: ROW._replace(**{field: value})}, AT_END, USERS, PARTITIONS)
     assert not check.holds
     assert ID in check.examples[0]
@@ -44,15 +44,15 @@ def test_a_row_that_differs_is_found(field: str, value: Any) -> None:
 
 
 def test_a_missing_or_extra_row_is_found() -> None:
-    """Nobody is lost, and nobody is there whom the log does not know."""
+    """A user of the log that is missing, or a user that is not on the log."""
     assert "missing" in check_users("x", {}, AT_END, USERS, PARTITIONS).examples[0]
     extra = {ID: ROW, user_id_of("x@example.com"): ROW}
     check = check_users("x", extra, AT_END, USERS, PARTITIONS)
     assert "not on the log" in check.examples[0]
 
 
-def test_a_gone_user_that_is_still_shown_is_found() -> None:
-    """Deleted on the log is a marker in the read model."""
+def test_a_deleted_user_that_is_still_shown_is_found() -> None:
+    """A user deleted on the log must be a marker in the read model."""
     users = {ID: last_of(gone(4, 4))}
     positions = {HOME: Position("topic", 9, 4)}
     marker = stored({"version": 4})
@@ -62,8 +62,8 @@ def test_a_gone_user_that_is_still_shown_is_found() -> None:
     assert not check_users("x", {ID: alive}, positions, users, PARTITIONS).holds
 
 
-def test_beyond_the_checkpoint_a_row_may_be_older_never_newer() -> None:
-    """A model that lags is judged by what it had to know, and never by the future."""
+def test_a_row_beyond_the_checkpoint_may_be_older_but_not_newer() -> None:
+    """A lagging model is checked up to its checkpoint, but must not be ahead of the log."""
     behind = {HOME: Position("topic", 5, 2)}
     for row in ({ID: ROW._replace(version=2, name=0)}, {}, {ID: ROW}):
         assert check_users("x", row, behind, USERS, PARTITIONS).holds
@@ -72,7 +72,7 @@ def test_beyond_the_checkpoint_a_row_may_be_older_never_newer() -> None:
 
 
 def test_a_model_that_lags_is_found() -> None:
-    """Behind, never begun, or at the offsets of a topic that was created anew."""
+    """Behind, never started, or at the offsets of a topic that was re-created."""
     assert check_current("x", AT_END, {HOME: 3}, "topic").holds
     assert "seq 3 of 4" in check_current("x", AT_END, {HOME: 4}, "topic").examples[0]
     assert not check_current("x", {}, {HOME: 1}, "topic").holds
@@ -99,8 +99,8 @@ def test_a_wrong_summary_is_found(forge: Callable[[Summary], Summary]) -> None:
     assert not check_summary(forge(RIGHT), HELD).holds
 
 
-def test_a_marker_that_people_see_is_found() -> None:
-    """What people query shows the live users, no more and no fewer."""
+def test_a_marker_that_queries_show_is_found() -> None:
+    """Queries show exactly the live users."""
     assert check_visible("x", 2, HELD).holds
     assert not check_visible("x", 3, HELD).holds
     assert not check_visible("x", 1, HELD).holds

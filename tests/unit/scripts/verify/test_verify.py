@@ -1,4 +1,4 @@
-"""The verifier can fail: every promise about the log is broken by a forged one, and only that."""
+"""`rollbook verify` detects a violation of every promise about the log, and reports no other."""
 
 import copy
 from typing import Any
@@ -44,15 +44,15 @@ def log_checks(
 GOOD = [event(1), event(2, 2), event(3, 3)]
 
 
-def test_a_good_log_holds() -> None:
-    """Nothing is wrong with a log as the handler writes it, and every promise was looked at."""
+def test_a_valid_log_passes() -> None:
+    """A log as the handler writes it breaks no promise, and every promise was checked."""
     checks = log_checks(as_history(GOOD))
     assert broken(checks.checks()) == []
     assert all(check.looked_at for check in checks.checks())
 
 
-def test_compaction_is_no_fault() -> None:
-    """`user-events` with only the last record of each user is as good."""
+def test_compaction_is_not_a_violation() -> None:
+    """`user-events` with only the last record of each user is also valid."""
     assert broken(log_checks(as_history(GOOD), as_events(GOOD[-1:])).checks()) == []
 
 
@@ -65,13 +65,13 @@ def test_compaction_is_no_fault() -> None:
     ],
 )
 def test_a_state_that_the_history_does_not_give_is_found(forged: dict[str, Any]) -> None:
-    """A wrong state, and a change that is not told: the replay from nothing gives another user."""
+    """A wrong state, and a missing change: the replay gives another user."""
     checks = log_checks(as_history([event(1), event(2, 2) | forged]))
     assert only(checks, checks.replay).endswith(f"user {ID} version 2")
 
 
 def test_a_type_of_a_newer_release_is_not_replayed() -> None:
-    """Its state is believed, and the replay goes on from there."""
+    """Its state is trusted, and the replay continues from it."""
     renamed = event(2, 2) | {"type": "UserPromoted", "changes": []}
     checks = log_checks(as_history([event(1), renamed, event(3, 3)]))
     assert broken(checks.checks()) == []
@@ -92,7 +92,7 @@ def test_a_repeated_seq_is_found() -> None:
 
 
 def test_a_missing_version_is_found() -> None:
-    """Seq without a gap, but a user's version skips."""
+    """The seq has no gap, but a user's version does."""
     checks = log_checks(as_history([event(1), event(2, 3)]))
     assert f"user {ID} lacks 1" in only(checks, checks.version)
 
@@ -103,7 +103,7 @@ def test_a_repeated_version_is_found() -> None:
     assert "version 2 after 2" in only(checks, checks.version)
 
 
-def test_only_erasure_excuses_gaps() -> None:
+def test_only_an_erasure_allows_gaps() -> None:
     """An erased user's records may be gone, a deleted user's may not."""
     erased = as_history([erasure(3, 3), f"{ID}:1", f"{ID}:2"])
     checks = log_checks(erased)
@@ -129,8 +129,8 @@ def test_an_erasure_that_leaves_something_is_found() -> None:
     assert broken(checks.checks()) == []
 
 
-def test_history_removed_of_one_who_was_not_erased_is_found() -> None:
-    """A tombstone for a deleted user's past, whether compaction has come by or not."""
+def test_removed_history_of_a_user_who_was_not_erased_is_found() -> None:
+    """A tombstone for a deleted user's history, whether compaction has run or not."""
     for kept in ([GOOD[0]], []):
         checks = log_checks(as_history([*kept, event(2, 2), gone(3, 3), f"{ID}:1"]))
         assert checks.erased.promise in broken(checks.checks())
@@ -138,14 +138,14 @@ def test_history_removed_of_one_who_was_not_erased_is_found() -> None:
 
 
 def test_time_that_goes_back_is_found() -> None:
-    """An event before the one it follows."""
+    """An event with an earlier time than its predecessor."""
     late = [event(1), event(2, 2) | {"occurred_at": 999}]
     checks = log_checks(as_history(late))
     only(checks, checks.time)
 
 
 def test_a_record_on_the_wrong_partition_is_found() -> None:
-    """A user's record where its shard does not belong."""
+    """A user's record in another partition than its shard's."""
     elsewhere = LogChecks(PARTITIONS)
     wrong = (HOME + 1) % PARTITIONS
     elsewhere.history(wrong, as_history([event(1)]))
@@ -165,7 +165,7 @@ def test_a_user_placed_by_another_address_is_found() -> None:
 
 @pytest.mark.parametrize("where", ["history", "events", "event_id"])
 def test_a_wrong_key_is_found(where: str) -> None:
-    """A key that is not its record's would make compaction eat another's."""
+    """With a wrong key, compaction would remove another record."""
     record = event(1) | ({"event_id": "other:1"} if where == "event_id" else {})
     history, events = as_history([record]), as_events([record])
     if where == "history":
@@ -177,15 +177,15 @@ def test_a_wrong_key_is_found(where: str) -> None:
 
 
 def test_two_live_users_with_one_address_are_found() -> None:
-    """Within a partition at that moment, and in the end over all."""
+    """Within a partition at any time, and over all partitions at the end."""
     checks = log_checks(as_history([event(1), event(2, number=1)]))
     assert broken(checks.checks()) == [checks.moment.promise, checks.everywhere.promise]
     assert user_id_of(JANE, 1) in checks.moment.examples[0]
     assert JANE not in str([check.as_json() for check in checks.checks()])
 
 
-def test_two_readings_decide_who_shares_an_address() -> None:
-    """One alone may show a user before it left an address and another who took it after."""
+def test_a_shared_address_is_reported_only_after_two_readings() -> None:
+    """A single reading may show a user before it left an address and its next holder afterwards."""
     checks = LogChecks(PARTITIONS)
     checks.events(HOME, as_events([event(1), event(2, number=1)]))
     before = checks.shared_addresses()
@@ -196,7 +196,7 @@ def test_two_readings_decide_who_shares_an_address() -> None:
 
 
 def test_a_shared_address_that_ended_is_still_found() -> None:
-    """It was never allowed, though the first holder is gone by now."""
+    """It was never allowed, even if the first holder is gone by now."""
     checks = log_checks(as_history([event(1), event(2, number=1), gone(3, 2)]))
     assert broken(checks.checks()) == [checks.moment.promise]
 
@@ -209,7 +209,7 @@ def test_an_address_may_be_used_again() -> None:
 @pytest.mark.parametrize(
     "events",
     [
-        [event(1), event(2, 2)],  # the last one is not there
+        [event(1), event(2, 2)],  # the last one is missing
         [event(1), event(2, 2), event(3, 3) | {"command_id": "forged"}],
         [],
     ],
@@ -220,8 +220,8 @@ def test_events_that_differ_from_history_are_found(events: list[Any]) -> None:
     assert ID in only(checks, checks.same)
 
 
-def test_what_is_decided_meanwhile_is_left_out() -> None:
-    """Topics read at different moments differ at their ends; before the cut they may not."""
+def test_events_decided_during_the_reading_are_left_out() -> None:
+    """Topics read at different times may differ at their ends, but not before the cut."""
     assert broken(log_checks(as_history(GOOD), as_events(GOOD[:2]), cut=2).checks()) == []
     checks = log_checks(as_history(GOOD), as_events(GOOD[:2]), cut=3)
     only(checks, checks.same)
@@ -235,8 +235,8 @@ def test_events_out_of_order_or_bare_tombstones_are_found() -> None:
     assert "tombstone" in only(checks, checks.order)
 
 
-def test_foreign_bytes_are_listed_not_blamed() -> None:
-    """A stranger's record is no broken promise of ours, but is shown."""
+def test_foreign_bytes_are_listed_but_are_not_a_violation() -> None:
+    """A foreign record breaks no promise, but is listed."""
     foreign = Entry(HOME, 9, None, None, "wrong_magic")
     checks = log_checks([*as_history(GOOD), foreign], [*as_events(GOOD), foreign])
     assert broken(checks.checks()) == []
@@ -244,7 +244,7 @@ def test_foreign_bytes_are_listed_not_blamed() -> None:
 
 
 def test_examples_are_bounded() -> None:
-    """A broken million prints ten lines and the count."""
+    """A million violations print ten lines and the count."""
     check = Check("a promise")
     for number in range(1000):
         check.report(str(number))
@@ -256,7 +256,7 @@ def test_examples_are_bounded() -> None:
     assert listing.line().startswith("·")
 
 
-def test_a_typed_event_passes_as_one() -> None:
+def test_forged_events_have_the_shape_of_real_ones() -> None:
     """The forged events have the shape of the contract."""
     assert set(event(1)) == set(UserEvent.__annotations__)
 
@@ -272,10 +272,10 @@ def test_a_typed_event_passes_as_one() -> None:
         (HISTORY, "x:1", None, "wrong_key"),
     ],
 )
-def test_what_projectors_pass_over_is_passed_over(
+def test_records_that_projectors_skip_are_skipped(
     topic: Topic, key: str, forged: dict[str, Any] | None, code: str
 ) -> None:
-    """A readable event that goes to the dead letters is a stranger's, not a broken promise."""
+    """A readable event that is dead-lettered is foreign and breaks no promise."""
     record = None if forged is None else event(1) | forged
     entry = Entry(HOME, 0, key, record)
     with pytest.raises(Poisoned) as caught:
@@ -283,8 +283,8 @@ def test_what_projectors_pass_over_is_passed_over(
     assert caught.value.code == code
 
 
-def test_what_projectors_trust_is_judged() -> None:
-    """So is what is no event: claims, hops, commands."""
+def test_records_that_projectors_trust_are_checked() -> None:
+    """Records that are not events are checked too: claims, address messages, commands."""
     for topic, key in ((EVENTS, ID), (HISTORY, f"{ID}:1"), (EMAILS, "anything")):
         judge(topic, Entry(HOME, 0, key, event(1)), key.encode(), PARTITIONS)
     judge(HISTORY, Entry(HOME, 0, f"{ID}:1", None), f"{ID}:1".encode(), PARTITIONS)
