@@ -1,8 +1,8 @@
 """Reads the Markdown pages: their headings, links, paths, commands and blocks.
 
-Every block with commands or code is either run by a test or marked as not run, so that nobody finds
-out by pasting it. The mark is a line `*(not run by the tests)*` directly above the block, or the
-sentence `The blocks on this page are not run by the tests.` anywhere on the page.
+Every block with commands or code is either run by a test or marked as not run, so that no reader
+finds out by pasting it. The mark is a line `*(not run by the tests)*` directly above the block, or
+the sentence `The blocks on this page are not run by the tests.` anywhere on the page.
 """
 
 import re

@@ -16,7 +16,7 @@ _BAR_EVERY_SECONDS = 0.2
 
 
 @contextmanager
-def told_progress(
+def progress_reporter(
     describe: Callable[[float], str],
     completed: Callable[[], int],
     total: int | None,
@@ -42,16 +42,16 @@ def told_progress(
         yield _every(_LINE_EVERY_SECONDS, lambda: say(describe(time.monotonic() - started_at)))
 
 
-def _every(seconds: float, tell: Callable[[], None]) -> Callable[[], None]:
+def _every(seconds: float, report: Callable[[], None]) -> Callable[[], None]:
     next_at = time.monotonic() + seconds
 
-    def tell_if_due() -> None:
+    def report_if_due() -> None:
         nonlocal next_at
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + seconds
-            tell()
+            report()
 
-    return tell_if_due
+    return report_if_due
 
 
 @contextmanager

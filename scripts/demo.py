@@ -60,7 +60,7 @@ def demo() -> None:
     program = Path(sys.executable).with_name("rollbook")
     narrator = Narrator(str(program), call_as(program))
     _print_requirements(narrator)
-    narrator.tell("Start everything: servers, topics, command handler, projectors.")
+    narrator.explain("Start everything: servers, topics, command handler, projectors.")
     narrator.run("up")
     settings = load_settings().settings
     user_id = _create_and_update(narrator)
@@ -68,7 +68,7 @@ def demo() -> None:
     _import(narrator, settings)
     _queries(narrator, user_id, address)
     _rebuild(narrator, settings)
-    narrator.tell("Everything is still running:")
+    narrator.explain("Everything is still running:")
     narrator.run("status")
     _print_next_steps(narrator, user_id, time.monotonic() - started)
 
@@ -77,7 +77,7 @@ def _print_requirements(narrator: Narrator) -> None:
     from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, is_fetched
     from scripts.stack.places import cache_directory, server_user
 
-    narrator.tell("rollbook, an event-sourced user registry, on real servers.")
+    narrator.explain("rollbook, an event-sourced user registry, on real servers.")
     user = server_user()
     minutes = MINUTES_WARM
     if not is_fetched(user):
@@ -95,30 +95,30 @@ def _print_requirements(narrator: Narrator) -> None:
 
 def _create_and_update(narrator: Narrator) -> str:
     """Create and update a user, show that her address is unique; return her id."""
-    narrator.tell(
+    narrator.explain(
         "Create a user: the command goes to Kafka, where its partition's handler decides it."
     )
     who = ("--email", _address("jane.doe"), "--name", "Jane Doe")
     # `up` does not wait for the handler, which restores its partitions first.
     user_id = _created(narrator, *who, "--age", "34", "--timeout", "60")
-    narrator.tell("The same address again is rejected: no two users ever have the same one.")
+    narrator.explain("The same address again is rejected: no two users ever have the same one.")
     narrator.run("users", "create", *who, "--age", "35", ends_with=_REFUSED)
-    narrator.tell("Change her name, but only if she is still at version 1.")
+    narrator.explain("Change her name, but only if she is still at version 1.")
     narrator.run("users", "update", user_id, "--name", "Jane Döring", "--expected-version", "1")
     return user_id
 
 
 def _change_and_erase(narrator: Narrator, settings: Settings, user_id: str) -> str:
     """Change her address, create another user with the old one, erase him; return her address."""
-    narrator.tell("Change her address: it stays unique even if it belongs to another partition.")
+    narrator.explain("Change her address: it stays unique even if it belongs to another partition.")
     address = _address("jane.doering")
     narrator.run("users", "change-email", user_id, "--email", address)
-    narrator.tell("Her events on the log:")
+    narrator.explain("Her events on the log:")
     narrator.run("events", "tail", "--user", user_id, "--from", "beginning", "--no-follow")
-    narrator.tell("Her old address is free: another user registers with it.")
+    narrator.explain("Her old address is free: another user registers with it.")
     who = ("--email", _address("jane.doe"), "--name", "John Doe")
     other_id = _created(narrator, *who, "--age", "41")
-    narrator.tell("Erase that user: no query finds him or his history any more.")
+    narrator.explain("Erase that user: no query finds him or his history any more.")
     narrator.run("users", "erase", other_id, "--yes")
     _wait_until_current(settings)
     narrator.run("users", "get", other_id, ends_with=_REFUSED)
@@ -140,7 +140,7 @@ def _created(narrator: Narrator, *arguments: str) -> str:
 
 
 def _import(narrator: Narrator, settings: Settings) -> None:
-    narrator.tell(f"Import {PEOPLE:,} people; running it again creates no user twice.")
+    narrator.explain(f"Import {PEOPLE:,} people; running it again creates no user twice.")
     path = stack_directory() / f"people-{PEOPLE}.csv"
     write_people(path, PEOPLE)
     narrator.run("users", "import", str(path))
@@ -149,14 +149,14 @@ def _import(narrator: Narrator, settings: Settings) -> None:
 
 
 def _queries(narrator: Narrator, user_id: str, address: str) -> None:
-    narrator.tell("PostgreSQL answers queries for one user, an age range, and totals.")
+    narrator.explain("PostgreSQL answers queries for one user, an age range, and totals.")
     narrator.run("users", "get", user_id)
     narrator.run("users", "list", "--min-age", "20", "--max-age", "21", "--limit", "5")
     narrator.run("users", "summary")
-    narrator.tell("Elasticsearch finds her by her new address, or by the beginning of it.")
+    narrator.explain("Elasticsearch finds her by her new address, or by the beginning of it.")
     narrator.run("users", "search", address, "--limit", "1")
     narrator.run("users", "search", address.partition("@")[0], "--limit", "1")
-    narrator.tell("It finds people despite typos and missing accents, in any script.")
+    narrator.explain("It finds people despite typos and missing accents, in any script.")
     narrator.run("users", "search", "jnae", "dorring", "--limit", "3")
     narrator.run("users", "search", "asta", "muler", "--limit", "3")
     narrator.run("users", "search", "佐藤", "--limit", "3")
@@ -164,10 +164,10 @@ def _queries(narrator: Narrator, user_id: str, address: str) -> None:
 
 def _rebuild(narrator: Narrator, settings: Settings) -> None:
     """Rebuild both read models; raise `CheckFailed` if that changes their content."""
-    narrator.tell("The read models can be rebuilt from the log at any time. Their content now:")
+    narrator.explain("The read models can be rebuilt from the log at any time. Their content now:")
     before = _content(settings)
     _show(before)
-    narrator.tell(
+    narrator.explain(
         "Build a new version of each from the beginning of the log, compare it with the log, and "
         "make it live in one step. Queries are answered all the time."
     )
@@ -176,7 +176,7 @@ def _rebuild(narrator: Narrator, settings: Settings) -> None:
         built = _newest(settings, name)
         narrator.run("projector", "swap", name, str(built))
     narrator.run("projector", "versions", "postgres")
-    narrator.tell("The content of the new versions:")
+    narrator.explain("The content of the new versions:")
     after = _content(settings)
     _show(after)
     if after != before:
@@ -186,7 +186,7 @@ def _rebuild(narrator: Narrator, settings: Settings) -> None:
             next_step=f"`{narrator.shown_as} verify` lists the users",
         )
     click.echo(click.style("identical, user by user, in both read models", fg="green"))
-    narrator.tell("The previous versions could be made live again; drop them instead.")
+    narrator.explain("The previous versions could be made live again; drop them instead.")
     for name in before:
         for number in _previous(settings, name):
             narrator.run("projector", "drop", name, str(number), "--yes")
@@ -260,8 +260,8 @@ def _print_next_steps(narrator: Narrator, user_id: str, seconds: float) -> None:
         f"{rollbook} projector status",
         f"{rollbook} verify",
     )
-    narrator.tell(f"Done in {seconds:.0f} s. Everything keeps running; try:")
+    narrator.explain(f"Done in {seconds:.0f} s. Everything keeps running; try:")
     for line in lines:
         click.echo(f"  {line}")
-    narrator.tell("Stop it and keep the data, or delete the data as well:")
+    narrator.explain("Stop it and keep the data, or delete the data as well:")
     click.echo(f"  {rollbook} down\n  {rollbook} down --wipe")

@@ -22,7 +22,7 @@ class Narrator:
     executable: str
     shown_as: str
 
-    def tell(self, text: str) -> None:
+    def explain(self, text: str) -> None:
         """Print a paragraph."""
         click.echo(f"\n{click.style(text, bold=True)}")
 

@@ -12,7 +12,7 @@ import click
 from producers.cli.sending import await_visible, visible_in, wait_option
 from producers.importer.rejects import Rejects, rejects_path
 from runtime.context import pass_settings
-from runtime.progress import told_progress
+from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import (
     EXIT_INTERRUPTED,
@@ -188,7 +188,9 @@ def _run(
         return f"{running.totals}, {_rate(running.totals, seconds):,} lines/s"
 
     try:
-        with told_progress(progress_line, lambda: source.bytes_read, size, as_json=as_json) as show:
+        with progress_reporter(
+            progress_line, lambda: source.bytes_read, size, as_json=as_json
+        ) as show:
             if not running.run(lines, show):
                 return _not_decided(running.totals, timeout_seconds)
     except KeyboardInterrupt:

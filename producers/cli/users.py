@@ -134,10 +134,10 @@ def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
 
     told = 0
 
-    def tell(records: int) -> None:
+    def show_progress(records: int) -> None:
         nonlocal told
         if sys.stderr.isatty() and records - told >= _SCAN_LINE_RECORDS:
             told = records
             say(f"{records:,} records of the log read")
 
-    finish(find_outcome(settings, command_id, tell), as_json=as_json)
+    finish(find_outcome(settings, command_id, show_progress), as_json=as_json)

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from runtime.context import pass_settings
-from runtime.progress import told_progress
+from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import (
     EXIT_REFUSED,
@@ -167,7 +167,7 @@ def discard(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Settle letters without applying their records, because nobody needs these records.
+    """Settle letters without applying their records, for records that are not needed.
 
     A discarded letter stays discarded as long as its record is refused for the same reason, even
     when a read model is rebuilt. `retry` still accepts the letter if you name it. On a terminal,
@@ -212,12 +212,12 @@ def _retry(
     count, failed = 0, dict[str, RollbookError]()
     with (
         closing(LetterRetry(settings, dry_run=dry_run)) as trial,
-        told_progress(
+        progress_reporter(
             lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
             lambda: count,
             len(letters),
             as_json=as_json or len(letters) < _MANY,
-        ) as tell,
+        ) as show_progress,
     ):
         for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
             if letter.reader in failed:
@@ -231,8 +231,8 @@ def _retry(
             on_done(one)
             if as_json:
                 print_json(_retried_fields(one))
-            if tell is not None:
-                tell()
+            if show_progress is not None:
+                show_progress()
     # Letters of other readers were still tried.
     for first in failed.values():
         raise first

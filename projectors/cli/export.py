@@ -14,7 +14,7 @@ from projectors.cli.export_file import export_output
 from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
 from runtime.context import pass_settings
-from runtime.progress import told_progress
+from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_fields, print_json, say
 from schemas.rules import AGE_MAX_YEARS
@@ -110,17 +110,17 @@ def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> No
     # Lines and a progress bar on one terminal would overwrite each other.
     quiet = as_json or (file == "-" and sys.stdout.isatty())
     with (
-        told_progress(
+        progress_reporter(
             describe,
             lambda: export.exported,
             export.total(),
             as_json=quiet,
             only_on_terminal=True,
-        ) as tell,
+        ) as show_progress,
         export_output(file, as_gzip=as_gzip) as write,
         closing(export.lines()) as chunks,
     ):
         for chunk in chunks:
             write(chunk)
-            if tell:
-                tell()
+            if show_progress:
+                show_progress()

@@ -69,7 +69,7 @@ def _rebuild(
 ) -> dict[str, Any] | None:
     """Return the fields printed after a rebuild; None if it was interrupted."""
     from projectors.versions.rebuild import Rebuild
-    from runtime.progress import told_progress
+    from runtime.progress import progress_reporter
 
     def describe(seconds: float) -> str:
         at = running.progress
@@ -79,7 +79,7 @@ def _rebuild(
 
     started = time.monotonic()
     running = Rebuild(settings, versions, stopping)
-    with told_progress(
+    with progress_reporter(
         describe, lambda: round(100 * running.progress.fraction), 100, as_json=as_json
     ) as show:
         running.on_progress = show or running.on_progress

@@ -1,1 +1,1 @@
-"""`rollbook bench`: ours and the bare limits, side by side in one run on one machine."""
+"""`rollbook bench`: rollbook beside its peers and upper bounds, in one run on one machine."""

@@ -35,7 +35,7 @@ def bench() -> None:
     default=100_000,
     show_default=True,
     type=click.IntRange(100),
-    help="How many creations each measurement decides; the peer decides the first of them.",
+    help="How many creations each measurement decides; the peer gets only the first of them.",
 )
 @_repeats_option
 @click.option(

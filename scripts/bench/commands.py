@@ -1,4 +1,4 @@
-"""`rollbook bench commands`: what is measured of the command side, in which order, and its ratios.
+"""`rollbook bench commands`: what is measured on the command side, in which order, and the ratios.
 
 Repeats are interleaved: every repeat measures each thing once, so that other load on the machine
 affects all of them alike.
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(slots=True)
 class CommandFindings:
-    """The figures, what each survives, and the machine."""
+    """The figures, the failures that each writer survives, and the machine."""
 
     plan: Plan
     figures: Findings
@@ -57,7 +57,7 @@ class CommandFindings:
     machine: dict[str, Any]
 
     def spreads(self) -> dict[str, Spread]:
-        """Return every figure, the ratios first; not those of the ways to run the peer."""
+        """Return every figure except those of the peer's setups, the ratios first."""
         found = self.figures.spreads(_RATIOS)
         return {name: one for name, one in found.items() if name not in map(str, self.plan.peers)}
 
@@ -79,7 +79,7 @@ def measure(settings: Settings, plan: Plan) -> CommandFindings:
     if plan.peers:
         durability |= eventsourcing_library.server_durability(settings)
     for repeat in range(plan.repeats):
-        findings.figures.tell(f"repeat {repeat + 1} of {plan.repeats}")
+        findings.figures.report(f"repeat {repeat + 1} of {plan.repeats}")
         _one_process(settings, plan, findings.figures)
         for setup in plan.peers:
             rate = eventsourcing_library.peer_creates_per_second(
@@ -161,7 +161,7 @@ def lone_command_ms(settings: Settings) -> list[float]:
 
 def _restores(settings: Settings, plan: Plan, figures: Findings) -> None:
     for repeat in range(plan.repeats):
-        figures.tell(f"restore {repeat + 1} of {plan.repeats}")
+        figures.report(f"restore {repeat + 1} of {plan.repeats}")
         whole = state_size.restore_in_own_process(settings, window=True)
         figures.add("restore_users_per_second", whole.users / whole.seconds)
         bare = state_size.restore_in_own_process(settings, window=False)

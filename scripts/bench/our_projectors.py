@@ -63,9 +63,9 @@ def project(settings: Settings, name: str, count: int) -> Projected:
 def filled_models(
     settings: Settings, names: Sequence[str], count: int
 ) -> Iterator[dict[str, float]]:
-    """Keep read models up to date; entered once they hold all `count` users of the log.
+    """Keep read models up to date; the block begins once they hold all `count` users of the log.
 
-    Gives the resident memory of each projector at that moment, in megabytes.
+    Yields the resident memory of each projector at that moment, in megabytes.
     """
     with ExitStack() as stack:
         projectors = {}
@@ -104,6 +104,6 @@ def rebuild(settings: Settings, name: str) -> RebuildSeconds:
         running.on_progress = on_progress
         rebuilt = running.run()
         ended = time.perf_counter()
-        assert rebuilt is not None  # noqa: S101 - nobody asked it to stop
+        assert rebuilt is not None  # noqa: S101 - it is never asked to stop
         versions.drop(rebuilt.version)
     return RebuildSeconds(served - began, ended - began)

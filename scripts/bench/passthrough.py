@@ -58,7 +58,7 @@ class Written:
 
 
 class _Undecoded:
-    """Leaves records as they are where a codec is wanted."""
+    """A codec that leaves records encoded."""
 
     def decode(self, value: bytes) -> bytes:
         return value
@@ -89,7 +89,7 @@ def pass_through(settings: Settings, copied: Settings) -> None:
     consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
     metadata = consumer.consumer_group_metadata()
     done = Counter[int]()
-    # Keeps Python's cycle collector from walking through the prepared records again and again.
+    # Keeps Python's garbage collector from scanning the prepared records repeatedly.
     gc.freeze()
     while True:
         ends, counts = _take(consumer, commands_per_transaction)

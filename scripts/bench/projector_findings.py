@@ -60,7 +60,7 @@ class Plan:
         return self.users // 2
 
     def measures(self, *parts: str) -> bool:
-        """Say whether any of these parts is measured."""
+        """Return whether any of these parts is measured."""
         return not self.parts.isdisjoint(parts)
 
 

@@ -1,4 +1,4 @@
-"""`rollbook bench projectors`: what is measured of the query side, in which order.
+"""`rollbook bench projectors`: what is measured on the query side, in which order.
 
 Repeats are interleaved: every repeat measures each thing once, so that other load on the machine
 affects all of them alike.
@@ -41,7 +41,7 @@ def measure(settings: Settings, plan: Plan) -> Findings:
             visible = partial(_visible, settings, findings)
             steps.append(partial(_attempt, findings, "visible", visible))
         for repeat in range(plan.repeats if steps else 0):
-            findings.tell(f"repeat {repeat + 1} of {plan.repeats}")
+            findings.report(f"repeat {repeat + 1} of {plan.repeats}")
             for step in steps:
                 step()
     if plan.measures("queries"):
@@ -52,7 +52,7 @@ def measure(settings: Settings, plan: Plan) -> Findings:
 
 
 def _attempt(findings: Findings, name: str, run: Callable[[], None]) -> None:
-    """Measure something; if it fails it is not tried again, and everything else goes on."""
+    """Run one measurement; if it fails, it is not retried, and the others continue."""
     if name in findings.unavailable:
         return
     try:
@@ -70,18 +70,18 @@ class _Filling:
         self._plan = plan
         self._findings = findings
         self._count = plan.users
-        findings.tell(f"writing {self._count:,} users for our projectors and for the peers")
+        findings.report(f"writing {self._count:,} users for our projectors and for the peers")
         self._registry = stack.enter_context(fresh_registry(settings))
         EventWriter(self._registry).write(events(self._count))
         self._topics = stack.enter_context(peer_topics(self._registry, self._count))
         if plan.measures("elasticsearch"):
-            findings.tell("filling an index until Elasticsearch gets no faster")
+            findings.report("filling an index until Elasticsearch gets no faster")
             self._warm_up()
 
     def _warm_up(self) -> None:
         """Have the JVM compile Elasticsearch's code: cold, it takes three times as long.
 
-        The first to be measured, which is ours, would pay for all others.
+        Otherwise the first writer measured, which is ours, would bear that cost for all.
         """
         best = 0.0
         for _ in range(_MOST_WARM_FILLINGS):
@@ -147,12 +147,12 @@ class _Rebuilds:
         self._plain = stack.enter_context(fresh_registry(settings))
         self._compacted = stack.enter_context(fresh_registry(settings))
         EventWriter(self._plain).write(events(self._count))
-        findings.tell(f"updating {self._count:,} users ten times, then waiting for compaction")
+        findings.report(f"updating {self._count:,} users ten times, then waiting for compaction")
         _attempt(findings, "rebuild", self._update)
 
     def _update(self) -> None:
         left = write_compacted(self._compacted, self._count)
-        self._findings.tell(f"  {left:,} events are left")
+        self._findings.report(f"  {left:,} events are left")
 
     def compare(self) -> None:
         """Rebuild from both."""
@@ -173,7 +173,7 @@ def _visible(settings: Settings, findings: Findings) -> None:
 
 
 def _queries(settings: Settings, plan: Plan, findings: Findings) -> None:
-    findings.tell(f"filling both read models with {plan.queries_users:,} users")
+    findings.report(f"filling both read models with {plan.queries_users:,} users")
     with fresh_registry(settings) as registry:
         found = measure_under_load(registry, plan.queries_users, plan.repeats)
     findings.add("projector_rss_mb_after_queries_users", found.resident_mb["postgres"])

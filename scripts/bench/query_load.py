@@ -97,7 +97,7 @@ def _updating(settings: Settings, count: int) -> Iterator[None]:
 
 
 def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Ask each in turn, the next as soon as the last is answered; return milliseconds by query."""
+    """Run the queries in turn, without pauses; return milliseconds by query."""
     taken: dict[str, list[float]] = {name: [] for name in ask}
     for _ in range(rounds):
         for name, question in ask.items():
@@ -110,7 +110,7 @@ def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, l
 def _questions(
     count: int, queries: UserQueries, search: UserSearch
 ) -> dict[str, Callable[[], object]]:
-    """Return questions about another user, age or name each time; the same in every run."""
+    """Return queries that vary user, age or name at each call; the same in every run."""
     chance = random.Random(_SEED)  # noqa: S311 - as above
     texts = _texts(count)
 

@@ -22,7 +22,7 @@ _START_PATIENCE_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How many records there were `at` a time, in seconds."""
+    """The number of records at the time `at`, in seconds."""
 
     count: int
     at: float
@@ -31,7 +31,7 @@ class Seen:
 def rate_between(first: Seen, last: Seen) -> float:
     """Return records per second. Raises `CheckFailed` if nothing was left to measure."""
     if last.count <= first.count:
-        raise CheckFailed("all users had arrived at the first look: measure more users")
+        raise CheckFailed("all users had arrived before the first count: measure more users")
     return (last.count - first.count) / (last.at - first.at)
 
 

@@ -15,7 +15,7 @@ from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
 from producers.handler.restore import Restore
 from producers.handler.start import GROUP, KafkaClients
-from runtime.progress import told_progress
+from runtime.progress import progress_reporter
 from runtime.registry import Registry
 from runtime.settings import Settings
 from scripts.bench.workload.processes import await_commits, resident_bytes
@@ -45,10 +45,10 @@ def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: 
     def progress(seconds: float) -> str:
         return f"created {created:,} of {users:,} users to restore, {seconds:.0f} s"
 
-    with told_progress(progress, lambda: created, users, as_json=as_json) as show:
+    with progress_reporter(progress, lambda: created, users, as_json=as_json) as show:
         for start in range(0, users, _FILL_USERS):
             ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
-            # One lot behind: it is decided while the next one is sent.
+            # Stay one batch behind, which is decided while the next one is sent.
             await_commits(settings, group, unseen, alive)
             unseen, created = ends, start
             if show is not None:
@@ -85,7 +85,7 @@ def _restore(settings: Settings) -> Restored:
 
 
 def _needed_bytes() -> int:
-    """Return this process's resident memory without what it can give back at once."""
+    """Return this process's resident memory without what it could free at once."""
     gc.collect()
     # glibc keeps what clients have freed for their next allocation.
     trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)

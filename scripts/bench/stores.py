@@ -54,7 +54,7 @@ class UserIndex:
 
 @contextmanager
 def empty_user_table(settings: Settings) -> Iterator[UserTable]:
-    """Give the table of a new version of the read model that no projector writes; drop it after."""
+    """Yield the table of a new version that no projector writes; drop it after."""
     with closing(open_versions(settings, "postgres")) as versions:
         number = versions.create()
         try:
@@ -67,7 +67,7 @@ def empty_user_table(settings: Settings) -> Iterator[UserTable]:
 
 @contextmanager
 def empty_user_index(settings: Settings) -> Iterator[UserIndex]:
-    """Give a new index with our mapping that no projector writes; delete it after."""
+    """Yield a new index with our mapping that no projector writes; delete it after."""
     name = f"{settings.named('rollbook-bench')}-{secrets.token_hex(4)}"
     with closing(connect(settings)) as client:
         client.indices.create(index=name, **users_body(settings))
@@ -79,7 +79,7 @@ def empty_user_index(settings: Settings) -> Iterator[UserIndex]:
 
 @contextmanager
 def counted(settings: Settings, name: str) -> Iterator[Callable[[], int]]:
-    """Give a function that counts the users in the first version of a read model."""
+    """Yield a function that counts the users in the first version of a read model."""
     if name == "postgres":
         with closing(Database(settings, version=1)) as database:
             yield UserTable(database.schema, database).count

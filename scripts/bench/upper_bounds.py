@@ -1,4 +1,4 @@
-"""The upper bounds that the stores set: rows and documents prepared before, and nothing else done.
+"""The upper bounds of the stores: only the writing of prepared rows and documents is measured.
 
 No log is read, nothing is looked up, and there is no checkpoint, no summary and no comparison of
 versions: what remains is the store's own work.
@@ -62,7 +62,7 @@ def _statement(table: UserTable, text: str, name: str = "users") -> sql.Composed
 
 
 def bulk_documents_per_second(index: UserIndex, count: int) -> float:
-    """Send `count` users, serialised before, into `index`; as many at once as our projector."""
+    """Send `count` serialised users to `index`, with as many requests at once as our projector."""
     lines = [bulk_lines(event, document) for event in events(count)]
     bodies = [
         b"".join(lines[start : start + BULK_DOCUMENTS]) for start in range(0, count, BULK_DOCUMENTS)

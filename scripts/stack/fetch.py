@@ -19,7 +19,7 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.progress import told_progress
+from runtime.progress import progress_reporter
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import extra
 from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
@@ -188,15 +188,15 @@ def run_maven(
             umask=0o022,
         )
     try:
-        with told_progress(
+        with progress_reporter(
             lambda _: f"fetched {_loaded_megabytes(log_path)} of about {total_megabytes} MB",
             lambda: _loaded_megabytes(log_path),
             total_megabytes,
             as_json=False,
-        ) as tell:
+        ) as show_progress:
             while process.poll() is None:
-                if tell:
-                    tell()
+                if show_progress:
+                    show_progress()
                 time.sleep(0.5)
     finally:
         if process.poll() is None:

@@ -66,7 +66,7 @@ _WAIT_SECONDS: Final = 5.0
 def transaction(
     file: Path, begin: str = "BEGIN IMMEDIATE", mode: str = "rw"
 ) -> Iterator[sqlite3.Connection]:
-    """Open a connection for one transaction; IMMEDIATE waits until nobody else writes."""
+    """Open a connection for one transaction; IMMEDIATE waits for other writers."""
     where = f"{file.absolute().as_uri()}?mode={mode}"
     try:
         if mode == "rwc":

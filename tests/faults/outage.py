@@ -29,7 +29,7 @@ class Servers:
     def crash(self, name: str) -> None:
         """Kill all processes of a server with SIGKILL, and keep it stopped."""
         pid = self._stack.servers()[name].pid
-        # Those of PostgreSQL lead process groups of their own; a remaining one may still write.
+        # PostgreSQL's processes lead separate process groups; a remaining one may still write.
         children = [] if pid is None else psutil.Process(pid).children(recursive=True)
         self._stack.kill(name)
         for child in children:

@@ -39,7 +39,7 @@ class WritesPaused(Unavailable):
 
 
 class WriteLock:
-    """One process's lock on the writes to `index`. Errors of the client are not translated."""
+    """One process's lock on the writes to `index`. The client's errors are raised as they are."""
 
     def __init__(
         self, client: Elasticsearch, index: str, clock: Callable[[], float] = time.monotonic

@@ -112,7 +112,7 @@ def _register(
     start: Any,
     rates: Any,
 ) -> None:
-    """Be one client: register people for at most `seconds`, starting when all clients are warm."""
+    """Register people for at most `seconds`, as one client, once all clients are warm."""
     # PostgreSQL's client library reads it; the peer has no setting for it.
     os.environ["PGOPTIONS"] = environment["PGOPTIONS"]
     from scripts.bench.peers.eventsourcing_application import Users
@@ -151,7 +151,7 @@ def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str,
 
 @contextmanager
 def _fresh_schema(settings: Settings) -> Iterator[str]:
-    """Give the name of an empty PostgreSQL schema, dropped at the end."""
+    """Yield the name of an empty PostgreSQL schema, dropped at the end."""
     name = f"bench_{secrets.token_hex(4)}"
     with closing(Database(settings)) as database:
         _execute(database, "CREATE SCHEMA {name}", name)

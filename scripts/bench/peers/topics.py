@@ -2,7 +2,7 @@
 
 Our events nest the user and carry what changed; a sink that writes what it reads cannot use them.
 So these records hold the columns of our table, or the document that our projector would send with
-its folded text: what our projectors compute on the way, the peers are given.
+its folded text: the peers are given what our projectors have to compute.
 """
 
 import json
@@ -45,7 +45,7 @@ class PeerTopics:
 
 @contextmanager
 def peer_topics(settings: Settings, count: int) -> Iterator[PeerTopics]:
-    """Give topics with the creations of `count` users; remove them and their schemas at the end."""
+    """Yield topics with the creations of `count` users; remove them and their schemas after."""
     contents = {"peer-rows": table_row, "peer-documents": document}
     names = [settings.named(topic) for topic in contents]
     client = admin(settings)

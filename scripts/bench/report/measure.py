@@ -10,7 +10,7 @@ from typing import Any, Final
 from runtime.terminal import say
 from schemas.errors import RollbookError
 
-# Shown beside the figures; no run fails because of one.
+# Goals, shown beside the figures; a missed goal never fails a run.
 GOALS: Final = {
     "vs_passthrough": "≥ 0.3, then 0.5",
     "vs_eventsourcing": "≥ 50",
@@ -45,7 +45,7 @@ class Spread:
     repeats: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for `--json`, rounded to what is worth reading."""
+        """Return it for `--json`, rounded to a readable precision."""
         return {
             name: round(value, 3) if isinstance(value, float) else value
             for name, value in asdict(self).items()
@@ -77,7 +77,7 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class Findings:
-    """The figures of one run, a value per repeat; and why a peer or a part has none."""
+    """The figures of one run, a value per repeat; and why a peer or part has none."""
 
     as_json: bool
     values: dict[str, list[float]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Findings:
     def add(self, name: str, value: float) -> None:
         """Add the value of one repeat."""
         self.values.setdefault(name, []).append(value)
-        self.tell(f"  {name}: {value:,.2f}")
+        self.report(f"  {name}: {value:,.2f}")
 
     def add_percentiles(self, name: str, values: Sequence[float]) -> None:
         """Add the median and the 99th percentile of one repeat."""
@@ -99,9 +99,9 @@ class Findings:
         self.unavailable[name] = " ".join(filter(None, (str(error), error.next_step)))
         for figure in figures:
             self.values.pop(figure, None)
-        self.tell(f"  without {name}: {error}")
+        self.report(f"  without {name}: {error}")
 
-    def tell(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Report progress, unless the output is JSON."""
         if not self.as_json:
             say(message)

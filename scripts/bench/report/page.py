@@ -1,7 +1,7 @@
 """Writes the tables of docs/performance.md and its picture from the output of two runs.
 
-`make bench` runs both benchmarks and this; `make plots` only this. On the page only what is between
-the markers of a table is replaced, so that no figure is copied by hand.
+`make bench` runs both benchmarks and this; `make plots` only this. It replaces only the text
+between the markers of a table, so that no figure is copied by hand.
 """
 
 import json
@@ -122,7 +122,7 @@ def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _lines(figures: dict[str, Any]) -> dict[str, str]:
-    """Return the command line of each run, without what is the default."""
+    """Return the command line of each run, without default options."""
     commands, query_side = figures["commands"], figures["projectors"]
     seconds = commands["eventsourcing"]["seconds_each"]
     return {

@@ -1,7 +1,7 @@
 """How often a search with generated mistakes finds its user first, among the people of the table.
 
 The queries of `scripts.bench.search.table` were written by hand, and the search was improved
-against its misses. These are made by a program, so they show how far that carries over.
+against its misses. These are made by a program, so they show how far the improvements generalise.
 """
 
 import random
@@ -18,7 +18,7 @@ _QUERIES_PER_KIND: Final = 300
 # The people meant are among the first of those indexed.
 _POOL: Final = 5_000
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
-# A slip turns a shorter word into another word.
+# In a shorter word, a slip would make a different word.
 _LEAST_LETTERS: Final = 4
 
 
@@ -74,7 +74,7 @@ def generated_queries(kind: str) -> list[tuple[str, Person]]:
 
 
 def _takes_slips(person: Person) -> bool:
-    """Say whether each word of the name is written in letters and long enough for a slip."""
+    """Return whether each word of the name is written in letters and long enough for a slip."""
     words = [*person.name.split(), person.email.partition("@")[0]]
     return all(len(word) >= _LEAST_LETTERS and word[0].isascii() for word in words)
 
@@ -82,7 +82,7 @@ def _takes_slips(person: Person) -> bool:
 def generated_hits_at_1(settings: Settings) -> dict[str, float]:
     """Return by kind the share of generated queries whose first hit is the person meant.
 
-    `settings` are those of `search_people_index`. A namesake of the person meant is right as well.
+    `settings` are those of `search_people_index`. A namesake of the person meant counts too.
     """
     with UserSearch(settings) as search:
         return {kind: _hit_rate(search, kind) for kind in KINDS}

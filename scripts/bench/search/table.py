@@ -1,7 +1,7 @@
 """What people type, and whom they mean: the table that measures how good the search is.
 
-Each query in `queries.tsv` was written from one user of `scripts.bench.search.people`, as
-somebody would type it from memory, before its result was seen.
+Each query in `queries.tsv` was written from one user of `scripts.bench.search.people`, as a person
+would type it from memory, before its result was seen.
 """
 
 import secrets
@@ -54,7 +54,7 @@ def misses(settings: Settings) -> list[Miss]:
 
 @contextmanager
 def search_people_index(settings: Settings) -> Iterator[Settings]:
-    """Give settings with a new prefix under which the 50,000 can be searched; remove it after."""
+    """Yield settings with a new prefix under which the 50,000 can be searched; remove it after."""
     own = replace(settings, prefix=f"search-{secrets.token_hex(4)}")
     try:
         with closing(ElasticsearchVersions(own)) as versions:

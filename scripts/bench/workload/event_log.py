@@ -33,7 +33,7 @@ _QUICKLY: Final = {
     "max.compaction.lag.ms": "1000",
     "min.cleanable.dirty.ratio": "0.01",
 }
-# Only the next record closes a segment, so this many users, of every partition, go on changing.
+# Only the next record closes a segment, so this many users, of every partition, keep changing.
 _RESTLESS: Final = 500
 _LEFT_OVER: Final = 1.02
 _MOST_SECONDS: Final = 180.0
@@ -171,6 +171,6 @@ def _clean_quickly(settings: Settings) -> None:
     topic = ConfigResource(
         ResourceType.TOPIC, settings.named(EVENTS.name), incremental_configs=entries
     )
-    client = admin(settings)  # held by name: a client that is collected drops its requests
+    client = admin(settings)  # kept in a variable: a garbage-collected client drops its requests
     for altered in client.incremental_alter_configs([topic]).values():
         altered.result()

@@ -1,7 +1,7 @@
 """The users of every benchmark: made up, the same in every run, quick to make.
 
-Names come from thirty languages, as common and as rare as in life: among a few dozen names a search
-would find thousands of users for every word.
+Names come from thirty languages, with realistic frequencies: with a few dozen names a search would
+find thousands of users for every word.
 """
 
 import unicodedata

@@ -43,7 +43,7 @@ class Running:
     process: subprocess.Popen[bytes]
 
     def alive(self) -> bool:
-        """Say whether it still runs."""
+        """Return whether it still runs."""
         return self.process.poll() is None
 
     def resident_mb(self) -> float:
@@ -103,7 +103,7 @@ def running_projector(settings: Settings, name: str) -> Iterator[Running]:
 def running_handlers(settings: Settings, processes: int = 1) -> Iterator[Callable[[], bool]]:
     """Run a handler of `processes` processes, warm and sharing the partitions evenly when entered.
 
-    Gives a function that says whether it still runs.
+    Yields a function that returns whether it still runs.
     """
     with tempfile.TemporaryDirectory() as directory:
         environment = environment_of(replace(settings, state_directory=directory))
@@ -124,7 +124,7 @@ def commit_beginning(settings: Settings) -> None:
         for topic in (COMMANDS, HOPS)
         for number in range(settings.partitions)
     ]
-    client = admin(settings)  # held by name: a client that is collected drops its requests
+    client = admin(settings)  # kept in a variable: a garbage-collected client drops its requests
     group = ConsumerGroupTopicPartitions(settings.named(GROUP), places)
     [committed] = client.alter_consumer_group_offsets([group]).values()
     committed.result()

@@ -34,7 +34,7 @@ def command_id(tag: str, number: int) -> str:
 
 @contextmanager
 def fresh_registry(settings: Settings) -> Iterator[Settings]:
-    """Give settings with a new prefix and its topics; remove topics and read models at the end."""
+    """Yield settings with a new prefix and its topics; remove topics and read models at the end."""
     own = replace(settings, prefix=f"bench-{secrets.token_hex(4)}")
     Registry(own).ensure()
     ensure_topics(own)

@@ -137,7 +137,7 @@ def test_the_alias_hides_deleted_users_and_a_get_by_id_does_not(index: Index) ->
 
 
 def test_the_index_does_not_fold_queries(index: Index) -> None:
-    """A query with an accent finds nobody in folded text, as the page says."""
+    """A query with an accent finds no user in folded text, as the page says."""
     assert index.found_by({"match": {"name_folded": "José"}}) == set()
     assert index.found_by({"match": {"name_folded": "jose"}}) == {"José Muñoz"}
 

@@ -33,7 +33,7 @@ SECRET = "jane.secret@example.com"
 
 
 def no_other_schema(schema_id: int) -> str:
-    raise Poisoned(f"the registry knows no Avro schema with id {schema_id}", code="unknown_schema")
+    raise Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
 
 
 def codec(name: str = "user_event") -> RecordCodec[Any]:

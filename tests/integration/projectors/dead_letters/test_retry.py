@@ -184,7 +184,7 @@ def test_a_removal_from_the_history_can_be_retried(
 
     eventually(lambda: versions() == [2], what="removed")
     foreign_writer.put_event(events[0], home, HISTORY)
-    eventually(lambda: versions() == [1, 2], what="somebody wrote it again")
+    eventually(lambda: versions() == [1, 2], what="the event is written again")
     place = forge_letter(settings, where, "projector:history")
     assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
     assert versions() == [2]

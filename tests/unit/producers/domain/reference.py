@@ -66,7 +66,7 @@ class Registry:
     def __post_init__(self) -> None:
         self.seqs, self.times = [0] * self.partitions, [0] * self.partitions
         self.in_transit: Counter[str] = Counter()
-        self.rumours: dict[str, set[str]] = {}
+        self.possible_holders: dict[str, set[str]] = {}
 
     def owner(self, key: str) -> str | None:
         """Return the live user who holds the address."""
@@ -99,8 +99,8 @@ class Registry:
         key = (command.get("email") or "").lower()
         rivals = {owner} if (owner := self.owner(key)) else set()
         self._interest(key, person.user_id)
-        rivals |= self.rumours.get(key, set())
-        self.rumours.setdefault(key, set()).add(person.user_id)
+        rivals |= self.possible_holders.get(key, set())
+        self.possible_holders.setdefault(key, set()).add(person.user_id)
         self.waiting[number, step.offset] = Waiting(command, rivals)
 
     def _repeated(
@@ -139,7 +139,7 @@ class Registry:
             )
         self.in_transit[key] -= 1
         if not self.in_transit[key]:
-            self.rumours.pop(key, None)
+            self.possible_holders.pop(key, None)
 
     def _interest(self, key: str, user_id: str) -> None:
         """From now on a refusal of the address may name this user."""
@@ -174,7 +174,7 @@ class Registry:
         owner = self.owner(key)
         if owner not in (None, user_id):
             return [Verdict(code="user_already_exists", holders=frozenset({owner or ""}))]
-        others = frozenset(self.rumours.get(key, set()))
+        others = frozenset(self.possible_holders.get(key, set()))
         taken = [Verdict(code="user_already_exists", holders=others)] if others else []
         return [Verdict(type=wanted), *taken]
 
@@ -251,7 +251,7 @@ class Registry:
             self._interest(user["email_key"], user_id)
         left = (person.email or "").lower()
         if left and home_of_address(left, self.partitions) != number:
-            self.rumours.setdefault(left, set()).add(user_id)
+            self.possible_holders.setdefault(left, set()).add(user_id)
         person.version = event["version"]
         person.email = user["email"] if user else None
         person.name, person.age = (user["name"], user["age"]) if user else ("", 0)

@@ -54,7 +54,7 @@ class _NeverWaits(StopSignal):
 
 @cache
 def codec(schema: str) -> RecordCodec[Any]:
-    """Return the codec of a schema under an id of its own, without a registry."""
+    """Return the codec of a schema under a separate id, without a registry."""
 
     def unknown(schema_id: int) -> str:
         raise Poisoned(f"no schema has id {schema_id}", code="unknown_schema")

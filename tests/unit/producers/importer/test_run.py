@@ -38,7 +38,7 @@ def test_a_corrected_line_is_a_new_command() -> None:
 
 
 def test_the_id_of_a_content_never_changes() -> None:
-    """A later release that runs an import again must not create anybody twice."""
+    """A later release that runs an import again must not create any user twice."""
     assert (
         content_id("jane@example.com", "Jane Doe", 34)
         == "import-013f32c0d6adc156132ca969bd149d49e73b82a6005de34b"

@@ -36,7 +36,7 @@ def test_the_age_groups_are_those_of_the_rules() -> None:
 
 
 def test_without_a_text_all_users_within_the_limits_are_found() -> None:
-    """A blank is not a text; limits that exclude nobody are left out."""
+    """A blank is not a text; limits that exclude no user are left out."""
     assert Search(" ", max_age=19).body(Typos.NONE)["query"] == {
         "bool": {"filter": [{"range": {"age": {"gte": 0, "lte": 19}}}]}
     }
