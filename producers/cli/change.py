@@ -27,8 +27,8 @@ _HOURS_OF_TWO_DAYS = 48
 _KEPT_FOR_A_WHILE = (
     (EVENTS, "its last state"),
     (EMAILS, "an address that belongs to another partition"),
-    (HISTORY, "every event of its past"),
-    (COMMANDS, "what was asked"),
+    (HISTORY, "every event of its history"),
+    (COMMANDS, "the commands about this user"),
     (HOPS, "changes of address between partitions"),
 )
 

@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def accepted(self) -> bool:
-        """True if the command was accepted."""
+        """Whether the command was accepted."""
         return self.status == ACCEPTED
 
     def as_fields(self) -> dict[str, Any]:

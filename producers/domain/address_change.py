@@ -68,7 +68,7 @@ def _require_here(overlay: Overlay, message: AddressMessage, key: str) -> None:
 
 
 def _reserve(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the new address: reserve it, or refuse and name its holder."""
+    """Apply `reserve` at the new address: reserve it, or refuse and name its holder."""
     home = user_shard(message["user_id"])
     holder_id = overlay.holder_id(key)
     if not _may_reserve(holder_id, message):
@@ -91,7 +91,7 @@ def _reserve(overlay: Overlay, message: AddressMessage, key: str) -> None:
 
 
 def _may_reserve(holder_id: str | None, message: AddressMessage) -> bool:
-    """Return whether the address is free, or the user's own by another of its changes."""
+    """Return whether the address is free, or held by the same user through another change."""
     return holder_id in {None, message["user_id"]}
 
 
@@ -102,7 +102,7 @@ def has_open_grants(state: PartitionState) -> bool:
 
 
 def resend_open_grants(overlay: Overlay) -> None:
-    """After a restore: send every grant again that has not been answered yet."""
+    """Send every unanswered grant again, as must be done after a restore."""
     for claim in chain.from_iterable(overlay.state.claims.values()):
         if claim["status"] == RESERVED:
             message = address_messages.granted_again(claim, overlay.now)
@@ -110,7 +110,7 @@ def resend_open_grants(overlay: Overlay) -> None:
 
 
 def _answer_grant(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At home: answer whether the user holds the address now."""
+    """Answer a grant at home: whether the user holds the address now."""
     known = overlay.user(uuid_bytes(message["user_id"]))
     holds = known is not None and known.user is not None and known.user["email_key"] == key
     answer = address_messages.grant_answer(message, key, overlay.now, holds=holds)
@@ -118,7 +118,7 @@ def _answer_grant(overlay: Overlay, message: AddressMessage, key: str) -> None:
 
 
 def _decide(overlay: Overlay, message: AddressMessage) -> None:
-    """At home: decide the command that the reply carries, unless the reply is a copy."""
+    """Decide, at home, the command that the reply carries, unless the reply is a copy."""
     if message["again"]:
         return
     user_id = user_id_of(message["user_id"])
@@ -150,7 +150,7 @@ def _decide(overlay: Overlay, message: AddressMessage) -> None:
 
 
 def _keep(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the new address: the user now holds it, by exactly one claim."""
+    """Apply `keep` at the new address: the user now holds it, by exactly one claim."""
     claim = _open_claim(overlay, message, key)
     if claim is None:
         return
@@ -162,7 +162,7 @@ def _keep(overlay: Overlay, message: AddressMessage, key: str) -> None:
 
 
 def _release(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the new address: this grant was not used."""
+    """Apply `release` at the new address: drop the grant, which was not used."""
     claim = _open_claim(overlay, message, key)
     if claim is not None:
         overlay.drop_claim(claim)
@@ -178,7 +178,7 @@ def _open_claim(overlay: Overlay, message: AddressMessage, key: str) -> EmailCla
 
 
 def _free(overlay: Overlay, message: AddressMessage, key: str) -> None:
-    """At the old address: its holder has left it, or is gone.
+    """Apply `free` at the old address: its holder has left it, or is gone.
 
     The message arrives after the `keep` by which the user came to hold the address, and before any
     later one.

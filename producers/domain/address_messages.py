@@ -19,7 +19,7 @@ _WITH_COMMAND = frozenset({"reserve", "granted", "refused"})
 
 
 def reserve(ref: CommandRef, command: ChangeEmail, now: int) -> AddressMessage:
-    """Home asks for the new address; the message carries the whole command."""
+    """Return home's request for the new address; it carries the whole command."""
     return {
         **_message("reserve", ref.command_id, command.user_id.text, command.address.key, now),
         "email": command.address.email,
@@ -30,17 +30,17 @@ def reserve(ref: CommandRef, command: ChangeEmail, now: int) -> AddressMessage:
 
 
 def granted(request: AddressMessage, now: int) -> AddressMessage:
-    """The address is reserved for the user who asked."""
+    """Return the grant of a request: the address is reserved for its user."""
     return {**request, "kind": "granted", "sent_at": now}
 
 
 def refused(request: AddressMessage, holder_id: str | None, now: int) -> AddressMessage:
-    """The address is held by another user."""
+    """Return the refusal of a request: another user holds the address."""
     return {**request, "kind": "refused", "holder_id": holder_id, "sent_at": now}
 
 
 def granted_again(claim: EmailClaim, now: int) -> AddressMessage:
-    """An open grant once more, after a restore: it is answered but decides nothing."""
+    """Return a copy of an open grant, for a restore: it is answered but decides nothing."""
     return {
         **_message("granted", claim["claim_id"], claim["user_id"], claim["email_key"], now),
         "email": claim["email"],
@@ -52,14 +52,14 @@ def granted_again(claim: EmailClaim, now: int) -> AddressMessage:
 
 
 def grant_answer(grant: AddressMessage, key: str, now: int, *, holds: bool) -> AddressMessage:
-    """Home answers a grant: `keep` if the user holds the address now, `release` if not."""
+    """Return home's answer to a grant: `keep` if the user holds the address now, else `release`."""
     kind = "keep" if holds else "release"
     message = _message(kind, grant["claim_id"], grant["user_id"], key, now)
     return {**message, "command_offset": grant["command_offset"]}
 
 
 def free(event: UserEvent, key: str, now: int) -> AddressMessage:
-    """The user has left an address of another partition, or is gone."""
+    """Return the message that frees an address of another partition, which the user has left."""
     return _message("free", event["command_id"], event["user_id"], key, now)
 
 

@@ -149,7 +149,7 @@ class Ownership:
             partition.restart()
 
     def poll_batch(self, most: int, most_bytes: int, wait_seconds: float) -> list[Message]:
-        """Return commands and address messages that are ours to decide, in the log's order.
+        """Return the next commands and address messages of our partitions, in the log's order.
 
         Returns at most `most`, stops once they exceed `most_bytes`, and waits only for the first. A
         message that does not follow its predecessor is dropped: it was delivered twice after a seek
@@ -173,7 +173,7 @@ class Ownership:
         return batch.messages()
 
     def _on_error(self, error: KafkaError, partition: OwnedPartition | None) -> None:
-        """Handle an error that waiting does not resolve: rejoin the group, or raise."""
+        """Rejoin the group or raise if waiting cannot resolve `error`; otherwise log it."""
         if error.fatal() or error.code() in _DROPPED:
             self._rejoin(error)
             return
@@ -221,7 +221,7 @@ class _BatchInOrder:
         self.rewound: set[OwnedPartition] = set()
 
     def offer(self, partition: OwnedPartition, message: Message) -> None:
-        """Take `message` if its partition is deciding and it is the next one there."""
+        """Take `message` if its partition is deciding and it is the next message there."""
         phase = partition.phase
         if not isinstance(phase, Deciding) or partition in self.rewound:
             return

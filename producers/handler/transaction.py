@@ -116,9 +116,9 @@ class Transactions:
         return self._producer
 
     def append_aborted(self, places: Iterable[tuple[str, int]]) -> bool:
-        """Append to each place a record in an aborted transaction: read_committed never shows it.
+        """Append an aborted record, which no reader sees, to each (topic, partition).
 
-        False if one may not have reached the broker. Raises as `abort` does.
+        Returns False if a record may not have reached the broker. Raises as `abort` does.
         """
         undelivered = 1
         try:

@@ -125,13 +125,13 @@ class LogReader:
         try:
             if value is not None:
                 entry = entry._replace(record=self._codecs[topic.name].decode(value))
-            judge(topic, entry, key, self._settings.partitions)
+            require_trusted(topic, entry, key, self._settings.partitions)
         except Poisoned as poisoned:
             return entry._replace(record=None, problem=poisoned.code)
         return entry
 
 
-def judge(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
+def require_trusted(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:
     """Raise `Poisoned` for a record that restores and projectors skip too."""
     partition, record = entry.partition, entry.record
     if topic is EVENTS and record is not None:

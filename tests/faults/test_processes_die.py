@@ -57,8 +57,8 @@ def test_a_projector_that_lost_its_partitions_changes_nothing(
     for zombie in zombies.values():
         zombie.freeze()
     heirs = [rollbook.start_projector(name) for name in MODELS]
-    for heir in heirs:
-        heir.wait_for("assigned: partitions [0, 1, 2, 3]")
+    for successor in heirs:
+        successor.wait_for("assigned: partitions [0, 1, 2, 3]")
     second = RunningImport(rollbook, 4_000, tag="second")
     progress.wait_for(1_000)
     for zombie in zombies.values():

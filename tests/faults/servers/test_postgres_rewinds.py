@@ -112,8 +112,8 @@ def test_a_satisfied_token_is_waited_for_again_after_lost_commits(
         servers.bring_back("postgres")
         assert kept == rows(settings) != shown
         assert equals_the_log(settings)
-        with Visibility(settings, ["postgres"]) as anew, pytest.raises(NotInTime):
-            anew.wait(satisfied, 1)
+        with Visibility(settings, ["postgres"]) as again, pytest.raises(NotInTime):
+            again.wait(satisfied, 1)
         asked = rollbook.run("users", "summary", "--after", satisfied, "--timeout", "1")
         assert asked.returncode == 4
         process.thaw()

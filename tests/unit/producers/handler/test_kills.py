@@ -13,11 +13,11 @@ from tests.unit.producers.handler.stepping import Cluster, Killed
 
 JANE, JOHN = address_in(0, "jane"), address_in(1, "john")
 NEAR, FAR = address_in(0, "near"), address_in(2, "far")
-# An upper bound on the kill points of the run below; `make test` tries one in `EVERY`, `make
-# test-deep` each.
+# At most this many kill points are in the run below. `make test` tries one in `EVERY`, and
+# `make test-deep` tries each.
 MOST_POINTS = 90
 EVERY = depth(4, 1)
-COMMANDS_OF_A_LIFE = 10
+COMMANDS_SENT = 10
 
 
 class Handlers:
@@ -48,20 +48,20 @@ class Handlers:
         raise AssertionError("not everything is decided")
 
 
-def life(jane: str, john: str) -> Iterator[UserCommand]:
+def contested_commands(jane: str, john: str) -> Iterator[UserCommand]:
     """Yield commands in which addresses move between partitions, are contested and become free."""
     yield change_email(jane, FAR, command_id="away")
-    yield change_email(john, FAR, command_id="fought-for")
+    yield change_email(john, FAR, command_id="contested")
     yield update(john, age=40, command_id="birthday")
     yield change_email(jane, NEAR, command_id="back")
     yield change_email(john, JANE, command_id="freed")
     yield delete(jane, command_id="end")
     yield erase(john, command_id="erased")
-    yield create(FAR, command_id="anew")
+    yield create(FAR, command_id="again")
 
 
-def live(kill_at: int | None = None) -> tuple[Cluster, Handlers, int]:
-    """Decide the commands of `life`, with a kill at one point; return also the number of points."""
+def run_with_kill(kill_at: int | None = None) -> tuple[Cluster, Handlers, int]:
+    """Decide `contested_commands`, with a kill at one point; return also the number of points."""
     cluster = Cluster(batch_commands=2)
     handlers = Handlers(cluster)
     cluster.send(create(JANE, command_id="jane"), create(JOHN, command_id="john"))
@@ -69,24 +69,24 @@ def live(kill_at: int | None = None) -> tuple[Cluster, Handlers, int]:
     ids = {one["command_id"]: one["user_id"] for _, one in cluster.read(OUTCOMES)}
     points = 0
 
-    def pass_point() -> None:
+    def kill_if_due() -> None:
         nonlocal points
         points += 1
         if points == kill_at:
             raise Killed
 
-    cluster.log.at_each_request = pass_point
-    cluster.send(*life(ids["jane"], ids["john"]))
+    cluster.log.at_each_request = kill_if_due
+    cluster.send(*contested_commands(ids["jane"], ids["john"]))
     handlers.decide_all()
     return cluster, handlers, points
 
 
 @pytest.mark.parametrize("point", range(1, MOST_POINTS, EVERY))
 def test_a_kill_between_any_two_requests_loses_no_answer_and_no_address(point: int) -> None:
-    cluster, handlers, points = live(point)
+    cluster, handlers, points = run_with_kill(point)
     assert handlers.kills == (point <= points)
     outcomes = cluster.read(OUTCOMES)
-    assert len(outcomes) == len({one["command_id"] for _, one in outcomes}) == COMMANDS_OF_A_LIFE
+    assert len(outcomes) == len({one["command_id"] for _, one in outcomes}) == COMMANDS_SENT
     cluster.assert_log_is_valid()
     # Every address that became free can be registered: none stays reserved.
     freed = {f"next-{email}" for email in (JANE, JOHN, NEAR)}
@@ -97,5 +97,5 @@ def test_a_kill_between_any_two_requests_loses_no_answer_and_no_address(point: i
 
 def test_the_kill_points_cover_the_whole_run() -> None:
     """Otherwise no kill would interrupt its last transactions."""
-    _, _, points = live()
+    _, _, points = run_with_kill()
     assert MOST_POINTS * 0.7 < points <= MOST_POINTS

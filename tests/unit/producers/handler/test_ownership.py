@@ -50,21 +50,21 @@ def test_a_batch_whose_partitions_move_while_it_is_decided_is_refused() -> None:
     cluster = Cluster()
     slow = cluster.ready()
     cluster.send_creates("u")
-    heir = cluster.start("b")
+    successor = cluster.start("b")
 
     def take_over() -> None:
         cluster.group.expire("a")
         for _ in range(3 * PARTITIONS):
-            heir.run_once()
-        assert sizes(heir) == [0]
-        assert heir._ownership._partitions.keys() == set(range(PARTITIONS))
+            successor.run_once()
+        assert sizes(successor) == [0]
+        assert successor._ownership._partitions.keys() == set(range(PARTITIONS))
 
     cluster.log.before("send_offsets_to_transaction", take_over)
     assert slow.run_once() == 0
     assert cluster.read(OUTCOMES) == []
-    cluster.decide(20, heir)
+    cluster.decide(20, successor)
     cluster.send_creates("v")
-    cluster.decide(40, slow, heir)
+    cluster.decide(40, slow, successor)
     cluster.assert_exactly_once(40)
 
 
@@ -73,19 +73,19 @@ def test_a_zombie_whose_transaction_timed_out_changes_nothing() -> None:
     cluster = Cluster(transaction_timeout_seconds=1e-9)
     zombie = cluster.ready()
     cluster.send_creates("u")
-    heir = cluster.start("b")
+    successor = cluster.start("b")
 
     def pause() -> None:
         cluster.group.expire("a")
         cluster.log.time_out("a")
-        cluster.decide(20, heir)
+        cluster.decide(20, successor)
 
     cluster.log.before("send_offsets_to_transaction", pause)
     assert zombie.run_once() == 0
     cluster.assert_exactly_once(20)
-    cluster.step_until(lambda: sizes(zombie, heir) == [2, 2], zombie, heir)
+    cluster.step_until(lambda: sizes(zombie, successor) == [2, 2], zombie, successor)
     cluster.send_creates("v")
-    cluster.decide(40, zombie, heir)
+    cluster.decide(40, zombie, successor)
     cluster.assert_exactly_once(40)
 
 
@@ -141,18 +141,18 @@ def test_offsets_that_a_predecessor_may_still_commit_are_waited_for() -> None:
     cluster = Cluster()
     slow = cluster.ready()
     cluster.send_creates("u")
-    heir = cluster.start("b")
+    successor = cluster.start("b")
 
     def take_over() -> None:
         cluster.group.expire("a")
         for _ in range(3 * PARTITIONS):
-            heir.run_once()
-        assert sizes(heir) == [0]
+            successor.run_once()
+        assert sizes(successor) == [0]
 
     cluster.log.after("send_offsets_to_transaction", take_over)
     assert slow.run_once() == 20
     cluster.send_creates("v")
-    cluster.decide(40, heir)
+    cluster.decide(40, successor)
     cluster.assert_exactly_once(40)
 
 

@@ -10,7 +10,7 @@ from schemas.records import UserEvent
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
 from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
 from scripts.verify.log_checks import LogChecks
-from scripts.verify.reader import judge
+from scripts.verify.reader import require_trusted
 from tests.given import address_in
 from tests.unit.scripts.verify.forged import (
     HOME,
@@ -279,13 +279,13 @@ def test_records_that_projectors_skip_are_skipped(
     record = None if forged is None else event(1) | forged
     entry = Entry(HOME, 0, key, record)
     with pytest.raises(Poisoned) as caught:
-        judge(topic, entry, key.encode(), PARTITIONS)
+        require_trusted(topic, entry, key.encode(), PARTITIONS)
     assert caught.value.code == code
 
 
 def test_records_that_projectors_trust_are_checked() -> None:
     """Records that are not events are checked too: claims, address messages, commands."""
     for topic, key in ((EVENTS, ID), (HISTORY, f"{ID}:1"), (EMAILS, "anything")):
-        judge(topic, Entry(HOME, 0, key, event(1)), key.encode(), PARTITIONS)
-    judge(HISTORY, Entry(HOME, 0, f"{ID}:1", None), f"{ID}:1".encode(), PARTITIONS)
-    judge(EMAILS, Entry(HOME, 0, "k", None), b"k", PARTITIONS)
+        require_trusted(topic, Entry(HOME, 0, key, event(1)), key.encode(), PARTITIONS)
+    require_trusted(HISTORY, Entry(HOME, 0, f"{ID}:1", None), f"{ID}:1".encode(), PARTITIONS)
+    require_trusted(EMAILS, Entry(HOME, 0, "k", None), b"k", PARTITIONS)
