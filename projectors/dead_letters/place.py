@@ -39,7 +39,7 @@ def topic_of(settings: Settings, letter: Letter) -> Topic | None:
 
 
 class LogPlaces:
-    """Reads single records of the log. Close it."""
+    """Reads single records of the log. Call `close` at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class LogPlaces:
         """Close the connection."""
         self._consumer.close()
 
-    def look(self, topic: Topic, partition: int, offset: int) -> Message | Absent:
+    def read_at(self, topic: Topic, partition: int, offset: int) -> Message | Absent:
         """Return the committed record at an offset, or why there is none.
 
         `superseded`: compaction removed it, because a later record has its key. `gone`: retention
@@ -105,7 +105,7 @@ def look_at(settings: Settings, letter: Letter, *, payload: bool) -> dict[str, A
     if topic is None:
         return fields
     with closing(LogPlaces(settings)) as places:
-        found = places.look(topic, letter.partition, letter.offset)
+        found = places.read_at(topic, letter.partition, letter.offset)
     if not isinstance(found, Message):
         return fields | {"in_log": found}
     fields |= _framing(found)

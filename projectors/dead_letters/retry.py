@@ -55,7 +55,7 @@ class Retried:
 
 
 class LetterRetry:
-    """Retries letters, one at a time. Close it.
+    """Retries letters, one at a time. Call `close` at the end.
 
     With `dry_run` nothing is applied, sent or settled, so whether a store would refuse the record
     stays unknown.
@@ -85,19 +85,19 @@ class LetterRetry:
         letter then stays open, and another retry is safe.
         """
         try:
-            done = self._tried(letter)
+            done = self._attempt(letter)
         except Poisoned as poison:
             return Retried(letter, POISONED, poison.code, str(poison))
         if not (done.is_open or self._dry_run):
             self._log.append([settlement(letter, done.how, time.time_ns() // 1_000_000)])
         return done
 
-    def _tried(self, letter: Letter) -> Retried:
+    def _attempt(self, letter: Letter) -> Retried:
         topic = topic_of(self._settings, letter)
         refusal = self._refusal(letter, topic)
         if refusal or topic is None:
             return Retried(letter, NOT_RETRIED, NOT_RETRIED, refusal)
-        found = self._places.look(topic, letter.partition, letter.offset)
+        found = self._places.read_at(topic, letter.partition, letter.offset)
         if not isinstance(found, Message):
             return Retried(letter, found)
         if letter.reader == HANDLER:
@@ -112,7 +112,7 @@ class LetterRetry:
             return "only handlers write that topic; send the change of address again as a command"
         name = letter.reader.removeprefix(PROJECTOR)
         if not letter.reader.startswith(PROJECTOR) or name not in read_models(self._settings):
-            return "there is no such reader here"
+            return "no such reader exists in this installation"
         if topic is not self._model(name).source.topic:
             return "its reader does not read that topic"
         return ""

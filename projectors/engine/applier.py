@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class TooManyPoisoned(RollbookError):
-    """So many records in a row cannot be applied that the cause is probably a bug: stop."""
+    """Too many records in a row cannot be applied: probably a bug, so the projector stops."""
 
     default_code = "too_many_poisoned"
 
@@ -156,10 +156,10 @@ class Applier:
 
     def _too_many(self, first: Record) -> TooManyPoisoned:
         return TooManyPoisoned(
-            f"more than {self._max_in_a_row} records in a row cannot be applied, the first is "
+            f"more than {self._max_in_a_row} records in a row cannot be applied; the first is "
             f"{_place(first)} ({_code(first)}: {first.poison}); the checkpoint stays before it",
-            next_step="fix the cause and start it again; or raise dead_letters_in_a_row to pass "
-            "them, and later `rollbook dead-letters list` shows and `retry` applies them",
+            next_step="fix the cause and start it again; or raise dead_letters_in_a_row to "
+            "dead-letter them, and retry them later (`rollbook dead-letters list`)",
         )
 
 

@@ -69,7 +69,7 @@ class Subscription:
             )
 
     def start(self, offsets: Mapping[int, int]) -> None:
-        """Read assigned partitions from these offsets on."""
+        """Start reading assigned partitions at these offsets."""
         places = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
         if not places:
             return
@@ -153,8 +153,8 @@ class Subscription:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         # At 0 for now: records before `start` are dropped anyway. Never at a logical offset:
-        # librdkafka would repeat its query for that half a second after `start` outdated it, and
-        # then move the partition to its end, past unread events.
+        # librdkafka would look that up again half a second after `start` and then move the
+        # partition to its end, past unread events.
         consumer.incremental_assign(
             [TopicPartition(self._topic, place.partition, 0) for place in places]
         )

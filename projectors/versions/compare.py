@@ -36,8 +36,8 @@ class Digest:
 class Comparison:
     """The result: the rows that the log implies, the users left out, the users that differ.
 
-    Two kinds of users are left out: those with a dead letter, whose rows may rightly differ, and
-    those that `changed` after the checkpoint, whose earlier events compaction may have removed.
+    Two kinds of users are left out: those with a dead letter, whose rows may legitimately differ,
+    and those that `changed` after the checkpoint, whose earlier events compaction may have removed.
     """
 
     rows: int

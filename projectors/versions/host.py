@@ -17,7 +17,7 @@ from schemas.errors import RollbookError, Unavailable
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 1.0
+REFRESH_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 # Errors that a rebuilt version would not have.
 _FIXED_BY_A_SWAP = {OTHER_TOPIC, LOST_LOG}
@@ -44,8 +44,8 @@ class Host:
         try:
             until_available(self._stopping, self._versions.begin)
             while not self._stopping:
-                self._look()
-                self._stopping.wait(LOOK_EVERY_SECONDS)
+                self._start_and_stop_runners()
+                self._stopping.wait(REFRESH_SECONDS)
         finally:
             for running in self._running.values():
                 running.stop()
@@ -53,7 +53,7 @@ class Host:
                 running.join()
             self._versions.close()
 
-    def _look(self) -> None:
+    def _start_and_stop_runners(self) -> None:
         """Start the runners of new versions, and stop those of dropped versions."""
         try:
             ready = [version for version in self._versions.versions() if version.state == READY]
@@ -64,7 +64,7 @@ class Host:
                 if not running.is_running:
                     self._start(running, version, alone=len(ready) == 1)
         except Unavailable as error:
-            log.warning("%s; versions are listed again later", error)
+            log.warning("%s; the versions will be listed again later", error)
             return
         for number in set(self._running) - {version.number for version in ready}:
             self._running[number].stop()
@@ -93,7 +93,7 @@ class _Running:
         self._settings = settings
         self._stopping = StopSignal()
         self._thread: threading.Thread | None = None
-        self._backoff = Backoff(LOOK_EVERY_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._backoff = Backoff(REFRESH_SECONDS, _LONGEST_PAUSE_SECONDS)
         self._due_at = 0.0
 
     @property

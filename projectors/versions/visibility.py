@@ -81,7 +81,7 @@ class Visibility:
 
 
 class LiveVersion:
-    """The version of a read model that is live at the time. Not for several threads."""
+    """The currently live version of a read model. Not for several threads."""
 
     def __init__(self, versions: ReadModelVersions) -> None:
         """Take over `versions`, which `close` closes; connect to nothing yet."""

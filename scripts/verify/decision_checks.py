@@ -208,7 +208,7 @@ class DecisionChecks:
         """Walk through events and acceptances side by side, both in the order of seq."""
         versions: dict[str, int] = {}
         facts = decided.facts
-        at = _begin(decided, versions)
+        at = _first_explained(decided, versions)
         for outcome in decided.outcomes:
             seq = outcome["seq"] or 0
             if outcome["repeated"] or seq > decided.cut:
@@ -218,7 +218,7 @@ class DecisionChecks:
                 fact = facts[at]
                 if accepted and fact.seq == seq and fact.command_id == outcome["command_id"]:
                     break
-                self._uncaused(decided, fact)
+                self._report_uncaused(decided, fact)
                 versions[fact.user_id] = fact.version
                 at += 1
             if not accepted:
@@ -239,9 +239,9 @@ class DecisionChecks:
                 )
         for fact in facts[at:]:
             if fact.seq <= decided.cut:
-                self._uncaused(decided, fact)
+                self._report_uncaused(decided, fact)
 
-    def _uncaused(self, decided: Decided, fact: Fact) -> None:
+    def _report_uncaused(self, decided: Decided, fact: Fact) -> None:
         self.cause.looked_at += 1
         self.cause.report(
             f"partition {decided.partition} seq {fact.seq}: user {fact.user_id} "
@@ -282,7 +282,7 @@ class DecisionChecks:
                 )
 
 
-def _begin(decided: Decided, versions: dict[str, int]) -> int:
+def _first_explained(decided: Decided, versions: dict[str, int]) -> int:
     """Skip the events whose outcomes retention has removed; return the first to explain."""
     if not decided.outcomes_begin:
         return 0

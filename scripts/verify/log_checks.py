@@ -13,7 +13,8 @@ from scripts.verify.replay import Replay
 
 
 class LogChecks:
-    """For each partition call `history`, `events` and `settle`; at the end call `finish` once."""
+    """For each partition call `history`, `events` and `compare_topics`; at the end call
+    `finish`."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -181,7 +182,7 @@ class LogChecks:
             seqs[home] = max(seqs.get(home, 0), last.seq)
         return seqs
 
-    def settle(self, partition: int, cut: int = NO_CUT) -> None:
+    def compare_topics(self, partition: int, cut: int = NO_CUT) -> None:
         """Compare the two topics of one partition, except for users who changed after seq `cut`.
 
         While a handler is running, the two are read at different moments; `cut` is the last seq

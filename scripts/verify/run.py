@@ -102,7 +102,7 @@ def _check_partition(
         before = [o["seq"] or 0 for o in outcomes if o["command_offset"] < committed]
         decided = replace(decided, cut=max(before, default=0))
     decisions.partition(decided)
-    log.settle(partition, decided.cut)
+    log.compare_topics(partition, decided.cut)
     return tail, outcomes_at.end
 
 

@@ -45,7 +45,7 @@ def _ways(
     yield lambda found: found == word
     yield lambda found: found in spelt
     yield lambda found: found.startswith(word)
-    yield lambda found: (found in neighbours and word in found) or _is_torn(word, found, stored)
+    yield lambda found: (found in neighbours and word in found) or _lacks_space(word, found, stored)
     yield lambda found: is_typo(word, found)
     # Text without spaces, such as Chinese, is matched by each of its characters.
     yield lambda found: not word.isascii() and (found in word or word in found)
@@ -59,7 +59,7 @@ def _best(ways: Iterator[Callable[[str], bool]], stored: list[list[str]]) -> set
     return set()
 
 
-def _is_torn(word: str, found: str, stored: set[str]) -> bool:
+def _lacks_space(word: str, found: str, stored: set[str]) -> bool:
     """Return whether `word` is `found` and another stored word without the space between them."""
     return (word.startswith(found) and word[len(found) :] in stored) or (
         word.endswith(found) and word[: -len(found)] in stored

@@ -119,19 +119,19 @@ def spellings(word: str, typed: str) -> list[str]:
 def _word(words: list[str], at: int, typed: str, typos: Typos) -> dict[str, Any]:
     """Return all ways to match one word; the best one counts."""
     word = words[at]
-    ways = _anywhere(word, _match, _EXACT) + _anywhere(word, _prefix, _PREFIX)
+    ways = _in_each_field(word, _match, _EXACT) + _in_each_field(word, _prefix, _PREFIX)
     for other in spellings(word, typed):
-        ways += _anywhere(other, _match, _SPELLING)
+        ways += _in_each_field(other, _match, _SPELLING)
     if typos:
         ways += _misspelt(word, typos)
         for left, right in ((at - 1, at), (at, at + 1)):
             if left >= 0 and right < len(words):
-                ways += _anywhere(words[left] + words[right], _match, _SPACING)
+                ways += _in_each_field(words[left] + words[right], _match, _SPACING)
         if len(word) in _SPLIT_CHARACTERS:
             most = len(word) if typos == Typos.TWO or not word.isascii() else 2
             ways.append(_scored(_split(word, range(1, most)), _SPACING))
     if typos == Typos.TWO and len(word) >= _MIN_CHARACTERS_BEFORE_TAIL + _TAIL_CHARACTERS:
-        ways += _anywhere(word[:-_TAIL_CHARACTERS], _prefix, _TAIL)
+        ways += _in_each_field(word[:-_TAIL_CHARACTERS], _prefix, _TAIL)
     return _best_of(ways)
 
 
@@ -162,7 +162,7 @@ def _split(word: str, cuts: Iterable[int]) -> dict[str, Any]:
     return {"bool": {"should": both}}
 
 
-def _anywhere(
+def _in_each_field(
     word: str, match: Callable[[str, str], dict[str, Any]], score: float
 ) -> list[dict[str, Any]]:
     return [_scored(match(field, word), score * weight) for field, weight in _FIELDS]

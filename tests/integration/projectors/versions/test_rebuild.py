@@ -182,7 +182,7 @@ def test_a_version_that_differs_from_the_log_is_not_made_ready(
 def test_users_with_a_dead_letter_are_left_out_of_the_comparison(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
-    """A user that PostgreSQL cannot store is rightly missing, and is reported as left out."""
+    """A user that PostgreSQL cannot store is legitimately missing, and is reported as left out."""
     forged.users(7, 1, version=2, name="Ja\0ne")
     forged.users(8, 1, version=2, name="Jane the second")
     built = rollbook.json("projector", "rebuild", "postgres")

@@ -32,7 +32,7 @@ def verified(
         events = topics.compacted(EVENTS.name, random)
         facts = log.history(number, entries(number, HISTORY.name, history))
         log.events(number, entries(number, EVENTS.name, events))
-        log.settle(number)
+        log.compare_topics(number)
         emails = entries(number, EMAILS.name, topics.compacted(EMAILS.name, random))
         claims += fold_claims(emails).values()
         asked = list(entries(number, COMMANDS.name, topics.topics[COMMANDS.name]))

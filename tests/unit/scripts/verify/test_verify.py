@@ -36,7 +36,7 @@ def log_checks(
     checks = LogChecks(PARTITIONS)
     checks.history(HOME, history)
     checks.events(HOME, events)
-    checks.settle(HOME, cut)
+    checks.compare_topics(HOME, cut)
     checks.finish()
     return checks
 
@@ -150,7 +150,7 @@ def test_a_record_on_the_wrong_partition_is_found() -> None:
     wrong = (HOME + 1) % PARTITIONS
     elsewhere.history(wrong, as_history([event(1)]))
     elsewhere.events(wrong, as_events([event(1)]))
-    elsewhere.settle(wrong)
+    elsewhere.compare_topics(wrong)
     elsewhere.finish()
     assert ID in only(elsewhere, elsewhere.place)
 
