@@ -42,13 +42,13 @@ def assert_log_is_valid(settings: Settings) -> None:
     assert not broken, [(check.line(), check.examples) for check in broken]
 
 
-def created_in_time(client: CommandClient, email: str, name: str = "Next") -> str:
-    """Register an address that is about to become free; return the new user's id."""
+def create_when_free(client: CommandClient, email: str, name: str = "Next") -> str:
+    """Register an address once it becomes free; return the new user's id."""
 
-    def created() -> str | None:
+    def user_id_if_created() -> str | None:
         outcome = client.create_user(email, name, 20)
         assert outcome.accepted or outcome.code == "user_already_exists"
         return outcome.user_id if outcome.accepted else None
 
-    user_id: str = eventually(created, 20, "the address is free")
+    user_id: str = eventually(user_id_if_created, 20, "the address is free")
     return user_id

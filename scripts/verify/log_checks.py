@@ -13,8 +13,7 @@ from scripts.verify.replay import Replay
 
 
 class LogChecks:
-    """For each partition call `history`, `events` and `compare_topics`; at the end call
-    `finish`."""
+    """Call `history`, `events` and `compare_topics` for each partition, then `finish` once."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions

@@ -12,7 +12,7 @@ from projectors.elasticsearch.search.queries import search_users
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from tests.addresses import assert_log_is_valid, created_in_time
+from tests.addresses import assert_log_is_valid, create_when_free
 from tests.catch_up import wait_caught_up
 from tests.given import PARTITIONS, address_in, home_of
 from tests.integration.scripts.test_pipeline import digests
@@ -73,7 +73,7 @@ def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
     assert_all_see(registry.settings, {}, {jane, other})
 
     with CommandClient(registry.settings, timeout_seconds=60) as client:
-        heir = created_in_time(client, FAR, "New Registered")
+        heir = create_when_free(client, FAR, "New Registered")
     assert heir not in (jane, other)
     twice = registry.json("users", "erase", jane, "-", "--yes", stdin='{"expected_version": 3}')
     assert twice["version"] == 4

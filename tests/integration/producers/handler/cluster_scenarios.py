@@ -53,7 +53,7 @@ class Membership:
         self.calls.append(f"revoke {len(places)}")
 
     def poll(self) -> None:
-        """Serve the group and take what comes."""
+        """Serve the group and keep the message that arrives, if any."""
         message = self.consumer.poll(0.05)
         if message is not None:
             (self.errors if message.error() else self.messages).append(message)
@@ -118,7 +118,7 @@ def why(action: Callable[[], object]) -> Seen:
     return [error.name(), error.fatal(), error.retriable(), error.txn_requires_abort()]
 
 
-def what_a_reader_is_given(broker: Broker) -> Seen:
+def what_a_reader_receives(broker: Broker) -> Seen:
     """Committed records; nothing of an aborted or open transaction; markers take offsets."""
     clients = broker.clients("a")
     client = started(clients)
@@ -224,7 +224,7 @@ def a_member_whose_identity_joins_again_is_fenced(broker: Broker) -> Seen:
 
 
 def a_consumer_seeks_and_pauses(broker: Broker) -> Seen:
-    """What is sought is delivered again; what is paused is not."""
+    """A seek delivers messages again; a paused partition delivers none."""
     for n in range(4):
         broker.append(broker.commands, b"%d" % n)
     member = Membership(broker.clients("a"), broker.commands)
@@ -242,7 +242,7 @@ def a_consumer_seeks_and_pauses(broker: Broker) -> Seen:
 
 
 def a_position_that_retention_has_passed_is_an_error(broker: Broker) -> Seen:
-    """Never a silent jump."""
+    """The consumer never jumps silently."""
     for n in range(4):
         broker.append(broker.commands, b"%d" % n)
     broker.delete_before(broker.commands, 2)
@@ -256,7 +256,7 @@ def a_position_that_retention_has_passed_is_an_error(broker: Broker) -> Seen:
 
 
 SCENARIOS = (
-    what_a_reader_is_given,
+    what_a_reader_receives,
     a_new_producer_fences_the_old_one,
     offsets_commit_with_their_transaction,
     a_member_of_an_old_generation_cannot_commit,

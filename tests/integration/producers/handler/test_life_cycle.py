@@ -17,7 +17,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.records import UserCommand
 from schemas.topics import DEAD_LETTERS, EVENTS, HOPS
-from tests.addresses import all_answers, assert_log_is_valid, created_in_time, holders
+from tests.addresses import all_answers, assert_log_is_valid, create_when_free, holders
 from tests.depth import depth
 from tests.given import address_in, home_of
 from tests.log import decided, read, send
@@ -49,7 +49,7 @@ def test_a_changed_address_is_free_for_new_users(
         assert brief(client.change_email(jane, "Jane@example.com")) == ("accepted", 7, None)
         stale = client.change_email(jane, FAR, expected_version=3)
         assert brief(stale) == ("rejected", 7, "version_conflict")
-        heirs = [created_in_time(client, email) for email in (NEAR, FAR)]
+        heirs = [create_when_free(client, email) for email in (NEAR, FAR)]
         assert len({jane, *heirs}) == 3
         for email, heir in zip((NEAR, FAR), heirs, strict=True):
             taken = client.change_email(jane, email)
@@ -74,14 +74,14 @@ def test_a_deleted_user_never_returns(settings: Settings, handler: RunningProces
             client.change_email(jane, NEAR),
         )
         assert {outcome.code for outcome in gone} == {"user_not_found"}
-        heirs = [created_in_time(client, email) for email in (JANE, FAR)]
+        heirs = [create_when_free(client, email) for email in (JANE, FAR)]
         assert jane not in heirs
         assert client.erase_user(jane, expected_version=2).code == "version_conflict"
         assert brief(client.erase_user(jane, expected_version=3)) == ("accepted", 4, None)
         assert brief(client.erase_user(jane)) == ("accepted", 4, None)
         assert brief(client.erase_user(heirs[0])) == ("accepted", 2, None)
         assert client.update_user(heirs[0], age=1).code == "user_not_found"
-        last = created_in_time(client, JANE)
+        last = create_when_free(client, JANE)
         assert last not in (jane, *heirs)
         nobody = f"{last[:-6]}ffffff"
         assert client.erase_user(nobody).code == "user_not_found"
@@ -134,7 +134,7 @@ def test_concurrent_commands_have_one_winner_and_leave_no_address_reserved(
         assert held[goals["going"]] == ids["going"]
         assert held[prize] in (ids["one"], ids["two"])
         for email in {*emails.values(), *goals.values(), prize} - held.keys():
-            created_in_time(client, email)
+            create_when_free(client, email)
     assert_log_is_valid(settings)
 
 
@@ -167,7 +167,7 @@ def test_crashes_while_addresses_change_lose_no_answer_and_no_address(
         held = holders(settings)
         for email in emails:
             if email not in held:
-                created_in_time(client, email)
+                create_when_free(client, email)
             else:
                 assert client.create_user(email, "Late", 3).user_id == held[email]
     assert_log_is_valid(settings)
@@ -247,7 +247,7 @@ def test_foreign_address_messages_are_dead_letters_and_block_nothing(
         producer.produce(topic, codec.encode(hop), "first", AWAY)
         producer.flush()
         assert brief(client.change_email(jane, NEAR)) == ("accepted", 3, None)
-        assert created_in_time(client, FAR) != jane
+        assert create_when_free(client, FAR) != jane
         assert brief(client.change_email(jane, address_in(AWAY, "more"))) == (
             "accepted",
             4,

@@ -100,7 +100,7 @@ def test_a_truncated_log_affects_only_the_version_that_had_not_read_it(
     assert projector.stop() == 0
 
 
-def test_a_comparison_makes_what_was_written_visible_first(settings: Settings) -> None:
+def test_a_comparison_first_makes_all_writes_visible(settings: Settings) -> None:
     """In Elasticsearch a search, and so a comparison, sees the state of the last refresh."""
     ForgedLog(settings).users(0, 50)
     with closing(open_versions(settings, "elasticsearch")) as versions:
@@ -111,15 +111,15 @@ def test_a_comparison_makes_what_was_written_visible_first(settings: Settings) -
         assert rebuild._compare(number).rows == 50
 
 
-def test_a_write_block_set_after_its_hold_was_released_is_removed(settings: Settings) -> None:
+def test_a_write_block_set_after_its_lock_was_released_is_removed(settings: Settings) -> None:
     """A swap was frozen between the two steps of its lock; nothing else removes that block."""
     with closing(ElasticsearchVersions(settings)) as versions, closing(connect(settings)) as client:
         versions.begin()
         index, minutes = users_index(settings, 1), iter((0.0, 61.0))
-        frozen, hindered = WriteLock(client, index), WriteLock(client, index, lambda: next(minutes))
+        frozen, blocked = WriteLock(client, index), WriteLock(client, index, lambda: next(minutes))
         assert frozen._replace([frozen._write_alias], frozen._alias)
         for _ in range(2):
-            hindered.release_expired()
+            blocked.release_expired()
         client.indices.add_block(index=index, block="write")
         with closing(versions.open(1)) as model:
             with pytest.raises(WritesPaused):
