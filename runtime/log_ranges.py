@@ -1,8 +1,7 @@
 """Reads a range of a topic that is fixed when reading begins, so reading ends under any load.
 
-A reader that waits for librdkafka to report the end of a partition never finishes under a steady
-load: librdkafka reports it when a fetch returns nothing, and every fetch returns what was just
-written.
+librdkafka reports the end of a partition when a fetch returns nothing. Under a steady load every
+fetch returns what was just written, so a reader that waits for that report never finishes.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -30,10 +30,9 @@ def run_processes(
 ) -> int:
     """Run `service(settings, instance, stop)` in a process for each instance; return an exit code.
 
-    `service` must be importable by name. Blocks until `stop` is set, then stops all and returns 0;
-    or until one of them exits, then stops the others and returns its exit code (1 if it was 0), so
-    that a supervisor restarts all of them. They also stop when this process dies, even if it is
-    killed.
+    `service` must be importable by name. Blocks until `stop` is set or a process exits, then stops
+    all of them. Returns 0 after `stop`; otherwise the exit code of that process (1 if it was 0), so
+    that a supervisor restarts all. They also stop when this process dies, even if it is killed.
     """
     context = get_context("spawn")
     processes = {

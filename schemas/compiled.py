@@ -4,8 +4,8 @@ Coding records is the largest single cost of every hot loop, and fastavro walks 
 record. Straight-line code for one schema takes a third of the time (Python 3.11, one core): 1.7
 instead of 6.7 µs to encode an event, 1.8 instead of 4.1 µs to decode one. It handles ordinary
 records only. Everything else raises an error and is left to fastavro: decoding a text of 64 bytes
-or a list of 64 items and more, a time before 2004 or after 2039, a missing field whose default is
-not null, and broken bytes. Property tests check that both give the same result, for broken bytes
+or more, a list of 64 items or more, a time before 2004 or after 2039, a missing field whose default
+is not null, and broken bytes. Property tests check that both give the same result, for broken bytes
 too.
 """
 

@@ -30,7 +30,7 @@ class RollbookError(Exception):
 class Rejected(RollbookError):
     """The command breaks a rule, or what was asked for does not exist: answer, do not retry.
 
-    `user_id` names another user whom the answer is about: the holder of a taken address.
+    `user_id` names another user that the answer mentions: the holder of a taken address.
     """
 
     default_code = "rejected"

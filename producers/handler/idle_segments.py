@@ -2,9 +2,9 @@
 
 Kafka never cleans the segment that is being written to, and closes one only when something is
 appended (`segment.ms` is checked on append, not by a clock). In a partition that falls idle right
-after an erasure the erased records would stay for ever. So a handler appends to a partition once it
-has been idle for as long as a segment lives: a record in a transaction that is aborted, which
-closes the segment and which no reader of committed records ever sees (docs/decisions/0008).
+after an erasure the erased records would stay for ever. So once a partition has been idle for as
+long as a segment lives, a handler appends a record in a transaction and aborts it. That closes the
+segment, and no reader of committed records sees the record (docs/decisions/0008).
 """
 
 from collections.abc import Iterable, Mapping

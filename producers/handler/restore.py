@@ -134,9 +134,9 @@ class Restore:
     def _skip_foreign(self, topic: str, key: bytes | None, offset: int, poisoned: Poisoned) -> None:
         """Skip bytes that no handler wrote; stop if the registry may be at fault.
 
-        A record under the id of a user of this partition may well be ours if the registry does not
-        know its schema id or has another record's schema under it: deciding without that record
-        could give one address to two users.
+        If the registry does not know the schema id of a record, or has another record's schema
+        under it, and the key is a user of this partition, the record may be ours. Deciding without
+        it could give one address to two users.
         """
         where = f"{topic} partition {self._partition} offset {offset}"
         if poisoned.code in {"unknown_schema", "wrong_schema"} and self._is_user(key):

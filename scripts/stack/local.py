@@ -70,8 +70,8 @@ class LocalStack:
 
         `report` is called with a line for each step. Raises `Misconfigured` if something prevents
         the start (a port in use, no Java), and `Unavailable`, with the path and the last lines of
-        the log, if a server dies or does not answer within `timeout_seconds`; if the stack was
-        down, it is stopped again in that case.
+        the log, if a server dies or does not answer within `timeout_seconds`. A stack that was down
+        is then stopped again.
         """
         began = time.monotonic()
         with locked(self.directory / "lock"):

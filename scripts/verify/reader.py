@@ -1,7 +1,7 @@
 """Reads whole topics, one partition at a time: the thin shell around the checks.
 
-Committed records are read up to the *high* watermark taken before. The last stable offset would
-miss records while a transaction is open, and a read_committed consumer reports just that as its end
+Committed records are read up to the *high* watermark taken before. While a transaction is open, the
+last stable offset would miss records. A read_committed consumer reports that offset as its end
 (seen with librdkafka 2.16), so a second consumer is asked for the ends.
 """
 

@@ -20,9 +20,9 @@ _ERROR_AT = 12
 class BrokerProxy:
     """A proxy at `address` for one broker; `done` is set once it has interfered.
 
-    The next `EndTxn` after `lose_answer` is carried out and its connection cut before the answer
-    comes through; the next one after `hold_back` is kept while its connection is cut, and carried
-    out only on `let_go`, however much of the log has been written since.
+    The next `EndTxn` after `lose_answer` is carried out, but its connection is cut before the
+    answer arrives. The next one after `hold_back` is kept and its connection cut; it is carried out
+    only on `let_go`, whatever was written meanwhile.
     """
 
     def __init__(self, broker: str) -> None:

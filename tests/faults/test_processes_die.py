@@ -47,7 +47,7 @@ def test_a_projector_that_lost_its_partitions_changes_nothing(
 ) -> None:
     """Frozen until others own its partitions, then continued under load.
 
-    Whichever of the two finds that the other has moved the checkpoint stops.
+    The one that finds the checkpoint moved by the other stops.
     """
     zombies = start_all(rollbook)
     del zombies["handler"]

@@ -1,4 +1,4 @@
-"""What people type, and whom they mean: the table that measures how good the search is.
+"""Queries as people type them, each with the user meant: measures how good the search is.
 
 Each query in `queries.tsv` was written from one user of `scripts.bench.search.people`, as a person
 would type it from memory, before its result was seen.
@@ -20,7 +20,7 @@ from scripts.bench.stores import remove_read_models
 
 
 class Query(NamedTuple):
-    """What is typed, and whom it means: an address, or a name that any user may have."""
+    """The text typed and the user meant: an address, or a name that any user may have."""
 
     text: str
     means: str

@@ -32,7 +32,7 @@ _ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
 _WARM_UP_COMMANDS: Final = 1_000
 _READY_SECONDS: Final = 120.0
 _MOST_SECONDS: Final = 1_800.0
-# Often enough for the shortest measurement, seldom enough to cost it nothing.
+# Often enough for the shortest measurement, rarely enough to cost it nothing.
 _LOOK_SECONDS: Final = 0.01
 
 

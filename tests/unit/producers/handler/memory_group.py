@@ -1,8 +1,8 @@
 """The consumer group of the in-memory log, which shares its partitions out among the members.
 
-It works as Kafka's classic protocol with static members and the cooperative-sticky assignor:
-a rebalance is complete once every member has polled; a partition that moves is first revoked from
-its old owner, and assigned to the new one in the rebalance after.
+It works like Kafka's classic protocol with static members and the cooperative-sticky assignor. A
+rebalance is complete once every member has polled. A partition that moves is first revoked from its
+old owner, and assigned to the new one in the next rebalance.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A custom read model needs nothing but the public packages; the example proves it."""
+"""A custom read model needs only the public packages; the example proves it."""
 
 import ast
 from importlib import import_module

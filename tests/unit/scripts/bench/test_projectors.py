@@ -118,7 +118,7 @@ def test_the_table_names_the_guarantee_of_each_writer() -> None:
 
 
 def counted(values: list[int]) -> Callable[[], int]:
-    """Return a function that counts these values, and then the last one again and again."""
+    """Return a function that counts these values, and then repeats the last one."""
 
     def numbers() -> Iterator[int]:
         yield from values
