@@ -65,7 +65,7 @@ def export_users(
         raise click.UsageError("gzip output is not for a terminal: name a file, or pipe it")
     begun_at = time.monotonic()
     export = UserExport(settings, min_age=min_age, max_age=max_age)
-    with closing(export), _ends_are_interrupts():
+    with closing(export), _signals_as_interrupts():
         _write(export, file, as_gzip=as_gzip, as_json=as_json)
     seconds = time.monotonic() - begun_at
     if file == "-":
@@ -83,7 +83,7 @@ def export_users(
 
 
 @contextmanager
-def _ends_are_interrupts() -> Iterator[None]:
+def _signals_as_interrupts() -> Iterator[None]:
     """Make SIGTERM and SIGHUP clean up as Ctrl-C does: no partial file of personal data is left.
 
     Signals that are ignored, as under nohup, stay ignored.

@@ -35,7 +35,7 @@ def processes_of(stack: LocalStack) -> list[int]:
     ]
 
 
-def test_up_twice_is_harmless(stack: LocalStack) -> None:
+def test_a_second_up_changes_nothing(stack: LocalStack) -> None:
     """A second `up` starts nothing, stops nothing, and returns the same ports."""
     before = stack.servers()
     started = stack.up(free_ports=True)

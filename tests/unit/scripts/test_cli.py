@@ -127,7 +127,7 @@ def test_exit_codes_without_an_error(failing: None, capsys: pytest.CaptureFixtur
     "arguments",
     [["nonsense"], ["fail"], ["fail", "0", "--nonsense"], ["fail", "0", "more"], ["n\udcff"]],
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     failing: None, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Unknown commands and options, missing and surplus arguments: 2, with `--json` as well."""
@@ -139,7 +139,7 @@ def test_wrong_usage_is_2(
     assert json.loads(err)["error"]["code"] == "usage"
 
 
-def test_a_missing_configuration_is_2(
+def test_a_missing_configuration_file_exits_with_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """If the named file is missing, the command does nothing."""

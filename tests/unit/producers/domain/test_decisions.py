@@ -220,7 +220,7 @@ def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer()
     assert codes == ["command_id_reused", None, "command_id_reused"]
 
 
-def test_a_restore_that_begins_after_the_first_answer_knows_the_same() -> None:
+def test_a_restore_that_begins_after_the_first_answer_gives_the_same_answers() -> None:
     """A repeat keeps the answer, and a refusal of another body never becomes the answer."""
     partition = registered()
     user_id = partition.events[0]["user_id"]

@@ -261,7 +261,7 @@ def test_a_deletion_or_erasure_may_expect_a_version(command: object) -> None:
     assert partition.ask(repeated)["repeated"]
 
 
-def test_a_restore_knows_claims_and_deleted_users() -> None:
+def test_a_restore_includes_claims_and_deleted_users() -> None:
     log, new = Log(), address_in(AWAY)
     user_id, gone = log.create(JANE), log.create(address_in(HOME, "gone"))
     log.ask(change_email(user_id, new))

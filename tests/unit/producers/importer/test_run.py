@@ -37,7 +37,7 @@ def test_a_corrected_line_is_a_new_command() -> None:
     assert all(clean_command_id(command_id) == command_id for command_id in ids)
 
 
-def test_the_id_of_a_content_never_changes() -> None:
+def test_equal_content_has_the_same_id_in_every_release() -> None:
     """A later release that runs an import again must not create any user twice."""
     assert (
         content_id("jane@example.com", "Jane Doe", 34)

@@ -196,7 +196,7 @@ def test_each_of_many_refused_and_undecodable_records_has_one_letter() -> None:
     assert (trial.user_count(), trial.next_offset()) == (40 - len(expected), 40)
 
 
-def test_too_many_poisoned_in_a_row_stop_it_before_them_without_a_letter() -> None:
+def test_too_many_poisoned_in_a_row_stop_the_projector_before_them_without_a_letter() -> None:
     trial = Trial(most=3)
     with pytest.raises(TooManyPoisoned, match="partition 0 offset 1 "):
         trial.applier.apply([good(0), *[broken(o) for o in range(1, 5)], good(5)])
@@ -227,7 +227,7 @@ def test_poisoned_records_are_counted_across_idle_times() -> None:
     assert (trial.letters, trial.next_offset()) == ([0, 1, 2], 3)
 
 
-def test_a_read_model_that_refuses_everything_stops_it_before_the_first_record() -> None:
+def test_a_read_model_that_refuses_everything_stops_the_projector_before_the_first_record() -> None:
     trial = Trial(most=3)
     with pytest.raises(TooManyPoisoned, match="offset 0 "):
         trial.applier.apply([good(o, name="Poison") for o in range(100)])

@@ -41,7 +41,7 @@ def test_all_events_are_applied_and_the_group_commits_where_it_is(world: World) 
     assert world.log.committed["projector"] == ends
 
 
-def test_a_partition_that_moves_is_read_on_from_the_checkpoint(world: World) -> None:
+def test_a_partition_that_moves_continues_at_the_checkpoint(world: World) -> None:
     """Each event is applied by the old owner or the new one; neither is fenced."""
     world.users(0, USERS)
     one = world.member("one")
@@ -216,7 +216,7 @@ def test_a_poisoned_record_at_the_end_is_passed_when_the_log_is_idle(world: Worl
     assert len(world.letters) == 1
 
 
-def test_too_many_poisoned_records_stop_it_before_the_first(world: World) -> None:
+def test_too_many_poisoned_records_stop_the_projector_before_the_first(world: World) -> None:
     world.users(0, 1)
     for _ in range(4):
         world.append(b"no Avro", user_event(0)["user_id"])

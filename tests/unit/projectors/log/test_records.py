@@ -141,13 +141,13 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
 
 
 @given(st.binary(max_size=80))
-def test_no_bytes_make_reading_fail(tail: bytes) -> None:
+def test_any_bytes_are_read_without_an_error(tail: bytes) -> None:
     value = b"\x00\x00\x00\x00\x01" + tail
     record = read_record(Message(USER_ID.encode(), value), LATEST_STATE, CODEC.decode, 4)
     assert record.event is None or record.poison is None
 
 
-def test_of_each_user_only_the_event_with_the_highest_version_is_kept() -> None:
+def test_only_the_highest_version_of_each_user_is_kept() -> None:
     versions = [1, 3, 2, 3]
     records = [Record(0, o, event(version=v, event_id=str(o))) for o, v in enumerate(versions)]
     records.append(Record(0, 4, event(version=9), Poisoned("refused")))
@@ -155,7 +155,7 @@ def test_of_each_user_only_the_event_with_the_highest_version_is_kept() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 6), st.integers(0, 6))
-def test_a_long_run_is_found_where_counting_finds_it(
+def test_a_long_run_is_found_at_the_same_index_as_by_counting(
     poisoned: list[bool], limit: int, before: int
 ) -> None:
     records = [Record(0, o, None, Poisoned("x") if bad else None) for o, bad in enumerate(poisoned)]
