@@ -25,7 +25,9 @@ _ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
 _RETRY_SECONDS = 0.5
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
-_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+# Apicurio answers 409 to one of two clients that change the same subject at the same time. Only a
+# second 409 means that the schemas are incompatible.
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT}
 
 
 class Registry:
@@ -89,17 +91,10 @@ class Registry:
         return text
 
     def _register(self, text: str) -> tuple[str, int]:
-        """Register a schema; return its subject and its id.
-
-        If two clients register the same schema at the same time, Apicurio refuses one of them. Only
-        a second conflict means that the schemas are incompatible.
-        """
+        """Register a schema; return its subject and its id."""
         subject = f"rollbook.{json.loads(text)['name']}"
-        path, body = f"subjects/{subject}/versions", {"schema": text, "schemaType": "AVRO"}
-        try:
-            answer = self._request("POST", path, subject, body)
-        except _IncompatibleError:
-            answer = self._request("POST", path, subject, body)
+        body = {"schema": text, "schemaType": "AVRO"}
+        answer = self._request("POST", f"subjects/{subject}/versions", subject, body)
         return subject, int(answer["id"])
 
     def _request(
@@ -137,7 +132,7 @@ class Registry:
                 next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
             )
         if status == HTTPStatus.CONFLICT:
-            return _IncompatibleError(
+            return Misconfigured(
                 f"the registry has an incompatible schema for {subject}",
                 code="incompatible_schema",
                 next_step="this rollbook is older or newer than the log; use the matching one",
@@ -152,7 +147,3 @@ class Registry:
 
 class _UnknownSchemaError(Misconfigured):
     """The registry answered 404: it has no schema of this id, or its URL is wrong."""
-
-
-class _IncompatibleError(Misconfigured):
-    """The registry answered 409: the schema conflicts with a registered one."""

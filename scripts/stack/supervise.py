@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,9 @@ _OPEN_FILES = 65_536
 
 # supervisord stops one program after the other, and kills each that takes 20 or 30 s.
 _STOP_SECONDS = 240.0
+# supervisord starts an ended program again within a second.
+_RESTART_SECONDS = 2.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +170,14 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """Stop the program and wait until it has ended; it stays stopped."""
-        with self._rpc() as rpc, _ignoring("NOT_RUNNING"):
-            rpc.stopProcess(name)
+        deadline = time.monotonic() + _RESTART_SECONDS
+        while True:
+            with self._rpc() as rpc, _ignoring("NOT_RUNNING"):
+                rpc.stopProcess(name)
+            # Between its end and its restart a program is not running: try again once it is.
+            if self.states()[name].state != "exited" or time.monotonic() > deadline:
+                return
+            time.sleep(_POLL_SECONDS)
 
     def states(self) -> dict[str, ProgramState]:
         """Return the state of every program, by name."""

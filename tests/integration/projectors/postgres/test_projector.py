@@ -164,7 +164,7 @@ def test_queries_have_the_documented_results_and_exit_codes(
     wait_caught_up(settings, "postgres")
     user = rollbook.json("users", "get", id_of(1))
     assert (user["user_id"], user["age_group"]) == (id_of(1), "teen")
-    assert user["created_at"] == "2023-11-14T22:13:20.000Z"
+    assert user["created_at"] == "2023-11-14T22:13:20.001Z"
     assert rollbook.json("users", "summary")["total_users"] == 30
     assert rollbook.json("users", "get", id_of(99), code=3)["error"]["code"] == "user_not_found"
     assert rollbook.run("users", "get", "jane").returncode == 2
