@@ -4,6 +4,7 @@ librdkafka reports the end of a partition when a fetch returns nothing. Under a 
 fetch returns what was just written, so a reader that waits for that report never finishes.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import (
@@ -34,6 +36,10 @@ from schemas.topics import Topic
 SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
 _WAIT_SECONDS = 0.2  # also how long Ctrl-C may take
+# A partition that was just created, or is changing its leader, has none for a moment.
+_NO_LEADER = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_LEADER_SECONDS = 5.0
+_RETRY_SECONDS = 0.05
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -168,15 +174,28 @@ def _offsets(
             TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_SECONDS
         ).values():
             described.result()
-        answers = [
-            client.list_offsets(
-                dict.fromkeys(places, spec),
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=REQUEST_TIMEOUT_SECONDS,
-            )
-            for spec in specs
-        ]
-        return [
-            {place.partition: future.result().offset for place, future in futures.items()}
-            for futures in answers
-        ]
+        deadline = time.monotonic() + _LEADER_SECONDS
+        while True:
+            try:
+                return _list_offsets(client, places, specs)
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _list_offsets(
+    client: AdminClient, places: Sequence[TopicPartition], specs: Sequence[OffsetSpec]
+) -> list[dict[int, int]]:
+    answers = [
+        client.list_offsets(
+            dict.fromkeys(places, spec),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+        for spec in specs
+    ]
+    return [
+        {place.partition: future.result().offset for place, future in futures.items()}
+        for futures in answers
+    ]

@@ -31,6 +31,7 @@ from scripts.verify.store_checks import (
 MODELS = ("postgres", "elasticsearch")
 _PAGE = 5_000
 _KEEP_ALIVE = "5m"
+_ATTEMPTS = 20
 _FIELDS = ["user_id", "email", "name", "age", "age_group", "version", "gone"]
 
 _ROWS = """
@@ -132,14 +133,30 @@ def _read_elasticsearch(settings: Settings, stored_model: StoredModel) -> Snapsh
     shown = settings.named(USERS_ALIAS) if stored_model.live else index
     with closing(connect(settings)) as client, elasticsearch_available(settings):
         client.indices.refresh(index=index)
-        held = {user_id: stored(document) for user_id, document in _documents(client, index)}
         query = None if stored_model.live else NOT_GONE
-        visible = client.count(index=shown, query=query)["count"]
+        visible, point = _count_and_open(client, index, shown, query)
+        held = {user_id: stored(document) for user_id, document in _documents(client, point)}
     return Snapshot(positions, held, [check_visible(stored_model.label, visible, held.values())])
 
 
-def _documents(client: Elasticsearch, index: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    point = client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"]
+def _count_and_open(
+    client: Elasticsearch, index: str, shown: str, query: dict[str, Any] | None
+) -> tuple[int, str]:
+    """Return the number of users that queries see, and a point in time with the same content.
+
+    A projector may be writing: if the number changes while the point in time is opened, try again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        visible = client.count(index=shown, query=query)["count"]
+        point: str = client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"]
+        unchanged = client.count(index=shown, query=query)["count"] == visible
+        if unchanged or attempt == _ATTEMPTS:
+            return visible, point
+        client.close_point_in_time(id=point)
+    raise AssertionError("the last attempt returns")
+
+
+def _documents(client: Elasticsearch, point: str) -> Iterator[tuple[str, dict[str, Any]]]:
     after = None
     while True:
         answer = client.search(

@@ -126,13 +126,15 @@ def what_a_reader_receives(broker: Broker) -> Seen:
     client.abort_transaction(10)
     produce(client, broker.events, b"committed")
     client.commit_transaction(10)
-    broker.append(broker.events, b"outside")
-    produce(client, broker.events, b"open")
-    broker.append(broker.events, b"behind")
     with (
         closing(clients.committed_reader()) as reader,
         closing(clients.uncommitted_reader()) as high,
     ):
+        # A broker writes the marker after it has answered the commit.
+        values(reader, broker.events, 4)
+        broker.append(broker.events, b"outside")
+        produce(client, broker.events, b"open")
+        broker.append(broker.events, b"behind")
         place = TopicPartition(broker.events, 0)
         seen: Seen = [values(reader, broker.events, 5)]
         seen.append(high.get_watermark_offsets(place, timeout=10))
