@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import (
+    NO_LEADER,
     REQUEST_TIMEOUT_SECONDS,
     LogConsumer,
     admin,
@@ -36,8 +37,6 @@ from schemas.topics import Topic
 SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
 _WAIT_SECONDS = 0.2  # also how long Ctrl-C may take
-# A partition that was just created, or is changing its leader, has none for a moment.
-_NO_LEADER = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _LEADER_SECONDS = 5.0
 _RETRY_SECONDS = 0.05
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -179,7 +178,7 @@ def _offsets(
             try:
                 return _list_offsets(client, places, specs)
             except KafkaException as error:
-                if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                if error.args[0].code() not in NO_LEADER or time.monotonic() > deadline:
                     raise
             time.sleep(_RETRY_SECONDS)
 

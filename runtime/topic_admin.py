@@ -4,16 +4,20 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka import NO_LEADER, REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
+
+# What brokers answer about a partition that was just created.
+_NOT_YET = NO_LEADER | {KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
 @dataclass(slots=True)
@@ -137,13 +141,32 @@ def _create(
             # Another process may create the same topics at the same time.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    # The controller answers slightly before the brokers know the new topics.
-    names = {report.name for report in missing}
+    _wait_for_leaders(client, missing)
+
+
+def _wait_for_leaders(client: AdminClient, topics: list[TopicReport]) -> None:
+    """Return once each partition can be read and written.
+
+    The controller answers slightly before the brokers know a new topic, and they show its leaders
+    slightly before these accept requests. So each leader is asked for an offset.
+    """
+    wanted = {
+        TopicPartition(topic.name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for topic in topics
+        for partition in range(topic.partitions)
+    }
     deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
-    while names - client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics.keys():
-        if time.monotonic() > deadline:
+    while True:
+        futures = client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
+        try:
+            for future in futures.values():
+                future.result()
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
             return
-        time.sleep(0.02)
 
 
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:

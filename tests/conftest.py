@@ -12,7 +12,6 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from runtime.kafka import admin
-from runtime.log_ranges import log_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings, load_settings
 from runtime.topic_admin import ensure_topics
@@ -101,8 +100,6 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     settings = load_settings(flags, config=str(stack.config_file)).settings
     Registry(settings).ensure()
     ensure_topics(settings)
-    for topic in TOPICS:  # waits until each partition has its leader
-        log_ranges(settings, topic, range(1 if topic.one_partition else PARTITIONS))
     yield settings
     remove_read_models(settings)
     # A broker with thousands of idle partitions would slow down every later test.

@@ -40,6 +40,8 @@ _STOP_SECONDS = 240.0
 # supervisord starts an ended program again within a second.
 _RESTART_SECONDS = 2.0
 _POLL_SECONDS = 0.1
+# The states in which supervisord starts a program only when it is asked to.
+_STAYS_DOWN = frozenset({"stopped", "fatal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,13 @@ class Supervisor:
         """Stop the program and wait until it has ended; it stays stopped."""
         deadline = time.monotonic() + _RESTART_SECONDS
         while True:
+            stopped = False
             with self._rpc() as rpc, _ignoring("NOT_RUNNING"):
-                rpc.stopProcess(name)
-            # Between its end and its restart a program is not running: try again once it is.
-            if self.states()[name].state != "exited" or time.monotonic() > deadline:
+                stopped = rpc.stopProcess(name)
+            # A program that has ended and is about to be restarted is not running: try again.
+            state = self.states()[name].state
+            too_late = state == "exited" and time.monotonic() > deadline
+            if stopped or too_late or state in _STAYS_DOWN:
                 return
             time.sleep(_POLL_SECONDS)
 

@@ -45,6 +45,7 @@ def test_commands_and_their_output_are_told_apart() -> None:
 
 def test_the_comparison_can_fail() -> None:
     assert_prints("a  1\nb\t2\nc\n", "a 1\n…\nc")
+    assert_prints("comparing with the log: 1 events, 0/s, 1 s left\na\n", "a\n")
     for wrong in ("a 1\nb 2\n", "a 2\n…\nc", "…\nb 2"):
         with pytest.raises(AssertionError):
             assert_prints("a  1\nb\t2\nc\n", wrong)
