@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from schemas.topics import OUTCOMES
+from tests.log import read
 from tests.processes import Rollbook, RunningProcess
 from tests.unit.producers.cli.bad_input import (
     CHANGE,
@@ -43,7 +45,10 @@ def here(
 def test_a_rejection_by_the_handler_prints_its_outcome(
     handler: RunningProcess, rollbook: Rollbook, here: Callable[..., Ended]
 ) -> None:
-    """With --json the outcome is on stdout, the reason with a next step on stderr."""
+    """With --json the outcome is on stdout, the reason with a next step on stderr.
+
+    Outcomes are kept for days, so they name users by id only.
+    """
     user_id = rollbook.json(*NEW, stdin=body(command_id="used"))["user_id"]
     twice = body(email=f"{SECRET.upper()}@EXAMPLE.com")
     conflict, seventh = b'{"age": 5, "expected_version": 7}', b'{"expected_version": 7}'
@@ -67,12 +72,17 @@ def test_a_rejection_by_the_handler_prints_its_outcome(
     assert list(flaws(unknown, here)) == []
     again = json.loads(rollbook.run("users", "update", user_id, "--age", "34", "--json").stdout)
     assert (again["status"], again["version"]) == ("accepted", 1)
+    outcomes = list(read(rollbook.settings, OUTCOMES))
+    assert SECRET not in f"{outcomes}{handler.text()}".lower()
 
 
 def test_an_import_lists_bad_lines_without_their_content(
     handler: RunningProcess, rollbook: Rollbook, tmp_path: Path
 ) -> None:
-    """Line, code and message of each; the good lines between them are imported."""
+    """Line, code and message of each; the good lines between them are imported.
+
+    A corrected line is a new command, and without rejects their file is removed.
+    """
     bad = {
         f"{SECRET}@@example.com,{SECRET},1": "invalid_command",
         f"{SECRET}@example.com,{SECRET},151": "invalid_command",
@@ -101,3 +111,7 @@ def test_an_import_lists_bad_lines_without_their_content(
     assert (totals["created"], totals["rejected"]) == (len(bad), len(bad))
     assert (done.returncode, json.loads(done.stderr)["error"]["code"]) == (3, "import_rejects")
     assert SECRET not in rejects + done.stdout + done.stderr + handler.text()
+    file.write_bytes(HEADER + f"ok0@example.com,A,1\n{SECRET}@example.com,{SECRET},15\n".encode())
+    totals = rollbook.json("users", "import", str(file))
+    assert (totals["created"], totals["already_there"]) == (1, 1)
+    assert not (tmp_path / "people.csv.rejects.ndjson").exists()

@@ -4,22 +4,15 @@ What a broker does not decide is stepped in `tests/unit/producers/handler`.
 """
 
 import json
-import time
 
-import pytest
 from confluent_kafka import Consumer
 
-from producers.client.command_client import CommandClient
-from producers.handler.start import GROUP, KafkaClients, start_handler
-from producers.handler.transaction import Transactions
-from producers.handler.watchdog import Watchdog
+from producers.handler.start import GROUP
 from runtime.kafka import consumer_config
-from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Fenced, Rejected
 from schemas.identity import email_shard, new_user_id, partition_of
-from schemas.records import CommandOutcome, DeadLetter
+from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
 from tests.depth import depth
 from tests.given import create
@@ -28,29 +21,6 @@ from tests.processes import Rollbook, RunningProcess, eventually
 
 # Each request is a kill point in tests/unit/producers/handler/test_kills.py.
 KILLS = depth(1, 5)
-NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
-
-
-def test_commands_about_a_user_are_answered(settings: Settings, handler: RunningProcess) -> None:
-    """Each rejection code of the handler, and the acceptances between them."""
-    with CommandClient(settings) as client:
-        made = client.create_user("jane@example.com", "Jane", 33)
-        assert (made.status, made.version) == ("accepted", 1)
-        taken = client.create_user("JANE@example.com", "Other", 20)
-        assert (taken.code, taken.user_id) == ("user_already_exists", made.user_id)
-        assert made.user_id is not None
-        aged = client.update_user(made.user_id, age=34, expected_version=1, command_id="age")
-        assert (aged.status, aged.version) == ("accepted", 2)
-        late = client.update_user(made.user_id, age=35, expected_version=1)
-        assert (late.code, late.version) == ("version_conflict", 2)
-        again = client.update_user(made.user_id, age=34, expected_version=1, command_id="age")
-        assert (again.status, again.version, again.token) == ("accepted", 2, aged.token)
-        reused = client.update_user(made.user_id, age=36, command_id="age")
-        assert reused.code == "command_id_reused"
-        nobody = client.update_user(NOBODY, age=36)
-        assert nobody.code == "user_not_found"
-        same = client.update_user(made.user_id, age=34)
-        assert (same.status, same.version) == ("accepted", 2)
 
 
 def test_foreign_commands_are_answered_or_dead_lettered_and_block_nothing(
@@ -145,29 +115,6 @@ def test_a_zombie_handler_changes_nothing(settings: Settings, rollbook: Rollbook
     assert_exactly_once(settings, 4_000)
 
 
-def test_lost_offsets_stop_the_start(settings: Settings, rollbook: Rollbook) -> None:
-    """A group without offsets, over a log with decisions, decides nothing a second time."""
-    decision: CommandOutcome = {
-        "command_id": "decided",
-        "status": "rejected",
-        "code": "user_not_found",
-        "message": "",
-        "user_id": None,
-        "version": None,
-        "seq": None,
-        "digest": bytes(32),
-        "command_offset": 0,
-        "decided_at": time.time_ns() // 1_000_000,
-        "repeated": False,
-    }
-    value = Registry(settings).codec(OUTCOMES.schema).encode(decision)
-    put(settings, OUTCOMES, ("decided", value, 0))
-    stopped = rollbook.start_handler(wait=False)
-    assert stopped.wait() == 2
-    assert "has no valid offset for partition 0" in stopped.text()
-    assert decided(settings) == 1
-
-
 def test_an_instance_that_already_runs_is_refused(settings: Settings, rollbook: Rollbook) -> None:
     """The second process of an instance does not start, and names the lock file."""
     rollbook.start_handler("a")
@@ -211,31 +158,3 @@ def test_another_number_of_partitions_is_refused(settings: Settings, rollbook: R
     done = rollbook.run("topics", "ensure", "--json")
     assert done.returncode == 2
     assert json.loads(done.stderr)["error"]["code"] == "other_partitions"
-
-
-def test_a_fenced_handler_stops(settings: Settings) -> None:
-    """A second producer with the same transactional id fences the first one."""
-    stop = StopSignal()
-    handler = start_handler(settings, Registry(settings), "a", stop)
-    Transactions(settings, KafkaClients(settings, "a"), Watchdog(60), stop)
-    send_creates(settings, "u", 1)
-    with pytest.raises(Fenced):
-        handler.run()
-
-
-def test_rejections_and_logs_hold_no_personal_data(
-    settings: Settings, handler: RunningProcess
-) -> None:
-    """Outcomes are kept for days, so they name users by id only."""
-    with CommandClient(settings) as client:
-        client.create_user("jane@example.com", "Jane", 33)
-        client.create_user("jane@example.com", "Jane", 33)
-    for _, outcome in read(settings, OUTCOMES):
-        assert "jane" not in repr(outcome).lower()
-    assert "jane" not in handler.text().lower()
-
-
-def test_the_client_refuses_invalid_fields_before_sending(settings: Settings) -> None:
-    """An empty name is refused without a handler."""
-    with CommandClient(settings) as client, pytest.raises(Rejected):
-        client.create_user("jane@example.com", "  ", 33)

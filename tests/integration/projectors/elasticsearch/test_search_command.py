@@ -55,31 +55,3 @@ def test_the_command_suggests(command: Rollbook) -> None:
     ]
     nobody = command.run("users", "suggest", "nobody")
     assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "no users found\n")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["search"],
-        ["search", " "],
-        ["search", "--highlight"],
-        ["search", "!?"],
-        ["search", "a" * 301],
-        ["search", "jane", "--min-age", "40", "--max-age", "39"],
-        ["search", "jane", "--min-age", "151"],
-        ["search", "jane", "--age-group", "baby"],
-        ["search", "jane", "--reverse"],
-        ["search", "jane", "--cursor", "x"],
-        ["search", "jane", "--cursor", ""],
-        ["search", "jane", "--all", "--facets"],
-        ["suggest"],
-        ["suggest", "!?"],
-        ["suggest", ""],
-    ],
-)
-def test_a_search_that_makes_no_sense_is_wrong_usage(
-    command: Rollbook, arguments: list[str]
-) -> None:
-    """Exit code 2, and no result."""
-    error = command.json("users", *arguments, code=2)
-    assert error["error"]["code"] == "usage"

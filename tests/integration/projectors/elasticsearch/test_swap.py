@@ -130,26 +130,6 @@ def test_a_reader_never_sees_a_user_go_back(
         model.close()
 
 
-def test_a_swap_whose_wait_fails_changes_nothing(
-    settings: Settings, versions: ElasticsearchVersions
-) -> None:
-    """The old version accepts writes immediately."""
-    number = ready_version(versions)
-
-    def fail() -> None:
-        with closing(versions.open(1)) as model, pytest.raises(WritesPaused):
-            model.write(Batch([user_event(1)], {}))
-        raise Unavailable("the log is unavailable")
-
-    with pytest.raises(Unavailable, match="the log is unavailable"):
-        versions.swap(number, fail)
-    with closing(versions.open(1)) as model:
-        model.write(Batch([user_event(1)], {}))
-        model.make_visible()
-    assert live_versions(versions) == [1]
-    assert list(seen(settings)) == [user_event(1)["user_id"]]
-
-
 SWAP_AND_HANG = """
 import sys, time
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
@@ -259,23 +239,3 @@ def test_a_write_block_that_someone_else_set_stays(
         for _ in range(2):
             with pytest.raises(WritesPaused):
                 model.write(Batch([user_event(1)], {}))
-
-
-@pytest.mark.parametrize("numbers", [(2, 2, 2), (2, 3, 2)])
-def test_concurrent_swaps_leave_one_version_live(
-    settings: Settings, versions: ElasticsearchVersions, numbers: tuple[int, ...]
-) -> None:
-    """They run one after the other."""
-    for _ in range(2):
-        ready_version(versions)
-
-    def swap(number: int) -> None:
-        with closing(ElasticsearchVersions(settings)) as own:
-            own.swap(number, at_once)
-
-    with ThreadPoolExecutor(3) as together:
-        list(together.map(swap, numbers))
-    assert len(live_versions(versions)) == 1
-    assert live_versions(versions)[0] in numbers
-    with closing(versions.open(1)) as model:
-        model.write(Batch([user_event(1)], {}))

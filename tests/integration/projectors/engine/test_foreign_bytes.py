@@ -7,10 +7,8 @@ from typing import Any
 from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.identity import email_shard, partition_of
-from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY
+from schemas.topics import DEAD_LETTERS, EMAILS, EVENTS, HISTORY
 from tests.catch_up import wait_caught_up
-from tests.given import create
 from tests.integration.foreign import SECRET, ForeignWriter, Future, forged
 from tests.integration.projectors.engine.foreign_corpus import corpus
 from tests.log import read
@@ -130,19 +128,3 @@ def test_the_broker_refuses_a_compacted_record_without_a_key(settings: Settings)
         )
     client.flush(30)
     assert [error.name() for error in errors] == ["INVALID_RECORD"] * 3
-
-
-def test_a_command_on_the_wrong_partition_is_rejected(
-    settings: Settings, rollbook: Rollbook, handler: RunningProcess
-) -> None:
-    """It is answered, and no user is created."""
-    command = create(f"{SECRET}@example.com", command_id="lost")
-    home = partition_of(email_shard(f"{SECRET}@example.com"), settings.partitions)
-    value = Registry(settings).codec(COMMANDS.schema).encode(command)
-    ForeignWriter(settings).put(COMMANDS, value, b"lost", (home + 1) % settings.partitions)
-    eventually(lambda: rollbook.run("commands", "show", "lost").returncode == 3, what="an answer")
-    done = rollbook.run("commands", "show", "lost", "--json")
-    assert json.loads(done.stdout)["code"] == "wrong_partition"
-    assert json.loads(done.stderr)["error"]["code"] == "wrong_partition"
-    assert SECRET not in done.stdout + done.stderr
-    assert rollbook.json(*NEW, stdin=PERSON)["status"] == "accepted"

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.history.queries import EventStore
 from projectors.history.writer import history_versions
 from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
-from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
+from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.identity import event_id
 from schemas.records import USER_ERASED, UserEvent
 from tests.read_models import OpenVersion
@@ -92,13 +91,6 @@ def test_every_event_is_returned_as_it_was_on_the_log(opened: OpenHistory) -> No
     assert opened.model.checkpoint() == {0: opened.position}
 
 
-def test_an_event_is_never_overwritten(opened: OpenHistory) -> None:
-    """A second event with the same version, in the same batch or later, changes nothing."""
-    opened.write(event(1), event(1, command_id="forged"))
-    opened.write(event(1, command_id="forged"))
-    assert opened.store.get_events(user_id(1)) == [event(1)]
-
-
 def test_an_erasure_leaves_its_marker_and_keeps_out_late_events_forever(
     opened: OpenHistory,
 ) -> None:
@@ -121,21 +113,6 @@ def test_a_tombstone_deletes_its_row(opened: OpenHistory) -> None:
     assert opened.of(1) == [1, 3]
     opened.write(event(1, 2), removed=((user_id(1), 2), (user_id(1), 3)))
     assert opened.of(1) == [1, 2]
-
-
-def test_a_stale_process_changes_nothing(opened: OpenHistory) -> None:
-    """It gets `Fenced` if the checkpoint has advanced, and `Dropped` if its version was dropped."""
-    opened.write(event(1))
-    number = opened.versions.create()
-    dropped = opened.versions.open(number)
-    opened.versions.drop(number)
-    with closing(opened.versions.open(1)) as stale, closing(dropped):
-        step = {0: Advance(None, Position("topic", 9, 9))}
-        with pytest.raises(Fenced):
-            stale.write(Batch([event(2)], step))
-        with pytest.raises(Dropped):
-            dropped.write(Batch([event(2)], step))
-    assert opened.of(2) == []
 
 
 def test_stored_rows_equal_the_rows_of_their_events(opened: OpenHistory) -> None:

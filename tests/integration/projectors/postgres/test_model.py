@@ -1,4 +1,4 @@
-"""The PostgreSQL read model without a log: the guarantees of `write`, and the queries."""
+"""The PostgreSQL read model without a log: its queries, and more than all models promise."""
 
 import random
 from collections.abc import Iterator
@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.postgres.users.queries import UserQueries
-from projectors.postgres.users.writer import postgres_versions
 from projectors.promises.events import NOW, user_event
 from runtime.settings import Settings
-from schemas.errors import Fenced, Poisoned, Rejected, Unavailable
+from schemas.errors import Poisoned, Unavailable
 from tests.integration.projectors.postgres.user_queries import RECOUNTED, assert_exact
 from tests.read_models import OpenVersion
 
@@ -44,33 +42,6 @@ def test_a_user_has_the_state_of_its_last_event(opened: OpenVersion, queries: Us
     assert queries.get_user(first["user_id"]).age_group == "senior"
 
 
-def test_an_event_that_is_not_newer_changes_nothing(
-    opened: OpenVersion, queries: UserQueries
-) -> None:
-    opened.write(user_event(1, 5, name="New"))
-    before = queries.get_user_summary()
-    for version in (5, 4, 1):
-        opened.write(user_event(1, version, name="Old", age=1))
-    assert queries.get_user(user_event(1)["user_id"]).name == "New"
-    assert queries.get_user_summary() == before
-
-
-def test_a_deleted_user_stays_deleted_when_an_event_comes_late(
-    opened: OpenVersion, queries: UserQueries
-) -> None:
-    opened.write(user_event(1), user_event(2))
-    opened.write(user_event(1, 3, gone=True))
-    opened.write(user_event(1, 2, name="Late"))
-    with pytest.raises(Rejected) as missing:
-        queries.get_user(user_event(1)["user_id"])
-    assert missing.value.code == "user_not_found"
-    assert queries.get_user_summary().total_users == 1
-    assert opened.rows("SELECT email, name, age, search_tokens FROM {schema}.users ORDER BY age")[
-        1
-    ] == (None, None, None, None)
-    assert_summary_is_exact(opened)
-
-
 def test_the_summary_equals_a_recount_after_every_batch(opened: OpenVersion) -> None:
     chance = random.Random(7)
     assert_summary_is_exact(opened)
@@ -84,37 +55,6 @@ def test_the_summary_equals_a_recount_after_every_batch(opened: OpenVersion) -> 
             )
         opened.write(*batch.values())
         assert_summary_is_exact(opened)
-
-
-def test_a_stale_process_changes_nothing(opened: OpenVersion) -> None:
-    opened.write(user_event(1))
-    stale = opened.position
-    opened.write(user_event(2))
-    with closing(opened.versions.open(1)) as stale_model:
-        for before in (None, stale, Position("other", 2, 0), Position("topic", 2, 9)):
-            step = Advance(before, Position("topic", 9, 9))
-            with pytest.raises(Fenced):
-                stale_model.write(Batch([user_event(3)], {0: step}))
-    assert opened.model.checkpoint() == {0: opened.position}
-    assert opened.rows("SELECT count(*) FROM {schema}.users") == [(2,)]
-
-
-def test_a_stale_process_of_a_dropped_version_never_writes_to_another(
-    opened: OpenVersion, settings: Settings
-) -> None:
-    """Versions that are created later, and start at the same position, have other numbers."""
-    number = opened.versions.create()
-    with OpenVersion(postgres_versions(settings), number) as stale_model:
-        stale_model.write(user_event(1))
-        opened.versions.drop(number)
-        for _ in range(2):
-            with pytest.raises(Dropped):
-                stale_model.model.checkpoint()
-            with pytest.raises(Dropped):
-                stale_model.write(user_event(2))
-            with pytest.raises(Dropped):
-                list(stale_model.model.rows())
-            assert opened.versions.create() > number
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
-"""The projector as a process, on forged events: it loses nothing and never gets stuck."""
+"""The projector as a process on forged events, and the queries of its read model."""
 
-import json
 from contextlib import closing
 
 import pytest
@@ -11,11 +10,9 @@ from projectors.versions.status import PartitionStatus, read_status
 from runtime.kafka import client_config
 from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
-from schemas.records import DeadLetter
-from schemas.topics import DEAD_LETTERS, EVENTS
+from schemas.topics import EVENTS
 from tests.catch_up import wait_caught_up
 from tests.integration.forged_log import ForgedLog, id_of
-from tests.log import read
 from tests.processes import Rollbook, eventually
 
 
@@ -47,18 +44,6 @@ def status(settings: Settings) -> list[PartitionStatus]:
     return [one for one in read_status(settings).partitions if one.read_model == "postgres"]
 
 
-def live_version(rollbook: Rollbook) -> int:
-    """Return the number of the live version."""
-    listed = rollbook.run("projector", "versions", "postgres", "--json").stdout.splitlines()
-    [live] = [version["number"] for version in map(json.loads, listed) if version["live"]]
-    return int(live)
-
-
-def dead_letters(settings: Settings) -> list[DeadLetter]:
-    """Return all dead letters."""
-    return [letter for _, letter in read(settings, DEAD_LETTERS)]
-
-
 def test_it_applies_events_from_before_and_during_its_run_and_ends_without_lag(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
@@ -73,59 +58,6 @@ def test_it_applies_events_from_before_and_during_its_run_and_ends_without_lag(
     found = status(settings)
     assert {one.lag for one in found} == {0}
     assert all(one.position is not None and one.position < one.end for one in found)
-
-
-def test_a_rebuild_of_a_running_read_model_gives_the_same_users(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    """Queries see it once it is live; the old version is kept up to date until it is dropped."""
-    forged.users(0, 2000)
-    forged.users(0, 300, version=2)
-    process = rollbook.start_projector("postgres")
-    wait_caught_up(settings, "postgres")
-    for number in (2, 3):
-        built = rollbook.json("projector", "rebuild", "postgres")
-        assert (built["version"], built["events"]) == (number, 2100 + 100 * number)
-        assert (built["rows_compared"], built["users_left_out"]) == (2000, 0)
-        assert rollbook.run("projector", "swap", "postgres", str(number)).returncode == 0
-        forged.users(0, 100, version=number + 1)
-        wait_caught_up(settings, "postgres")
-        assert stored(settings) == forged.versions
-    assert rollbook.run("projector", "rollback", "postgres").returncode == 0
-    assert live_version(rollbook) == 2
-    assert rollbook.run("projector", "drop", "postgres", "3", "--yes").returncode == 0
-    process.wait_for("postgres version 3 stopped")
-    assert rollbook.run("projector", "swap", "postgres", "3").returncode == 3
-    assert rollbook.json("projector", "rebuild", "postgres")["version"] == 4
-    assert stored(settings) == forged.versions
-    assert process.stop() == 0
-
-
-def test_foreign_bytes_become_dead_letters_and_block_nothing(
-    forged: ForgedLog, settings: Settings, rollbook: Rollbook
-) -> None:
-    forged.users(0, 100)
-    expected = ["wrong_magic", "wrong_magic", "unknown_schema", "no_value"]
-    forged.raw(b"x", b"")
-    forged.raw(b"x", b"\xff\xfe not avro")
-    forged.raw(b"x", b"\0\x7f\xff\xff\xff")
-    forged.raw(b"x", None)
-    forged.users(100, 50)
-    forged.users(7, 1, version=2, name="Ja\0ne")
-    process = rollbook.start_projector("postgres")
-    eventually(lambda: len(dead_letters(settings)) >= 5, what="five dead letters")
-    wait_caught_up(settings, "postgres")
-    letters = dead_letters(settings)
-    assert [one["error"] for one in letters if one["error"] != "postgres_refused"] == expected
-    assert {one["reader"] for one in letters} == {"projector:postgres"}
-    assert len(letters) == 5
-    assert len(stored(settings)) == 150
-    assert process.stop() == 0
-    again = rollbook.start_projector("postgres")
-    again.wait_for("assigned")
-    forged.users(7, 1, version=3)
-    eventually(lambda: stored(settings)[id_of(7)] == 3, what="the next event of the user")
-    assert len(dead_letters(settings)) == 5
 
 
 def test_a_recreated_topic_is_refused_until_the_read_model_is_rebuilt(

@@ -1,54 +1,20 @@
-"""Versions of the read model in PostgreSQL: created once, refused where necessary, written to."""
+"""Versions in PostgreSQL, beyond what every read model promises."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from projectors.contract.read_model import Advance, Dropped, Position
+from projectors.contract.read_model import Advance, Position
 from projectors.postgres.store.copy_rows import copy_rows
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.writer import _COPY, pack_user, postgres_versions
 from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
-from schemas.errors import Rejected
 from schemas.identity import partition_of, user_shard
 from tests.integration.projectors.postgres.user_queries import USERS
-from tests.read_models import OpenVersion, at_once, live_versions
-
-
-def test_concurrent_callers_of_begin_create_one_version(settings: Settings) -> None:
-    together = threading.Barrier(8)
-
-    def begin(_: int) -> list[int]:
-        with closing(postgres_versions(settings)) as versions:
-            together.wait()
-            versions.begin()
-            return live_versions(versions)
-
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(begin, range(8))) == [[1]] * 8
-
-
-def test_an_impossible_swap_or_drop_is_refused(versions: PostgresVersions) -> None:
-    """Of a version that is not ready, of a missing one, of the live one; nothing changes."""
-    number = versions.create()
-    for unready in (number, 99):
-        with pytest.raises(Rejected) as refused:
-            versions.swap(unready, at_once)
-        assert refused.value.code == "version_not_ready"
-    with pytest.raises(Rejected) as refused:
-        versions.drop(1)
-    assert refused.value.code == "version_is_live"
-    assert live_versions(versions) == [1]
-    for _ in range(2):
-        versions.drop(number)
-        versions.finish(number)
-        with pytest.raises(Dropped):
-            versions.accept(number)
-    versions.swap(1, lambda: pytest.fail("it is live already"))
+from tests.read_models import OpenVersion
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "building"])

@@ -153,6 +153,13 @@ WRONG_LAST = {
     "users list": ["--nonsense"],
     "users search": ["", "   ", "!?", "x" * 301, "x " * 21, "\udcff"],
     "users search x --limit": ["0", "1001"],
+    "users search x --min-age": ["151"],
+    "users search x --min-age 40 --max-age": ["39"],
+    "users search x --age-group": ["baby"],
+    "users search x": ["--reverse"],
+    "users search x --cursor": ["", "x"],
+    "users search x --all": ["--facets"],
+    "users suggest": ["", "!?"],
     "events tail --no-follow --user": NO_ID,
     "events tail --no-follow --limit": ["0"],
     "events tail --no-follow --from": ["", "yesterday", "10", "10x", "2026-13-01", "\udcff"],
@@ -165,9 +172,11 @@ WRONG_LAST = {
     "handler run --instance": ["", "../x", "a b", "x" * 300],
     "verify --timeout": ["-1", "x", "nan"],
 }
+INCOMPLETE = ("users search", "users search --highlight", "users suggest", "handler run")
 LINES = [
     *(usage(*before.split(), last) for before, wrong in WRONG_LAST.items() for last in wrong),
-    *(usage(*line) for line in (("users", "search"), ("handler", "run"), OPTIONS)),
+    *(usage(*line.split()) for line in INCOMPLETE),
+    usage(*OPTIONS),
     usage(*NEW, "--name", SECRET, stdin=body(), named="not both"),
     usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="different command ids"),
     usage(*NEW, "--wait", "postgres,", stdin=body(), named="by commas"),

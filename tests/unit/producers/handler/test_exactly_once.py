@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 
 from runtime.process import StopSignal
 from schemas.errors import Fenced
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HOPS, OUTCOMES, Topic
 from tests.given import PARTITIONS, create
 from tests.unit.producers.handler.memory_log import failure
 from tests.unit.producers.handler.stepping import Cluster
@@ -177,15 +177,17 @@ def raise_killed() -> None:
     raise KeyboardInterrupt
 
 
-def test_a_poisoned_command_becomes_a_dead_letter_and_blocks_nothing() -> None:
+@pytest.mark.parametrize("topic", [COMMANDS, HOPS], ids=lambda topic: topic.name)
+def test_a_poisoned_message_becomes_a_dead_letter_and_blocks_nothing(topic: Topic) -> None:
     cluster = Cluster()
     handler = cluster.ready()
-    cluster.log.append(COMMANDS.name, 0, b"foreign", b"no avro")
+    cluster.log.append(topic.name, 0, b"foreign", b"no avro")
     cluster.send_creates("u")
     cluster.decide(20, handler)
     cluster.assert_exactly_once(20)
     [(_, letter)] = cluster.read(DEAD_LETTERS)
-    assert (letter["error"], letter["reader"], letter["offset"]) == ("wrong_magic", "handler", 0)
+    assert (letter["topic"], letter["partition"], letter["offset"]) == (topic.name, 0, 0)
+    assert (letter["error"], letter["reader"]) == ("wrong_magic", "handler")
 
 
 def test_a_stopped_handler_leaves_its_loop() -> None:
