@@ -9,64 +9,19 @@ from hypothesis import strategies as st
 
 from runtime.terminal import (
     Marked,
-    exit_code,
     print_error,
     print_fields,
     print_json,
     print_table,
     printable,
-    say,
 )
 from schemas import errors
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (errors.RollbookError, 1),
-        (errors.CheckFailed, 1),
-        (errors.Fenced, 1),
-        (errors.Poisoned, 1),
-        (errors.Misconfigured, 2),
-        (errors.Rejected, 3),
-        (errors.NotInTime, 4),
-        (errors.Unavailable, 5),
-    ],
-)
-def test_each_error_has_its_exit_code(error: type[errors.RollbookError], code: int) -> None:
-    """The class alone decides the exit code."""
-    assert exit_code(error("a sentence")) == code
-
-
-def test_every_error_class_has_an_exit_code() -> None:
-    """A new error class must be given an exit code."""
-    known = {"Rejected", "NotInTime", "Unavailable", "Poisoned", "Fenced", "Misconfigured"}
-    assert {kind.__name__ for kind in errors.RollbookError.__subclasses__()} >= known
-    for kind in errors.RollbookError.__subclasses__():
-        if kind.__module__ == "schemas.errors":
-            assert exit_code(kind("x")) in {1, 2, 3, 4, 5}
-
-
-def test_an_error_for_programs_is_one_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """It has code, message and next; stdout stays empty."""
-    print_error(errors.Rejected("no such user", code="user_not_found"), as_json=True)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert json.loads(err) == {
-        "error": {"code": "user_not_found", "message": "no such user", "next": ""}
-    }
 
 
 def test_an_error_for_people_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     """The message, then the next step if there is one."""
     print_error(errors.Unavailable("Kafka is away", next_step="start it"), as_json=False)
     assert capsys.readouterr() == ("", "error: Kafka is away\n  next: start it\n")
-
-
-def test_an_error_may_quote_invalid_utf8(capsys: pytest.CaptureFixture[str]) -> None:
-    """An argument that is not valid UTF-8 still results in one JSON object."""
-    print_error(errors.RollbookError("no command '\udcff'"), as_json=True)
-    assert "udcff" in json.loads(capsys.readouterr().err)["error"]["message"]
 
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,12 +58,6 @@ def test_marks_are_highlighted_on_a_terminal_only(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_table(["name"], rows)
     assert "\x1b[1;33mJane\x1b[0m D\\x1boe" in capsys.readouterr().out
-
-
-def test_say_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only results go to stdout, which may be a pipe."""
-    say("importing")
-    assert capsys.readouterr() == ("", "importing\n")
 
 
 @pytest.mark.parametrize("name", ["علی\u200cرضا", "山田\u3000太郎", "José\u00a0Ruiz", "Zoë"])

@@ -62,9 +62,3 @@ def test_all_topics_but_dead_letters_have_the_same_partitions() -> None:
     assert {topic.name: wanted_partitions(topic, settings) for topic in TOPICS} == {
         topic.name: 1 if topic is DEAD_LETTERS else 5 for topic in TOPICS
     }
-
-
-def test_a_prefix_keeps_registries_apart() -> None:
-    """Every name of a registry with a prefix differs from the name without it."""
-    assert Settings(prefix="h4").named("user-events") == "h4-user-events"
-    assert Settings().named("user-events") == "user-events"

@@ -156,3 +156,12 @@ def test_the_examples_on_the_dashboard_are_valid_kql() -> None:
     assert len(examples()) >= 4
     for kql in examples():
         translate(kql)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "name :", "(name : a", "name : a )", 'name : "a', "a : b and"]
+)
+def test_invalid_kql_is_refused(text: str) -> None:
+    """What valid KQL finds is checked on a real index, against docs/searching.md."""
+    with pytest.raises(ValueError, match=r"expected|not KQL"):
+        translate(text)

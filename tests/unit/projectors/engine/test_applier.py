@@ -165,15 +165,6 @@ def test_a_poisoned_record_at_the_end_of_an_idle_log_is_dead_lettered_and_passed
     assert trial.letters == [1]
 
 
-@pytest.mark.parametrize("refused", [0, 3, 7])
-def test_a_refused_record_is_isolated_and_its_neighbours_are_applied(refused: int) -> None:
-    trial = Trial()
-    trial.applier.apply([good(o, name="Poison" if o == refused else "Jane") for o in range(8)])
-    trial.applier.flush()
-    assert (trial.letters, trial.user_count(), trial.next_offset()) == ([refused], 7, 8)
-    assert trial.model.positions[0].last_seq == 8
-
-
 def test_earlier_events_of_a_user_whose_last_is_refused_are_applied() -> None:
     trial = Trial()
     records = [Record(0, o, event(7, version=o + 1, seq=o + 1)) for o in range(3)]
@@ -182,18 +173,6 @@ def test_earlier_events_of_a_user_whose_last_is_refused_are_applied() -> None:
     trial.applier.flush()
     assert trial.model.users == {event(7)["user_id"]: 3}
     assert (trial.letters, trial.next_offset()) == ([3], 4)
-
-
-def test_each_of_many_refused_and_undecodable_records_has_one_letter() -> None:
-    trial = Trial()
-    records = [broken(o) if o % 3 == 0 else good(o) for o in range(40)]
-    for offset in (7, 8, 20, 38):
-        records[offset] = good(offset, name="Poison")
-    trial.applier.apply(records)
-    trial.applier.flush()
-    expected = sorted({*range(0, 40, 3), 7, 8, 20, 38})
-    assert sorted(trial.letters) == expected
-    assert (trial.user_count(), trial.next_offset()) == (40 - len(expected), 40)
 
 
 def test_too_many_poisoned_in_a_row_stop_the_projector_before_them_without_a_letter() -> None:
@@ -225,14 +204,6 @@ def test_poisoned_records_are_counted_across_idle_times() -> None:
     with pytest.raises(TooManyPoisoned, match="offset 3 "):
         trial.applier.apply([broken(3)])
     assert (trial.letters, trial.next_offset()) == ([0, 1, 2], 3)
-
-
-def test_a_read_model_that_refuses_everything_stops_the_projector_before_the_first_record() -> None:
-    trial = Trial(most=3)
-    with pytest.raises(TooManyPoisoned, match="offset 0 "):
-        trial.applier.apply([good(o, name="Poison") for o in range(100)])
-    assert trial.next_offset() == 0
-    assert len(trial.letters) <= 3
 
 
 def test_an_unavailable_read_model_gets_the_same_batch_again() -> None:

@@ -17,7 +17,6 @@ from projectors.log.times import parse_time
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_ERASED, USER_UPDATED, UserEvent
-from scripts.cli import run
 from tests.unit.projectors.log.test_records import CODEC, USER_ID, Message, event
 
 OTHER = new_user_id(3, 1_700_000_000_000, 6)
@@ -51,23 +50,6 @@ def test_the_key_of_an_event_is_its_user_and_version() -> None:
     poison = read(Message(None, CODEC.encode(made))).poison
     assert poison is not None
     assert poison.code == "no_key"
-
-
-@pytest.mark.parametrize(
-    ("fields", "code"),
-    [
-        ({"version": 0}, "bad_version"),
-        ({"seq": 0}, "bad_seq"),
-        ({"occurred_at": -1}, "bad_time"),
-        ({"user_id": "jane"}, "bad_user_id"),
-        ({"user_id": OTHER}, "wrong_partition"),
-    ],
-)
-def test_an_event_out_of_bounds_is_poisoned(fields: dict[str, Any], code: str) -> None:
-    """As in the topic of latest events."""
-    poison = read(message(event(**fields))).poison
-    assert poison is not None
-    assert poison.code == code
 
 
 def test_a_tombstone_removes_the_event_with_its_key() -> None:
@@ -201,18 +183,3 @@ def test_each_field_is_shown_before_and_after_its_change() -> None:
 def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a time like"):
         parse_time(text, datetime.now(UTC))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("get", USER_ID, "--at", "yesterday"),
-        ("get", USER_ID, "--at-version", "0"),
-        ("get", USER_ID, "--at-version", "1", "--at", "10m"),
-        ("history", "jane"),
-        ("history", USER_ID, "--from-version", "0"),
-    ],
-)
-def test_invalid_arguments_are_refused(arguments: tuple[str, ...]) -> None:
-    """Before any server is contacted, with the exit code for wrong usage."""
-    assert run(["users", *arguments]) == 2

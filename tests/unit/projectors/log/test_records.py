@@ -140,13 +140,6 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
         assert poison.code == code
 
 
-@given(st.binary(max_size=80))
-def test_any_bytes_are_read_without_an_error(tail: bytes) -> None:
-    value = b"\x00\x00\x00\x00\x01" + tail
-    record = read_record(Message(USER_ID.encode(), value), LATEST_STATE, CODEC.decode, 4)
-    assert record.event is None or record.poison is None
-
-
 def test_only_the_highest_version_of_each_user_is_kept() -> None:
     versions = [1, 3, 2, 3]
     records = [Record(0, o, event(version=v, event_id=str(o))) for o, v in enumerate(versions)]
