@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
 
+from confluent_kafka import Message
 from hypothesis import strategies as st
 
 from producers.domain.overlay import Overlay
@@ -21,7 +22,7 @@ from projectors.log.records import Record, read_record
 from schemas.errors import Poisoned
 from schemas.records import USER_ERASED, UserCommand, UserEvent
 from tests.given import PARTITIONS, Log, Partition, change_email, create, delete, erase, update
-from tests.unit.producers.domain.reference_log import CODECS, PartitionLog
+from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, compacted
 from tests.unit.producers.domain.reference_log import Record as Kept
 
 # Commands as (kind, which user, which address or other value).
@@ -43,30 +44,6 @@ STEPS: Final[st.SearchStrategy[Steps]] = st.lists(
     st.lists(_STEP, min_size=1, max_size=12), min_size=1, max_size=12
 ).map(lambda lists: [step for steps in lists for step in steps])
 SEEDS: Final = st.integers(0, 1 << 32)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A record as a consumer returns it."""
-
-    number: int
-    kept: Kept
-
-    def partition(self) -> int:
-        """Return its partition."""
-        return self.number
-
-    def offset(self) -> int:
-        """Return its offset."""
-        return self.kept.offset
-
-    def key(self) -> bytes:
-        """Return its key."""
-        return self.kept.key.encode()
-
-    def value(self) -> bytes | None:
-        """Return its value."""
-        return self.kept.value
 
 
 class LoggedPartition(Partition):
@@ -118,16 +95,13 @@ class Story:
     def read(self, number: int, kept: Kept) -> Record:
         """Return a record of a partition as a projector reads it."""
         decode = CODECS[self.source.topic.name].decode
-        return read_record(Message(number, kept), self.source, decode, PARTITIONS)
+        message = Message("", number, kept.offset, kept.key.encode(), kept.value)
+        return read_record(message, self.source, decode, PARTITIONS)
 
     def compacted(self, random: Random) -> "Story":
-        """Return what compaction may have left, at the same offsets.
-
-        Any superseded record may be missing, and so may a tombstone if no earlier record with its
-        key is left. Records after a random offset are not compacted yet.
-        """
+        """Return what compaction may have left of each partition."""
         greed = random.choice((0.3, 0.7, 1.0))
-        return Story(self.source, [_cleaned(kept, random, greed) for kept in self.partitions])
+        return Story(self.source, [compacted(kept, random, greed) for kept in self.partitions])
 
     def prefix(self, random: Random) -> "Story":
         """Return the log as of an earlier time."""
@@ -161,22 +135,6 @@ class Story:
         """Return the key of the record that a row stems from."""
         user_id, *others = row
         return f"{user_id}:{others[0]}" if self.source.every_event else user_id
-
-
-def _cleaned(records: Sequence[Kept], random: Random, greed: float) -> list[Kept]:
-    end = random.randint(0, len(records))
-    last = {kept.key: kept.offset for kept in records[:end]}
-    left: list[Kept] = []
-    keys: set[str] = set()
-    for place, kept in enumerate(records):
-        superseded = place < end and last[kept.key] != kept.offset
-        if kept.value is None:
-            superseded = place < end and kept.key not in keys
-        if superseded and random.random() < greed:
-            continue
-        keys.add(kept.key)
-        left.append(kept)
-    return left
 
 
 def spoiled(source: Source, logs: Sequence[PartitionLog], random: Random) -> Story:

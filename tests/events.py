@@ -13,7 +13,7 @@ def user_id_of(email: str, number: int = 0) -> str:
     return new_user_id(email_shard(email_key(email)), NOW + number, number)
 
 
-def event_of(email: str, version: int = 1, *, number: int = 0, **fields: Any) -> UserEvent:
+def event_of(email: str, /, version: int = 1, *, number: int = 0, **fields: Any) -> UserEvent:
     """Return an event of the user who registered with `email`.
 
     `fields` replace fields of the user or else of the event; `gone=True` leaves no user.

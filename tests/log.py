@@ -74,19 +74,27 @@ def decided(settings: Settings) -> int:
 
 
 def assert_exactly_once(settings: Settings, commands: int) -> None:
-    """Every command has one outcome and one event; seq, versions and addresses have no flaw."""
-    outcomes: list[tuple[int, CommandOutcome]] = list(read(settings, OUTCOMES))
+    """Every command has one outcome and one event, which both topics of events have."""
     history: list[tuple[int, UserEvent]] = list(read(settings, HISTORY))
+    assert_decided_once(list(read(settings, OUTCOMES)), history, commands)
+    partition_of_record = itemgetter(0)
+    events = sorted(read(settings, EVENTS), key=partition_of_record)
+    assert events == sorted(history, key=partition_of_record)
+
+
+def assert_decided_once(
+    outcomes: list[tuple[int, CommandOutcome]],
+    history: list[tuple[int, UserEvent]],
+    commands: int,
+) -> None:
+    """Every creation has one outcome and one event; seq, offsets and addresses have no flaw."""
     assert len(outcomes) == len({outcome["command_id"] for _, outcome in outcomes}) == commands
     assert {outcome["status"] for _, outcome in outcomes} == {"accepted"}
     assert len(history) == commands
-    for partition in range(settings.partitions):
+    for partition in {number for number, _ in outcomes}:
         seqs = [event["seq"] for number, event in history if number == partition]
         assert seqs == list(range(1, len(seqs) + 1))
         offsets = [o["command_offset"] for number, o in outcomes if number == partition]
         assert offsets == sorted(set(offsets))
     addresses = Counter(event["user"]["email_key"] for _, event in history if event["user"])
     assert set(addresses.values()) == {1}
-    partition_of_record = itemgetter(0)
-    events = sorted(read(settings, EVENTS), key=partition_of_record)
-    assert events == sorted(history, key=partition_of_record)

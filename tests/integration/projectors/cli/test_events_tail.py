@@ -13,9 +13,10 @@ import pytest
 from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.identity import email_shard, new_user_id, partition_of, user_shard
+from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, UserEvent
 from schemas.topics import HISTORY
+from tests.events import event_of
 
 PATIENCE_SECONDS = 60
 Append = Callable[..., None]
@@ -23,25 +24,7 @@ Append = Callable[..., None]
 
 def created(name: str, number: int) -> UserEvent:
     email = f"{name.lower()}@example.com"
-    user_id = new_user_id(email_shard(email), 1_700_000_000_000 + number, number)
-    return {
-        "event_id": f"{user_id}:1",
-        "command_id": f"command-{number}",
-        "seq": number,
-        "user_id": user_id,
-        "version": 1,
-        "occurred_at": 1_700_000_000_000 + number,
-        "type": USER_CREATED,
-        "changes": [],
-        "user": {
-            "email": email,
-            "email_key": email,
-            "name": name,
-            "age": 34,
-            "created_at": 1_700_000_000_000 + number,
-            "created_by": f"command-{number}",
-        },
-    }
+    return event_of(email, number=number, seq=number, type=USER_CREATED, name=name)
 
 
 def home(settings: Settings, event: UserEvent) -> int:

@@ -11,8 +11,8 @@ from projectors.history.writer import history_versions
 from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Rejected, Unavailable
-from schemas.identity import event_id
 from schemas.records import USER_ERASED, UserEvent
+from tests.events import event_of
 from tests.read_models import OpenVersion
 
 SECRET = "qsecretq"
@@ -20,29 +20,18 @@ SECRET = "qsecretq"
 
 def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
     """Return an event of user `number`."""
-    email = f"user{number}@example.com"
-    made: dict[str, Any] = {
-        "event_id": event_id(user_id(number), version),
+    own: dict[str, Any] = {
         "command_id": f"c{number}-{version}",
         "seq": version,
-        "user_id": user_id(number),
-        "version": version,
         "occurred_at": NOW + 1000 * version,
-        "type": "UserUpdated",
         "changes": [
             {"field": "age", "before": version - 1, "after": version},
             {"field": "name", "before": 'a "quoted" \\ näme', "after": None},
         ],
-        "user": {
-            "email": email,
-            "email_key": email,
-            "name": "Zoë Ωmega",
-            "age": version,
-            "created_at": NOW,
-            "created_by": "c",
-        },
+        "name": "Zoë Ωmega",
+        "age": version,
     }
-    return made | fields  # type: ignore[return-value]
+    return event_of(f"user{number}@example.com", version, number=number, **own | fields)
 
 
 def erasure(number: int, version: int) -> UserEvent:

@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
-from typing import cast
+from contextlib import ExitStack, closing
+from functools import partial
 
 import pytest
 
@@ -32,8 +32,10 @@ from schemas.records import UserEvent
 from schemas.topics import EVENTS
 from tests.catch_up import wait_caught_up
 from tests.depth import depth
-from tests.integration.forged_log import ForgedLog, id_of
+from tests.events import event_of
+from tests.integration.forged_log import ForgedLog, email_of, id_of
 from tests.processes import Rollbook, RunningProcess, eventually
+from tests.readers import Query, Readers, Seen
 
 USERS = 3_000
 
@@ -46,56 +48,39 @@ def forged(settings: Settings) -> ForgedLog:
     return log
 
 
-class Reader:
-    """Repeats the same queries, and records results that must never occur."""
+def queries_of(settings: Settings, user_id: str, email: str) -> Query:
+    """Ask every store about a user whose versions grow, and for the number of users."""
+    opened = ExitStack()
+    queries = opened.enter_context(closing(UserQueries(settings)))
+    store = opened.enter_context(closing(EventStore(settings)))
+    search = opened.enter_context(closing(UserSearch(settings)))
 
-    def __init__(self, settings: Settings, user_id: str, email: str) -> None:
-        self.rounds = 0
-        self.wrong: list[str] = []
-        self._user_id = user_id
-        self._email = email
-        self._settings = settings
-        self._stopping = threading.Event()
-        self._seen = {"get": 0, "history": 0, "search": 0, "total": 0}
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+    def ask() -> Seen:
+        return {
+            "get": queries.get_user(user_id).version,
+            "total": queries.get_user_summary().total_users,
+            "history": len(store.get_events(user_id)),
+            "search": search.search_users(email)[0]["version"],
+        }
 
-    def _read(self) -> None:
-        queries, store = UserQueries(self._settings), EventStore(self._settings)
-        search = UserSearch(self._settings)
-        with closing(queries), closing(store), closing(search):
-            while not self._stopping.is_set():
-                try:
-                    self._see("get", queries.get_user(self._user_id).version)
-                    self._see("total", queries.get_user_summary().total_users)
-                    self._see("history", len(store.get_events(self._user_id)))
-                    self._see("search", search.search_users(self._email)[0]["version"])
-                except Exception as error:  # noqa: BLE001 - any error is wrong
-                    self.wrong.append(repr(error))
-                self.rounds += 1
-
-    def _see(self, what: str, number: int) -> None:
-        if number < self._seen[what]:
-            self.wrong.append(f"{what} went back from {self._seen[what]} to {number}")
-        self._seen[what] = number
-
-    def stop(self) -> None:
-        """Stop; fail if a result was wrong, or nothing was queried."""
-        self._stopping.set()
-        self._thread.join()
-        assert self.wrong == []
-        assert self.rounds > 0
+    return ask, opened.close
 
 
 class Writer:
-    """Continuously changes one user and creates others."""
+    """Changes one user and creates others until the `with` block ends."""
 
     def __init__(self, settings: Settings, user_id: str) -> None:
         self._settings = settings
         self._user_id = user_id
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> None:
         self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
 
     def _write(self) -> None:
         number = 0
@@ -104,11 +89,6 @@ class Writer:
                 number += 1
                 client.update_user(self._user_id, age=number % 100)
                 client.create_user(f"new{number}@example.com", "Zoë New", 30)
-
-    def stop(self) -> None:
-        """Stop."""
-        self._stopping.set()
-        self._thread.join()
 
 
 def test_queries_and_projection_continue_through_rebuild_swap_rollback_and_drop(
@@ -122,9 +102,8 @@ def test_queries_and_projection_continue_through_rebuild_swap_rollback_and_drop(
     wait_caught_up(settings)
     with Visibility(settings, OURS) as visibility:
         visibility.wait(made["token"], 60)
-    reader = Reader(settings, made["user_id"], "jane@example.com")
-    writer = Writer(settings, made["user_id"])
-    try:
+    questions = partial(queries_of, settings, made["user_id"], "jane@example.com")
+    with Readers(questions) as readers, Writer(settings, made["user_id"]):
         for name in OURS:
             built = rollbook.json("projector", "rebuild", name)
             assert (built["version"], built["users_left_out"]) == (2, 0)
@@ -134,11 +113,7 @@ def test_queries_and_projection_continue_through_rebuild_swap_rollback_and_drop(
             ):
                 done = rollbook.run("projector", *step)
                 assert done.returncode == 0, done.stderr
-        rounds = reader.rounds
-        eventually(lambda: reader.rounds > rounds + 5, what="it reads on")
-    finally:
-        writer.stop()
-        reader.stop()
+        eventually(readers.have_asked(5), what="it reads on")
     wait_caught_up(settings)
     found = rollbook.run("verify")
     assert found.returncode == 0, found.stdout
@@ -200,26 +175,12 @@ def test_users_changed_after_the_checkpoint_are_left_out_of_the_comparison(
             decode = Registry(settings).codec(EVENTS.schema).decode
             assert compare(settings, model, decode, {}).same
             # Stored, but not in the log before the checkpoint: as if its record had been compacted.
-            model.write(Batch([event_of(USERS + 7)], {}))
+            model.write(Batch([event_of(email_of(USERS + 7), number=USERS + 7)], {}))
             missing = compare(settings, model, decode, {})
             assert missing.differing == [id_of(USERS + 7)]
             forged.users(USERS + 7, 1, version=2)
             found = compare(settings, model, decode, {})
             assert (found.same, found.rows, found.changed) == (True, USERS, 1)
-
-
-def event_of(number: int) -> UserEvent:
-    """Return the event that created a user of a forged log."""
-    user = {
-        "email": f"user{number}@example.com",
-        "email_key": f"user{number}@example.com",
-        "name": "Jane",
-        "age": 34,
-        "created_at": 1,
-        "created_by": "c",
-    }
-    event = {"user_id": id_of(number), "version": 1, "occurred_at": 1, "user": user}
-    return cast("UserEvent", event)
 
 
 def test_a_swap_times_out_if_no_projector_keeps_the_version_up_to_date(

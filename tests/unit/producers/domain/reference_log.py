@@ -1,6 +1,6 @@
 """The topics as lists of bytes, and any compaction of them that a broker may legally make."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from producers.domain.overlay import Overlay
 from producers.domain.state import PartitionState
 from schemas.codec import RecordCodec
-from schemas.errors import Poisoned
 from schemas.records import CommandOutcome
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
 from schemas.trust import check_event
+from tests.codecs import codec
 
 
 class Record(NamedTuple):
@@ -29,13 +29,9 @@ class Window(NamedTuple):
     milliseconds: int
 
 
-def _unknown(schema_id: int) -> str:
-    raise Poisoned(f"no schema {schema_id}", code="unknown_schema")
-
-
+# By the name of each topic that a handler restores or writes.
 CODECS: dict[str, RecordCodec[Any]] = {
-    topic.name: RecordCodec(topic.schema, number, _unknown)
-    for number, topic in enumerate((COMMANDS, EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS), 1)
+    topic.name: codec(topic.schema) for topic in (COMMANDS, EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS)
 }
 
 
@@ -64,26 +60,8 @@ class PartitionLog:
             self.append(EMAILS.name, key, claim)
 
     def compacted(self, topic: str, random: Random) -> list[Record]:
-        """Return what a log cleaner may have left.
-
-        It keeps the last record of each key and any subset of the superseded ones; it may remove a
-        tombstone once nothing before it is left. Records after a random offset are not cleaned yet.
-        """
-        records = self.topics[topic]
-        cleaned = random.randint(0, len(records))
-        greed = random.choice((0.0, 0.5, 1.0))
-        last = {record.key: record.offset for record in records[:cleaned]}
-        left: list[Record] = []
-        kept: set[str] = set()
-        for record in records:
-            if record.offset < cleaned:
-                is_last = last[record.key] == record.offset
-                removable = record.key not in kept if record.value is None else False
-                if (removable or not is_last) and random.random() < greed:
-                    continue
-            kept.add(record.key)
-            left.append(record)
-        return left
+        """Return what a log cleaner may have left of a topic."""
+        return compacted(self.topics[topic], random, random.choice((0.0, 0.5, 1.0)))
 
     def restore(self, state: PartitionState, window: Window, random: Random) -> None:
         """Restore a state from some legal compaction of this partition, as a handler does."""
@@ -122,6 +100,27 @@ class PartitionLog:
     def _outcomes(self) -> list[CommandOutcome]:
         decode = CODECS[OUTCOMES.name].decode
         return [decode(record.value) for record in self.topics[OUTCOMES.name]]
+
+
+def compacted(records: Sequence[Record], random: Random, greed: float) -> list[Record]:
+    """Return what a log cleaner may have left, at the same offsets.
+
+    It keeps the last record of each key and any subset of the superseded ones, fewer with more
+    `greed`; it may remove a tombstone once nothing before it is left. Records after a random place
+    are not cleaned yet.
+    """
+    cleaned = random.randint(0, len(records))
+    last = {record.key: record.offset for record in records[:cleaned]}
+    left: list[Record] = []
+    kept: set[str] = set()
+    for place, record in enumerate(records):
+        superseded = place < cleaned and last[record.key] != record.offset
+        bare = place < cleaned and record.value is None and record.key not in kept
+        if (superseded or bare) and random.random() < greed:
+            continue
+        kept.add(record.key)
+        left.append(record)
+    return left
 
 
 def contents(state: PartitionState, command_ids: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from producers.domain.overlay import Overlay
 from schemas.records import UserCommand
 from tests.given import (
     NOW,
@@ -74,21 +73,6 @@ def test_a_deletion_keeps_the_history() -> None:
     assert partition.erased_history == []
 
 
-def test_an_erased_user_is_found_only_by_another_erasure() -> None:
-    partition = registered(JANE)
-    user_id = partition.events[0]["user_id"]
-    partition.ask(erase(user_id, command_id="e"))
-    commands = [
-        update(user_id, age=1, command_id="u"),
-        change_email(user_id, NEW, command_id="c"),
-        delete(user_id, command_id="d"),
-    ]
-    assert [partition.ask(command)["code"] for command in commands] == ["user_not_found"] * 3
-    assert partition.ask(erase(user_id, 1, command_id="e1"))["code"] == "version_conflict"
-    assert len(partition.events) == 2
-    assert not partition.messages
-
-
 @pytest.mark.parametrize(
     ("email", "expected", "code"),
     [
@@ -104,13 +88,6 @@ def test_a_change_that_breaks_a_rule_sends_no_message(
     partition = registered(JANE)
     outcome = partition.ask(change_email(partition.events[0]["user_id"], email, expected))
     assert outcome["code"] == code
-    assert not partition.messages
-
-
-def test_an_unknown_user_changes_no_address() -> None:
-    partition = registered(JANE)
-    unknown_id = partition.events[0]["user_id"][:-1] + "f"
-    assert partition.ask(change_email(unknown_id, NEW))["code"] == "user_not_found"
     assert not partition.messages
 
 
@@ -134,15 +111,3 @@ def test_an_event_is_never_stamped_before_the_message_that_caused_it() -> None:
     log.partitions[AWAY].now = NOW + 60_000
     log.ask(change_email(user_id, NEW))
     assert log.partitions[HOME].events[-1]["occurred_at"] == NOW + 60_000
-
-
-def test_a_reserved_address_is_not_the_users_yet() -> None:
-    """Until the home partition has decided, the user still holds the old address."""
-    log = Log()
-    user_id = log.create(JANE)
-    log.send(change_email(user_id, NEW))
-    log.deliver(HOME, AWAY)
-    assert log.email_of(user_id) == JANE
-    overlay: Overlay = log.partitions[HOME].overlay()
-    assert overlay.holder_id(JANE) == user_id
-    assert log.holder_of(NEW) == user_id

@@ -7,34 +7,10 @@ import pytest
 
 from producers.domain.state import OutcomeWindow
 from schemas.errors import Poisoned
-from schemas.identity import user_shard
 from schemas.records import UserCommand
 from tests.given import NOW, PARTITIONS, Partition, create, home_of, registered, update
 
 JANE = "jane@example.com"
-
-
-def test_a_creation_makes_the_user_at_version_one() -> None:
-    partition = Partition(home_of(JANE))
-    outcome = partition.ask(create(JANE, "Jane", 34))
-    assert (outcome["status"], outcome["version"], outcome["seq"]) == ("accepted", 1, 1)
-    [event] = partition.events
-    assert event["type"] == "UserCreated"
-    assert event["user_id"] == outcome["user_id"]
-    assert event["user"] == {
-        "email": JANE,
-        "email_key": JANE,
-        "name": "Jane",
-        "age": 34,
-        "created_at": NOW,
-        "created_by": outcome["command_id"],
-    }
-
-
-def test_a_user_id_determines_the_users_partition() -> None:
-    partition = registered()
-    user_id = partition.events[0]["user_id"]
-    assert user_shard(user_id) * PARTITIONS >> 12 == partition.number
 
 
 def test_a_taken_address_is_refused_and_the_holder_named() -> None:
@@ -56,18 +32,6 @@ def test_an_aborted_batch_leaves_nothing_behind() -> None:
     partition.batch(create(JANE, command_id="one"), commit=False)
     outcome = partition.ask(create(JANE, command_id="two"))
     assert (outcome["status"], outcome["seq"]) == ("accepted", 1)
-
-
-def test_an_update_records_old_and_new_values() -> None:
-    partition = registered(name="Jane", age=34)
-    user_id = partition.events[0]["user_id"]
-    outcome = partition.ask(update(user_id, name="Jane Doe"))
-    assert (outcome["status"], outcome["version"]) == ("accepted", 2)
-    event = partition.events[1]
-    assert event["type"] == "UserUpdated"
-    assert event["changes"] == [{"field": "name", "before": "Jane", "after": "Jane Doe"}]
-    assert event["user"] is not None
-    assert (event["user"]["name"], event["user"]["age"]) == ("Jane Doe", 34)
 
 
 def test_an_update_that_changes_nothing_makes_no_event() -> None:
@@ -157,14 +121,6 @@ def test_a_repeated_refusal_stays_a_refusal() -> None:
     partition.ask(create(JANE, command_id="late"))
     again = partition.ask(create(JANE, command_id="late"))
     assert (again["code"], again["repeated"]) == ("user_already_exists", True)
-
-
-def test_one_id_for_two_commands_is_refused_and_the_first_answer_stays() -> None:
-    partition = registered()
-    user_id = partition.events[0]["user_id"]
-    partition.ask(update(user_id, age=35, command_id="u"))
-    assert partition.ask(update(user_id, age=36, command_id="u"))["code"] == "command_id_reused"
-    assert partition.ask(update(user_id, age=35, command_id="u"))["status"] == "accepted"
 
 
 def test_a_creation_is_idempotent_beyond_the_window() -> None:

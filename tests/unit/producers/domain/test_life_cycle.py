@@ -1,4 +1,4 @@
-"""Changing an address, deleting and erasing: every rule, and changes between partitions."""
+"""Changing an address, also between partitions; erasing; restores. See `test_aggregate` too."""
 
 import pytest
 
@@ -35,21 +35,6 @@ def test_an_address_of_the_same_partition_changes_at_once_and_frees_the_old_one(
     assert partition.ask(create(new, command_id="taken"))["code"] == "user_already_exists"
 
 
-def test_only_the_case_of_an_address_may_change() -> None:
-    partition = registered(JANE)
-    user_id = partition.events[0]["user_id"]
-    assert partition.ask(change_email(user_id, "Jane@example.com"))["version"] == 2
-    assert partition.events[1]["user"] is not None
-    assert partition.events[1]["user"]["email"] == "Jane@example.com"
-    assert not partition.messages
-
-
-def test_changing_to_the_same_address_changes_nothing() -> None:
-    partition = registered(JANE)
-    outcome = partition.ask(change_email(partition.events[0]["user_id"], JANE))
-    assert (outcome["status"], outcome["version"]) == ("accepted", 1)
-
-
 @pytest.mark.parametrize("number", range(PARTITIONS))
 def test_an_address_moves_to_any_partition_and_back(number: int) -> None:
     log, new = Log(), address_in(number)
@@ -71,11 +56,13 @@ def test_an_address_that_is_held_elsewhere_is_refused_and_the_holder_named() -> 
     assert (outcome["version"], log.email_of(user_id)) == (1, JANE)
 
 
-def test_a_reserved_address_cannot_be_taken_by_another_user() -> None:
+def test_a_reserved_address_is_not_the_users_yet_and_nobody_elses() -> None:
+    """Until the home partition has decided, the user still holds the old address."""
     log, new = Log(), address_in(AWAY)
     user_id = log.create(JANE)
     log.send(change_email(user_id, new, command_id="first"))
     log.deliver(HOME, AWAY)
+    assert (log.email_of(user_id), log.holder_of(JANE)) == (JANE, user_id)
     log.send(create(new, command_id="late"))
     late = log.outcome("late")
     assert late is not None
@@ -199,35 +186,6 @@ def test_the_check_detects_a_grant_that_is_decided_twice(monkeypatch: pytest.Mon
     assert log.holder_of(new) is None
 
 
-def test_a_deletion_removes_the_user_and_frees_its_address() -> None:
-    partition = registered(JANE)
-    user_id = partition.events[0]["user_id"]
-    outcome = partition.ask(delete(user_id))
-    assert (outcome["status"], outcome["version"]) == ("accepted", 2)
-    event = partition.events[1]
-    assert (event["type"], event["user"]) == ("UserDeleted", None)
-    assert [change["before"] for change in event["changes"]] == [JANE, "Jane", 34]
-    for command in (update(user_id, age=1), delete(user_id, command_id="d2")):
-        assert partition.ask(command)["code"] == "user_not_found"
-    again = partition.ask(create(JANE, command_id="again"))
-    assert again["status"] == "accepted"
-    assert again["user_id"] != user_id
-
-
-def test_a_deleted_user_frees_an_address_that_is_held_elsewhere() -> None:
-    log, new = Log(), address_in(AWAY)
-    user_id = log.create(JANE)
-    log.ask(change_email(user_id, new))
-    log.ask(delete(user_id))
-    assert log.holder_of(new) is None
-    (key, claim), (released, nothing) = (
-        log.partitions[AWAY].claims[0],
-        log.partitions[AWAY].claims[-1],
-    )
-    assert claim is not None
-    assert (released, nothing) == (key, None)
-
-
 def test_erasing_leaves_tombstones_for_the_past_and_a_marker_without_personal_data() -> None:
     partition = registered(JANE)
     user_id = partition.events[0]["user_id"]
@@ -237,28 +195,6 @@ def test_erasing_leaves_tombstones_for_the_past_and_a_marker_without_personal_da
     event = partition.events[-1]
     assert (event["type"], event["changes"], event["user"]) == ("UserErased", [], None)
     assert partition.erased_history == [f"{user_id}:1", f"{user_id}:2"]
-
-
-def test_a_deleted_user_can_be_erased_once_and_an_unknown_one_never() -> None:
-    partition = registered(JANE)
-    user_id = partition.events[0]["user_id"]
-    partition.ask(delete(user_id))
-    assert partition.ask(erase(user_id, command_id="e1"))["version"] == 3
-    again = partition.ask(erase(user_id, command_id="e2"))
-    assert (again["status"], again["version"]) == ("accepted", 3)
-    unknown_id = user_id[:-1] + "f"
-    assert partition.ask(erase(unknown_id, command_id="e3"))["code"] == "user_not_found"
-
-
-@pytest.mark.parametrize("command", [delete, erase])
-def test_a_deletion_or_erasure_may_expect_a_version(command: object) -> None:
-    partition = registered(JANE)
-    user_id = partition.events[0]["user_id"]
-    assert callable(command)
-    assert partition.ask(command(user_id, expected_version=2))["code"] == "version_conflict"
-    repeated = command(user_id, expected_version=1, command_id="right")
-    assert partition.ask(repeated)["version"] == 2
-    assert partition.ask(repeated)["repeated"]
 
 
 def test_a_restore_includes_claims_and_deleted_users() -> None:

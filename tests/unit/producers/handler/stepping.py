@@ -1,8 +1,6 @@
 """Handlers over the in-memory log, stepped by a test: no broker, no waiting, no threads to race."""
 
-from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from random import Random
 from typing import Any
 
@@ -14,8 +12,6 @@ from producers.handler.transaction import Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
-from schemas.errors import Poisoned
 from schemas.identity import email_shard, partition_of, user_shard
 from schemas.records import UserCommand
 from schemas.topics import (
@@ -29,8 +25,10 @@ from schemas.topics import (
     TOPICS,
     Topic,
 )
+from tests.codecs import codec
 from tests.given import PARTITIONS, create
-from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Window
+from tests.log import assert_decided_once
+from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Record, Window
 from tests.unit.producers.domain.reference_verify import verified
 from tests.unit.producers.handler.memory_consumer import MemoryClients
 from tests.unit.producers.handler.memory_group import MemoryGroup
@@ -50,16 +48,6 @@ class _NeverWaits(StopSignal):
 
     def wait(self, _seconds: float) -> bool:
         return bool(self)
-
-
-@cache
-def codec(schema: str) -> RecordCodec[Any]:
-    """Return the codec of a schema under a separate id, without a registry."""
-
-    def unknown(schema_id: int) -> str:
-        raise Poisoned(f"no schema has id {schema_id}", code="unknown_schema")
-
-    return RecordCodec(schema, [topic.schema for topic in TOPICS].index(schema), unknown)
 
 
 class Cluster:
@@ -146,25 +134,21 @@ class Cluster:
         """Fail unless the checks of `rollbook verify` find nothing wrong in the log."""
         logs = [PartitionLog() for _ in range(PARTITIONS)]
         for name in CODECS:
-            decode = codec(next(topic.schema for topic in TOPICS if topic.name == name)).decode
             for number, key, value in self.log.records(name):
-                record = None if value is None else decode(value)
-                logs[number].append(name, (key or b"").decode(), record)
+                records = logs[number].topics[name]
+                records.append(Record(len(records), (key or b"").decode(), value))
         checks = verified(logs, WINDOW, Random(0), decisions=True)
         broken = [check for check in checks if not check.holds]
         assert not broken, [(check.line(), check.examples) for check in broken]
 
+    def decide_exactly_once(self, commands: int, *handlers: CommandHandler) -> None:
+        """Step the handlers until the creations sent, and nothing else, are decided once each."""
+        self.decide(commands, *handlers)
+        self.assert_exactly_once(commands)
+
     def assert_exactly_once(self, commands: int) -> None:
         """Every creation sent has one outcome and one event; no seq is missing or repeated."""
-        outcomes, history = self.read(OUTCOMES), self.read(HISTORY)
-        assert len(outcomes) == len({one["command_id"] for _, one in outcomes}) == commands
-        assert {one["status"] for _, one in outcomes} == {"accepted"}
-        assert len(history) == commands
-        for number in range(PARTITIONS):
-            seqs = [event["seq"] for place, event in history if place == number]
-            assert seqs == list(range(1, len(seqs) + 1))
-        addresses = Counter(event["user"]["email_key"] for _, event in history)
-        assert set(addresses.values()) == {1}
+        assert_decided_once(self.read(OUTCOMES), self.read(HISTORY), commands)
 
 
 def sizes(*handlers: CommandHandler) -> list[int]:

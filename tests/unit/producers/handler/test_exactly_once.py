@@ -19,8 +19,7 @@ def test_commands_of_all_partitions_are_decided_and_committed() -> None:
     cluster = Cluster()
     handler = cluster.ready()
     cluster.send_creates("u")
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
     committed = cluster.log.committed[cluster.group.name]
     ends = {n: cluster.log.partitions[COMMANDS.name, n].end for n in range(PARTITIONS)}
     assert {n: committed[COMMANDS.name, n] for n in range(PARTITIONS)} == ends
@@ -36,8 +35,7 @@ def test_an_aborted_batch_is_decided_again(request_name: str) -> None:
     assert handler.run_once() == 0
     assert cluster.read(OUTCOMES) == []
     assert sum(cluster.log.partitions[EVENTS.name, n].end for n in range(PARTITIONS)) > 20
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +46,7 @@ def test_a_retriable_error_is_retried(request_name: str) -> None:
     cluster.log.before(request_name, lambda: fail(KafkaError._TIMED_OUT, retriable=True))
     handler = cluster.ready()
     cluster.send_creates("u")
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
@@ -62,8 +59,7 @@ def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
     assert len(cluster.read(OUTCOMES)) == 20
     assert handler._ownership.ready() == {}
     cluster.send_creates("v")
-    cluster.decide(40, handler)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, handler)
     assert len(cluster.clients["a"].producers) == 2
 
 
@@ -76,8 +72,7 @@ def test_a_commit_that_never_arrived_is_decided_again() -> None:
     assert handler.run_once() == 0
     assert cluster.read(OUTCOMES) == []
     assert cluster.log.open == {}
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 def test_an_abort_that_fails_is_indefinite_too() -> None:
@@ -88,8 +83,7 @@ def test_an_abort_that_fails_is_indefinite_too() -> None:
     cluster.log.before("abort_transaction", lambda: fail(KafkaError._TIMED_OUT))
     assert handler.run_once() == 0
     assert len(cluster.clients["a"].producers) == 2
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 @pytest.mark.parametrize("moment", ["send_offsets_to_transaction", "commit_transaction"])
@@ -103,8 +97,7 @@ def test_a_handler_that_is_fenced_at_its_commit_stops(moment: str) -> None:
     with pytest.raises(Fenced):
         old.run_once()
     assert cluster.read(OUTCOMES) == []
-    cluster.decide(20, *successors)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, *successors)
 
 
 def test_a_timed_out_transaction_is_not_mistaken_for_another_process() -> None:
@@ -115,8 +108,7 @@ def test_a_timed_out_transaction_is_not_mistaken_for_another_process() -> None:
     cluster.log.before("commit_transaction", lambda: cluster.log.time_out("a"))
     assert handler.run_once() == 0
     assert cluster.read(OUTCOMES) == []
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> None:
@@ -126,8 +118,7 @@ def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> Non
     epoch = cluster.log.epochs["a"]
     cluster.clients["a"].producers[-1].logger.error("FAIL [thrd:broker]: disconnected")
     cluster.send_creates("u")
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
     assert cluster.log.epochs["a"] == epoch + 1
 
 
@@ -169,8 +160,7 @@ def test_a_restarted_handler_continues_after_the_last_commit() -> None:
     with pytest.raises(KeyboardInterrupt):
         killed.run_once()
     assert cluster.log.open
-    cluster.decide(40, cluster.start())
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, cluster.start())
 
 
 def raise_killed() -> None:
@@ -183,8 +173,7 @@ def test_a_poisoned_message_becomes_a_dead_letter_and_blocks_nothing(topic: Topi
     handler = cluster.ready()
     cluster.log.append(topic.name, 0, b"foreign", b"no avro")
     cluster.send_creates("u")
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
     [(_, letter)] = cluster.read(DEAD_LETTERS)
     assert (letter["topic"], letter["partition"], letter["offset"]) == (topic.name, 0, 0)
     assert (letter["error"], letter["reader"]) == ("wrong_magic", "handler")

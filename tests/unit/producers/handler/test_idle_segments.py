@@ -51,8 +51,7 @@ def test_idle_partitions_have_their_segments_closed_once() -> None:
     ]
     assert cluster.read(EVENTS) == events
     cluster.send_creates("v")
-    cluster.decide(40, handler)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, handler)
 
 
 def test_segments_whose_append_is_uncertain_are_closed_with_a_new_producer() -> None:
@@ -70,5 +69,4 @@ def test_segments_whose_append_is_uncertain_are_closed_with_a_new_producer() -> 
     assert len(cluster.clients["a"].producers) == 2
     assert cluster.log.open == {}
     cluster.send_creates("v")
-    cluster.decide(40, handler)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, handler)

@@ -2,6 +2,7 @@
 
 import logging
 
+from producers.handler.loop import CommandHandler
 from schemas.topics import COMMANDS, EVENTS, HOPS, OUTCOMES
 from tests.given import PARTITIONS, address_in, change_email, create, home_of
 from tests.unit.producers.handler.memory_log import MemoryProducer
@@ -25,8 +26,7 @@ def test_a_rebalance_between_two_batches_moves_half_of_the_partitions() -> None:
     assert all(ready.state is states[number] for number, ready in kept.items())
     assert kept.keys() | second._ownership.ready().keys() == set(range(PARTITIONS))
     cluster.send_creates("v")
-    cluster.decide(40, first, second)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, first, second)
 
 
 def test_partitions_revoked_by_the_poll_that_brought_their_commands_are_left_out() -> None:
@@ -45,27 +45,27 @@ def test_partitions_revoked_by_the_poll_that_brought_their_commands_are_left_out
     assert [one["code"] for _, one in cluster.read(OUTCOMES)] == [None, "user_already_exists"]
 
 
+def take_over(cluster: Cluster, successor: CommandHandler) -> None:
+    """End the session of the member `a`; its successor then waits for its open transaction."""
+    cluster.group.expire("a")
+    for _ in range(3 * PARTITIONS):
+        successor.run_once()
+    assert sizes(successor) == [0]
+    assert successor._ownership._partitions.keys() == set(range(PARTITIONS))
+
+
 def test_a_batch_whose_partitions_move_while_it_is_decided_is_refused() -> None:
     """Its member's session has ended; the new owner waits for the transaction that it left open."""
     cluster = Cluster()
     slow = cluster.ready()
     cluster.send_creates("u")
     successor = cluster.start("b")
-
-    def take_over() -> None:
-        cluster.group.expire("a")
-        for _ in range(3 * PARTITIONS):
-            successor.run_once()
-        assert sizes(successor) == [0]
-        assert successor._ownership._partitions.keys() == set(range(PARTITIONS))
-
-    cluster.log.before("send_offsets_to_transaction", take_over)
+    cluster.log.before("send_offsets_to_transaction", lambda: take_over(cluster, successor))
     assert slow.run_once() == 0
     assert cluster.read(OUTCOMES) == []
     cluster.decide(20, successor)
     cluster.send_creates("v")
-    cluster.decide(40, slow, successor)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, slow, successor)
 
 
 def test_a_zombie_whose_transaction_timed_out_changes_nothing() -> None:
@@ -85,8 +85,7 @@ def test_a_zombie_whose_transaction_timed_out_changes_nothing() -> None:
     cluster.assert_exactly_once(20)
     cluster.step_until(lambda: sizes(zombie, successor) == [2, 2], zombie, successor)
     cluster.send_creates("v")
-    cluster.decide(40, zombie, successor)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, zombie, successor)
 
 
 def test_lost_partitions_are_forgotten_and_restored_when_they_return() -> None:
@@ -100,8 +99,7 @@ def test_lost_partitions_are_forgotten_and_restored_when_they_return() -> None:
     cluster.send_creates("v")
     assert handler.run_once() == 0
     assert sizes(handler) == [0]
-    cluster.decide(40, handler)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, handler)
     after = handler._ownership.ready()
     assert all(after[number].state is not before[number].state for number in range(PARTITIONS))
 
@@ -132,8 +130,7 @@ def test_a_partition_is_restored_while_the_others_keep_deciding() -> None:
     cluster.step_until(lambda: sizes(handler) == [3], handler)
     assert {number for number, _ in cluster.read(OUTCOMES)} == {1, 2, 3}
     predecessor.abort_transaction()
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 def test_offsets_that_a_predecessor_may_still_commit_are_waited_for() -> None:
@@ -142,18 +139,10 @@ def test_offsets_that_a_predecessor_may_still_commit_are_waited_for() -> None:
     slow = cluster.ready()
     cluster.send_creates("u")
     successor = cluster.start("b")
-
-    def take_over() -> None:
-        cluster.group.expire("a")
-        for _ in range(3 * PARTITIONS):
-            successor.run_once()
-        assert sizes(successor) == [0]
-
-    cluster.log.after("send_offsets_to_transaction", take_over)
+    cluster.log.after("send_offsets_to_transaction", lambda: take_over(cluster, successor))
     assert slow.run_once() == 20
     cluster.send_creates("v")
-    cluster.decide(40, successor)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, successor)
 
 
 def test_open_grants_are_sent_again_after_a_restore() -> None:

@@ -62,8 +62,7 @@ def test_commands_deleted_by_retention_before_a_decision_are_passed(
     log = cluster.log.partitions[COMMANDS.name, number]
     cluster.log.delete_before(COMMANDS.name, number, log.end - 1)
     deleted = log.end - 1 - cluster.log.committed[cluster.group.name][COMMANDS.name, number]
-    cluster.decide(40 - deleted, cluster.start())
-    cluster.assert_exactly_once(40 - deleted)
+    cluster.decide_exactly_once(40 - deleted, cluster.start())
     assert "were deleted by retention before a decision" in caplog.text
 
 
@@ -79,8 +78,7 @@ def test_a_gap_in_the_log_of_commands_is_read_twice_and_passed() -> None:
     foreign_writer.produce(COMMANDS.name, b"no avro", b"foreign", number)
     foreign_writer.abort_transaction()
     cluster.send_creates("v")
-    cluster.decide(40, handler)
-    cluster.assert_exactly_once(40)
+    cluster.decide_exactly_once(40, handler)
 
 
 def test_a_stale_message_after_a_seek_skips_no_command() -> None:
@@ -92,8 +90,7 @@ def test_a_stale_message_after_a_seek_skips_no_command() -> None:
     number = home_of("u0@example.com")
     last = cluster.log.partitions[COMMANDS.name, number].end - 1
     consumer.queued.append(consumer.message((COMMANDS.name, number), last))
-    cluster.decide(20, handler)
-    cluster.assert_exactly_once(20)
+    cluster.decide_exactly_once(20, handler)
 
 
 def test_a_message_that_is_delivered_twice_is_decided_once() -> None:

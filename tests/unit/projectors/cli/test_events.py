@@ -1,39 +1,27 @@
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from projectors.cli.events import json_line, parse_start, text_line
 from projectors.log.event_log import LogRecord, Start
-from schemas.records import USER_CREATED, USER_UPDATED, UserEvent
+from schemas.records import USER_CREATED, UserEvent
+from tests.events import NOW as NOW_MS
+from tests.events import event_of, user_id_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-USER_ID = "018bcfe5-6800-7209-878b-fae2414c343c"
+USER_ID = user_id_of("jane@example.com")
 
 
 def record(event: UserEvent | None, error: str | None = None) -> LogRecord[UserEvent]:
     return LogRecord("user-history", 3, 42, 1_700_000_000_123, b"k\x1b", event, error)
 
 
-def updated(name: str, occurred_at: int = 1_700_000_000_001) -> UserEvent:
-    return UserEvent(
-        event_id=f"{USER_ID}:2",
-        command_id="command-1",
-        seq=7,
-        user_id=USER_ID,
-        version=2,
-        occurred_at=occurred_at,
-        type=USER_UPDATED,
-        changes=[{"field": "name", "before": "Jane", "after": name}],
-        user={
-            "email": "jane@example.com",
-            "email_key": "jane@example.com",
-            "name": name,
-            "age": 34,
-            "created_at": 1_700_000_000_000,
-            "created_by": "command-0",
-        },
-    )
+def updated(name: str, **fields: Any) -> UserEvent:
+    fields = {"seq": 7, "command_id": "command-1", "occurred_at": NOW_MS + 1, **fields}
+    changes = [{"field": "name", "before": "Jane", "after": name}]
+    return event_of("jane@example.com", 2, name=name, changes=changes, **fields)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +80,7 @@ def test_an_unreadable_record_is_shown_with_its_place_and_the_reason() -> None:
 
 def test_json_lists_every_field_of_a_new_user() -> None:
     """A creation stores no list of changes; it is printed nevertheless."""
-    event = UserEvent(**{**updated("Jane"), "type": USER_CREATED, "changes": []})
-    found = json.loads(json_line(record(event)))
+    found = json.loads(json_line(record(updated("Jane") | {"type": USER_CREATED, "changes": []})))
     assert [change["field"] for change in found["changes"]] == ["email", "name", "age"]
     assert found["occurred_at"] == "2023-11-14T22:13:20.001000+00:00"
 

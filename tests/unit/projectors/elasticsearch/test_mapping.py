@@ -2,27 +2,11 @@ import json
 
 from projectors.elasticsearch.index.bulk import bulk_lines
 from projectors.elasticsearch.index.mapping import USER_FIELDS, document
-from schemas.records import USER_CREATED, USER_DELETED, UserEvent
+from schemas.records import USER_DELETED
+from tests.events import event_of
 
-JANE = UserEvent(
-    event_id="018bcfe5-6800-7209-878b-fae2414c343c:3",
-    command_id="c",
-    seq=7,
-    user_id="018bcfe5-6800-7209-878b-fae2414c343c",
-    version=3,
-    occurred_at=1_700_000_000_001,
-    type=USER_CREATED,
-    changes=[],
-    user={
-        "email": "Jané.Doe@example.com",
-        "email_key": "jané.doe@example.com",
-        "name": "Jané Dœ",
-        "age": 70,
-        "created_at": 1_700_000_000_000,
-        "created_by": "c",
-    },
-)
-DELETED = UserEvent(**{**JANE, "version": 4, "type": USER_DELETED, "user": None})
+JANE = event_of("Jané.Doe@example.com", 3, name="Jané Dœ", age=70)
+DELETED = event_of("Jané.Doe@example.com", 4, type=USER_DELETED, gone=True)
 
 
 def test_a_document_has_every_field_of_the_strict_mapping() -> None:
@@ -44,7 +28,7 @@ def test_a_deleted_user_leaves_a_marker_without_personal_data() -> None:
     assert document(DELETED) == {
         "user_id": JANE["user_id"],
         "version": 4,
-        "updated_at": 1_700_000_000_001,
+        "updated_at": DELETED["occurred_at"],
         "gone": True,
     }
 

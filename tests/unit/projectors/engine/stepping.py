@@ -1,7 +1,7 @@
 """Projector processes that a test steps over an in-memory log, and their read model."""
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import cast
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -12,10 +12,9 @@ from projectors.promises.events import user_event
 from runtime.log_ranges import LogRange
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
-from schemas.errors import Poisoned
 from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS
+from tests.codecs import codec
 from tests.unit.producers.handler.memory_consumer import MemoryConsumer
 from tests.unit.producers.handler.memory_group import MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
@@ -26,11 +25,7 @@ USERS = 40
 MAX_STEPS = 200
 
 
-def _no_other_schema(_schema_id: int) -> str:
-    raise Poisoned("no such schema", code="unknown_schema")
-
-
-CODEC: RecordCodec[Any] = RecordCodec("user_event", 1, _no_other_schema)
+CODEC = codec(EVENTS.schema)
 
 
 class MemberConsumer(MemoryConsumer):

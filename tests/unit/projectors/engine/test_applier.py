@@ -1,6 +1,7 @@
 """The failure rules: for good records, for poisoned ones, and for those that a store refuses."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,29 +11,13 @@ from projectors.engine.applier import Applier, TooManyPoisoned
 from projectors.log.records import Record
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.records import UserEvent
+from tests.events import event_of
 
 POISON = Poisoned("it is broken", code="bad_avro")
 
 
-def event(user: int, version: int = 1, seq: int = 1, name: str = "Jane") -> UserEvent:
-    return {
-        "event_id": f"{user}:{version}",
-        "command_id": "c",
-        "seq": seq,
-        "user_id": f"00000000-0000-7000-8000-{user:012d}",
-        "version": version,
-        "occurred_at": 1,
-        "type": "UserCreated",
-        "changes": [],
-        "user": {
-            "email": "jane@example.com",
-            "email_key": "jane@example.com",
-            "name": name,
-            "age": 34,
-            "created_at": 1,
-            "created_by": "c",
-        },
-    }
+def event(user: int, version: int = 1, **fields: Any) -> UserEvent:
+    return event_of("jane@example.com", version, number=user, **fields)
 
 
 def good(offset: int, partition: int = 0, name: str = "Jane") -> Record:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,22 +18,23 @@ from projectors.log.times import parse_time
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_ERASED, USER_UPDATED, UserEvent
-from tests.unit.projectors.log.test_records import CODEC, USER_ID, Message, event
+from tests.events import NOW
+from tests.unit.projectors.log.test_records import CODEC, USER_ID, event, message
 
 OTHER = new_user_id(3, 1_700_000_000_000, 6)
 
 
 def of_version(version: int, kind: str = USER_UPDATED, **fields: Any) -> UserEvent:
     """Return the event with this version, one second after the previous version's."""
-    at = 1_700_000_000_000 + 1000 * version
-    gone: dict[str, Any] = {"user": None} if kind in {USER_DELETED, USER_ERASED} else {}
-    return event(version=version, seq=version, type=kind, occurred_at=at, **gone, **fields)
+    gone = kind in {USER_DELETED, USER_ERASED}
+    at = NOW + 1000 * version
+    return event(version, seq=version, type=kind, occurred_at=at, gone=gone, **fields)
 
 
-def message(made: UserEvent, key: str | None = None) -> Message:
+def stored(made: UserEvent, key: str | None = None) -> Message:
     """Return the message of an event in `user-history`."""
     name = f"{made['user_id']}:{made['version']}" if key is None else key
-    return Message(name.encode(), CODEC.encode(made))
+    return message(name.encode(), CODEC.encode(made))
 
 
 def read(one: Message) -> Record:
@@ -42,21 +44,21 @@ def read(one: Message) -> Record:
 def test_the_key_of_an_event_is_its_user_and_version() -> None:
     """Any other key is poisoned, because compaction would remove the wrong records."""
     made = event(version=7)
-    assert read(message(made)).event == made
+    assert read(stored(made)).event == made
     for key in (USER_ID, f"{USER_ID}:8", f"{USER_ID}:07", f"{OTHER}:7", ""):
-        poison = read(message(made, key)).poison
+        poison = read(stored(made, key)).poison
         assert poison is not None
         assert poison.code == "wrong_key"
-    poison = read(Message(None, CODEC.encode(made))).poison
+    poison = read(message(None, CODEC.encode(made))).poison
     assert poison is not None
     assert poison.code == "no_key"
 
 
 def test_a_tombstone_removes_the_event_with_its_key() -> None:
     """In the topic of latest events it would be a dead letter."""
-    record = read(Message(f"{USER_ID}:12".encode(), None))
+    record = read(message(f"{USER_ID}:12".encode(), None))
     assert (record.event, record.poison, record.removes) == (None, None, (USER_ID, 12))
-    poison = read_record(Message(USER_ID.encode(), None), LATEST_STATE, CODEC.decode, 4).poison
+    poison = read_record(message(USER_ID.encode(), None), LATEST_STATE, CODEC.decode, 4).poison
     assert poison is not None
     assert poison.code == "no_value"
 
@@ -77,7 +79,7 @@ def test_a_tombstone_removes_the_event_with_its_key() -> None:
     ],
 )
 def test_a_tombstone_with_an_invalid_key_is_poisoned(key: bytes | None, code: str) -> None:
-    poison = read(Message(key, None)).poison
+    poison = read(message(key, None)).poison
     assert poison is not None
     assert poison.code == code
 

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from schemas.identity import email_shard, new_user_id, partition_of
+from schemas.identity import email_shard, partition_of
 from scripts.verify.decision_checks import DecisionChecks
 from scripts.verify.facts import Check, Entry
 from scripts.verify.log_checks import LogChecks
+from tests.events import event_of, user_id_of
 
 PARTITIONS = 4
 JANE = "jane@example.com"
 HOME = partition_of(email_shard(JANE), PARTITIONS)
-
-
-def user_id_of(email: str, number: int = 0) -> str:
-    return new_user_id(email_shard(email), 1_755_000_000_000, number)
 
 
 ID = user_id_of(JANE)
@@ -21,25 +18,20 @@ ID = user_id_of(JANE)
 
 def event(seq: int, version: int = 1, *, email: str = JANE, number: int = 0) -> Any:
     """Return an event of the user who registered with `email`."""
-    user_id = user_id_of(email, number)
-    return {
-        "event_id": f"{user_id}:{version}",
-        "command_id": f"c{seq}",
-        "seq": seq,
-        "user_id": user_id,
-        "version": version,
-        "occurred_at": 1000 + seq,
-        "type": "UserCreated" if version == 1 else "UserUpdated",
-        "changes": [] if version == 1 else _changes(version),
-        "user": {
-            "email": email,
-            "email_key": email,
-            "name": f"Jane {version}",
-            "age": 30 + version,
-            "created_at": 1001,
-            "created_by": "c1",
-        },
-    }
+    return event_of(
+        email,
+        version,
+        number=number,
+        seq=seq,
+        command_id=f"c{seq}",
+        occurred_at=1000 + seq,
+        type="UserCreated" if version == 1 else "UserUpdated",
+        changes=[] if version == 1 else _changes(version),
+        name=f"Jane {version}",
+        age=30 + version,
+        created_at=1001,
+        created_by="c1",
+    )
 
 
 def _changes(version: int) -> list[dict[str, Any]]:

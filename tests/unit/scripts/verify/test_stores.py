@@ -17,7 +17,8 @@ from scripts.verify.store_checks import (
     recomputed,
     stored,
 )
-from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, event, gone, user_id_of
+from tests.events import user_id_of
+from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, event, gone
 
 USERS: dict[str, Last] = {ID: last_of(event(3, 3))}
 ROW: Stored = stored(

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from schemas.errors import Poisoned
-from schemas.records import UserEvent
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
 from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import require_trusted
+from tests.events import user_id_of
 from tests.given import address_in
 from tests.unit.scripts.verify.forged import (
     HOME,
@@ -24,7 +24,6 @@ from tests.unit.scripts.verify.forged import (
     event,
     gone,
     only,
-    user_id_of,
 )
 
 
@@ -254,11 +253,6 @@ def test_examples_are_bounded() -> None:
     listing.listing = True
     assert listing.holds
     assert listing.line().startswith("·")
-
-
-def test_forged_events_have_the_shape_of_real_ones() -> None:
-    """The forged events have the shape of the contract."""
-    assert set(event(1)) == set(UserEvent.__annotations__)
 
 
 @pytest.mark.parametrize(
