@@ -136,35 +136,6 @@ def test_every_imported_user_is_listed_counted_and_found(
     assert found[0]["name"] == other["name"]
 
 
-def test_a_rebuilt_version_equals_the_live_one(
-    rollbook: Rollbook,
-    settings: Settings,
-    imported: list[dict[str, Any]],
-    projectors: dict[str, RunningProcess],
-) -> None:
-    """For every read model, while its projector runs; old versions are still kept up to date."""
-    wait_caught_up(settings)
-    user_id = rollbook.json("users", "list", "--limit", "1")["user_id"]
-    rollbook.json("users", "update", user_id, "--name", "Renamed")
-    wait_caught_up(settings)
-    before = digests(settings)
-    assert len(set(before.values())) == 1
-    for name in projectors:
-        built = rollbook.json("projector", "rebuild", name)
-        assert (built["version"], built["users_left_out"]) == (2, 0)
-        assert rollbook.run("projector", "swap", name, "2").returncode == 0
-        states = [(v["number"], v["live"]) for v in rollbook.ndjson("projector", "versions", name)]
-        assert states == [(1, False), (2, True)]
-    assert digests(settings) == before
-    rollbook.json("users", "update", user_id, "--name", "Renamed again")
-    wait_caught_up(settings)
-    done = rollbook.run("verify")
-    assert (done.returncode, done.stderr) == (0, "all promises hold\n"), done.stdout
-    assert "postgres 1" in done.stdout
-    for process in projectors.values():
-        assert process.stop() == 0
-
-
 def test_projectors_stop_start_and_share_without_losing_or_doubling(
     rollbook: Rollbook,
     settings: Settings,

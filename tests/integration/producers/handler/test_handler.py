@@ -14,13 +14,9 @@ from runtime.settings import Settings
 from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
-from tests.depth import depth
 from tests.given import create
 from tests.log import assert_exactly_once, decided, put, read, send_creates
 from tests.processes import Rollbook, RunningProcess, eventually
-
-# Each request is a kill point in tests/unit/producers/handler/test_kills.py.
-KILLS = depth(1, 5)
 
 
 def test_foreign_commands_are_answered_or_dead_lettered_and_block_nothing(
@@ -68,18 +64,6 @@ def test_a_registry_that_lost_its_ids_stops_the_start(
     stopped = rollbook.start_handler(wait=False)
     assert stopped.wait() == 2
     assert f"cannot restore: {settings.named(EVENTS.name)} partition 0 offset 0" in stopped.text()
-
-
-def test_a_killed_handler_resumes(settings: Settings, rollbook: Rollbook) -> None:
-    """Killed with SIGKILL under load and started again: nothing is lost, nothing decided twice."""
-    process = rollbook.start_handler()
-    for kill in range(KILLS):
-        send_creates(settings, f"k{kill}", 3_000)
-        eventually(lambda kill=kill: decided(settings) > 3_000 * kill)  # type: ignore[misc]
-        process.kill()
-        process = rollbook.start_handler(wait=False)
-    eventually(lambda: decided(settings) == KILLS * 3_000)
-    assert_exactly_once(settings, KILLS * 3_000)
 
 
 def test_one_handler_takes_over_when_the_other_is_killed(
@@ -142,14 +126,6 @@ def test_an_identity_that_runs_on_another_host_is_refused(
     assert second.wait() == 2
     assert "a handler on rollbook@elsewhere runs as" in second.text()
     twin.close()
-
-
-def test_missing_topics_stop_the_start(settings: Settings, rollbook: Rollbook) -> None:
-    """The error names the topic and says how to create it."""
-    rollbook.overrides["ROLLBOOK_PREFIX"] = "nobody"
-    done = rollbook.run("handler", "run", "--instance", "a")
-    assert done.returncode == 2
-    assert "rollbook topics ensure" in done.stderr
 
 
 def test_another_number_of_partitions_is_refused(settings: Settings, rollbook: Rollbook) -> None:

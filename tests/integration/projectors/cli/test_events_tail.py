@@ -115,23 +115,6 @@ def test_foreign_bytes_and_tombstones_are_shown(settings: Settings, append: Appe
     assert any("unreadable: no_value" in line for line in tail(settings, "--from", "beginning"))
 
 
-def test_aborted_events_are_not_shown(settings: Settings, append: Append) -> None:
-    """Only committed events are shown, and markers do not keep the command from ending."""
-    from confluent_kafka import Producer
-
-    from runtime.kafka import transactional_config
-
-    jane = created("Jane", 1)
-    codec = Registry(settings).codec(HISTORY.schema)
-    kafka = Producer(transactional_config(settings, settings.named("test-tail")))
-    kafka.init_transactions(PATIENCE_SECONDS)
-    kafka.begin_transaction()
-    kafka.produce(settings.named(HISTORY.name), codec.encode(jane), partition=0)
-    kafka.flush(PATIENCE_SECONDS)
-    kafka.abort_transaction(PATIENCE_SECONDS)
-    assert tail(settings, "--from", "beginning") == []
-
-
 def test_following_shows_new_events_and_ends_when_the_pipe_is_closed(
     settings: Settings, append: Append
 ) -> None:

@@ -141,11 +141,3 @@ def test_a_closed_pipe_is_reported_in_one_sentence(
     assert process.returncode == 1
     assert said.decode().splitlines()[0].endswith("closed the pipe before its end")
     assert b"Traceback" not in said
-
-
-def test_without_a_read_model_no_file_is_written(rollbook: Rollbook, tmp_path: Path) -> None:
-    """Exit 5; the message says what to do."""
-    file = tmp_path / "people.ndjson"
-    error = rollbook.json("users", "export", str(file), code=5)["error"]
-    assert error["code"] == "read_model_missing"
-    assert not file.exists()

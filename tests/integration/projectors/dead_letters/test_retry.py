@@ -1,17 +1,14 @@
 """Retried dead letters: in every version of a read model, and after later events."""
 
-from contextlib import closing
 from typing import LiteralString
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from projectors.history.queries import EventStore
 from runtime.kafka import admin
 from runtime.settings import Settings
-from schemas.errors import Rejected, Unavailable
-from schemas.topics import COMMANDS, EVENTS, HISTORY
+from schemas.topics import COMMANDS, EVENTS
 from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
@@ -97,20 +94,6 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
     assert SECRET not in projector.text()
 
 
-def test_a_retry_does_not_undo_later_events(
-    settings: Settings, rollbook: Rollbook, projector: RunningProcess
-) -> None:
-    foreign_writer = ForeignWriter(settings)
-    old, home = forged(settings, "jane", age=30)
-    where = foreign_writer.put_event(old, home)
-    foreign_writer.put_event(forged(settings, "jane", age=31, version=2)[0], home)
-    eventually(lambda: age_of(settings, old["user_id"]) == 31, what="the newer event")
-    place = forge_letter(settings, where, "projector:postgres")
-    assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
-    assert age_of(settings, old["user_id"]) == 31
-    assert rollbook.json("users", "summary")["total_users"] == 1
-
-
 def test_a_record_beyond_the_checkpoint_is_left_to_the_projector(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
@@ -161,30 +144,3 @@ def test_letters_of_compacted_and_deleted_records_are_settled(
     }
     assert letters(settings) == []
     assert age_of(settings, event["user_id"]) == 40
-
-
-def test_a_removal_from_the_history_can_be_retried(
-    settings: Settings, rollbook: Rollbook, projector: RunningProcess
-) -> None:
-    rollbook.start_projector("history")
-    foreign_writer = ForeignWriter(settings)
-    events = [forged(settings, "jane", version=version)[0] for version in (1, 2)]
-    home = forged(settings, "jane")[1]
-    for event in events:
-        foreign_writer.put_event(event, home, HISTORY)
-    where = foreign_writer.put(HISTORY, None, events[0]["event_id"].encode(), home)
-
-    def versions() -> list[int]:
-        with closing(EventStore(settings)) as store:
-            try:
-                found = store.get_events(events[0]["user_id"])
-            except (Rejected, Unavailable):
-                return []
-            return [event["version"] for event in found]
-
-    eventually(lambda: versions() == [2], what="removed")
-    foreign_writer.put_event(events[0], home, HISTORY)
-    eventually(lambda: versions() == [1, 2], what="the event is written again")
-    place = forge_letter(settings, where, "projector:history")
-    assert [one["result"] for one in tried(rollbook, place)] == ["applied"]
-    assert versions() == [2]

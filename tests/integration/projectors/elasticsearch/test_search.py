@@ -206,15 +206,6 @@ def test_facets_count_all_users_found(search: UserSearch) -> None:
     assert typos.total > 0
 
 
-def test_matches_are_highlighted(search: UserSearch) -> None:
-    """In the name and the address, as they are written."""
-    (jane,) = search.search_users(Search("smiht doe", highlight=True))
-    assert jane["highlights"] == {
-        "name": "Jane <em>Smith</em>",
-        "email": "jane.<em>doe</em>@example.org",
-    }
-
-
 def test_a_prefix_suggests_users(search: UserSearch) -> None:
     """By name and address; with typos only if there is no other match."""
     assert names(search.suggest_users("jan")) == ["Jana Roe", "Jane Smith", "Janet Poe"]
@@ -223,15 +214,6 @@ def test_a_prefix_suggests_users(search: UserSearch) -> None:
     assert names(search.suggest_users("lukazs")) == ["Łukasz Żółć"]
     (only,) = search.suggest_users("jan", limit=1)
     assert only.keys() == {"user_id", "name", "email"}
-
-
-def test_a_text_without_words_is_refused(search: UserSearch) -> None:
-    """An empty text does not mean all users."""
-    for text in ("", " ", "!?", "a" * 301):
-        for ask in (search.search_users, search.page, search.suggest_users):
-            with pytest.raises(Rejected) as refused:
-                ask(text)
-            assert refused.value.code == "invalid_query"
 
 
 def test_without_an_index_the_read_model_is_missing(index: Index) -> None:

@@ -20,7 +20,7 @@ from projectors.versions.swap import swap
 from projectors.versions.visibility import Visibility
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from schemas.errors import NotInTime, Rejected
+from schemas.errors import Rejected
 from scripts.people import write_people
 from tests.depth import depth
 from tests.processes import Rollbook, RunningProcess
@@ -253,16 +253,3 @@ def test_an_import_waits_for_all_its_users_and_has_a_token(
     late = rollbook.run(*line, "--wait", "elasticsearch", "--timeout", "2", "--json")
     assert (late.returncode, json.loads(late.stdout)["created"]) == (4, 100)
     assert json.loads(late.stderr)["error"]["code"] == "not_visible_in_time"
-
-
-def test_a_read_model_that_was_never_built_is_waited_for(
-    settings: Settings, rollbook: Rollbook, handler: RunningProcess
-) -> None:
-    """Without a projector the wait times out; once one has built it, it shows the write."""
-    token = rollbook.json("users", "create", *JANE)["token"]
-    with Visibility(settings, OURS) as visibility:
-        with pytest.raises(NotInTime, match="no read model postgres existed"):
-            visibility.wait(token, 0.1)
-        for name in OURS:
-            rollbook.start_projector(name)
-        visibility.wait(token, PATIENCE_SECONDS)
