@@ -225,14 +225,12 @@ class Log:
         """Decide a command and deliver every message; return its first outcome."""
         self.send(command)
         self.settle()
-        outcome = self.outcome(command["command_id"])
-        assert outcome is not None
-        return outcome
+        return self.outcome(command["command_id"])
 
-    def outcome(self, command_id: str) -> CommandOutcome | None:
-        """Return the first outcome of a command."""
+    def outcome(self, command_id: str) -> CommandOutcome:
+        """Return the first outcome of a command, which must have one."""
         found = (o for p in self.partitions for o in p.outcomes if o["command_id"] == command_id)
-        return next(found, None)
+        return next(found)
 
     def create(self, email: str, command_id: str | None = None) -> str:
         """Register a user; return its id."""

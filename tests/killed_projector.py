@@ -32,7 +32,6 @@ class FaultyModel:
         self._random = random
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the positions."""
         return self._model.checkpoint()
 
     def write(self, batch: Batch) -> None:

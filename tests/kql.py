@@ -37,7 +37,6 @@ class _Tokens:
 
     @property
     def next(self) -> str:
-        """The next token."""
         return self._left[0] if self._left else ""
 
     def take(self, *wanted: str) -> str:

@@ -51,11 +51,9 @@ class RunningProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
         return self._process.pid
 
     def text(self) -> str:
-        """Return what it has printed so far."""
         return self.log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, times: int = 1, timeout_seconds: float = 60) -> None:
@@ -175,7 +173,6 @@ class Rollbook:
         return process
 
     def start_projector(self, name: str) -> RunningProcess:
-        """Start a projector."""
         return self.start("projector", "run", name)
 
     def last_output(self, lines: int = 25) -> str:
@@ -186,6 +183,5 @@ class Rollbook:
         )
 
     def stop_all(self) -> None:
-        """Stop all processes in the background."""
         for process in self._started:
             process.stop()

@@ -64,7 +64,6 @@ class OpenVersion(Closing):
         return Advance(self.position, Position("topic", offset + records, last_seq))
 
     def rows(self, text: Any) -> list[tuple[Any, ...]]:
-        """Return the result of a statement."""
         with self.database.session() as connection:
             return connection.execute(self.database.statement(text)).fetchall()
 

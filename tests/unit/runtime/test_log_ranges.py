@@ -43,7 +43,6 @@ class BusyConsumer(MemoryConsumer):
     """A consumer of a partition to which another record is appended before each poll."""
 
     def poll(self, timeout: float = 0, /) -> Message | None:
-        """Append, then poll."""
         append(self._log, (TOPIC, 0), 1)
         return super().poll(timeout)
 

@@ -71,7 +71,6 @@ class SkipsDeletions:
         return getattr(self._model, name)
 
     def write(self, batch: Batch) -> None:
-        """Write the other events."""
         events = [event for event in batch.events if event["user"] is not None]
         self._model.write(replace(batch, events=events))
 
@@ -86,7 +85,6 @@ class SkippingVersions:
         return getattr(self._versions, name)
 
     def open(self, number: int) -> Any:
-        """Open a version as `SkipsDeletions`."""
         return SkipsDeletions(self._versions.open(number))
 
 

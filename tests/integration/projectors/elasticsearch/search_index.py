@@ -47,7 +47,6 @@ class Index:
         return self.client.perform_request(method, path, headers=headers, body=body).body
 
     def search(self, body: dict[str, Any]) -> Any:
-        """Search the alias."""
         return self.ask("POST", f"/{USERS_ALIAS}/_search", body)
 
     def found_by(self, query: dict[str, Any]) -> set[str]:

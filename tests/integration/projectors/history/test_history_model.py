@@ -54,7 +54,6 @@ class OpenHistory(OpenVersion):
             return []
 
     def close(self) -> None:
-        """Close the connections."""
         self.store.close()
         super().close()
 

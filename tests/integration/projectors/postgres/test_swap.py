@@ -56,7 +56,6 @@ class Follower:
         self._thread = threading.Thread(target=self._follow)
 
     def start(self) -> "Follower":
-        """Start."""
         self._thread.start()
         return self
 

@@ -125,7 +125,6 @@ class Lying(PostgresUsers):
     """Expects rows that it never writes."""
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return a row that is never stored."""
         return (event["user_id"], "never", *super().row_of(event))
 
 

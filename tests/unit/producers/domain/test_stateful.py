@@ -54,7 +54,6 @@ class NeverFrees(Overlay):
     """An address left behind in another partition stays taken."""
 
     def send(self, shard: int, message: AddressMessage) -> None:
-        """Lose some."""
         if message["kind"] != "free":
             super().send(shard, message)
 
@@ -63,7 +62,6 @@ class NeverReleases(Overlay):
     """A grant that is not used stays reserved."""
 
     def send(self, shard: int, message: AddressMessage) -> None:
-        """Lose some."""
         if message["kind"] != "release":
             super().send(shard, message)
 
@@ -79,12 +77,10 @@ class OneKeyForTwoClaims(Overlay):
     """Claims are keyed by their command id, which two users may share."""
 
     def put_claim(self, claim: EmailClaim) -> None:
-        """Append it under the wrong key."""
         super().put_claim(claim)
         self.claims[-1] = (claim["claim_id"], claim)
 
     def drop_claim(self, claim: EmailClaim) -> None:
-        """Append it under the wrong key."""
         super().drop_claim(claim)
         self.claims[-1] = (claim["claim_id"], None)
 
@@ -101,7 +97,6 @@ class LeaksOnAbort(Overlay):
     """An answer is remembered before it is on the log."""
 
     def append_outcome(self, outcome: CommandOutcome) -> None:
-        """Remember it too early."""
         super().append_outcome(outcome)
         self.state.window.add(outcome)
 
@@ -117,7 +112,6 @@ class TakesARefusalForTheAnswer(Overlay):
     """The last answer of a batch to an id is preferred to the first one."""
 
     def answer(self, command_id: str) -> CommandOutcome | None:
-        """Look in the wrong order."""
         return self._answers.get(command_id) or self.state.window.get(command_id)
 
 
@@ -125,7 +119,6 @@ class LeavesHistory(Overlay):
     """An erased user's past stays."""
 
     def append_event(self, packed_id: bytes, event: UserEvent, before: User | None) -> None:
-        """Append it without tombstones."""
         super().append_event(packed_id, event, before)
         self.erased_history = []
 
@@ -141,7 +134,6 @@ class KeepsReleased(PartitionState):
     """A restore ignores tombstones."""
 
     def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
-        """Fold all but releases."""
         if claim is not None:
             super().restore_claim(claim_id, claim)
 

@@ -107,36 +107,29 @@ class MemoryConsumer:
     # -- which places are read, and from where
 
     def assign(self, partitions: list[TopicPartition], /) -> None:
-        """Read these places and nothing else."""
         self._positions = {}
         self.incremental_assign(partitions)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
-        """Read these places as well."""
         self._positions |= {(one.topic, one.partition): one.offset for one in partitions}
         self._turn = deque(self._positions)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
-        """Stop reading these places."""
         for one in partitions:
             del self._positions[one.topic, one.partition]
             self._paused.discard((one.topic, one.partition))
         self._turn = deque(self._positions)
 
     def assignment(self) -> list[TopicPartition]:
-        """Return the places that are read."""
         return [TopicPartition(*place) for place in self._positions]
 
     def pause(self, partitions: list[TopicPartition]) -> None:
-        """Deliver nothing of these."""
         self._paused |= {self._assigned(one) for one in partitions}
 
     def resume(self, partitions: list[TopicPartition]) -> None:
-        """Deliver messages of these again."""
         self._paused -= {self._assigned(one) for one in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        """Continue reading at this offset."""
         self._positions[self._assigned(partition)] = partition.offset
 
     def _assigned(self, partition: TopicPartition) -> Place:
@@ -238,7 +231,6 @@ class MemoryClients:
         return self.consumer
 
     def committed_reader(self) -> MemoryConsumer:
-        """Return a reader of committed records."""
         return MemoryConsumer(self._group, reports_ends=True)
 
     def uncommitted_reader(self) -> MemoryConsumer:

@@ -209,7 +209,6 @@ class MemoryProducer:
         self._epoch = -1
 
     def init_transactions(self, _timeout: float = 0, /) -> None:
-        """See `MemoryLog.init_producer`."""
 
         def init() -> None:
             self._epoch = self._log.init_producer(self._id)
@@ -239,7 +238,6 @@ class MemoryProducer:
             self._log.partitions[topic, partition].entries.append(entry)
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
-        """Append records."""
 
         def append() -> None:
             for message in messages:
@@ -274,11 +272,9 @@ class MemoryProducer:
         self._log.carry_out("send_offsets_to_transaction", send)
 
     def commit_transaction(self, _timeout: float = 0, /) -> None:
-        """Commit."""
         self._log.carry_out("commit_transaction", lambda: self._end(Status.COMMITTED))
 
     def abort_transaction(self, _timeout: float = 0, /) -> None:
-        """Abort."""
         self._log.carry_out("abort_transaction", lambda: self._end(Status.ABORTED))
 
     def _end(self, status: Status) -> None:

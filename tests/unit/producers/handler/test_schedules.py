@@ -81,11 +81,9 @@ class Schedule:
         self.chance.choice((self.expire, self.time_out, lambda: None, lambda: None))()
 
     def kill(self) -> None:
-        """End the process that makes this request."""
         raise Killed
 
     def lose(self) -> None:
-        """Lose the answer to this request."""
         raise failure(KafkaError._TIMED_OUT)
 
     def refuse(self) -> None:

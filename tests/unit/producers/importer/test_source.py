@@ -33,11 +33,9 @@ class Pipe(RawIOBase):
         self._content, self._failure, self._chance = content, failure, random.Random(3)
 
     def readable(self) -> bool:
-        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what callers give
-        """Return the next bytes."""
         if self._failure and not self._content:
             raise self._failure
         data = self._content[: min(len(buffer), self._chance.randint(1, 40))]

@@ -21,7 +21,6 @@ class ForgetsTheDeleted(DomainUsers):
     """Keeps no marker of a deleted user."""
 
     def write(self, batch: Batch) -> None:
-        """Delete the markers that should stay."""
         super().write(batch)
         with transaction(self._file) as lent:
             lent.execute("DELETE FROM users WHERE domain IS NULL")
@@ -39,7 +38,6 @@ class NeverFences(DomainUsers):
     """Writes whatever the checkpoint is."""
 
     def write(self, batch: Batch) -> None:
-        """Leave out the steps that should be fenced."""
         found = self.checkpoint()
         wrong = {p for p, step in batch.advances.items() if found.get(p) != step.before}
         ours = {p: step for p, step in batch.advances.items() if p not in wrong}
@@ -50,7 +48,6 @@ class LosesRefused(DomainUsers):
     """Moves the checkpoint before the data is stored."""
 
     def write(self, batch: Batch) -> None:
-        """Write in two transactions."""
         super().write(Batch([], batch.advances))
         super().write(Batch(batch.events, {}))
 
@@ -59,7 +56,6 @@ class SkipsBatchesWithoutAStep(DomainUsers):
     """Ignores the events of a dead letter that is retried."""
 
     def write(self, batch: Batch) -> None:
-        """Write only batches that have a step."""
         if batch.advances:
             super().write(batch)
 
@@ -68,7 +64,6 @@ class IgnoresItsEnd(DomainUsers):
     """Treats a version that was dropped as a new one."""
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return no positions if the file is missing."""
         try:
             return super().checkpoint()
         except Fenced:
@@ -81,7 +76,6 @@ class Broken(DomainVersions):
     kind: ClassVar[type[DomainUsers]] = DomainUsers
 
     def open(self, number: int) -> DomainUsers:
-        """Open a version as `kind`."""
         right = super().open(number)
         return self.kind(number, right._file, right._columns)
 
@@ -90,7 +84,6 @@ class BlocksNoWriter(DomainVersions):
     """Its swap does not block the writers of the live version."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Wait before anything is locked."""
         await_caught_up()
         super().swap(number, lambda: None)
 
@@ -99,7 +92,6 @@ class GoesLiveAnyway(DomainVersions):
     """Makes a version live although it is behind."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Ignore the error."""
         with suppress(NotInTime):
             await_caught_up()
         super().swap(number, lambda: None)

@@ -22,7 +22,6 @@ class Given(MemoryModel):
         self.raises: list[RollbookError] = []
 
     def write(self, batch: Batch) -> None:
-        """Record the batch."""
         if self.raises:
             raise self.raises.pop()
         self.given.append(batch)
@@ -38,7 +37,6 @@ class GivenVersions(MemoryVersions):
             self.models[number].seqs = seqs
 
     def version(self, number: int) -> Any:
-        """Return a version."""
         return self.models[number]
 
 

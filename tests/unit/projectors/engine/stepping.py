@@ -32,7 +32,6 @@ class MemberConsumer(MemoryConsumer):
     """A consumer that also commits offsets, for lag tools."""
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
-        """Store the group's offsets."""
         assert isinstance(asynchronous, bool)
         committed = self._log.committed[self._group.name]
         committed.update({(one.topic, one.partition): one.offset for one in offsets})
@@ -66,7 +65,6 @@ class World:
         self.log.append(self.topic, partition, user_id.encode(), value)
 
     def look_up(self, partitions: Collection[int]) -> tuple[str, dict[int, LogRange]]:
-        """Return the topic's id and ranges."""
         logs = {p: self.log.partitions[self.topic, p] for p in partitions}
         return self.topic_id, {p: LogRange(log.low, log.stable_end) for p, log in logs.items()}
 
@@ -98,7 +96,6 @@ class Member:
         self.subscription.join()
 
     def step(self, steps: int = 1) -> None:
-        """Take steps of the loop."""
         for _ in range(steps):
             self.runner.run_once()
 

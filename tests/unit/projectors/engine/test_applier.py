@@ -43,11 +43,9 @@ class Memory:
         self.after_write: Callable[[], None] = lambda: None
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the positions."""
         return dict(self.positions)
 
     def write(self, batch: Batch) -> None:
-        """Apply all or nothing."""
         self.before_write()
         for partition, advance in batch.advances.items():
             if self.positions.get(partition) != advance.before:
@@ -66,11 +64,9 @@ class Memory:
         """Do nothing: everything is visible."""
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return the user's id and version."""
         return event["user_id"], event["version"]
 
     def rows(self) -> Iterator[Sequence[Row]]:
-        """Yield every user."""
         yield list(self.users.items())
 
     def close(self) -> None:
@@ -102,12 +98,10 @@ class Trial:
         raise AssertionError
 
     def next_offset(self, partition: int = 0) -> int:
-        """Return the offset of the checkpoint."""
         position = self.model.positions.get(partition)
         return position.next_offset if position else 0
 
     def user_count(self) -> int:
-        """Return the number of users."""
         return len(self.model.users)
 
 

@@ -22,33 +22,27 @@ class MemoryModel:
         self._asked = asked
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the positions."""
         self._asked()
         if self.dropped:
             raise Dropped("it was dropped")
         return {partition: Position("topic", seq, seq) for partition, seq in self.seqs.items()}
 
     def write(self, batch: Batch) -> None:
-        """Advance the position."""
         self.seqs |= {partition: step.after.last_seq for partition, step in batch.advances.items()}
 
     def make_visible(self) -> None:
-        """Make the position visible."""
         self._asked()
         if self.dropped:
             raise Dropped("it was dropped")
         self.visible |= self.seqs
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return the user's id and version."""
         return event["user_id"], event["version"]
 
     def rows(self) -> Iterator[Sequence[Row]]:
-        """Yield no rows: only positions are kept."""
         yield []
 
     def close(self) -> None:
-        """Count the calls."""
         self.closed += 1
 
 
@@ -64,23 +58,19 @@ class MemoryVersions:
         self.happens: Callable[[], None] = lambda: None
 
     def versions(self) -> list[Version]:
-        """Return every version."""
         self.happens()
         return [Version(n, READY, n == self.live, 0, None) for n in sorted(self.models)]
 
     def begin(self) -> None:
-        """Create the first version."""
         if not self.models:
             self.live = self.create()
 
     def create(self) -> int:
-        """Add a version."""
         number = max(self.models, default=0) + 1
         self.models[number] = MemoryModel(number, self._asked)
         return number
 
     def open(self, number: int) -> MemoryModel:
-        """Return a version."""
         self.happens()
         return self.models.get(number) or self._dropped(number)
 
@@ -91,13 +81,11 @@ class MemoryVersions:
         """Do nothing: every version is ready."""
 
     def swap(self, number: int, await_caught_up: Callable[[], None]) -> None:
-        """Make a version live."""
         await_caught_up()
         self.models[number].visible |= self.models[number].seqs
         self.live = number
 
     def drop(self, number: int) -> None:
-        """Remove a version."""
         self.models.pop(number).dropped = True
 
     def close(self) -> None:
