@@ -5,22 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 10.0
-# A partition that was just created, or is changing its leader, has none for a moment.
-NO_LEADER = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 # librdkafka logs every lost connection; our own errors report it once, with what to do.
 _LIBRDKAFKA = logging.getLogger("librdkafka")

@@ -21,7 +21,6 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import (
-    NO_LEADER,
     REQUEST_TIMEOUT_SECONDS,
     LogConsumer,
     admin,
@@ -37,10 +36,19 @@ from schemas.topics import Topic
 SILENCE_SECONDS = 30.0
 _BATCH_RECORDS = 10_000
 _WAIT_SECONDS = 0.2  # also how long Ctrl-C may take
-_LEADER_SECONDS = 5.0
+# A partition that was just created, or is changing its leader, has none for a moment, or one that
+# does not know it yet.
+_NO_LEADER = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # noqa: SLF001 - librdkafka's own: it knows no leader of any partition
+}
+_LEADER_SECONDS = 10.0
 _RETRY_SECONDS = 0.05
-_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 # A topic's name on the brokers, and a partition number.
 Place: TypeAlias = tuple[str, int]
@@ -63,8 +71,8 @@ def log_ranges(
     not older; it is empty if there is none. Records of open transactions come after the end.
     Raises `Unavailable`.
     """
-    first = _EARLIEST if since_ms is None else OffsetSpec.for_timestamp(since_ms)
-    lows, ends = _offsets(settings, topic, partitions, (first, _LATEST))
+    first = EARLIEST if since_ms is None else OffsetSpec.for_timestamp(since_ms)
+    lows, ends = _offsets(settings, topic, partitions, (first, LATEST))
     return {p: LogRange(lows[p] if lows[p] >= 0 else end, end) for p, end in ends.items()}
 
 
@@ -173,28 +181,30 @@ def _offsets(
             TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_SECONDS
         ).values():
             described.result()
-        deadline = time.monotonic() + _LEADER_SECONDS
-        while True:
-            try:
-                return _list_offsets(client, places, specs)
-            except KafkaException as error:
-                if error.args[0].code() not in NO_LEADER or time.monotonic() > deadline:
-                    raise
-            time.sleep(_RETRY_SECONDS)
+        found = [list_offsets(client, dict.fromkeys(places, spec)) for spec in specs]
+    return [{place.partition: offset for place, offset in one.items()} for one in found]
 
 
-def _list_offsets(
-    client: AdminClient, places: Sequence[TopicPartition], specs: Sequence[OffsetSpec]
-) -> list[dict[int, int]]:
-    answers = [
-        client.list_offsets(
-            dict.fromkeys(places, spec),
+def list_offsets(
+    client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec]
+) -> dict[TopicPartition, int]:
+    """Return the offset that each partition is asked for; -1 if it has none.
+
+    Only committed records count. Blocks for up to 10 s while a partition has no leader. Raises
+    KafkaException.
+    """
+    deadline = time.monotonic() + _LEADER_SECONDS
+    while True:
+        futures = client.list_offsets(
+            dict(wanted),
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=REQUEST_TIMEOUT_SECONDS,
         )
-        for spec in specs
-    ]
-    return [
-        {place.partition: future.result().offset for place, future in futures.items()}
-        for futures in answers
-    ]
+        try:
+            return {place: future.result().offset for place, future in futures.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_SECONDS)
+        # librdkafka asks the leaders that it remembers. Only this makes it forget a missing one.
+        client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)

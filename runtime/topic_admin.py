@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from runtime.kafka import NO_LEADER, REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.log_ranges import LATEST, list_offsets
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
-
-# What brokers answer about a partition that was just created.
-_NOT_YET = NO_LEADER | {KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
 @dataclass(slots=True)
@@ -150,23 +147,14 @@ def _wait_for_leaders(client: AdminClient, topics: list[TopicReport]) -> None:
     The controller answers slightly before the brokers know a new topic, and they show its leaders
     slightly before these accept requests. So each leader is asked for an offset.
     """
-    wanted = {
-        TopicPartition(topic.name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        for topic in topics
-        for partition in range(topic.partitions)
-    }
+    names = {topic.name for topic in topics}
     deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
-    while True:
-        futures = client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
-        try:
-            for future in futures.values():
-                future.result()
-        except KafkaException as error:
-            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
+    while names - client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics.keys():
+        if time.monotonic() > deadline:
             return
+        time.sleep(0.02)
+    places = [TopicPartition(t.name, number) for t in topics for number in range(t.partitions)]
+    list_offsets(client, dict.fromkeys(places, LATEST))
 
 
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:
