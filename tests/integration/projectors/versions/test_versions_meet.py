@@ -137,9 +137,12 @@ def test_a_frozen_writer_is_disconnected_and_another_continues(
     versions: PostgresVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a machine that failed during a step would keep its partition locked for hours."""
-    monkeypatch.setattr(tables, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
     step = {0: Advance(None, Position("topic", 1, 1))}
-    with closing(versions.open(1)) as still, closing(versions.open(1)) as other:
+    other = versions.open(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
+        still = versions.open(1)
+    with closing(still), closing(other):
         assert isinstance(still, PostgresUsers)
         with pytest.raises(Unavailable), still._tables.step(step):
             other.write(Batch([user_event(1)], step))
