@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -105,26 +105,7 @@ def end_reader(settings: Settings, **options: Any) -> Consumer:
     )
 
 
-class LogConsumer(Protocol):
-    """The methods of a `Consumer` that reading needs; the tests' in-memory log has them too."""
-
-    def poll(self, timeout: float, /) -> Message | None:
-        """Return the next message or event, waiting for it at most `timeout` seconds."""
-
-    def consume(self, num_messages: int, timeout: float, /) -> list[Message]:
-        """Return `num_messages` messages, or fewer after `timeout` seconds."""
-
-    def assign(self, partitions: list[TopicPartition], /) -> None:
-        """Read these partitions and nothing else, from their offsets."""
-
-    def assignment(self) -> list[TopicPartition]:
-        """Return the partitions that are read."""
-
-    def list_topics(self, topic: str, /, timeout: float) -> Any:
-        """Fetch the metadata of a topic."""
-
-
-def assign(consumer: LogConsumer, places: Sequence[TopicPartition]) -> None:
+def assign(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
     """Make a consumer read these partitions and offsets, and nothing else, from now on.
 
     Raises KafkaException if no broker answers. The metadata of a new topic are requested here,
@@ -136,7 +117,7 @@ def assign(consumer: LogConsumer, places: Sequence[TopicPartition]) -> None:
     consumer.assign(list(places))
 
 
-def poll_batch(consumer: LogConsumer, most: int, wait_seconds: float) -> list[Message]:
+def poll_batch(consumer: Consumer, most: int, wait_seconds: float) -> list[Message]:
     """Return the messages that are waiting, at most `most`; blocks only for the first.
 
     `Consumer.consume(n, timeout)` alone waits the whole timeout for the n-th message.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import (
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,7 +23,6 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
-    LogConsumer,
     admin,
     assign,
     kafka_available,
@@ -78,7 +78,7 @@ def log_ranges(
 
 def read_topic(
     settings: Settings,
-    consumer: LogConsumer,
+    consumer: Consumer,
     topic: Topic,
     ranges: Mapping[int, LogRange],
     *,
@@ -92,7 +92,7 @@ def read_topic(
 
 def read_ranges(
     settings: Settings,
-    consumer: LogConsumer,
+    consumer: Consumer,
     ranges: Mapping[Place, LogRange],
     *,
     silence_seconds: float = SILENCE_SECONDS,

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producers.handler.clients import Clients, Codecs, Consumer
+from producers.handler.clients import Clients, Codecs
 from producers.handler.partition import Deciding, Inputs, OwnedPartition
 from producers.handler.restore import Restore
 from runtime.kafka import poll_batch

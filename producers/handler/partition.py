@@ -13,11 +13,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.domain.address_change import has_open_grants
 from producers.domain.state import PartitionState
-from producers.handler.clients import Consumer
 from producers.handler.restore import Restore
 from schemas.errors import Misconfigured
 

@@ -9,11 +9,10 @@ import logging
 import socket
 import time
 
-import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from producers.handler.clients import Codecs, Consumer, Producer
+from producers.handler.clients import Codecs
 from producers.handler.idle_segments import COMPACTED, SegmentRoller
 from producers.handler.loop import CommandHandler
 from producers.handler.ownership import Ownership
@@ -76,7 +75,7 @@ class KafkaClients:
     def group_consumer(self) -> Consumer:
         """Return a static member of the group, joined once it subscribes."""
         session_ms = int(self._settings.session_timeout_seconds * 1000)
-        return confluent_kafka.Consumer(
+        return Consumer(
             consumer_config(self._settings, self.group)
             | {
                 "group.instance.id": self.identity,
@@ -103,7 +102,7 @@ class KafkaClients:
     def transactional_producer(self, logger: logging.Logger) -> Producer:
         """Return a producer whose transactional id is our identity."""
         config = transactional_config(self._settings, self.identity)
-        return confluent_kafka.Producer(config | {"logger": logger})
+        return Producer(config | {"logger": logger})
 
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Return once no other host's member has our identity.

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from producers.handler.clients import Clients, Producer
+from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
 from runtime.kafka import kafka_unavailable
 from runtime.process import Backoff, StopSignal

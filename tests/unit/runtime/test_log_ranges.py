@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message
 
 from runtime.log_ranges import LogRange, Place, read_ranges
 from runtime.settings import Settings
@@ -60,9 +61,10 @@ def reader(log: MemoryLog) -> MemoryConsumer:
 
 
 def read(
-    log: MemoryLog, ranges: Mapping[Place, LogRange], silence_seconds: float = ENDLESS
+    consumer: MemoryConsumer, ranges: Mapping[Place, LogRange], silence_seconds: float = ENDLESS
 ) -> Iterator[list[Message]]:
-    return read_ranges(Settings(), reader(log), ranges, silence_seconds=silence_seconds)
+    log = cast("Consumer", consumer)
+    return read_ranges(Settings(), log, ranges, silence_seconds=silence_seconds)
 
 
 def offsets(batches: Iterator[list[Message]]) -> dict[Place, list[int]]:
@@ -83,8 +85,8 @@ def test_ranges_of_several_topics_are_read_and_empty_ones_are_not(log: MemoryLog
         (TOPIC, 1): LogRange(0, 0),
         (OTHER, 0): LogRange(0, 2),
     }
-    assert offsets(read(log, ranges)) == {(TOPIC, 0): [1, 2], (OTHER, 0): [0, 1]}
-    assert list(read(log, {(TOPIC, 0): LogRange(2, 2)})) == []
+    assert offsets(read(reader(log), ranges)) == {(TOPIC, 0): [1, 2], (OTHER, 0): [0, 1]}
+    assert list(read(reader(log), {(TOPIC, 0): LogRange(2, 2)})) == []
 
 
 def test_an_idle_log_that_ends_with_markers_and_aborted_records_is_read_to_its_end(
@@ -96,7 +98,7 @@ def test_an_idle_log_that_ends_with_markers_and_aborted_records_is_read_to_its_e
     log.end_transaction(aborted, Status.ABORTED)
     ranges = {(TOPIC, 0): end_of(log, (TOPIC, 0))}
     assert ranges[TOPIC, 0].end == 6
-    assert offsets(read(log, ranges)) == {(TOPIC, 0): [0, 1]}
+    assert offsets(read(reader(log), ranges)) == {(TOPIC, 0): [0, 1]}
 
 
 def test_records_written_meanwhile_are_not_read_and_do_not_prolong_reading(
@@ -107,14 +109,14 @@ def test_records_written_meanwhile_are_not_read_and_do_not_prolong_reading(
     log.end_transaction(transaction, Status.COMMITTED)
     ranges = {(TOPIC, 0): end_of(log, (TOPIC, 0))}
     consumer = BusyConsumer(MemoryGroup(log, "g", 2), reports_ends=True)
-    assert offsets(read_ranges(Settings(), consumer, ranges)) == {(TOPIC, 0): [0, 1]}
+    assert offsets(read(consumer, ranges)) == {(TOPIC, 0): [0, 1]}
 
 
 def test_a_range_beyond_an_open_transaction_is_read_once_it_ends(log: MemoryLog) -> None:
     """An end reported before the range's own, at the last stable offset, does not count."""
     append(log, (TOPIC, 0), 1)
     append(log, (TOPIC, 0), 1, transaction := Transaction())
-    batches = read(log, {(TOPIC, 0): end_of(log, (TOPIC, 0))})
+    batches = read(reader(log), {(TOPIC, 0): end_of(log, (TOPIC, 0))})
     assert [message.offset() for message in next(batches)] == [0]
     for _ in range(5):
         assert next(batches) == []
@@ -125,7 +127,7 @@ def test_a_range_beyond_an_open_transaction_is_read_once_it_ends(log: MemoryLog)
 def test_silence_is_unavailable_and_names_the_place(log: MemoryLog) -> None:
     append(log, (TOPIC, 0), 1, Transaction())
     with pytest.raises(Unavailable, match="does not send t partition 0 up to offset 1"):
-        list(read(log, {(TOPIC, 0): LogRange(0, 1)}, silence_seconds=1))
+        list(read(reader(log), {(TOPIC, 0): LogRange(0, 1)}, silence_seconds=1))
 
 
 def test_an_error_is_unavailable(log: MemoryLog) -> None:
@@ -133,4 +135,4 @@ def test_an_error_is_unavailable(log: MemoryLog) -> None:
     consumer = reader(log)
     consumer.queued.append(Message(error=failure(KafkaError._TRANSPORT).args[0]))
     with pytest.raises(Unavailable):
-        list(read_ranges(Settings(), consumer, {(TOPIC, 0): LogRange(0, 1)}))
+        list(read(consumer, {(TOPIC, 0): LogRange(0, 1)}))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-from producers.handler.clients import Clients, Consumer, Producer
+from producers.handler.clients import Clients
 from tests.processes import eventually
 
 PARTITIONS = 4

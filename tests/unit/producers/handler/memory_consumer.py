@@ -2,14 +2,24 @@
 
 import logging
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
-from producers.handler.clients import RebalanceCallback
 from runtime.process import StopSignal
 from tests.unit.producers.handler.memory_group import Member, MemoryGroup, Metadata
 from tests.unit.producers.handler.memory_log import MemoryProducer, Place, failure
+
+RebalanceCallback = Callable[[Any, list[TopicPartition]], None]
 
 
 class MemoryConsumer:
@@ -225,23 +235,23 @@ class MemoryClients:
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Do nothing: all identities here are on one host."""
 
-    def group_consumer(self) -> MemoryConsumer:
+    def group_consumer(self) -> Consumer:
         """Return a consumer that joins the group once polled; `consumer` is the latest."""
         self.consumer = MemoryConsumer(self._group, self.identity)
-        return self.consumer
+        return cast("Consumer", self.consumer)
 
-    def committed_reader(self) -> MemoryConsumer:
-        return MemoryConsumer(self._group, reports_ends=True)
+    def committed_reader(self) -> Consumer:
+        return cast("Consumer", MemoryConsumer(self._group, reports_ends=True))
 
-    def uncommitted_reader(self) -> MemoryConsumer:
+    def uncommitted_reader(self) -> Consumer:
         """Return a reader of high watermarks."""
-        return MemoryConsumer(self._group, committed_only=False)
+        return cast("Consumer", MemoryConsumer(self._group, committed_only=False))
 
-    def transactional_producer(self, logger: logging.Logger) -> MemoryProducer:
+    def transactional_producer(self, logger: logging.Logger) -> Producer:
         """Return a producer; `producers` are all so far."""
         producer = MemoryProducer(self._group.log, self.identity, self._refusal, logger)
         self.producers.append(producer)
-        return producer
+        return cast("Producer", producer)
 
     def _refusal(self, metadata: Any) -> KafkaException | None:
         return self._group.refusal(metadata)
