@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from unicodedata import category
 
 import click
@@ -44,6 +44,8 @@ _EXITS: list[tuple[type[RollbookError], int]] = [
 ]
 
 
+T = TypeVar("T")
+
 _JOINERS = "\u200c\u200d"
 
 
@@ -63,6 +65,23 @@ class Seconds(click.FloatRange):
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         return seconds
+
+
+class Parsed(click.ParamType[T]):
+    """Text that `parse` converts; what it refuses, with `Rejected` or ValueError, is misuse."""
+
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        """Return what `parse` does; fail as click does."""
+        try:
+            return self._parse(value)
+        except Rejected as error:
+            self.fail(f"{error}; {error.next_step}", param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

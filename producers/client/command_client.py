@@ -5,7 +5,7 @@ answer to the last.
 """
 
 import time
-from typing import Any, Self
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -24,6 +24,7 @@ from producers.client.outcomes import (
     open_outcomes,
     outcome_of,
 )
+from runtime.closing import Closing
 from runtime.kafka import kafka_available, kafka_unavailable, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -45,7 +46,7 @@ _NEVER_APPENDED = {
 }
 
 
-class CommandClient:
+class CommandClient(Closing):
     """Sends commands one at a time and returns the answer to each.
 
     Keep one client for many commands: a warm client answers in milliseconds, a new one first
@@ -81,12 +82,6 @@ class CommandClient:
         # prevent duplicates cost a new client up to half a second: until it is connected,
         # librdkafka repeats its request for a producer id only that often.
         self._producer = Producer(producer_config(settings) | {"enable.idempotence": False})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections; a command that has not been delivered yet is dropped."""

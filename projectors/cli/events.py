@@ -11,13 +11,13 @@ from typing import Any, Final
 import click
 import orjson
 
+from projectors.cli.options import USER_ID
 from projectors.log.event_log import LogRecord, Start, read_log
 from projectors.log.times import EXAMPLES, parse_time
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import json_option, printable, say
-from schemas.errors import Rejected
-from schemas.identity import parse_user_id, partition_of, user_shard
+from runtime.terminal import Parsed, json_option, printable, say
+from schemas.identity import partition_of, user_shard
 from schemas.records import FieldChange, UserEvent, changes_of
 from schemas.rules import to_datetime
 from schemas.topics import HISTORY
@@ -31,10 +31,11 @@ def events() -> None:
 
 
 @events.command()
-@click.option("--user", "user_id", metavar="ID", help="Only the events of this user.")
+@click.option("--user", "user_id", type=USER_ID, metavar="ID", help="Only the events of this user.")
 @click.option(
     "--from",
     "start",
+    type=Parsed("start", lambda text: parse_start(text, datetime.now(UTC))),
     metavar="beginning|end|TIME",
     default="end",
     show_default=True,
@@ -53,7 +54,7 @@ def tail(
     settings: Settings,
     *,
     user_id: str | None,
-    start: str,
+    start: Start,
     follow: bool,
     limit: int | None,
     as_json: bool,
@@ -69,9 +70,7 @@ def tail(
       rollbook events tail --from -1h --no-follow --json    the last hour, for programs
       rollbook events tail --user ID --from beginning       one user's whole history
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    began = _start(start)
-    user_id = None if user_id is None else _user_id(user_id)
-    records = _records(settings, user_id, began, follow=follow)
+    records = _records(settings, user_id, start, follow=follow)
     shown = _show(records, limit, as_json=as_json)
     if shown == 0 and not follow:
         say("no events found")
@@ -123,20 +122,6 @@ def _pipe_is_closed() -> bool:
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)  # no event mask: only errors are reported
     return bool(output.poll(0))
-
-
-def _start(text: str) -> Start:
-    try:
-        return parse_start(text, datetime.now(UTC))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--from") from None
-
-
-def _user_id(text: str) -> str:
-    try:
-        return parse_user_id(text)
-    except Rejected as error:
-        raise click.BadParameter(f"{error}; {error.next_step}", param_hint="--user") from None
 
 
 def parse_start(text: str, now: datetime) -> Start:

@@ -11,15 +11,13 @@ from typing import Any
 import click
 
 from projectors.cli.export_file import export_output
+from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
 from runtime.context import pass_settings
 from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_fields, print_json, say
-from schemas.rules import AGE_MAX_YEARS
-
-_AGE = click.IntRange(0, AGE_MAX_YEARS)
 
 
 @click.command("export")
@@ -29,8 +27,7 @@ _AGE = click.IntRange(0, AGE_MAX_YEARS)
     type=click.Path(dir_okay=False, allow_dash=True),
     default="-",
 )
-@click.option("--min-age", type=_AGE, default=0, help="From this age.")
-@click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
+@age_options
 @click.option(
     "--gzip",
     "as_gzip",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from projectors.cli.users import UserId
+from projectors.cli.options import USER_ID
 from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore
 from projectors.log.times import iso_time
@@ -20,7 +20,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 
 
 @click.command()
-@click.argument("user_id", metavar="ID", type=UserId())
+@click.argument("user_id", metavar="ID", type=USER_ID)
 @click.option(
     "--from-version",
     type=click.IntRange(1),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.highlights import BEGIN, END
@@ -18,9 +19,7 @@ from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import Marked, json_option, print_json, print_table, say
 from schemas.errors import Rejected
-from schemas.rules import AGE_MAX_YEARS
 
-_AGE: Final = click.IntRange(0, AGE_MAX_YEARS)
 # The column that is shown in addition, because users are sorted by it.
 _SORTED_BY: Final = {"relevance": "score", "created": "created_at", "updated": "updated_at"}
 
@@ -47,10 +46,6 @@ def _usage() -> Iterator[None]:
 def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
-            click.option("--min-age", type=_AGE, default=0, help="From this age."),
-            click.option(
-                "--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included."
-            ),
             click.option(
                 "--age-group",
                 "age_groups",
@@ -78,6 +73,7 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("text", nargs=-1)
+@age_options
 @_search_options
 @_limit_option
 @click.option(

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from projectors.cli.options import USER_ID, age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore
 from projectors.log.times import iso_time, parse_time
@@ -21,47 +22,15 @@ from projectors.postgres.users.queries import (
 )
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_fields, print_json, print_table, say
-from schemas.errors import Rejected
-from schemas.identity import parse_user_id
-from schemas.rules import AGE_MAX_YEARS
+from runtime.terminal import Parsed, json_option, print_fields, print_json, print_table, say
 
-_AGE = click.IntRange(0, AGE_MAX_YEARS)
 _PAGE_OF_ALL = 1000
+_TIME = Parsed("time", lambda text: parse_time(text, datetime.now(UTC)))
 
 
-class UserId(click.ParamType[str]):
-    """The id of a user, in any spelling of a UUID."""
-
-    name = "id"
-
-    def convert(self, value: Any, _param: Any, _context: Any) -> str:
-        """Return the canonical id; fail as click does."""
-        try:
-            return parse_user_id(value)
-        except Rejected as error:
-            raise click.BadParameter(f"{error}; {error.next_step}") from None
-
-
-class _Cursor(click.ParamType[str]):
-    name = "cursor"
-
-    def convert(self, value: Any, _param: Any, _context: Any) -> str:
-        try:
-            parse_cursor(value)
-        except Rejected as error:
-            raise click.BadParameter(f"{error}; {error.next_step}") from None
-        return str(value)
-
-
-class _Time(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, _param: Any, _context: Any) -> datetime:
-        try:
-            return parse_time(value, datetime.now(UTC))
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
+def _checked_cursor(text: str) -> str:
+    parse_cursor(text)
+    return text
 
 
 def _model_of_get(options: Mapping[str, Any]) -> str:
@@ -70,14 +39,14 @@ def _model_of_get(options: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@click.argument("user_id", metavar="ID", type=UserId())
+@click.argument("user_id", metavar="ID", type=USER_ID)
 @click.option(
     "--at-version", type=click.IntRange(1), metavar="N", help="As the user was at this version."
 )
 @click.option(
     "--at",
     "at_time",
-    type=_Time(),
+    type=_TIME,
     metavar="TIME",
     help="As the user was at this time: ISO 8601 (UTC without a zone), or how long ago: 10m, 2d.",
 )
@@ -116,8 +85,7 @@ def get(
 
 
 @click.command("list")
-@click.option("--min-age", type=_AGE, default=0, help="From this age.")
-@click.option("--max-age", type=_AGE, default=AGE_MAX_YEARS, help="Up to this age, included.")
+@age_options
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST_PER_PAGE),
@@ -125,7 +93,11 @@ def get(
     show_default=True,
     help="The most users to show.",
 )
-@click.option("--cursor", type=_Cursor(), help="Continue after this cursor of an earlier list.")
+@click.option(
+    "--cursor",
+    type=Parsed("cursor", _checked_cursor),
+    help="Continue after this cursor of an earlier list.",
+)
 @click.option("--all", "show_all", is_flag=True, help="Show all users, as a stream.")
 @json_option
 @pass_settings

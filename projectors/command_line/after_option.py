@@ -8,23 +8,13 @@ import click
 
 from projectors.versions.visibility import DEFAULT_TIMEOUT_SECONDS, Visibility
 from runtime.settings import Settings
-from runtime.terminal import Seconds
+from runtime.terminal import Parsed, Seconds
 from schemas.errors import Rejected
 from schemas.tokens import parse_token
 
 R = TypeVar("R")
 
 _TIMEOUT_MAX_SECONDS = 86_400
-
-
-class _Token(click.ParamType[str]):
-    name = "token"
-
-    def convert(self, value: Any, _param: Any, _context: Any) -> str:
-        try:
-            return str(parse_token(value))
-        except Rejected as error:
-            raise click.BadParameter(f"{error}; {error.next_step}") from None
 
 
 def wait_for_token(
@@ -40,7 +30,7 @@ def wait_for_token(
         @click.option(
             "--after",
             "token",
-            type=_Token(),
+            type=Parsed("token", lambda text: str(parse_token(text))),
             metavar="TOKEN",
             help="Wait until the read model shows what a command did; TOKEN is from its answer.",
         )

@@ -16,10 +16,10 @@ the same token again waits for it again.
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from typing import Self
 
 from projectors.catalog import open_versions
 from projectors.contract.read_model import Dropped, ReadModel, ReadModelVersions
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import NotInTime
 from schemas.tokens import Token, parse_token
@@ -33,7 +33,7 @@ _MAX_PAUSE_SECONDS = 0.05
 _NOT_VISIBLE = "not_visible_in_time"
 
 
-class Visibility:
+class Visibility(Closing):
     """Waits until the read models `names` show what commands did. Not for several threads.
 
     Reuse it for many waits: it keeps its connections. Construction connects to nothing; it raises
@@ -72,12 +72,6 @@ class Visibility:
     def close(self) -> None:
         """Close all connections."""
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class LiveVersion:

@@ -8,10 +8,11 @@ last stable offset would miss records. A read_committed consumer reports that of
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
+from runtime.closing import Closing
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
@@ -41,7 +42,7 @@ class Ends(NamedTuple):
     end: int
 
 
-class LogReader:
+class LogReader(Closing):
     """Reads any topic of rollbook; a context manager. Raises `Unavailable` without Kafka."""
 
     def __init__(self, settings: Settings) -> None:
@@ -55,10 +56,8 @@ class LogReader:
         self._admin = admin(settings)
         self._patience_seconds = settings.transaction_timeout_seconds + _SPARE_SECONDS
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._consumer.close()
         self._asker.close()
 
