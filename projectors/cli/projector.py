@@ -52,20 +52,14 @@ def status(settings: Settings, *, as_json: bool) -> int:
     Example:
       rollbook projector status
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from dataclasses import asdict
-
-    from projectors.log.times import iso_time
     from projectors.versions.status import read_status
 
     found = read_status(settings)
-    rows = [asdict(partition) for partition in found.partitions]
-    for row in rows:
-        row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
     if as_json:
-        for row in rows:
+        for row in found.as_rows():
             print_json(row)
     else:
-        _print_rows(rows)
+        _print_rows(found.as_rows())
     # Several read models may be on one server: its error is printed once.
     for error in {str(error): error for error in found.unavailable.values()}.values():
         print_error(error, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 from psycopg import sql
 
-from projectors.contract.read_model import Batch, EventKey, Position, Row
+from projectors.contract.read_model import Batch, EventKey, Row
 from projectors.contract.source import WHOLE_HISTORY
 from projectors.history.schema import SHAPE
 from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, NULL, copy_rows
@@ -65,28 +65,21 @@ _COLUMNS: Final = 13
 _JSONB_VERSION: Final = b"\x01"
 
 
-class PostgresHistory:
+class PostgresHistory(VersionTables):
     """One version of the read model `history`: a `ReadModel`. Not thread-safe."""
 
     name: Final = "history"
     source: Final = WHOLE_HISTORY
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
-        self.version = stored.number
-        self._tables = VersionTables(
-            settings, self.name, stored, incoming=_INCOMING, options=_OPTIONS
-        )
-        statement = self._tables.database.statement
+        super().__init__(settings, self.name, stored, incoming=_INCOMING, options=_OPTIONS)
+        statement = self.database.statement
         names = [sql.Identifier(name) for name in SHAPE.columns if name in set(stored.columns)]
         self._add = statement(
             _ADD, erased=sql.Literal(USER_ERASED), columns=sql.SQL(", ").join(names)
         )
         self._erase = statement(_ERASE)
         self._remove = statement(_REMOVE)
-
-    def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written. Raises `Dropped`."""
-        return self._tables.checkpoint()
 
     def write(self, batch: Batch) -> None:
         """Remove and add events and advance the checkpoint in one transaction.
@@ -96,7 +89,7 @@ class PostgresHistory:
         `Poisoned` as `ReadModel.write` promises.
         """
         events, erased = without_erased(batch.events)
-        with self._tables.step(batch.advances) as cursor:
+        with self.step(batch.advances) as cursor:
             if batch.removed:
                 cursor.execute(self._remove, _arrays(batch.removed))
             if erased:
@@ -104,9 +97,6 @@ class PostgresHistory:
             if events:
                 copy_rows(cursor, _COPY, map(_pack_event, events))
                 cursor.execute(self._add)
-
-    def make_visible(self) -> None:
-        """Do nothing: committed rows are visible."""
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the row of `event`: all fields but the event id, which the others determine."""
@@ -122,12 +112,8 @@ class PostgresHistory:
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every stored event, in the form of `row_of`."""
-        for rows in self._tables.rows(_ROWS):
+        for rows in self.fetch(_ROWS):
             yield [(*row[:6], _sorted_json(row[6]), *row[7:]) for row in rows]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._tables.close()
 
 
 def history_versions(settings: Settings) -> PostgresVersions:

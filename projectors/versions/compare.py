@@ -71,17 +71,17 @@ def compare(
             digest.add(row)
         on_progress(partition + 1)
     model.make_visible()
-    store = _StoreSide(model, settings.partitions, log.with_letters | log.changed)
     found = {partition: Digest() for partition in expected}
-    for partition, row in store.rows():
+    left_out = log.with_letters | log.changed
+    for partition, row in _stored_rows(model, settings.partitions, left_out):
         found[partition].add(row)
     differing: set[str] = set()
     for partition, digest in expected.items():
         if digest != found[partition]:
             rows = Counter(log.fold(partition).rows())
             left_out = log.with_letters | log.changed  # read again: more users may have changed
-            again = _StoreSide(model, settings.partitions, left_out)
-            rows.subtract(row for where, row in again.rows() if where == partition)
+            again = _stored_rows(model, settings.partitions, left_out)
+            rows.subtract(row for where, row in again if where == partition)
             differing |= {row[0] for row, count in rows.items() if count}
     compared = sum(digest.rows for digest in expected.values())
     return Comparison(compared, len(log.with_letters), len(log.changed), sorted(differing))
@@ -131,17 +131,11 @@ def _user_of(record: Record) -> str | None:
     return None if record.event is None else record.event["user_id"]
 
 
-class _StoreSide:
-    """The rows that the read model stores."""
-
-    def __init__(self, model: ReadModel, partitions: int, left_out: set[str]) -> None:
-        self._model = model
-        self._partitions = partitions
-        self._left_out = left_out
-
-    def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield every row and its partition, except those of users that are left out."""
-        for rows in self._model.rows():
-            for row in rows:
-                if row[0] not in self._left_out:
-                    yield partition_of(user_shard(row[0]), self._partitions), row
+def _stored_rows(
+    model: ReadModel, partitions: int, left_out: set[str]
+) -> Iterator[tuple[int, Row]]:
+    """Yield every stored row and its partition, except those of users that are left out."""
+    for rows in model.rows():
+        for row in rows:
+            if row[0] not in left_out:
+                yield partition_of(user_shard(row[0]), partitions), row

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from projectors.catalog import Opener, read_models
 from projectors.contract.read_model import Dropped, Position, ReadModelVersions, Version
 from projectors.contract.source import Source
 from projectors.log.end import LogEnd, read_log_end
+from projectors.log.times import iso_time
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Unavailable
@@ -47,6 +49,13 @@ class ProjectorsStatus:
 
     partitions: list[PartitionStatus]
     unavailable: dict[str, Unavailable]
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """Return the partitions as commands print them, with times in ISO 8601."""
+        rows = [asdict(partition) for partition in self.partitions]
+        for row in rows:
+            row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
+        return rows
 
 
 def read_status(settings: Settings) -> ProjectorsStatus:

@@ -8,6 +8,7 @@ from typing import Final
 
 from elasticsearch import Elasticsearch
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from projectors.catalog import open_versions
 from projectors.elasticsearch.client import connect
@@ -50,6 +51,13 @@ class UserIndex:
         """
         stats = self.client.indices.stats(index=self.name, metric="indexing").body
         return int(stats["_all"].get("primaries", {}).get("indexing", {}).get("index_total", 0))
+
+
+def postgres_login(settings: Settings) -> dict[str, str]:
+    """Return host, port, dbname, user and password, for peers that take no connection string."""
+    given = conninfo_to_dict(settings.postgres_url, password=settings.postgres_password or None)
+    login = {"host": "localhost", "port": "5432", "dbname": "", "user": "", "password": ""}
+    return {name: str(given.get(name, default)) for name, default in login.items()}
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def stack_down(*, name: str | None, wipe: bool) -> None:
       rollbook stack down
       rollbook stack down --name other --wipe
     """  # noqa: D301
-    ran = (DockerStack if _mode(name) == "docker" else LocalStack)(name).down(wipe=wipe)
+    ran = _stack(name).down(wipe=wipe)
     label = named_directory(name).name
     say(f"stack {label} is down" if ran else f"stack {label} was not running")
     if wipe:
@@ -119,12 +119,12 @@ def stack_status(*, name: str | None, as_json: bool) -> int:
     Example:
       rollbook stack status --json
     """  # noqa: D301
-    mode, processes = _processes(name)
+    processes = _stack(name).status()
     if as_json:
-        print_json(status_record(name, mode, processes))
+        print_json(_status_record(name, processes))
     else:
-        print_processes(name, mode, processes)
-    return exit_code(processes)
+        _print_processes(name, processes)
+    return _exit_code(processes)
 
 
 @stack.command("logs")
@@ -198,18 +198,18 @@ def status(*, name: str | None, as_json: bool) -> int:
     """  # noqa: D301
     from scripts.stack.system import projector_status
 
-    mode, processes = _processes(name)
-    projectors, problem = projector_status(LocalStack(name)) if all_run(processes) else ([], "")
+    processes = _stack(name).status()
+    projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
     if as_json:
-        print_json(status_record(name, mode, processes) | {"projectors": projectors})
+        print_json(_status_record(name, processes) | {"projectors": projectors})
     else:
-        print_processes(name, mode, processes)
+        _print_processes(name, processes)
         if projectors:
             click.echo()
             print_table(list(projectors[0]), (row.values() for row in projectors))
     if problem:
         say(f"projectors: {problem}")
-    return exit_code(processes)
+    return _exit_code(processes)
 
 
 def _up(
@@ -223,7 +223,7 @@ def _up(
 ) -> None:
     chosen = choose_mode(name, mode)
     started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=whole_system)
-    print_started(chosen, name, started, as_json=as_json)
+    _print_started(chosen, name, started, as_json=as_json)
 
 
 def _mode(name: str | None) -> str:
@@ -231,13 +231,11 @@ def _mode(name: str | None) -> str:
     return record.mode if record else "native"
 
 
-def _processes(name: str | None) -> tuple[str, list[ProcessStatus]]:
-    mode = _mode(name)
-    return mode, (DockerStack if mode == "docker" else LocalStack)(name).status()
+def _stack(name: str | None) -> DockerStack | LocalStack:
+    return DockerStack(name) if _mode(name) == "docker" else LocalStack(name)
 
 
-def print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
-    """Print what `up` did, and the addresses of the servers."""
+def _print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
     directory = named_directory(name)
     config = directory / "rollbook.toml"
     if as_json:
@@ -253,18 +251,16 @@ def print_started(mode: str, name: str | None, started: Started, *, as_json: boo
     say(f"settings: {config}")
 
 
-def status_record(name: str | None, mode: str, processes: list[ProcessStatus]) -> dict[str, Any]:
-    """Return the state of a stack as one JSON object."""
+def _status_record(name: str | None, processes: list[ProcessStatus]) -> dict[str, Any]:
     return {
         "stack": named_directory(name).name,
-        "mode": mode,
+        "mode": _mode(name),
         "processes": [asdict(process) for process in processes],
     }
 
 
-def print_processes(name: str | None, mode: str, processes: list[ProcessStatus]) -> None:
-    """Print a line for each server and service."""
-    say(f"stack {named_directory(name).name} ({mode}), logs: `rollbook stack logs NAME`")
+def _print_processes(name: str | None, processes: list[ProcessStatus]) -> None:
+    say(f"stack {named_directory(name).name} ({_mode(name)}), logs: `rollbook stack logs NAME`")
     columns = ["name", "kind", "state", "pid", "uptime", "port"]
     rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
     print_table(columns, rows)
@@ -279,11 +275,10 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
 
 
-def all_run(processes: list[ProcessStatus]) -> bool:
-    """Return whether every server and service runs; `done` is a container with a single task."""
+def _all_run(processes: list[ProcessStatus]) -> bool:
+    # A container with a single task is `done`.
     return bool(processes) and all(process.state in {"running", "done"} for process in processes)
 
 
-def exit_code(processes: list[ProcessStatus]) -> int:
-    """Return 0 if all run, else the exit code for an unavailable server."""
-    return 0 if all_run(processes) else EXIT_UNAVAILABLE
+def _exit_code(processes: list[ProcessStatus]) -> int:
+    return 0 if _all_run(processes) else EXIT_UNAVAILABLE

@@ -19,7 +19,8 @@ def checks(ports: Mapping[str, int], password_file: Path) -> dict[str, Callable[
     """
     return {
         "kafka": kafka_check(f"{HOST}:{ports['kafka']}"),
-        "registry": lambda: registry_answers(registry_url(ports)),
+        # It lists its subjects only once it has read its log.
+        "registry": lambda: isinstance(_get(f"{registry_url(ports)}/subjects"), list),
         "postgres": lambda: postgres_answers(postgres_url(ports), password_file),
         "elasticsearch": lambda: elasticsearch_answers(elasticsearch_url(ports)),
     }
@@ -48,11 +49,6 @@ def kafka_check(brokers: str) -> Callable[[], bool]:
         return bool(metadata.brokers) and metadata.controller_id >= 0
 
     return answers
-
-
-def registry_answers(url: str) -> bool:
-    """Return whether the registry lists its subjects, which it does once it has read its log."""
-    return isinstance(_get(f"{url}/subjects"), list)
 
 
 def elasticsearch_answers(url: str) -> bool:

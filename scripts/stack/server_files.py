@@ -34,21 +34,22 @@ def configuration_files(site: Site) -> dict[Path, str]:
     configuration = site.configuration
     return {
         configuration / "kafka.properties": kafka_properties(site),
-        configuration / "kafka-log4j2.properties": _CONSOLE_LOG,
+        configuration / "kafka-log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "elasticsearch.yml": elasticsearch_yml(site),
-        configuration / "elasticsearch" / "log4j2.properties": _CONSOLE_LOG,
+        configuration / "elasticsearch" / "log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "jvm.options": jvm_options(site),
     }
 
 
-# All servers log to stdout, from where supervisord writes one rotated file each.
-_CONSOLE_LOG = """\
+def console_log(level: str) -> str:
+    """Return a Log4j configuration for stdout, from where supervisord writes a rotated file."""
+    return f"""\
 status = error
 appender.console.type = Console
 appender.console.name = console
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = [%d] %p %m (%c)%n
-rootLogger.level = info
+rootLogger.level = {level}
 rootLogger.appenderRef.console.ref = console
 """
 

@@ -3,7 +3,6 @@
 import shutil
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +106,14 @@ def start_services(stack: LocalStack) -> None:
 
 def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:
     """Return the rows of `rollbook projector status --json`, and why some are missing, or ''."""
-    from projectors.log.times import iso_time
     from projectors.versions.status import read_status
 
     try:
         found = read_status(_settings(stack))
     except RollbookError as error:
         return [], str(error)
-    rows = [asdict(partition) for partition in found.partitions]
-    for row in rows:
-        row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
     # Two read models on one server report the same error.
-    return rows, "; ".join({str(error): "" for error in found.unavailable.values()})
+    return found.as_rows(), "; ".join({str(error): "" for error in found.unavailable.values()})
 
 
 def _settings(stack: LocalStack) -> Settings:

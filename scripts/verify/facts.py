@@ -66,16 +66,17 @@ def text_hash(text: str) -> int:
 def last_of(event: UserEvent) -> Last:
     """Return what the checks keep of a user after `event`."""
     user = event["user"]
-    erased = event["type"] == USER_ERASED
-    digest, is_personal = text_hash(repr(event)), user is not None or bool(event["changes"])
-    if user is None:
-        return Last(event["seq"], event["version"], digest, erased, is_personal, 0, 0, 0, 0, None)
-    return Last(
+    kept = (
         event["seq"],
         event["version"],
-        digest,
-        erased,
-        is_personal,
+        text_hash(repr(event)),
+        event["type"] == USER_ERASED,
+        user is not None or bool(event["changes"]),
+    )
+    if user is None:
+        return Last(*kept, 0, 0, 0, 0, None)
+    return Last(
+        *kept,
         text_hash(user["email_key"]),
         email_shard(user["email_key"]),
         text_hash(user["email"]),

@@ -8,7 +8,7 @@ last stable offset would miss records. A read_committed consumer reports that of
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
@@ -35,13 +35,6 @@ _RETRY_SECONDS = 0.05
 _SPARE_SECONDS = 30.0
 
 
-class Ends(NamedTuple):
-    """The first offset left and the one after the last, open transactions included."""
-
-    begin: int
-    end: int
-
-
 class LogReader(Closing):
     """Reads any topic of rollbook; a context manager. Raises `Unavailable` without Kafka."""
 
@@ -61,12 +54,12 @@ class LogReader(Closing):
         self._consumer.close()
         self._asker.close()
 
-    def ends(self, topic: Topic, partition: int) -> Ends:
-        """Return the current ends of a partition."""
+    def ends(self, topic: Topic, partition: int) -> LogRange:
+        """Return the offsets that a partition has now, those of open transactions included."""
         tp = TopicPartition(self._settings.named(topic.name), partition)
         with kafka_available(self._settings):
-            begin, end = self._asker.get_watermark_offsets(tp, timeout=REQUEST_TIMEOUT_SECONDS)
-        return Ends(begin, end)
+            low, end = self._asker.get_watermark_offsets(tp, timeout=REQUEST_TIMEOUT_SECONDS)
+        return LogRange(low, end)
 
     def committed(self, partition: int, topic: Topic = COMMANDS) -> int:
         """Return the handler's committed offset, -1 for none; waits for an open transaction."""
@@ -99,8 +92,8 @@ class LogReader(Closing):
 
         Raises `NotInTime` if a transaction stays open longer than its timeout.
         """
-        begin, end = self.ends(topic, partition)
-        wanted = LogRange(begin if start is None else max(begin, start), end)
+        there = self.ends(topic, partition)
+        wanted = there if start is None else LogRange(max(there.low, start), there.end)
         last_message_at = time.monotonic()
         batches = read_topic(
             self._settings, self._consumer, topic, {partition: wanted}, silence_seconds=math.inf

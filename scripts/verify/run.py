@@ -94,8 +94,8 @@ def _check_partition(
         (_command(entry) for entry in reader.read(COMMANDS, partition)),
         committed,
         commands_end=commands_at.end,
-        commands_begin=commands_at.begin,
-        outcomes_begin=outcomes_at.begin,
+        commands_begin=commands_at.low,
+        outcomes_begin=outcomes_at.low,
         erased=log.erasures(),
     )
     if reader.committed(partition) != committed:

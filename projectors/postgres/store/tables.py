@@ -14,6 +14,7 @@ from projectors.contract.read_model import Advance, Position
 from projectors.contract.refusals import version_dropped
 from projectors.postgres.store.database import MISSING, Database
 from projectors.postgres.store.shape import StoredVersion
+from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Fenced, Unavailable
 
@@ -50,8 +51,8 @@ SELECT FROM {home}.model_versions
 WHERE model = %s AND number = %s AND NOT finished FOR SHARE"""
 
 
-class VersionTables:
-    """The tables of one version, over one connection. Not thread-safe.
+class VersionTables(Closing):
+    """The tables of one version, over one connection: the base of a `ReadModel`. Not thread-safe.
 
     `incoming`, if given, creates a temporary table in every new session; `options` are additional
     session settings.
@@ -66,6 +67,7 @@ class VersionTables:
         incoming: LiteralString | None = None,
         options: str = "",
     ) -> None:
+        self.version = stored.number
         self.database = Database(
             settings,
             read_model=read_model,
@@ -105,7 +107,10 @@ class VersionTables:
                 cursor.execute("SET LOCAL synchronous_commit = on")
             yield cursor
 
-    def rows(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
+    def make_visible(self) -> None:
+        """Do nothing: committed rows are visible."""
+
+    def fetch(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the result of a query, from one snapshot, some thousand rows at a time."""
         with (
             self._existing(),

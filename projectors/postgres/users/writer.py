@@ -6,7 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
-from projectors.contract.read_model import Batch, Position, Row
+from projectors.contract.read_model import Batch, Row
 from projectors.contract.source import LATEST_STATE
 from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, copy_rows
 from projectors.postgres.store.shape import PARTITION, StoredVersion, upsert_parts
@@ -78,7 +78,7 @@ SELECT user_id::text, version, email, name, age,
 FROM {schema}.users"""
 
 
-class PostgresUsers:
+class PostgresUsers(VersionTables):
     """One version of the read model `postgres`: a `ReadModel`. Not thread-safe.
 
     An unfinished version has no counters: they are computed at the end, like its indexes.
@@ -88,17 +88,12 @@ class PostgresUsers:
     source: Final = LATEST_STATE
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
-        self.version = stored.number
-        self._tables = VersionTables(settings, self.name, stored, incoming=_INCOMING)
-        self._apply = self._tables.database.statement(
+        super().__init__(settings, self.name, stored, incoming=_INCOMING)
+        self._apply = self.database.statement(
             _UPSERT if stored.unfinished else _APPLY,
             partitions=sql.Literal(settings.partitions),
             **upsert_parts(stored.columns, _VALUES, _UPDATED),
         )
-
-    def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written. Raises `Dropped`."""
-        return self._tables.checkpoint()
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint in one transaction.
@@ -109,13 +104,10 @@ class PostgresUsers:
 
         Raises `Fenced`, `Dropped`, `Unavailable` or `Poisoned` as `ReadModel.write` promises.
         """
-        with self._tables.step(batch.advances) as cursor:
+        with self.step(batch.advances) as cursor:
             if batch.events:
                 copy_rows(cursor, _COPY, map(pack_user, batch.events))
                 cursor.execute(self._apply)
-
-    def make_visible(self) -> None:
-        """Do nothing: committed rows are visible."""
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the user after `event`: id, version, e-mail, name, age, created and updated ms."""
@@ -127,11 +119,7 @@ class PostgresUsers:
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every user and every marker of a deleted one, in the form of `row_of`."""
-        yield from self._tables.rows(_ROWS)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._tables.close()
+        yield from self.fetch(_ROWS)
 
 
 def postgres_versions(settings: Settings) -> PostgresVersions:

@@ -13,16 +13,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from psycopg.conninfo import conninfo_to_dict
-
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
-from scripts.bench.stores import UserTable
+from scripts.bench.stores import UserTable, postgres_login
 from scripts.bench.workload.processes import running
 from scripts.stack.fetch import find_maven, run_maven
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.places import HOST, cache_directory, filled_once, free_port
+from scripts.stack.server_files import console_log
 
 NAME: Final = "Debezium JDBC sink 3.6.0 on Kafka Connect 4.2.1"
 GUARANTEE: Final = (
@@ -32,15 +31,6 @@ GUARANTEE: Final = (
 _DOWNLOAD_MEGABYTES: Final = 100
 _BATCH_ROWS: Final = 5000
 _CCOMPAT: Final = "/apis/ccompat/v7"
-_LOG4J: Final = """\
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = [%d] %p %m (%c)%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-"""
 
 
 def debezium_rows_per_second(settings: Settings, topic: str, table: UserTable, count: int) -> float:
@@ -55,7 +45,7 @@ def debezium_rows_per_second(settings: Settings, topic: str, table: UserTable, c
     files = fetch_connect(java_home)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
+        (folder / "log4j2.properties").write_text(console_log("warn"), encoding="utf-8")
         command: list[str | Path] = [
             java_home / "bin" / "java",
             *("-Xms256M", "-Xmx2G"),  # the heap that Kafka's own script gives a worker
@@ -89,8 +79,7 @@ def _worker_options(settings: Settings, files: Path, folder: Path) -> dict[str, 
 
 
 def _sink_options(settings: Settings, topic: str, table: UserTable) -> dict[str, object]:
-    address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
-    place = f"{address.get('host', 'localhost')}:{address.get('port', '5432')}"
+    login = postgres_login(settings)
     return {
         # Also names its consumer group, so it must be new: a known group has offsets.
         "name": f"{topic}-{secrets.token_hex(4)}",
@@ -99,11 +88,11 @@ def _sink_options(settings: Settings, topic: str, table: UserTable) -> dict[str,
         "topics": topic,
         # The ids are text on the log; `unspecified` leaves their conversion to PostgreSQL.
         "connection.url": (
-            f"jdbc:postgresql://{place}/{address.get('dbname', '')}"
+            f"jdbc:postgresql://{login['host']}:{login['port']}/{login['dbname']}"
             "?stringtype=unspecified&reWriteBatchedInserts=true"
         ),
-        "connection.username": address.get("user", ""),
-        "connection.password": settings.postgres_password or address.get("password", ""),
+        "connection.username": login["user"],
+        "connection.password": login["password"],
         "insert.mode": "upsert",
         "primary.key.mode": "record_value",
         "primary.key.fields": "user_id",

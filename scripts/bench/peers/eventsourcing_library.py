@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from typing import Any, LiteralString
 
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
+from scripts.bench.stores import postgres_login
 from scripts.bench.workload.people import Person, people
 
 LIBRARY = "eventsourcing"
@@ -133,15 +133,11 @@ def _register(
 
 def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str, str]:
     """Return the peer's own settings."""
-    address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
+    login = postgres_login(settings)
     return {
         "PGOPTIONS": f"-c synchronous_commit={setup.synchronous_commit}",
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
-        "POSTGRES_HOST": address.get("host", "localhost"),
-        "POSTGRES_PORT": address.get("port", "5432"),
-        "POSTGRES_DBNAME": address.get("dbname", ""),
-        "POSTGRES_USER": address.get("user", ""),
-        "POSTGRES_PASSWORD": settings.postgres_password or address.get("password", ""),
+        **{f"POSTGRES_{name.upper()}": value for name, value in login.items()},
         "POSTGRES_SCHEMA": schema,
         "POSTGRES_POOL_SIZE": "1",
         "POSTGRES_MAX_OVERFLOW": "0",

@@ -7,19 +7,16 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from psycopg.conninfo import conninfo_to_dict
-
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
-from scripts.bench.stores import UserIndex, UserTable
-from scripts.bench.workload.processes import Running, running
+from scripts.bench.stores import UserIndex, UserTable, postgres_login
+from scripts.bench.workload.processes import running
 
 NAME: Final = "Quix Streams 3.28.1"
 _LIBRARY: Final = "quixstreams"
@@ -38,18 +35,14 @@ def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count
 
     Raises `Misconfigured` if it is not installed or cannot run here, `CheckFailed` if it fails.
     """
-    address = {name: str(value) for name, value in conninfo_to_dict(settings.postgres_url).items()}
+    login = postgres_login(settings)
     options = {
-        "host": address.get("host", "localhost"),
-        "port": int(address.get("port", "5432")),
-        "dbname": address.get("dbname", ""),
-        "user": address.get("user", ""),
-        "password": settings.postgres_password or address.get("password", ""),
+        **{name: login[name] for name in ("host", "dbname", "user", "password")},
+        "port": int(login["port"]),
         "schema_name": table.schema,
         "table_name": table.name,
     }
-    with _running(settings, topic, "postgres", options) as sink:
-        return filling_rate(table.count, count, sink.alive)
+    return _filling_rate(settings, topic, "postgres", options, table, count)
 
 
 def quix_documents_per_second(
@@ -64,14 +57,17 @@ def quix_documents_per_second(
     if settings.elasticsearch_username:
         login = (settings.elasticsearch_username, settings.elasticsearch_password)
         options["basic_auth"] = login
-    with _running(settings, topic, "elasticsearch", options) as sink:
-        return filling_rate(index.count, count, sink.alive)
+    return _filling_rate(settings, topic, "elasticsearch", options, index, count)
 
 
-@contextmanager
-def _running(
-    settings: Settings, topic: str, sink: str, options: Mapping[str, Any]
-) -> Iterator[Running]:
+def _filling_rate(  # noqa: PLR0917
+    settings: Settings,
+    topic: str,
+    sink: str,
+    options: Mapping[str, Any],
+    store: UserTable | UserIndex,
+    count: int,
+) -> float:
     if find_spec(_LIBRARY) is None:
         raise Misconfigured(
             f"{NAME} is not installed; `uv sync --group benchmark` installs it",
@@ -93,4 +89,4 @@ def _running(
         }
         # On stdin, because everybody can read the arguments of a process: there is a password.
         with running([sys.executable, _APPLICATION], stdin=json.dumps(asked).encode()) as process:
-            yield process
+            return filling_rate(store.count, count, process.alive)

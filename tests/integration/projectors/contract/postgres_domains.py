@@ -11,7 +11,6 @@ from projectors.contract import (
     LATEST_STATE,
     Batch,
     Poisoned,
-    Position,
     Row,
     Settings,
     UserEvent,
@@ -35,31 +34,23 @@ ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, domain = exclude
 WHERE stored.version < excluded.version"""
 
 
-class DomainTable:
+class DomainTable(VersionTables):
     """One version: a `ReadModel`."""
 
     name: Final = NAME
     source: Final = LATEST_STATE
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
-        self.version = stored.number
-        self._tables = VersionTables(settings, NAME, stored)
-
-    def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written."""
-        return self._tables.checkpoint()
+        super().__init__(settings, NAME, stored)
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint in one transaction."""
         rows = sorted(map(self.row_of, batch.events))  # one order for all writers: no deadlock
-        with self._tables.step(batch.advances) as cursor:
+        with self.step(batch.advances) as cursor:
             try:
-                cursor.executemany(self._tables.database.statement(_UPSERT), rows)
+                cursor.executemany(self.database.statement(_UPSERT), rows)
             except UnicodeError:
                 raise Poisoned("a domain is not Unicode", code="no_domain") from None
-
-    def make_visible(self) -> None:
-        """Do nothing: queries see what is committed."""
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the row of the user after `event`."""
@@ -68,12 +59,8 @@ class DomainTable:
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every row, all from one snapshot."""
         select = "SELECT user_id::text, version, domain FROM {schema}.user_domains"
-        for rows in self._tables.rows(select):
+        for rows in self.fetch(select):
             yield [(row[0], *row[1:]) for row in rows]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._tables.close()
 
 
 def domain_table_versions(settings: Settings) -> PostgresVersions:

@@ -144,7 +144,7 @@ def test_a_frozen_writer_is_disconnected_and_another_continues(
         still = versions.open(1)
     with closing(still), closing(other):
         assert isinstance(still, PostgresUsers)
-        with pytest.raises(Unavailable), still._tables.step(step):
+        with pytest.raises(Unavailable), still.step(step):
             other.write(Batch([user_event(1)], step))
         assert other.checkpoint() == {0: step[0].after}
         with pytest.raises(Fenced):
