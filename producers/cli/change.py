@@ -8,10 +8,8 @@ import click
 from producers.cli.sending import (
     Sending,
     expected_version_option,
-    given_fields,
     send,
     sending_options,
-    stdin_argument,
     user_id_argument,
 )
 from runtime.context import pass_settings
@@ -35,7 +33,6 @@ _KEPT_FOR_A_WHILE = (
 
 @click.command("change-email")
 @user_id_argument
-@stdin_argument
 @click.option("--email", metavar="NEW", help="The new address, unique among all users.")
 @expected_version_option
 @sending_options
@@ -44,10 +41,8 @@ def change_email(
     settings: Settings,
     *,
     user_id: str,
-    stdin: str | None,
     email: str | None,
     expected_version: int | None,
-    command_id: str | None,
     how: Sending,
 ) -> None:
     """Give a user another e-mail address and wait for the answer.
@@ -63,8 +58,8 @@ def change_email(
       rollbook users change-email ID --email jane.roe@example.com
       echo '{"email": "jane.roe@example.com"}' | rollbook users change-email ID -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    fields = given_fields(stdin, {"email": email, "expected_version": expected_version}, command_id)
-    if not stdin and email is None:
+    fields = how.fields(email=email, expected_version=expected_version)
+    if not how.stdin and email is None:
         raise click.UsageError("give --email, or - to read JSON")
     from producers.client import change_email_command
 
@@ -73,7 +68,6 @@ def change_email(
 
 @click.command()
 @user_id_argument
-@stdin_argument
 @expected_version_option
 @sending_options
 @pass_settings
@@ -81,9 +75,7 @@ def delete(
     settings: Settings,
     *,
     user_id: str,
-    stdin: str | None,
     expected_version: int | None,
-    command_id: str | None,
     how: Sending,
 ) -> None:
     """Delete a user and wait for the answer.
@@ -98,7 +90,7 @@ def delete(
       rollbook users delete ID
       rollbook users delete ID --expected-version 3
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    fields = given_fields(stdin, {"expected_version": expected_version}, command_id)
+    fields = how.fields(expected_version=expected_version)
     from producers.client import delete_command
 
     send(settings, delete_command(user_id, **fields), how)
@@ -106,7 +98,6 @@ def delete(
 
 @click.command()
 @user_id_argument
-@stdin_argument
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @expected_version_option
 @sending_options
@@ -115,10 +106,8 @@ def erase(
     settings: Settings,
     *,
     user_id: str,
-    stdin: str | None,
     yes: bool,
     expected_version: int | None,
-    command_id: str | None,
     how: Sending,
 ) -> None:
     """Erase a user, live or deleted, with all of its history, and wait for the answer.
@@ -134,10 +123,10 @@ def erase(
       rollbook users erase ID --yes --expected-version 3
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     # With - standard input is the JSON object, so it cannot be the answer.
-    may_ask = not stdin and sys.stdin.isatty() and sys.stderr.isatty()
+    may_ask = not how.stdin and sys.stdin.isatty() and sys.stderr.isatty()
     if not yes and not may_ask:
         raise click.UsageError("an erasure cannot be undone: confirm it with --yes")
-    fields = given_fields(stdin, {"expected_version": expected_version}, command_id)
+    fields = how.fields(expected_version=expected_version)
     from producers.client import erase_command
 
     command = erase_command(user_id, **fields)

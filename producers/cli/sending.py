@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
@@ -13,8 +13,8 @@ import orjson
 
 from runtime.context import Visibility, root
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_fields, print_json, say
-from schemas.errors import NotInTime, Rejected, Unavailable
+from runtime.terminal import Parsed, Seconds, json_option, print_fields, print_json, say
+from schemas.errors import NotInTime, Unavailable
 from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id
 
@@ -25,22 +25,7 @@ if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to p
 _STDIN_MAX_BYTES = 16 * 1024 * 1024
 
 
-def clean_argument(
-    check: Callable[[str], str],
-) -> Callable[[Any, Any, str | None], str | None]:
-    """Return a click callback that turns `Rejected` from `check` into a usage error."""
-
-    def callback(_context: Any, _parameter: Any, value: str | None) -> str | None:
-        try:
-            return None if value is None else check(value)
-        except Rejected as error:
-            raise click.BadParameter(str(error)) from None
-
-    return callback
-
-
-user_id_argument = click.argument("user_id", metavar="ID", callback=clean_argument(parse_user_id))
-stdin_argument = click.argument("stdin", metavar="[-]", required=False, type=click.Choice(["-"]))
+user_id_argument = click.argument("user_id", metavar="ID", type=Parsed("id", parse_user_id))
 expected_version_option = click.option(
     "--expected-version",
     metavar="N",
@@ -73,20 +58,46 @@ wait_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How to send a command: read models to wait for, total time limit and output format."""
+    """How to send a command: read models to wait for, total time limit and output format.
+
+    `stdin` is whether its fields are read from standard input; `command_id` is the option's value.
+    """
 
     wait_for: tuple[str, ...]
     timeout_seconds: float
     as_json: bool
+    stdin: bool
+    command_id: str | None
+
+    def fields(self, **given: object) -> dict[str, object]:
+        """Return the fields of the command: those `given` as options, or from standard input.
+
+        Raises click's `UsageError` if both give fields, or if standard input is not one JSON object
+        with these fields.
+        """
+        if not self.stdin:
+            return {**given, "command_id": self.command_id}
+        if any(value is not None for value in given.values()):
+            raise click.UsageError("give the fields as options or with -, not both")
+        # A field that the object lacks becomes None, and the rules reject it.
+        fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
+        if self.command_id is not None:
+            if fields.get("command_id") not in (None, self.command_id):
+                raise click.UsageError(
+                    "--command-id and the JSON object give different command ids"
+                )
+            fields["command_id"] = self.command_id
+        return fields
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--command-id`, and `--wait`, `--timeout` and `--json`, passed together as `how`."""
+    """Add `-`, `--command-id`, `--wait`, `--timeout` and `--json`, passed together as `how`."""
 
+    @click.argument("stdin", metavar="[-]", required=False, type=click.Choice(["-"]))
     @click.option(
         "--command-id",
         metavar="ID",
-        callback=clean_argument(clean_command_id),
+        type=Parsed("id", clean_command_id),
         help="Repeat an earlier attempt by passing its id: the command is decided only once, and "
         "the answer is the same (`rollbook commands show --help` says for how long).",
     )
@@ -103,9 +114,16 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @json_option
     @wraps(command)
     def sending(
-        *args: Any, wait_for: tuple[str, ...], timeout_seconds: float, as_json: bool, **given: Any
+        *args: Any,
+        wait_for: tuple[str, ...],
+        timeout_seconds: float,
+        as_json: bool,
+        stdin: str | None,
+        command_id: str | None,
+        **given: Any,
     ) -> Any:
-        return command(*args, how=Sending(wait_for, timeout_seconds, as_json), **given)
+        how = Sending(wait_for, timeout_seconds, as_json, bool(stdin), command_id)
+        return command(*args, how=how, **given)
 
     return sending
 
@@ -167,27 +185,6 @@ def finish(outcome: "Outcome", *, as_json: bool) -> None:
     (print_json if as_json else print_fields)(outcome.as_fields())
     if not outcome.accepted:
         raise outcome.rejection()
-
-
-def given_fields(
-    stdin: str | None, given: Mapping[str, Any], command_id: str | None
-) -> dict[str, object]:
-    """Return the fields, with `command_id`, from the options or, after `-`, from standard input.
-
-    Raises click's `UsageError` if both give fields, or if standard input is not one JSON object
-    with these fields.
-    """
-    if not stdin:
-        return {**given, "command_id": command_id}
-    if any(value is not None for value in given.values()):
-        raise click.UsageError("give the fields as options or with -, not both")
-    # A field that the object lacks becomes None, and the rules reject it.
-    fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
-    if command_id is not None:
-        if fields.get("command_id") not in (None, command_id):
-            raise click.UsageError("--command-id and the JSON object give different command ids")
-        fields["command_id"] = command_id
-    return fields
 
 
 def _read_object(allowed: set[str]) -> dict[str, object]:

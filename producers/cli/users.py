@@ -9,25 +9,21 @@ import click
 
 from producers.cli.sending import (
     Sending,
-    clean_argument,
     expected_version_option,
     finish,
-    given_fields,
     send,
     sending_options,
-    stdin_argument,
     user_id_argument,
 )
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import json_option, say
+from runtime.terminal import Parsed, json_option, say
 from schemas.rules import clean_command_id
 
 _SCAN_LINE_RECORDS = 100_000
 
 
 @click.command()
-@stdin_argument
 @click.option("--email", metavar="EMAIL", help="Address, unique among all users.")
 @click.option("--name", metavar="NAME", help="1–200 characters.")
 @click.option("--age", metavar="YEARS", type=int, help="0–150.")
@@ -36,11 +32,9 @@ _SCAN_LINE_RECORDS = 100_000
 def create(
     settings: Settings,
     *,
-    stdin: str | None,
     email: str | None,
     name: str | None,
     age: int | None,
-    command_id: str | None,
     how: Sending,
 ) -> None:
     """Create a user and wait for the answer.
@@ -54,8 +48,8 @@ def create(
       echo '{"email": "jane@example.com", "name": "Jane Doe", "age": 34}' |
         rollbook users create -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    fields = given_fields(stdin, {"email": email, "name": name, "age": age}, command_id)
-    if not stdin and None in (email, name, age):
+    fields = how.fields(email=email, name=name, age=age)
+    if not how.stdin and None in (email, name, age):
         raise click.UsageError("give --email, --name and --age, or - to read JSON")
     from producers.client import create_command
 
@@ -64,7 +58,6 @@ def create(
 
 @click.command()
 @user_id_argument
-@stdin_argument
 @click.option("--name", metavar="NAME", help="Another name, 1–200 characters.")
 @click.option("--age", metavar="YEARS", type=int, help="Another age, 0–150.")
 @expected_version_option
@@ -74,11 +67,9 @@ def update(
     settings: Settings,
     *,
     user_id: str,
-    stdin: str | None,
     name: str | None,
     age: int | None,
     expected_version: int | None,
-    command_id: str | None,
     how: Sending,
 ) -> None:
     """Change a user's name, age or both and wait for the answer.
@@ -92,8 +83,7 @@ def update(
       rollbook users update ID --age 35 --wait postgres,elasticsearch
       echo '{"name": "Jane Roe"}' | rollbook users update ID -
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    given = {"name": name, "age": age, "expected_version": expected_version}
-    fields = given_fields(stdin, given, command_id)
+    fields = how.fields(name=name, age=age, expected_version=expected_version)
     if fields.get("name") is None and fields.get("age") is None:
         raise click.UsageError("there is nothing to update: give a name, an age or both")
     from producers.client import update_command
@@ -107,7 +97,7 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("command_id", metavar="ID", callback=clean_argument(clean_command_id))
+@click.argument("command_id", metavar="ID", type=Parsed("id", clean_command_id))
 @json_option
 @pass_settings
 def show(settings: Settings, *, command_id: str, as_json: bool) -> None:

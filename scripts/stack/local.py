@@ -8,9 +8,8 @@ stack.down(wipe=True)
 """
 
 import os
-import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
@@ -151,25 +150,6 @@ class LocalStack:
         config = {"ROLLBOOK_CONFIG": str(self.config_file)}
         self.supervisor.run_service(name, command, inherited | config | dict(environment or {}))
 
-    def kill(self, name: str) -> int:
-        """Kill a server or service with SIGKILL, children included; return its process id.
-
-        The supervisor restarts it.
-        """
-        pid = self.supervisor.states()[name].pid
-        if pid is None:
-            raise Unavailable(f"{name} does not run", code="not_running")
-        # Each program leads a process group: Elasticsearch's launcher has the server as a child.
-        os.killpg(pid, signal.SIGKILL)
-        return pid
-
-    def wait_until_ready(self, *names: str, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Wait until the named servers answer, or all of them. Raises `Unavailable` if not."""
-        record = read_record(self.directory)
-        if record is None:
-            raise Unavailable(f"stack {self.name} is not up", code="not_running")
-        self._wait(names or SERVERS, record.ports, timeout_seconds, may_end=True)
-
     def _data(self) -> Path:
         return data_directory(self.directory, self._user)
 
@@ -194,7 +174,7 @@ class LocalStack:
         prepare(site)
         self.supervisor.start(programs(site), self._user)
         try:
-            self._wait(SERVERS, site.ports, timeout_seconds, report)
+            self._wait(site.ports, timeout_seconds, report)
         except BaseException:
             # Also on an interrupt: a stack is never left half started.
             self._stop()
@@ -208,12 +188,11 @@ class LocalStack:
         for name in stopped:
             report(f"{name} is {states[name].state}: starting it")
             self.supervisor.start_program(name)
-        self._wait(SERVERS, ports, timeout_seconds, may_end=True)
+        self._wait(ports, timeout_seconds, may_end=True)
         return stopped
 
     def _wait(
         self,
-        names: Iterable[str],
         ports: Mapping[str, int],
         timeout_seconds: float,
         report: Report = lambda _line: None,
@@ -223,7 +202,7 @@ class LocalStack:
         """Wait until the servers answer; unless they `may_end`, fail as soon as one has ended."""
         began = time.monotonic()
         checks = ready.checks(ports, password_file(self.directory))
-        waiting = set(names)
+        waiting = set(SERVERS)
         while waiting:
             for name in sorted(waiting):
                 if checks[name]():

@@ -12,7 +12,9 @@ from confluent_kafka import TopicPartition
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
+from scripts.stack import ready
 from scripts.stack.local import LocalStack
+from scripts.stack.record import password_file
 from tests.log import assert_exactly_once
 from tests.people import people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -31,7 +33,7 @@ class Servers:
         pid = self._stack.servers()[name].pid
         # PostgreSQL's processes lead separate process groups; a remaining one may still write.
         children = [] if pid is None else psutil.Process(pid).children(recursive=True)
-        self._stack.kill(name)
+        self.send(name, signal.SIGKILL)
         for child in children:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
@@ -46,7 +48,9 @@ class Servers:
         """Start servers and wait until they answer."""
         for name in names:
             self._stack.supervisor.start_program(name)
-        self._stack.wait_until_ready(*names, timeout_seconds=90)
+        ports = {name: server.port or 0 for name, server in self._stack.servers().items()}
+        checks = ready.checks(ports, password_file(self._stack.directory))
+        eventually(lambda: all(checks[name]() for name in names), 90)
 
     @contextmanager
     def frozen(self, *names: str) -> Iterator[None]:

@@ -85,7 +85,9 @@ def test_a_service_that_dies_is_restarted_unless_it_is_misconfigured(
     assert environment["ROLLBOOK_PREFIX"] == 'it\'s 100% "mine"'
     assert environment["ROLLBOOK_CONFIG"] == str(other.config_file)
 
-    killed = other.kill("asleep")
+    killed = other.services()["asleep"].pid
+    assert killed is not None
+    os.killpg(killed, signal.SIGKILL)
     eventually(lambda: other.services()["asleep"].pid not in (None, killed), what="it runs again")
 
     attempts = tmp_path / "attempts"

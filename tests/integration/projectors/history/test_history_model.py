@@ -116,7 +116,7 @@ def test_incoming_events_are_looked_up_by_key_however_long_the_history(opened: O
     """A plan that reads the whole table would make every batch slower than the one before."""
     opened.write(*[event(number) for number in range(3000)], erasure(1, 2))
     model: Any = opened.model
-    with model._tables.database.session() as connection:
+    with model.database.session() as connection:
         plan = connection.execute(b"EXPLAIN " + model._add.as_bytes(connection)).fetchall()
     shown = "\n".join(line for (line,) in plan)
     assert "user_history_erased" in shown

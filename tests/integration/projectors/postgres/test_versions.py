@@ -31,7 +31,7 @@ def test_writers_of_different_partitions_do_not_wait_for_each_other(
         OpenVersion(postgres_versions(settings), number) as other,
         ThreadPoolExecutor(1) as thread,
     ):
-        with one._tables.step({1: step}) as cursor:
+        with one.step({1: step}) as cursor:
             copy_rows(cursor, _COPY, [pack_user(user_event(n)) for n in far])
             cursor.execute(one._apply)
             for version in (1, 2):
