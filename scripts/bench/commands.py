@@ -111,7 +111,7 @@ def _two_processes(settings: Settings, plan: Plan, figures: Findings, *, is_last
             rate = _creates_per_second(own, own.named(GROUP), plan.users, alive)
             figures.add("two_process_creates_per_second", rate)
             if is_last:
-                state_size.fill(own, plan.state_users, alive, as_json=plan.as_json)
+                state_size.fill(own, plan.state_users, alive, figures.report)
         if is_last:
             _restores(own, plan, figures)
 

@@ -15,7 +15,6 @@ from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
 from producers.handler.restore import Restore
 from producers.handler.start import GROUP, KafkaClients
-from runtime.progress import progress_reporter
 from runtime.registry import Registry
 from runtime.settings import Settings
 from scripts.bench.workload.processes import await_commits, resident_bytes
@@ -34,26 +33,21 @@ class Restored:
     resident_bytes: int
 
 
-def fill(settings: Settings, users: int, alive: Callable[[], bool], *, as_json: bool) -> None:
+def fill(
+    settings: Settings, users: int, alive: Callable[[], bool], report: Callable[[str], None]
+) -> None:
     """Create `users` more users through the running handler.
 
-    So the log is exactly what a handler writes, outcomes and transactions included. Reports
-    progress, unless `as_json`.
+    So the log is exactly what a handler writes, outcomes and transactions included.
     """
-    group, created, unseen = settings.named(GROUP), 0, dict[int, int]()
-
-    def progress(seconds: float) -> str:
-        return f"created {created:,} of {users:,} users to restore, {seconds:.0f} s"
-
-    with progress_reporter(progress, lambda: created, users, as_json=as_json) as show:
-        for start in range(0, users, _FILL_USERS):
-            ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
-            # Stay one batch behind, which is decided while the next one is sent.
-            await_commits(settings, group, unseen, alive)
-            unseen, created = ends, start
-            if show is not None:
-                show()
+    group, unseen = settings.named(GROUP), dict[int, int]()
+    for start in range(0, users, _FILL_USERS):
+        report(f"  created {start:,} of {users:,} users to restore")
+        ends = send_creates(settings, min(_FILL_USERS, users - start), f"state{start}")
+        # Stay one batch behind, which is decided while the next one is sent.
         await_commits(settings, group, unseen, alive)
+        unseen = ends
+    await_commits(settings, group, unseen, alive)
 
 
 def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:

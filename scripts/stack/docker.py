@@ -130,12 +130,7 @@ class DockerStack:
     def logs(self, server: str | None, *, follow: bool) -> None:
         """Show the containers' logs."""
         require_docker()
-        options = [
-            "--tail",
-            "200",
-            *(["--follow"] if follow else []),
-            *([server] if server else []),
-        ]
+        options = ["--tail", "200", *(["--follow"] if follow else []), *filter(None, [server])]
         self._compose("logs", *options, show=True)
 
     def _containers(self) -> list[dict[str, Any]]:

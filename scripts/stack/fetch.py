@@ -13,7 +13,6 @@ import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
@@ -59,14 +58,9 @@ def _pom() -> bytes:
     return resources.files("scripts.stack").joinpath("pom.xml").read_bytes()
 
 
-def _servers_directory(user: ServerUser | None) -> Path:
-    """Return the folder in the cache for exactly the versions that our pom.xml names."""
-    return cache_directory(user) / f"servers-{hashlib.sha256(_pom()).hexdigest()[:12]}"
-
-
 def is_fetched(user: ServerUser | None) -> bool:
     """Return whether the cache holds the servers, so that Maven is not needed."""
-    return _servers_directory(user).is_dir()
+    return _maven_folder("servers", _pom(), user).is_dir()
 
 
 def fetch(user: ServerUser | None, java_home: Path, report: Report) -> Artefacts:
@@ -76,26 +70,10 @@ def fetch(user: ServerUser | None, java_home: Path, report: Report) -> Artefacts
     package is missing.
     """
     postgres = _postgres(user)
-    servers = _servers_directory(user)
-
-    def fill(partial: Path) -> None:
-        maven = find_maven(report)
-        report(
-            f"fetching the servers with {maven}, once: about {DOWNLOAD_MEGABYTES} MB into Maven's "
-            f"own repository, unpacked {UNPACKED_MEGABYTES} MB in {servers.parent}"
-        )
-        (partial / "pom.xml").write_bytes(_pom())
-        run_maven(
-            maven,
-            partial,
-            [f"-Dservers.directory={partial}"],
-            log_path=servers.with_suffix(".log"),
-            java_home=java_home,
-            total_megabytes=DOWNLOAD_MEGABYTES,
-        )
-        report("fetched")
-
-    filled_once(servers, fill)
+    megabytes = (DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES)
+    servers = fetch_with_maven(
+        "servers", _pom(), user, java_home, megabytes=megabytes, report=report
+    )
     (elasticsearch,) = (servers / "elasticsearch").iterdir()
     return Artefacts(servers / "kafka", servers / "apicurio", elasticsearch, postgres)
 
@@ -164,22 +142,49 @@ def _not_fetched(message: str) -> Misconfigured:
     )
 
 
-def run_maven(
-    maven: str,
-    folder: Path,
-    options: Sequence[str],
-    *,
-    log_path: Path,
-    java_home: Path,
-    total_megabytes: int,
-) -> None:
-    """Run the phase `package` of the pom.xml in `folder`, showing progress on stderr.
+def _maven_folder(name: str, pom: bytes, user: ServerUser | None) -> Path:
+    """Return the folder in the cache for exactly the versions that `pom` names."""
+    return cache_directory(user) / f"{name}-{hashlib.sha256(pom).hexdigest()[:12]}"
 
-    Raises `Unavailable`, with the path and the last lines of its log, if Maven fails.
+
+def fetch_with_maven(
+    name: str,
+    pom: bytes,
+    user: ServerUser | None,
+    java_home: Path,
+    *,
+    megabytes: tuple[int, int],
+    report: Report = lambda _line: None,
+) -> Path:
+    """Return the folder that `pom` fills, whose name it gets as the property `NAME.directory`.
+
+    Fetched once, into the cache; safe to interrupt. `megabytes` are its sizes, downloaded and
+    unpacked. Raises `Unavailable` or `Misconfigured` as `fetch` does.
     """
+    folder = _maven_folder(name, pom, user)
+    downloaded, unpacked = megabytes
+
+    def fill(partial: Path) -> None:
+        maven = find_maven(report)
+        report(
+            f"fetching the {name} with {maven}, once: about {downloaded} MB into Maven's own "
+            f"repository, unpacked {unpacked} MB in {folder.parent}"
+        )
+        (partial / "pom.xml").write_bytes(pom)
+        command = [maven, "-B", "package", f"-D{name}.directory={partial}"]
+        _run_maven(command, partial, folder.with_suffix(".log"), java_home, downloaded)
+        report("fetched")
+
+    return filled_once(folder, fill)
+
+
+def _run_maven(
+    command: list[str], folder: Path, log_path: Path, java_home: Path, total_megabytes: int
+) -> None:
+    """Run Maven in `folder`, showing progress on stderr; raise `Unavailable` if it fails."""
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [maven, "-B", "package", *options],
+            command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

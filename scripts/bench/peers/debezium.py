@@ -5,7 +5,6 @@ and a driver that turns a batch into one statement (`reWriteBatchedInserts`). It
 Apicurio's converter, into a table like ours.
 """
 
-import hashlib
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserTable, postgres_login
 from scripts.bench.workload.processes import running
-from scripts.stack.fetch import find_maven, run_maven
+from scripts.stack.fetch import fetch_with_maven
 from scripts.stack.jdk import choose_jdk
-from scripts.stack.places import HOST, cache_directory, filled_once, free_port
+from scripts.stack.places import HOST, free_port
 from scripts.stack.server_files import console_log
 
 NAME: Final = "Debezium JDBC sink 3.6.0 on Kafka Connect 4.2.1"
@@ -28,7 +27,7 @@ GUARANTEE: Final = (
     "at least once; upsert by key without versions: an older record that is replayed overwrites a "
     "newer one; no summary; offsets apart from the data"
 )
-_DOWNLOAD_MEGABYTES: Final = 100
+_MEGABYTES: Final = (100, 101)  # downloaded and unpacked
 _BATCH_ROWS: Final = 5000
 _CCOMPAT: Final = "/apis/ccompat/v7"
 
@@ -42,7 +41,8 @@ def debezium_rows_per_second(settings: Settings, topic: str, table: UserTable, c
     if settings.kafka_security_protocol.lower() != "plaintext":
         raise Misconfigured("Kafka Connect is only run against a broker without security")
     java_home = choose_jdk(None).home
-    files = fetch_connect(java_home)
+    pom = resources.files("scripts.bench.peers").joinpath("pom.xml").read_bytes()
+    files = fetch_with_maven("peers", pom, None, java_home, megabytes=_MEGABYTES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "log4j2.properties").write_text(console_log("warn"), encoding="utf-8")
@@ -111,27 +111,3 @@ def _write(path: Path, options: Mapping[str, object]) -> Path:
     path.touch(0o600)
     path.write_text("".join(lines), encoding="utf-8")
     return path
-
-
-def fetch_connect(java_home: Path) -> Path:
-    """Return a folder with Kafka Connect in `connect` and Debezium in `plugins`; safe to interrupt.
-
-    Fetched once, through Maven, into the cache of the local stack. Raises `Misconfigured` or
-    `Unavailable` if that fails.
-    """
-    pom = resources.files("scripts.bench.peers").joinpath("pom.xml").read_bytes()
-    folder = cache_directory(None) / f"peers-{hashlib.sha256(pom).hexdigest()[:12]}"
-
-    def fill(partial: Path) -> None:
-        (partial / "pom.xml").write_bytes(pom)
-        run_maven(
-            find_maven(),
-            partial,
-            [f"-Dpeers.directory={partial}"],
-            log_path=folder.with_suffix(".log"),
-            java_home=java_home,
-            total_megabytes=_DOWNLOAD_MEGABYTES,
-        )
-
-    filled_once(folder, fill)
-    return folder

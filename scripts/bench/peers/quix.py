@@ -42,7 +42,7 @@ def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count
         "schema_name": table.schema,
         "table_name": table.name,
     }
-    return _filling_rate(settings, topic, "postgres", options, table, count)
+    return _filling_rate(settings, topic, "postgres", options, store=table, count=count)
 
 
 def quix_documents_per_second(
@@ -57,14 +57,15 @@ def quix_documents_per_second(
     if settings.elasticsearch_username:
         login = (settings.elasticsearch_username, settings.elasticsearch_password)
         options["basic_auth"] = login
-    return _filling_rate(settings, topic, "elasticsearch", options, index, count)
+    return _filling_rate(settings, topic, "elasticsearch", options, store=index, count=count)
 
 
-def _filling_rate(  # noqa: PLR0917
+def _filling_rate(
     settings: Settings,
     topic: str,
     sink: str,
     options: Mapping[str, Any],
+    *,
     store: UserTable | UserIndex,
     count: int,
 ) -> float:
