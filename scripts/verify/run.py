@@ -1,12 +1,14 @@
 """Reads every topic and both stores, and runs every check on them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.records import CHANGE_EMAIL
-from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
 from scripts.verify.facts import Check, Entry
@@ -27,6 +29,17 @@ _POLL_SECONDS = 0.2
 # reading is stuck.
 _READINGS = 5
 _BETWEEN_SECONDS = 0.3
+
+
+class ReadTo(NamedTuple):
+    """The offsets before which the events and the outcomes of one partition were read."""
+
+    events: int
+    outcomes: int
+
+
+# Returns the check of a model's checkpoint once it has reached the end of its topic, or in time.
+WaitCurrent: TypeAlias = Callable[[StoredModel, Topic], Check]
 
 
 def run_checks(
@@ -50,35 +63,25 @@ def run_checks(
         }
         letters = [entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record]
         suspects = log.shared_addresses()
-        tails = {partition: end for partition, (end, _outcomes) in read_to.items()}
-        claims, settled = check_claims(
-            settings,
-            reader,
-            log,
-            decisions.waiting(),
-            tails=tails,
-            outcome_tails={partition: end for partition, (_events, end) in read_to.items()},
-        )
+        claims, settled = check_claims(settings, reader, log, decisions.waiting(), read_to)
         decisions.finish(letters, settings.named(COMMANDS.name), settled)
         log.finish(suspects)
         checks = [*log.checks(), *claims.checks(), *decisions.checks()]
         if not log_only:
-            deadline = time.monotonic() + timeout_seconds
-            ends = log.last_seqs()
-            topic_id = topic_ids[EVENTS.name]
-            checks += _check_models(
-                settings, reader, log, tails, ends, topic_id=topic_id, deadline=deadline
-            )
-            checks += _check_history(
-                settings, reader, ends, topic_id=topic_ids[HISTORY.name], deadline=deadline
-            )
+            deadline, ends = time.monotonic() + timeout_seconds, log.last_seqs()
+
+            def wait_current(one: StoredModel, topic: Topic) -> Check:
+                return _wait_current(settings, one, ends, topic_ids[topic.name], deadline)
+
+            checks += _check_models(settings, reader, log, read_to, wait_current)
+            checks += _check_history(settings, reader, wait_current)
     return checks
 
 
 def _check_partition(
     reader: LogReader, partition: int, log: LogChecks, decisions: DecisionChecks
-) -> tuple[int, int]:
-    """Read and check one partition; return the end offsets of its events and outcomes."""
+) -> ReadTo:
+    """Read and check one partition; return how far it was read."""
     committed = reader.committed(partition)
     commands_at = reader.ends(COMMANDS, partition)
     facts = log.history(partition, reader.read(HISTORY, partition))
@@ -103,7 +106,7 @@ def _check_partition(
         decided = replace(decided, cut=max(before, default=0))
     decisions.partition(decided)
     log.compare_topics(partition, decided.cut)
-    return tail, outcomes_at.end
+    return ReadTo(tail, outcomes_at.end)
 
 
 def _command(entry: Entry) -> Command:
@@ -117,21 +120,18 @@ def _check_models(
     settings: Settings,
     reader: LogReader,
     log: LogChecks,
-    tails: dict[int, int],
-    ends: dict[int, int],
-    *,
-    topic_id: str,
-    deadline: float,
+    read_to: dict[int, ReadTo],
+    wait_current: WaitCurrent,
 ) -> list[Check]:
     """Compare the read models with the log, which is read again after them."""
     checks, snapshots = [], {}
     for one in stored_models(settings, MODELS):
-        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        checks.append(wait_current(one, EVENTS))
         # A model that never ran has nothing to compare.
         if positions_of(settings, one):
             snapshots[one.label] = read_users(settings, one)
-    for partition, tail in tails.items():
-        log.later(reader.read(EVENTS, partition, tail))
+    for partition, tails in read_to.items():
+        log.later(reader.read(EVENTS, partition, tails.events))
     for label, snapshot in snapshots.items():
         checks.append(
             check_users(label, snapshot.held, snapshot.positions, log.users, settings.partitions)
@@ -140,18 +140,11 @@ def _check_models(
     return checks
 
 
-def _check_history(
-    settings: Settings,
-    reader: LogReader,
-    ends: dict[int, int],
-    *,
-    topic_id: str,
-    deadline: float,
-) -> list[Check]:
+def _check_history(settings: Settings, reader: LogReader, wait_current: WaitCurrent) -> list[Check]:
     """Compare the read model of the history; an event has the same seq in both topics."""
     checks = []
     for one in stored_models(settings, ["history"]):
-        checks.append(_wait_current(settings, one, ends, topic_id, deadline))
+        checks.append(wait_current(one, HISTORY))
         if one.version is not None and positions_of(settings, one):
             checks += check_history(settings, reader, one.version)
     return checks
@@ -172,14 +165,11 @@ def check_claims(
     reader: LogReader,
     log: LogChecks,
     waiting: list[Open],
-    *,
-    tails: dict[int, int],
-    outcome_tails: dict[int, int],
+    read_to: dict[int, ReadTo],
 ) -> tuple[ClaimChecks, set[Open]]:
     """Return the checks of claims, and those of `waiting` that are answered by now or in transit.
 
-    Address changes may be in transit, so the topics are read several times. Updates `log`; the
-    tails are the offsets up to which it and the outcomes were read.
+    Address changes may be in transit, so the topics are read several times. Updates `log`.
     """
     checks = ClaimChecks(settings.partitions)
     readings: list[set[Suspect]] = []
@@ -187,11 +177,11 @@ def check_claims(
     while True:
         moving, changes = _in_transit(settings, reader)
         for partition in range(settings.partitions):
-            log.later(reader.read(EVENTS, partition, tails[partition]))
+            log.later(reader.read(EVENTS, partition, read_to[partition].events))
         claims = _claims(settings, reader)
         readings.append(checks.suspects(claims, log.users, moving))
         settled |= {one for one in waiting if one.command_id in changes}
-        settled |= _answered(reader, set(waiting) - settled, outcome_tails)
+        settled |= _answered(reader, set(waiting) - settled, read_to)
         is_clear = not set.intersection(*readings) and settled.issuperset(waiting)
         if is_clear or len(readings) == _READINGS:
             break
@@ -220,10 +210,10 @@ def _claims(settings: Settings, reader: LogReader) -> list[Claim]:
     ]
 
 
-def _answered(reader: LogReader, waiting: set[Open], tails: dict[int, int]) -> set[Open]:
+def _answered(reader: LogReader, waiting: set[Open], read_to: dict[int, ReadTo]) -> set[Open]:
     answered = set()
     for partition in {one.partition for one in waiting}:
-        entries = reader.read(OUTCOMES, partition, tails[partition])
+        entries = reader.read(OUTCOMES, partition, read_to[partition].outcomes)
         offsets = {entry.record["command_offset"] for entry in entries if entry.record}
         answered |= {one for one in waiting if one.partition == partition and one.offset in offsets}
     return answered
