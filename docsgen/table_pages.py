@@ -8,11 +8,11 @@ from typing import Any, Final
 import orjson
 
 from docsgen.command_page import EXIT_MEANINGS
+from docsgen.error_codes import ErrorCode, error_codes
 from docsgen.markdown import code, plain, table
 from runtime.settings import Settings
 from runtime.terminal import exit_code
 from schemas.codec import schema_text
-from schemas.error_codes import ErrorCode, error_codes
 from schemas.errors import Poisoned
 from schemas.topics import TOPICS, Topic
 

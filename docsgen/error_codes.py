@@ -1,6 +1,6 @@
 """Every error code with its meaning, because programs and runbooks depend on the codes.
 
-The table is `error_codes.toml`. `docs/reference/errors.md` is generated from it, and
+The table is `schemas/error_codes.toml`. `docs/reference/errors.md` is generated from it, and
 `tests/unit/docs/test_error_codes.py` fails if a raised code is missing from it, or a listed one is
 never raised.
 """
