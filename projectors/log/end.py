@@ -7,8 +7,7 @@ too, so an idle topic always seems to hold one more record. The seq of the last 
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-
-from confluent_kafka import Consumer
+from itertools import chain
 
 from projectors.contract.source import Source
 from projectors.log.records import read_record
@@ -39,42 +38,28 @@ def read_log_end(
     """
     topic_id = check_topics(settings)[source.topic.name]
     ranges = log_ranges(settings, source.topic, range(settings.partitions))
-    seqs = _Tail(settings, source, decode).last_seqs(ranges)
+    seqs = _last_seqs(settings, source, decode, ranges)
     return topic_id, {p: LogEnd(r.low, r.end, seqs.get(p, 0)) for p, r in ranges.items()}
 
 
-class _Tail:
-    """Looks for the last readable event of each partition."""
-
-    def __init__(
-        self, settings: Settings, source: Source, decode: Callable[[bytes | None], UserEvent]
-    ) -> None:
-        self._settings = settings
-        self._source = source
-        self._decode = decode
-
-    def last_seqs(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
-        """Search back from each end, further each time, for an event or the start of the log."""
-        found: dict[int, int] = {}
-        missing = {p: r for p, r in ranges.items() if r.low < r.end}
-        step = _FIRST_STEP_BACK
-        with closing(end_reader(self._settings)) as consumer:
-            while missing:
-                tails = {p: LogRange(max(r.low, r.end - step), r.end) for p, r in missing.items()}
-                found |= self._read(consumer, tails)
-                missing = {
-                    p: r for p, r in missing.items() if p not in found and tails[p].low > r.low
-                }
-                step *= 4
-        return found
-
-    def _read(self, consumer: Consumer, tails: Mapping[int, LogRange]) -> dict[int, int]:
-        """Return the seq of the last readable event in each of `tails` that has one."""
-        last: dict[int, int] = {}
-        for messages in read_topic(self._settings, consumer, self._source.topic, tails):
-            for message in messages:
+def _last_seqs(
+    settings: Settings,
+    source: Source,
+    decode: Callable[[bytes | None], UserEvent],
+    ranges: Mapping[int, LogRange],
+) -> dict[int, int]:
+    """Search back from each end, further each time, for a readable event or the log's start."""
+    last: dict[int, int] = {}
+    missing = {p: r for p, r in ranges.items() if r.low < r.end}
+    step = _FIRST_STEP_BACK
+    with closing(end_reader(settings)) as consumer:
+        while missing:
+            tails = {p: LogRange(max(r.low, r.end - step), r.end) for p, r in missing.items()}
+            for message in chain.from_iterable(read_topic(settings, consumer, source.topic, tails)):
                 # Every read model passes a poisoned record, so none is behind because of it.
-                record = read_record(message, self._source, self._decode, self._settings.partitions)
+                record = read_record(message, source, decode, settings.partitions)
                 if record.event is not None:
                     last[record.partition] = record.event["seq"]
-        return last
+            missing = {p: r for p, r in missing.items() if p not in last and tails[p].low > r.low}
+            step *= 4
+    return last
