@@ -8,9 +8,11 @@ from operator import itemgetter
 from typing import Any
 
 from confluent_kafka import Producer
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from producers.client.build import command_partition
-from runtime.kafka import end_reader, producer_config
+from runtime.kafka import admin, end_reader, producer_config
 from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -48,6 +50,26 @@ def put(
     for key, value, partition in records:
         producer.produce(settings.named(topic.name), value, key, partition)
     assert producer.flush(30) == 0
+
+
+def alter_topics(settings: Settings, topics: Iterable[Topic], **options: str) -> None:
+    """Change options of topics; `_` in a name stands for `.`."""
+    resources = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            settings.named(topic.name),
+            incremental_configs=[
+                ConfigEntry(
+                    name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET
+                )
+                for name, value in options.items()
+            ],
+        )
+        for topic in topics
+    ]
+    client = admin(settings)
+    for altered in client.incremental_alter_configs(resources).values():
+        altered.result()
 
 
 def send(settings: Settings, commands: Iterable[UserCommand]) -> None:

@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 
 from projectors.catalog import OURS
 from projectors.versions.status import CAUGHT_UP
-from runtime.kafka import admin
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED
@@ -20,6 +17,7 @@ from scripts.people import people, write_people
 from scripts.verify.store_checks import digest
 from scripts.verify.stores import MODELS, read_users, stored_models
 from tests.catch_up import wait_caught_up
+from tests.log import alter_topics
 from tests.processes import Rollbook, RunningProcess, eventually
 
 PEOPLE = 2_000
@@ -211,10 +209,7 @@ def test_topics_are_ensured_and_drift_is_reported(rollbook: Rollbook, settings: 
     ]
     assert rollbook.ndjson("topics", "ensure") == rollbook.ndjson("topics", "ensure") == wanted
     name = settings.named(EVENTS.name)
-    altered = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[altered])
-    client = admin(settings)
-    client.incremental_alter_configs([resource])[resource].result()
+    alter_topics(settings, [EVENTS], cleanup_policy="delete")
 
     def drifted() -> dict[str, Any]:
         found = rollbook.ndjson("topics", "ensure")

@@ -8,56 +8,34 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 from psycopg import sql
 
 from producers.client.command_client import CommandClient
+from projectors.catalog import OURS
 from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
-from runtime.kafka import admin
 from runtime.settings import Settings
-from schemas.identity import email_shard, partition_of
 from schemas.topics import TOPICS
 from scripts.stack.local import LocalStack
 from tests.catch_up import wait_caught_up
+from tests.given import address_in
+from tests.log import alter_topics
 from tests.processes import Rollbook, eventually
 
 # Part of every e-mail address and name of the person to erase, and of nothing else.
 MARK = "zaphod"
-MODELS = ("postgres", "history", "elasticsearch")
 
 
 def shorten(settings: Settings) -> None:
     """Shorten the life of the topics' segments; a handler reads these settings when it starts."""
-    short = {
-        "segment.ms": "1000",
-        "retention.ms": "1000",
-        "max.compaction.lag.ms": "1000",
-        "file.delete.delay.ms": "0",
-        "compression.type": "uncompressed",
-    }
-    resources = [
-        ConfigResource(
-            ResourceType.TOPIC,
-            settings.named(topic.name),
-            incremental_configs=[
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in short.items()
-            ],
-        )
-        for topic in TOPICS
-    ]
-    client = admin(settings)
-    for altered in client.incremental_alter_configs(resources).values():
-        altered.result()
-
-
-def address_of(partition: int, settings: Settings, name: str) -> str:
-    """Return an address whose users live in `partition`."""
-    found = (f"{name}{number}@example.com" for number in range(1000))
-    return next(
-        one for one in found if partition_of(email_shard(one), settings.partitions) == partition
+    alter_topics(
+        settings,
+        TOPICS,
+        segment_ms="1000",
+        retention_ms="1000",
+        max_compaction_lag_ms="1000",
+        file_delete_delay_ms="0",
+        compression_type="uncompressed",
     )
 
 
@@ -113,20 +91,20 @@ def test_nothing_of_an_erased_user_is_left(
     """Of a user with addresses in three partitions, in every topic and version of the models."""
     shorten(settings)
     rollbook.start_handler()
-    for model in MODELS:
+    for model in OURS:
         rollbook.start_projector(model)
     with CommandClient(settings) as client:
         stays = client.create_user("stays@example.com", "Jane", 33)
-        made = client.create_user(address_of(0, settings, f"{MARK}.one"), f"{MARK} B", 42)
+        made = client.create_user(address_in(0, f"{MARK}.one"), f"{MARK} B", 42)
         assert made.user_id
         assert stays.user_id
         for partition in (1, 2):
-            address = address_of(partition, settings, f"{MARK}.{partition}")
+            address = address_in(partition, f"{MARK}.{partition}.")
             assert client.change_email(made.user_id, address).status == "accepted"
         assert client.update_user(made.user_id, name=f"{MARK} C").status == "accepted"
         wait_caught_up(settings)
         assert {"user-events", "user-history", "user-emails"} <= marked_files(stack, settings)
-        for model in MODELS:  # a second version of each, kept beside the first
+        for model in OURS:  # a second version of each, kept beside the first
             assert rollbook.json("projector", "rebuild", model)["version"] == 2
         assert marked_rows(settings) == {
             *("postgres_1.users", "postgres_2.users"),

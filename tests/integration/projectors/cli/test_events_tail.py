@@ -1,12 +1,7 @@
-import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import count
 from threading import Timer
-from typing import Any
 
 import pytest
 
@@ -17,6 +12,7 @@ from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, UserEvent
 from schemas.topics import HISTORY
 from tests.events import event_of
+from tests.processes import ROLLBOOK, Rollbook
 
 PATIENCE_SECONDS = 60
 Append = Callable[..., None]
@@ -49,79 +45,72 @@ def append(settings: Settings) -> Append:
     return put
 
 
-def command(settings: Settings, *options: str) -> subprocess.Popen[str]:
-    """Start `rollbook events tail` with these settings."""
-    environment = dict(os.environ) | {
-        f"ROLLBOOK_{spec.name.upper()}": str(getattr(settings, spec.name))
-        for spec in fields(Settings)
-    }
-    program = "from scripts.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "events", "tail", *options],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def tail(settings: Settings, *options: str) -> list[str]:
+def tail(rollbook: Rollbook, *options: str) -> list[str]:
     """Return the lines that `tail --no-follow` prints; it must succeed."""
-    process = command(settings, "--no-follow", *options)
-    out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0, err
-    return out.splitlines()
+    done = rollbook.run("events", "tail", "--no-follow", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def tail_json(settings: Settings, *options: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in tail(settings, "--json", *options)]
-
-
-def test_every_event_is_shown_with_its_place(settings: Settings, append: Append) -> None:
+def test_every_event_is_shown_with_its_place(
+    settings: Settings, rollbook: Rollbook, append: Append
+) -> None:
     """From the beginning, of all partitions, in order within each."""
     events = [created(f"User{number}", number) for number in range(1, 21)]
     append(*events)
-    found = tail_json(settings, "--from", "beginning")
+    found = rollbook.ndjson("events", "tail", "--no-follow", "--from", "beginning")
     assert sorted(record["seq"] for record in found) == list(range(1, 21))
     for partition in range(settings.partitions):
         offsets = [record["offset"] for record in found if record["partition"] == partition]
         assert offsets == sorted(offsets)
     assert found[0]["topic"] == settings.named(HISTORY.name)
     assert [change["field"] for change in found[0]["changes"]] == ["email", "name", "age"]
-    assert len(tail(settings, "--from", "-1h", "--limit", "7")) == 7
-    assert tail(settings, "--from", "end") == []
-    assert tail(settings, "--from", "2999-01-01") == []
+    assert len(tail(rollbook, "--from", "-1h", "--limit", "7")) == 7
+    assert tail(rollbook, "--from", "end") == []
+    assert tail(rollbook, "--from", "2999-01-01") == []
 
 
-def test_only_the_events_of_the_chosen_user_are_shown(settings: Settings, append: Append) -> None:
+def test_only_the_events_of_the_chosen_user_are_shown(
+    settings: Settings, rollbook: Rollbook, append: Append
+) -> None:
     """Others of the same partition are left out."""
     events = [created(f"User{number}", number) for number in range(1, 21)]
     append(*events)
-    found = tail_json(settings, "--from", "beginning", "--user", events[4]["user_id"])
+    found = rollbook.ndjson(
+        "events", "tail", "--no-follow", "--from", "beginning", "--user", events[4]["user_id"]
+    )
     assert [record["seq"] for record in found] == [5]
 
 
-def test_foreign_bytes_and_tombstones_are_shown(settings: Settings, append: Append) -> None:
+def test_foreign_bytes_and_tombstones_are_shown(
+    settings: Settings, rollbook: Rollbook, append: Append
+) -> None:
     """The records before and after them are shown too."""
     append(raw=b"\xff garbage", key="foreign")
     append(raw=b"", key="empty")
     append(raw=b"\x00\x7f\xff\xff\xff!", key="other-registry")
     append(raw=None, key="erased:1")
     append(*(created(f"User{number}", number) for number in range(1, 9)))
-    found = tail_json(settings, "--from", "beginning")
+    found = rollbook.ndjson("events", "tail", "--no-follow", "--from", "beginning")
     errors = [record["error"] for record in found if "error" in record]
     assert errors == ["wrong_magic", "wrong_magic", "unknown_schema", "no_value"]
     assert sum("event_id" in record for record in found) == 8
-    assert any("unreadable: no_value" in line for line in tail(settings, "--from", "beginning"))
+    assert any("unreadable: no_value" in line for line in tail(rollbook, "--from", "beginning"))
 
 
 def test_following_shows_new_events_and_ends_when_the_pipe_is_closed(
-    settings: Settings, append: Append
+    rollbook: Rollbook, append: Append
 ) -> None:
     """`| head -2`: two lines are printed, then the command ends by itself, without an error."""
     numbers = count(1)
     append(created("User0", next(numbers)))
-    process = command(settings, "--from", "beginning")
+    process = subprocess.Popen(
+        [ROLLBOOK, "events", "tail", "--from", "beginning"],
+        env=rollbook.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
     assert process.stderr
     guard = Timer(PATIENCE_SECONDS, process.kill)

@@ -15,8 +15,8 @@ from schemas.errors import Rejected, Unavailable
 from schemas.letters import Letter, letter_key
 from schemas.records import DeadLetter
 from schemas.topics import DEAD_LETTERS
-from tests.integration.foreign import SECRET, ForeignWriter
-from tests.processes import Rollbook
+from tests.integration.foreign import SECRET, ForeignWriter, forged
+from tests.processes import Rollbook, eventually
 
 REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
 ACCEPT: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"
@@ -26,12 +26,31 @@ def letters(settings: Settings) -> list[Letter]:
     return [letter for letter in read_letters(settings).letters if letter.is_open]
 
 
-def tried(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
-    """Run a retry, which must exit with `code`; return the result of each letter."""
-    done = rollbook.run("dead-letters", "retry", *arguments, "--json")
+def place_of(where: tuple[str, int, int]) -> str:
+    """Return the name of the letter about a place."""
+    return ":".join(map(str, where))
+
+
+def lines(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
+    """Run a command of `dead-letters`, which must end with `code`; return its objects."""
+    done = rollbook.run("dead-letters", *arguments, "--json")
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert SECRET not in done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def results(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[str]:
+    """Run a retry; return the result of each letter."""
+    return [line["result"] for line in lines(rollbook, "retry", *arguments, code=code)]
+
+
+def running_writer(settings: Settings) -> ForeignWriter:
+    """Return a writer, one of whose events the projector of PostgreSQL has applied."""
+    foreign_writer = ForeignWriter(settings)
+    first, home = forged(settings, "first")
+    foreign_writer.put_event(first, home)
+    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    return foreign_writer
 
 
 def run_sql(settings: Settings, version: int, text: LiteralString) -> list[tuple[Any, ...]]:
@@ -58,7 +77,7 @@ def age_of(settings: Settings, user_id: str) -> int | None:
             return None
 
 
-def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -> str:
+def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str, **more: Any) -> str:
     """Write a letter about a place; return its key."""
     topic, partition, offset = where
     letter: DeadLetter = {
@@ -66,11 +85,11 @@ def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str) -
         "partition": partition,
         "offset": offset,
         "reader": reader,
-        "error": "forged",
+        "error": more.get("error", "forged"),
         "message": "",
-        "occurred_at": 1,
+        "occurred_at": more.get("occurred_at", 1),
     }
     value = Registry(settings).codec(DEAD_LETTERS.schema).encode(letter)
-    key = letter_key(letter)
+    key: str = more.get("key", letter_key(letter))
     ForeignWriter(settings).put(DEAD_LETTERS, value, key.encode())
     return key

@@ -3,8 +3,6 @@
 from typing import LiteralString
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 
 from runtime.kafka import admin
 from runtime.settings import Settings
@@ -17,27 +15,14 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     ages,
     forge_letter,
     letters,
+    lines,
+    place_of,
+    results,
     run_sql,
-    tried,
+    running_writer,
 )
+from tests.log import alter_topics
 from tests.processes import Rollbook, RunningProcess, eventually
-
-
-def compact_soon(settings: Settings) -> None:
-    """Configure the topic of events for compaction within seconds instead of hours."""
-    short = {"segment.ms": "1000", "max.compaction.lag.ms": "1000"}
-    events = ConfigResource(
-        ResourceType.TOPIC,
-        settings.named(EVENTS.name),
-        incremental_configs=[
-            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-            for name, value in short.items()
-        ],
-    )
-    client = admin(settings)
-    for altered in client.incremental_alter_configs([events]).values():
-        altered.result()
-
 
 _WATCH: tuple[LiteralString, ...] = (
     "CREATE TABLE {schema}.seen (commits text)",
@@ -57,10 +42,7 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
     A retried event is on disk before the letter is settled: a crash of PostgreSQL takes back data
     and checkpoint together, and this event is before the checkpoint.
     """
-    foreign_writer = ForeignWriter(settings)
-    first, home = forged(settings, "first")
-    foreign_writer.put_event(first, home)
-    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    foreign_writer = running_writer(settings)
     assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
     for version in (1, 2):
         run_sql(settings, version, REFUSE)
@@ -70,22 +52,22 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
     foreign_writer.put_event(after, home)
     eventually(lambda: age_of(settings, after["user_id"]), what="its neighbour")
     [letter] = eventually(lambda: letters(settings), what="a letter")
-    assert (letter.place, letter.error) == (":".join(map(str, where)), "postgres_refused")
+    assert (letter.place, letter.error) == (place_of(where), "postgres_refused")
     eventually(lambda: ages(settings, 2, after["user_id"]), what="the other version")
     assert len(letters(settings)) == 1
 
-    [one] = tried(rollbook, "--all", code=3)
+    [one] = lines(rollbook, "retry", "--all", code=3)
     assert (one["result"], one["error"]) == ("poisoned", "postgres_refused")
     run_sql(settings, 1, ACCEPT)
-    [one] = tried(rollbook, "--all", code=3)
+    [one] = lines(rollbook, "retry", "--all", code=3)
     assert "version 2 of postgres" in one["message"]
     assert age_of(settings, refused["user_id"]) is None  # otherwise a swap would remove it again
     run_sql(settings, 2, ACCEPT)
-    assert [one["result"] for one in tried(rollbook, "--all", "--dry-run")] == ["applied"]
+    assert results(rollbook, "--all", "--dry-run") == ["applied"]
     assert ages(settings, 2, refused["user_id"]) == []
     for text in _WATCH:
         run_sql(settings, 2, text)
-    assert [one["result"] for one in tried(rollbook, letter.place)] == ["applied"]
+    assert results(rollbook, letter.place) == ["applied"]
     assert ages(settings, 2, refused["user_id"]) == [(41,)]
     assert age_of(settings, refused["user_id"]) == 41
     assert run_sql(settings, 2, "SELECT DISTINCT commits FROM {schema}.seen") == [("on",)]
@@ -97,27 +79,24 @@ def test_a_letter_is_settled_once_every_version_has_applied_the_event(
 def test_a_record_beyond_the_checkpoint_is_left_to_the_projector(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
-    foreign_writer = ForeignWriter(settings)
-    first, home = forged(settings, "first")
-    foreign_writer.put_event(first, home)
-    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    foreign_writer = running_writer(settings)
     projector.stop()
     late, home = forged(settings, "late")
     place = forge_letter(settings, foreign_writer.put_event(late, home), "projector:postgres")
-    [one] = tried(rollbook, "--all", code=3)
+    [one] = lines(rollbook, "retry", "--all", code=3)
     assert (one["letter"], one["result"]) == (place, "not_reached")
     assert age_of(settings, late["user_id"]) is None
     assert len(letters(settings)) == 1
     rollbook.start_projector("postgres")
     eventually(lambda: age_of(settings, late["user_id"]), what="the projector")
-    assert [one["result"] for one in tried(rollbook, "--all")] == ["applied"]
+    assert results(rollbook, "--all") == ["applied"]
 
 
 def test_letters_of_compacted_and_deleted_records_are_settled(
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     """A later event of the user repairs the row; a record past retention is gone for good."""
-    compact_soon(settings)
+    alter_topics(settings, [EVENTS], segment_ms="1000", max_compaction_lag_ms="1000")
     foreign_writer = ForeignWriter(settings)
     event, home = forged(settings, "jane")
     broken = foreign_writer.put(EVENTS, b"broken", event["user_id"].encode(), home)
@@ -129,7 +108,7 @@ def test_letters_of_compacted_and_deleted_records_are_settled(
     def compacted() -> bool:
         # Another record, so that segments are rolled.
         foreign_writer.put_event(forged(settings, "jane", version=2)[0], home)
-        place = ":".join(map(str, broken))
+        place = place_of(broken)
         return bool(rollbook.json("dead-letters", "show", place)["in_log"] == "superseded")
 
     client = admin(settings)
@@ -137,10 +116,10 @@ def test_letters_of_compacted_and_deleted_records_are_settled(
     for deleted in client.delete_records([before]).values():
         deleted.result()
     eventually(compacted, 90, "the broken record is compacted away")
-    found = {one["letter"]: one["result"] for one in tried(rollbook, "--all", code=3)}
+    found = {one["letter"]: one["result"] for one in lines(rollbook, "retry", "--all", code=3)}
     assert found == {
-        ":".join(map(str, broken)): "superseded",
-        ":".join(map(str, gone)): "gone",
+        place_of(broken): "superseded",
+        place_of(gone): "gone",
     }
     assert letters(settings) == []
     assert age_of(settings, event["user_id"]) == 40

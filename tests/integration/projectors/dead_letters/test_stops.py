@@ -10,8 +10,10 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     age_of,
     forge_letter,
     letters,
+    lines,
+    results,
     run_sql,
-    tried,
+    running_writer,
 )
 from tests.processes import Rollbook, RunningProcess, eventually
 
@@ -32,7 +34,7 @@ def test_a_discarded_letter_stays_discarded_when_the_read_model_is_rebuilt(
     assert done.returncode == 0, done.stderr
     [letter] = read_letters(settings).letters
     assert letter.settled == "discarded"
-    [one] = tried(rollbook, letter.place, code=3)
+    [one] = lines(rollbook, "retry", letter.place, code=3)
     assert one["result"] == "poisoned"
 
 
@@ -40,10 +42,7 @@ def test_a_projector_stopped_by_too_many_poisoned_records_continues_after_the_fi
     settings: Settings, rollbook: Rollbook, projector: RunningProcess
 ) -> None:
     """Its error says what to do; letters that it wrote before are settled by a retry."""
-    foreign_writer = ForeignWriter(settings)
-    first, home = forged(settings, "first")
-    foreign_writer.put_event(first, home)
-    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    foreign_writer = running_writer(settings)
     projector.stop()
     run_sql(settings, 1, REFUSE)
     users = [forged(settings, f"refused{number}", age=41) for number in range(20)]
@@ -56,14 +55,14 @@ def test_a_projector_stopped_by_too_many_poisoned_records_continues_after_the_fi
     assert "rollbook dead-letters list" in stopped.text()
     before = letters(settings)
     assert len(before) <= 3 * settings.partitions
-    assert {one["result"] for one in tried(rollbook, "--all", code=3)} <= {
+    assert set(results(rollbook, "--all", code=3)) <= {
         "not_reached",
         "poisoned",
     }
     run_sql(settings, 1, ACCEPT)
     rollbook.start_projector("postgres")
     eventually(lambda: all(age_of(settings, e["user_id"]) for e, _ in users), what="all of them")
-    assert {one["result"] for one in tried(rollbook, "--all")} == {"applied"}
+    assert set(results(rollbook, "--all")) == {"applied"}
     assert letters(settings) == []
     assert rollbook.json("users", "summary")["total_users"] == 21
 
@@ -78,7 +77,7 @@ def test_letters_of_an_unavailable_store_stay_open_and_others_are_retried(
     forge_letter(settings, where, "projector:elasticsearch")
     place = forge_letter(settings, where, "projector:postgres")
     rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
-    [one] = tried(rollbook, "--all", code=5)
+    [one] = lines(rollbook, "retry", "--all", code=5)
     assert (one["letter"], one["reader"], one["result"]) == (place, "projector:postgres", "applied")
     assert [letter.reader for letter in letters(settings)] == ["projector:elasticsearch"]
     del rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"]
@@ -95,10 +94,7 @@ def test_a_retry_that_is_killed_can_be_run_again(
     projector.stop()
     rollbook.overrides["ROLLBOOK_DEAD_LETTERS_IN_A_ROW"] = "1000"
     rollbook.start_projector("postgres")
-    foreign_writer = ForeignWriter(settings)
-    first, home = forged(settings, "first")
-    foreign_writer.put_event(first, home)
-    eventually(lambda: age_of(settings, first["user_id"]), what="the first")
+    foreign_writer = running_writer(settings)
     run_sql(settings, 1, REFUSE)
     users = [forged(settings, f"refused{number}", age=41) for number in range(200)]
     for event, home in users:
@@ -114,7 +110,7 @@ def test_a_retry_that_is_killed_can_be_run_again(
     settled = [one for one in read_letters(settings).letters if one.place not in still_open]
     assert {one.settled for one in settled} == {"applied"}
     assert rollbook.json("users", "summary")["total_users"] in {len(settled) + 1, len(settled) + 2}
-    tries = tried(rollbook, "--all")
+    tries = lines(rollbook, "retry", "--all")
     assert {one["letter"] for one in tries} == still_open
     assert {one["result"] for one in tries} == {"applied"}
     assert letters(settings) == []

@@ -11,7 +11,7 @@ from scripts.stack.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import Index, index_of
 from tests.integration.projectors.elasticsearch.search_page import people
 from tests.kql import translate
-from tests.saved_objects import USES, Use, controls, examples, layers, of_type, uses
+from tests.saved_objects import controls, examples, layers, of_type
 
 DAY_MS = 86_400_000
 
@@ -21,23 +21,6 @@ def index(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """An index of the people of docs/searching.md, and of Jane Roe, who was deleted."""
     with index_of(stack, tmp_path_factory.mktemp("kibana"), people()) as filled:
         yield filled
-
-
-@pytest.fixture(scope="module")
-def capabilities(index: Index) -> dict[str, Any]:
-    """The answer from which Kibana learns the fields of a data view."""
-    fields: dict[str, Any] = index.ask("GET", "/rollbook-users/_field_caps?fields=*")["fields"]
-    return fields
-
-
-@pytest.mark.parametrize("use", sorted(set(uses()), key=str), ids=str)
-def test_a_field_supports_every_use_of_it(use: Use, capabilities: dict[str, Any]) -> None:
-    """It exists, has one type, and can be searched or aggregated."""
-    types, by_document = USES[use.way]
-    ((kind, able),) = capabilities[use.field].items()
-    assert kind in types
-    assert able["searchable"]
-    assert able["aggregatable"] or not by_document
 
 
 def buckets(index: Index, aggregation: dict[str, Any]) -> dict[Any, int]:

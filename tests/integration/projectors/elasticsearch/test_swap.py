@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from runtime.settings import Settings
 from schemas.errors import Unavailable
 from tests.processes import eventually
 from tests.read_models import at_once, live_versions, ready_version
+from tests.readers import Query, Readers, Seen
 
 FIRST = Position("topic-1", 10, 5)
 USERS_THERE = 300
@@ -81,16 +83,15 @@ class Log:
         return wait
 
 
-def read_until(ended: threading.Event, settings: Settings) -> int:
-    """Search all users repeatedly; fail if one is missing or goes back. Return how often."""
-    before, times = seen(settings), 0
-    while not ended.is_set():
-        now = seen(settings)
-        assert len(now) == USERS_THERE
-        went_back = {user_id for user_id, version in now.items() if version < before[user_id]}
-        assert not went_back
-        before, times = now, times + 1
-    return times
+def searches(settings: Settings) -> Query:
+    """Search all users; none may be missing."""
+
+    def ask() -> Seen:
+        found = seen(settings)
+        assert len(found) == USERS_THERE
+        return found
+
+    return ask, at_once
 
 
 def test_a_reader_never_sees_a_user_go_back(
@@ -103,10 +104,8 @@ def test_a_reader_never_sees_a_user_go_back(
         model.make_visible()
     assert ready_version(versions, *log.events) == 2
     models = [versions.open(1), versions.open(2)]
-    read = threading.Event()
-    with ThreadPoolExecutor(4) as together:
+    with Readers(partial(searches, settings)) as readers, ThreadPoolExecutor(3) as together:
         try:
-            reader = together.submit(read_until, read, settings)
             # One applies all events at once, the other needs many requests.
             kept = [
                 together.submit(log.keep, model, most)
@@ -118,10 +117,9 @@ def test_a_reader_never_sees_a_user_go_back(
                 assert live_versions(versions) == [number]
             versions.drop(1)
             log.await_applied_by(2)()
+            eventually(readers.have_asked(10))
         finally:
             log.ended.set()
-            read.set()
-        assert reader.result() > 10
         for each in kept:
             each.result()
     assert set(seen(settings).values()) == {len(log.events) // USERS_THERE}

@@ -8,10 +8,15 @@ import pytest
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import email_shard, partition_of
-from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, HOPS
 from tests.given import create
 from tests.integration.foreign import SECRET, ForeignWriter, Future
+from tests.integration.projectors.dead_letters.letter_desk import (
+    forge_letter,
+    lines,
+    place_of,
+    results,
+)
 from tests.processes import Rollbook, RunningProcess, eventually
 
 EMAIL = f"{SECRET}@example.com"
@@ -25,22 +30,6 @@ def command(settings: Settings, command_id: str, email: str = EMAIL) -> tuple[by
         .encode(create(email, name=SECRET, command_id=command_id))
     )
     return value, partition_of(email_shard(email), settings.partitions)
-
-
-def place_of(where: tuple[str, int, int]) -> str:
-    return ":".join(map(str, where))
-
-
-def lines(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[Any]:
-    """Run a command of `dead-letters` with `--json`, which must end with `code`."""
-    done = rollbook.run("dead-letters", *arguments, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def results(rollbook: Rollbook, *arguments: str, code: int = 0) -> list[str]:
-    return [line["result"] for line in lines(rollbook, "retry", *arguments, code=code)]
 
 
 def test_an_unreadable_command_is_shown_and_discarded(
@@ -107,23 +96,12 @@ def test_foreign_records_among_the_letters_stop_no_command(
     settings: Settings, rollbook: Rollbook
 ) -> None:
     """Bytes, wrong keys, unknown topics and readers, and impossible places."""
-    foreign_writer, codec = ForeignWriter(settings), Registry(settings).codec(DEAD_LETTERS.schema)
+    foreign_writer = ForeignWriter(settings)
     for key, value in ((b"x", b"\xff"), (b"x", None), (None, b""), (None, b"\0\x7f\xff\xff\xffx")):
         foreign_writer.put(DEAD_LETTERS, value, key)
 
-    def forge(topic: str, partition: int, offset: int, reader: str, **more: Any) -> DeadLetter:
-        letter: DeadLetter = {
-            "topic": topic,
-            "partition": partition,
-            "offset": offset,
-            "reader": reader,
-            "error": "bad_avro\x1b[2J",
-            "message": "strange",
-            "occurred_at": more.get("occurred_at", 1),
-        }
-        key = more.get("key", f"{topic}:{partition}:{offset}")
-        foreign_writer.put(DEAD_LETTERS, codec.encode(letter), key.encode())
-        return letter
+    def forge(topic: str, partition: int, offset: int, reader: str, **more: Any) -> None:
+        forge_letter(settings, (topic, partition, offset), reader, error="bad_avro\x1b[2J", **more)
 
     events, commands = settings.named("user-events"), settings.named(COMMANDS.name)
     forge(events, 0, 0, "projector:postgres", key="other")

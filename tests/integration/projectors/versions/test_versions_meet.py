@@ -26,6 +26,7 @@ from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
 from tests.integration.forged_log import ForgedLog
 from tests.processes import Rollbook, eventually
+from tests.read_models import live_versions, ready_version
 
 
 @pytest.fixture
@@ -36,19 +37,11 @@ def versions(settings: Settings) -> Iterator[PostgresVersions]:
         yield versions
 
 
-def ready(versions: PostgresVersions) -> int:
-    """Create another version that is ready."""
-    number = versions.create()
-    versions.finish(number)
-    versions.accept(number)
-    return number
-
-
 def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
     settings: Settings, versions: PostgresVersions
 ) -> None:
     """Indexing takes minutes, and every query would wait behind the swap."""
-    number, building = ready(versions), versions.create()
+    number, building = ready_version(versions), versions.create()
     with (
         closing(postgres_versions(settings)) as rebuilding,
         rebuilding._database.session() as connection,
@@ -56,7 +49,7 @@ def test_a_swap_does_not_wait_for_a_version_that_is_being_indexed(
     ):
         rebuilding._finish(connection, building)
         versions.swap(number, lambda: None)
-    assert [version.number for version in versions.versions() if version.live] == [number]
+    assert live_versions(versions) == [number]
 
 
 def test_a_version_built_from_an_earlier_topic_has_not_caught_up(
@@ -65,7 +58,7 @@ def test_a_version_built_from_an_earlier_topic_has_not_caught_up(
     """However far it was: the seqs of the re-created topic start at 1 again."""
     monkeypatch.setattr(swap, "HOLD_SECONDS", 0.2)
     ForgedLog(settings).users(0, 40)
-    number = ready(versions)
+    number = ready_version(versions)
     with closing(versions.open(number)) as model:
         steps = {p: Advance(None, Position("before", 99, 99)) for p in range(settings.partitions)}
         model.write(Batch([], steps))

@@ -43,16 +43,10 @@ def test_a_creation_goes_to_the_partition_of_its_address() -> None:
     assert command_partition(command, 8) == partition_of(shard, 8)
 
 
-def test_an_update_goes_to_the_partition_of_the_user_id() -> None:
-    """The last shard belongs to the last partition."""
-    command = update_command(USER_ID.upper(), age=3, expected_version=2)
-    assert command.get("user_id") == USER_ID
-    assert command_partition(command, 8) == 7
-
-
 def test_every_later_command_goes_to_the_partition_of_the_user_id() -> None:
-    """Also a change of address, whose new address belongs to another partition."""
+    """The last shard belongs to the last partition, wherever a new address belongs."""
     commands = {
+        "UpdateUser": update_command(USER_ID.upper(), None, 3, 2, "c-1"),
         "ChangeEmail": change_email_command(USER_ID.upper(), "Jane@Example.com", 2, "c-1"),
         "DeleteUser": delete_command(USER_ID.upper(), 2, "c-1"),
         "EraseUser": erase_command(USER_ID.upper(), 2, "c-1"),
