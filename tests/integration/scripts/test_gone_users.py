@@ -1,8 +1,5 @@
 """Deletion and erasure by the command line, and what both read models show of them."""
 
-import os
-import pty
-import subprocess
 from contextlib import closing
 
 import pytest
@@ -16,7 +13,7 @@ from tests.addresses import assert_log_is_valid, create_when_free
 from tests.catch_up import wait_caught_up
 from tests.given import PARTITIONS, address_in, home_of
 from tests.integration.scripts.test_pipeline import digests
-from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
+from tests.processes import Rollbook, RunningProcess, eventually
 
 JANE = "jane@example.com"
 FAR = address_in((home_of(JANE) + 1) % PARTITIONS, "elsewhere")
@@ -83,33 +80,3 @@ def test_both_read_models_follow_a_user_to_the_end(registry: Rollbook) -> None:
         assert found.as_fields() == outcome
     assert len(set(digests(registry.settings).values())) == 1
     assert_log_is_valid(registry.settings)
-
-
-def test_an_erasure_is_confirmed_on_a_terminal(rollbook: Rollbook, handler: RunningProcess) -> None:
-    """The answer no changes nothing, yes erases; without a terminal it ends with 2."""
-    jane = made(rollbook, JANE, "Jane", 34)
-    unasked = rollbook.json("users", "erase", jane, code=2)
-    assert "--yes" in unasked["error"]["message"]
-    assert _typed(rollbook, "n\n", "users", "erase", jane) == 3
-    assert rollbook.json("users", "update", jane, "--age", "35")["version"] == 2
-    assert _typed(rollbook, "y\n", "users", "erase", jane) == 0
-    assert rollbook.json("users", "update", jane, "--age", "36", code=3)["code"] == "user_not_found"
-
-
-def _typed(rollbook: Rollbook, keys: str, *arguments: str) -> int:
-    """Run a command on a terminal and type `keys`; return its exit code."""
-    keyboard, terminal = pty.openpty()
-    try:
-        os.write(keyboard, keys.encode())
-        return subprocess.run(
-            [ROLLBOOK, *arguments],
-            env=rollbook.environment(),
-            stdin=terminal,
-            stdout=subprocess.DEVNULL,
-            stderr=terminal,
-            timeout=60,
-            check=False,
-        ).returncode
-    finally:
-        os.close(keyboard)
-        os.close(terminal)

@@ -132,24 +132,6 @@ def test_an_invalid_value_is_refused_by_name(name: str, value: object) -> None:
     assert name in refused(**{name: value})
 
 
-@pytest.mark.parametrize(
-    "text", ["partitions = ", "unknown = 1\n", "partitions = [1]\n", "log_format = 1\n", "\x00"]
-)
-def test_a_bad_file_is_refused(toml: Write, text: str) -> None:
-    """Invalid TOML, an unknown name and a value of the wrong type are errors."""
-    with pytest.raises(Misconfigured) as caught:
-        load_settings(config=toml(text))
-    assert caught.value.code == "bad_setting"
-
-
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    """Invalid UTF-8 in the file is an error with a message, not a traceback."""
-    path = tmp_path / "bytes.toml"
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(Misconfigured):
-        load_settings(config=str(path))
-
-
 def test_every_setting_has_an_explanation() -> None:
     """`rollbook config show` prints it, and hides the values of secrets."""
     from dataclasses import fields

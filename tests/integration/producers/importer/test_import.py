@@ -1,6 +1,5 @@
 """Imports on real servers: each user is created once, each bad line is listed."""
 
-import gzip
 import json
 import os
 import signal
@@ -69,24 +68,6 @@ def test_lines_with_the_same_address_create_one_user(
         + "jane@example.com,Other,3\n"
     )
     assert summary(rollbook.json("users", "import", str(file))) == (1, 51, 0, 0)
-
-
-def test_a_truncated_gzip_file_is_imported_as_far_as_it_goes(
-    rollbook: Rollbook, handler: RunningProcess, file: Path
-) -> None:
-    """Exit 1 with totals and position; the whole file, from a pipe, then adds the rest."""
-    packed = gzip.compress(people_csv(3000).encode())
-    file.write_bytes(packed[: len(packed) // 2])
-    done = rollbook.run("users", "import", str(file), "--json")
-    assert done.returncode == 1
-    totals, error = json.loads(done.stdout), json.loads(done.stderr)["error"]
-    created = totals["created"]
-    assert summary(totals) == (created, 0, 0, 0)
-    assert 0 < created < 3000
-    assert error["code"] == "broken_gzip"
-    assert f"byte {len(packed) // 2} of the file, after {created + 1} whole" in error["message"]
-    totals = rollbook.json("users", "import", "-", stdin=packed)
-    assert summary(totals) == (3000 - created, created, 0, 0)
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 7])

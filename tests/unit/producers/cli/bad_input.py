@@ -156,6 +156,8 @@ WRONG_LAST = {
     "users list --after": ["", "x", "1", "1:0", "01:1", "1:1,", "4096:1", "\udcff"],
     "users list --cursor": ["", "x", "====", "é", "\udcff", "A" * 26],
     "users list": ["--nonsense"],
+    "users export": ["missing/people.ndjson", "."],
+    "users export - --min-age 9 --max-age": ["8"],
     "users search": ["", "   ", "!?", "x" * 301, "x " * 21, "\udcff"],
     "users search x --limit": ["0", "1001"],
     "users search x --min-age": ["151"],
@@ -245,6 +247,8 @@ FILES = {
     b'batch_commands = "many"': "batch_commands",
     b"batch_commands = 0": "batch_commands",
     b"log_format = 7": "log_format",
+    b"partitions = [1]": "partitions",
+    b"\0": "",
     b"log_format = ": "",
     b"\xff\xfe": "",
 }

@@ -102,17 +102,31 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
+@pytest.mark.parametrize(
+    ("typed", "code", "said"), [(b"n\n", 3, "nothing was erased"), (b"y\n", 5, "127.0.0.1:1")]
+)
 def test_an_erasure_asks_on_a_terminal_and_stops_at_a_no(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: bytes,
+    code: int,
+    said: str,
 ) -> None:
-    """It first lists what is removed and when; after a no it sends nothing and ends with 3."""
-    monkeypatch.setattr("sys.stdin", _Terminal(io.BytesIO(b"n\n")))
+    """It first lists what is removed and when; only after a yes it asks for a server."""
+    for name, address in NOWHERE.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", address)
+    monkeypatch.setattr("sys.stdin", _Terminal(io.BytesIO(typed)))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert run(ERASE) == 3
-    said = capsys.readouterr().err
-    assert "nothing was erased" in said
-    for part in (NOBODY, "cannot be undone", "at once", *(what for _, what in removal_times())):
-        assert part in said
+    assert run(ERASE) == code
+    printed = capsys.readouterr().err
+    for part in (
+        said,
+        NOBODY,
+        "cannot be undone",
+        "at once",
+        *(what for _, what in removal_times()),
+    ):
+        assert part in printed
 
 
 def test_the_bounds_of_an_erasure_are_those_of_the_topics() -> None:

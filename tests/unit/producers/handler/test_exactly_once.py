@@ -148,25 +148,6 @@ def test_a_commit_that_arrives_late_does_not_end_the_next_transaction(*, is_answ
     cluster.assert_exactly_once(40)
 
 
-def test_a_restarted_handler_continues_after_the_last_commit() -> None:
-    """Killed with a transaction open: its successor aborts it and decides the commands again."""
-    cluster = Cluster()
-    killed = cluster.ready()
-    cluster.send_creates("u")
-    cluster.decide(20, killed)
-    cluster.send_creates("v")
-    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
-    cluster.log.before("init_transactions", raise_killed)
-    with pytest.raises(KeyboardInterrupt):
-        killed.run_once()
-    assert cluster.log.open
-    cluster.decide_exactly_once(40, cluster.start())
-
-
-def raise_killed() -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("topic", [COMMANDS, HOPS], ids=lambda topic: topic.name)
 def test_a_poisoned_message_becomes_a_dead_letter_and_blocks_nothing(topic: Topic) -> None:
     cluster = Cluster()

@@ -4,12 +4,11 @@ import pytest
 
 from producers.client.build import command_partition, create_command
 from producers.importer.lines import UserLine
-from producers.importer.run import ImportTotals, content_id, encode_create
+from producers.importer.run import content_id, encode_create
 from schemas.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.records import UserCommand
 from schemas.rules import clean_command_id
-from schemas.topics import COMMANDS, OUTCOMES
 
 CODEC: RecordCodec[UserCommand] = RecordCodec("user_command", 1, lambda _id: "")
 
@@ -62,16 +61,3 @@ def test_a_line_that_breaks_a_rule_is_rejected(fields: tuple[object, ...]) -> No
     with pytest.raises(Rejected) as raised:
         encode(*fields)
     assert raised.value.code == "invalid_command"
-
-
-def test_totals_always_add_up() -> None:
-    """A line without an answer is undecided."""
-    totals = ImportTotals(lines=10, created=4, already_there=3, rejected=2)
-    assert totals.undecided == 1
-    assert totals.as_fields()["undecided"] == 1
-
-
-def test_an_id_outlives_the_content_it_hashes_by_a_day_at_most() -> None:
-    """Why the hash needs no secret key: see `producers.importer.run`."""
-    outcomes, commands = (int(topic.config["retention.ms"]) for topic in (OUTCOMES, COMMANDS))
-    assert outcomes - commands <= 86_400_000

@@ -6,7 +6,7 @@ from io import BufferedReader, BytesIO, RawIOBase
 
 import pytest
 
-from producers.importer.lines import UserLine, read_users
+from producers.importer.lines import read_users
 from producers.importer.source import Source
 from schemas.errors import RollbookError
 
@@ -108,10 +108,3 @@ def test_a_file_that_is_broken_before_its_first_line_is_refused(file_format: str
     """Before anything is sent."""
     with pytest.raises(RollbookError, match="ends in the middle"):
         read_users(Source(BytesIO(gzip.compress(TEXT)[:12])), file_format)
-
-
-def test_users_are_read_from_gzip() -> None:
-    """The first line in it decides the format."""
-    users = list(read_users(Source(BytesIO(gzip.compress(TEXT))), None))
-    assert users[0] == UserLine(2, "user0@example.com", "Name", 0)
-    assert len(users) == len(LINES)
