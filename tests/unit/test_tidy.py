@@ -82,7 +82,6 @@ def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> Non
 
 
 def test_files_and_functions_are_short(modules: Modules) -> None:
-    """A file is read in one sitting, a function on one screen."""
     long = []
     for path, (text, tree) in modules.items():
         if len(text.splitlines()) > FILE_LINES:

@@ -46,7 +46,6 @@ def test_a_server_that_answers_is_healthy(stack: LocalStack, server: str, check:
 
 
 def test_a_server_that_is_down_is_unhealthy(check: Check) -> None:
-    """A closed port fails the check."""
     assert check(free_port(set())) != 0
 
 

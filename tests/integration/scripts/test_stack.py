@@ -36,7 +36,6 @@ def processes_of(stack: LocalStack) -> list[int]:
 
 
 def test_a_second_up_changes_nothing(stack: LocalStack) -> None:
-    """A second `up` starts nothing, stops nothing, and returns the same ports."""
     before = stack.servers()
     started = stack.up(free_ports=True)
     assert started.was_running
@@ -102,7 +101,6 @@ def test_a_service_that_dies_is_restarted_unless_it_is_misconfigured(
 
 
 def test_down_stops_what_a_killed_supervisor_left(other: LocalStack, tmp_path: Path) -> None:
-    """Even then `down` stops everything that `up` started."""
     other.supervisor.start()
     started = tmp_path / "started"
     code = f"import time; open({str(started)!r}, 'w'); time.sleep(600)"

@@ -41,7 +41,6 @@ def test_the_references_name_everything() -> None:
 
 @pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: leaf.path)
 def test_every_example_parses(leaf: Leaf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options and arguments are those that the command has; nothing is run."""
     monkeypatch.chdir(tmp_path)
     for name in ("people.csv", "people.ndjson.gz"):
         (tmp_path / name).touch()

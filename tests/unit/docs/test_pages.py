@@ -81,7 +81,6 @@ def test_every_decision_has_its_number_and_its_parts() -> None:
 
 
 def test_the_checks_can_fail() -> None:
-    """Each check finds what it forbids."""
     page = Page(
         "docs/x.md",
         "# A b, c\n[a](missing.md) [b](glossary.md#nothing) [c](#a-b-c) [d](http://h.example/p)\n"

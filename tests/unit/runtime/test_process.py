@@ -46,7 +46,6 @@ def test_a_signal_asks_to_stop(own_signals: None, number: signal.Signals) -> Non
 
 
 def test_a_wait_ends_without_a_signal() -> None:
-    """It ends after the given time and returns False."""
     stop = StopSignal()
     assert stop.wait(0.001) is False
     stop.set()
@@ -70,7 +69,6 @@ def test_one_process_per_name(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_its_name_free(tmp_path: Path) -> None:
-    """The lock ends with the process, even after SIGKILL."""
     script = (
         "import sys\n"
         "from runtime.process import only_instance\n"

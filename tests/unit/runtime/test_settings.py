@@ -128,7 +128,6 @@ def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_an_invalid_value_is_refused_by_name(name: str, value: object) -> None:
-    """The error names the setting and is raised before anything starts."""
     assert name in refused(**{name: value})
 
 

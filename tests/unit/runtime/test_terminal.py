@@ -19,7 +19,6 @@ from schemas import errors
 
 
 def test_an_error_for_people_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message, then the next step if there is one."""
     print_error(errors.Unavailable("Kafka is away", next_step="start it"), as_json=False)
     assert capsys.readouterr() == ("", "error: Kafka is away\n  next: start it\n")
 
@@ -74,7 +73,6 @@ def test_stored_text_cannot_control_a_terminal() -> None:
 
 @given(st.text())
 def test_printable_text_has_no_controls(text: str) -> None:
-    """Any stored text is printed as one line."""
     shown = printable(text)
     assert len(shown.splitlines()) <= 1
     assert "\x1b" not in shown

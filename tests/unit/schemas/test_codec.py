@@ -94,7 +94,6 @@ def test_todays_schemas_are_among_the_golden_ones() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_typed_dicts_mirror_the_schemas(name: str) -> None:
-    """The types mypy checks have exactly the fields of the contract."""
     schema = json.loads(schema_text(name))
     assert [field["name"] for field in schema["fields"]] == list(TYPES[name].__annotations__)
 

@@ -69,7 +69,6 @@ def test_it_codes_as_fastavro_does(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @given(st.data())
 def test_broken_bytes_are_read_or_refused_as_by_fastavro(name: str, data: st.DataObject) -> None:
-    """Both read the same value or both fail."""
     good = by_fastavro(name, data.draw(RECORDS[name]))
     at = data.draw(st.integers(0, len(good)))
     broken = (

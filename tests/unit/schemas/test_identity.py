@@ -29,7 +29,6 @@ shards = st.integers(0, SHARDS - 1)
 def test_a_user_id_is_a_uuid7_with_shard_and_creation_time(
     shard: int, unix_ms: int, bits: int
 ) -> None:
-    """Shard, time and randomness can be read back from a standard UUIDv7."""
     user_id = new_user_id(shard, unix_ms, bits)
     parsed = UUID(user_id)
     assert str(parsed) == user_id
@@ -58,7 +57,6 @@ def test_every_shard_has_one_partition_in_order(shard: int, partitions: int) -> 
 
 @pytest.mark.parametrize("partitions", [1, 2, 3, 8, 7, 100, 4096])
 def test_partitions_are_of_equal_size(partitions: int) -> None:
-    """No partition has more than one shard more than another."""
     sizes = [0] * partitions
     for shard in range(SHARDS):
         sizes[partition_of(shard, partitions)] += 1
@@ -115,7 +113,6 @@ def test_text_that_is_not_a_uuid_is_rejected(text: object) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_canonical_id_or_is_rejected(text: str) -> None:
-    """Nothing else is raised, and an accepted id is in canonical form."""
     try:
         user_id = parse_user_id(text)
     except Rejected:

@@ -58,7 +58,6 @@ def leaves(command: click.Command, path: str, context: click.Context) -> Iterato
 
 
 def test_help_imports_no_client() -> None:
-    """`rollbook --help` is fast because it imports no client of any server."""
     script = (
         "import sys\n"
         "from scripts.cli import run\n"
@@ -74,7 +73,6 @@ def test_help_imports_no_client() -> None:
 
 @pytest.mark.parametrize("group", cli.COMMANDS)
 def test_every_command_exists_and_is_explained(group: str) -> None:
-    """Each command has help and an example, and each of its options has help."""
     context = click.Context(cli.rollbook, info_name="rollbook")
     command = cli.rollbook.get_command(context, group)
     assert command is not None

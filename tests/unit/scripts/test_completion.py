@@ -73,7 +73,6 @@ def test_completing_a_command_imports_no_client() -> None:
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 def test_fish_completes_commands() -> None:
-    """After `rollbook completion fish | source`, the tab key offers commands."""
     script = 'rollbook completion fish | source; complete --do-complete "rollbook us"'
     done = subprocess.run(
         ["fish", "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True

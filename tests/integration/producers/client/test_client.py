@@ -34,7 +34,6 @@ def test_a_user_is_created_and_changed(settings: Settings, handler: RunningProce
 def test_sending_again_with_the_same_id_repeats_the_answer(
     settings: Settings, handler: RunningProcess
 ) -> None:
-    """The second answer is the first one again."""
     with CommandClient(settings) as client:
         first = client.create_user("jane@example.com", "Jane", 34, "c-1")
         again = client.create_user("jane@example.com", "Jane", 34, "c-1")
@@ -97,7 +96,6 @@ def test_missing_topics_and_other_partitions_are_refused(
 
 
 def test_a_client_without_topics_or_broker_cannot_be_constructed(settings: Settings) -> None:
-    """A wrong set-up shows at once."""
     from dataclasses import replace
 
     with pytest.raises(Misconfigured):

@@ -100,7 +100,6 @@ def test_a_zombie_handler_changes_nothing(settings: Settings, rollbook: Rollbook
 
 
 def test_an_instance_that_already_runs_is_refused(settings: Settings, rollbook: Rollbook) -> None:
-    """The second process of an instance does not start, and names the lock file."""
     rollbook.start_handler("a")
     second = rollbook.run("handler", "run", "--instance", "a")
     assert second.returncode == 2

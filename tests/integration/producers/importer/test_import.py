@@ -74,7 +74,6 @@ def test_lines_with_the_same_address_create_one_user(
 def test_any_number_in_flight_imports_every_line(
     settings: Settings, handler: RunningProcess, file: Path, in_flight: int
 ) -> None:
-    """Equal lines too."""
     file.write_text(people_csv(20) + "user19@example.com,Zoë user 19,19\n" * 5, encoding="utf-8")
     running = UserImport(settings, lambda *_line: None, in_flight=in_flight)
     with file.open("rb") as opened:

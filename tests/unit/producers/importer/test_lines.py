@@ -26,7 +26,6 @@ def bad(content: bytes, file_format: str | None = None) -> list[tuple[int, str]]
 
 
 def test_csv_and_ndjson_give_the_same_users() -> None:
-    """The format makes no difference."""
     as_json = b'{"email": "jane@example.com", "name": "Jane", "age": 34}\n'
     assert read(HEADER + JANE) == [UserLine(2, "jane@example.com", "Jane", 34)]
     assert read(as_json) == [UserLine(1, "jane@example.com", "Jane", 34)]

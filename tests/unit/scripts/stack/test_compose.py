@@ -102,7 +102,6 @@ def test_ports_match_the_default_settings(compose: dict[str, Any]) -> None:
 
 
 def test_kafka_has_the_settings_of_the_native_stack(compose: dict[str, Any]) -> None:
-    """Both stacks behave the same."""
     environment = compose["services"]["kafka"]["environment"]
     for option, value in KAFKA_OPTIONS.items():
         variable = "KAFKA_" + option.upper().replace(".", "_")

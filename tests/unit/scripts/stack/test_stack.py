@@ -33,7 +33,6 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers
 
 
 def test_a_given_port_replaces_the_default() -> None:
-    """The others stay where the settings expect them."""
     assert choose_ports({"kafka": 29092}, free=False) == {**DEFAULT_PORTS, "kafka": 29092}
 
 

@@ -41,7 +41,6 @@ def wrong(checks: HistoryChecks) -> list[str]:
 
 
 def test_every_event_is_a_row() -> None:
-    """The read model has exactly the events of the log."""
     checks = check(as_history(EVENTS), [row(one) for one in EVENTS])
     assert wrong(checks) == []
     assert checks.same.looked_at == 3
@@ -86,7 +85,6 @@ def test_a_row_that_differs_is_found(forge: dict[str, Any]) -> None:
 def test_a_missing_or_extra_row_is_found(
     forge: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], word: str
 ) -> None:
-    """A row of a user on the log, or of an unknown one."""
     checks = check(as_history(EVENTS), forge([row(one) for one in EVENTS]))
     assert wrong(checks) == ["same"]
     assert word in checks.same.examples[0]

@@ -28,7 +28,6 @@ AT_END = {HOME: Position("topic", 9, 3)}
 
 
 def test_a_correct_read_model_passes() -> None:
-    """A row for each user at its last version, with its fields."""
     assert check_users("x", {ID: ROW}, AT_END, USERS, PARTITIONS).holds
 
 
@@ -45,7 +44,6 @@ def test_a_row_that_differs_is_found(field: str, value: Any) -> None:
 
 
 def test_a_missing_or_extra_row_is_found() -> None:
-    """A user of the log that is missing, or a user that is not on the log."""
     assert "missing" in check_users("x", {}, AT_END, USERS, PARTITIONS).examples[0]
     extra = {ID: ROW, user_id_of("x@example.com"): ROW}
     check = check_users("x", extra, AT_END, USERS, PARTITIONS)
@@ -53,7 +51,6 @@ def test_a_missing_or_extra_row_is_found() -> None:
 
 
 def test_a_deleted_user_that_is_still_shown_is_found() -> None:
-    """A user deleted on the log must be a marker in the read model."""
     users = {ID: last_of(gone(4, 4))}
     positions = {HOME: Position("topic", 9, 4)}
     marker = stored({"version": 4})
@@ -94,14 +91,12 @@ HELD = [ROW._replace(age=19), ROW._replace(age=32), stored({"version": 2})]
     ],
 )
 def test_a_wrong_summary_is_found(forge: Callable[[Summary], Summary]) -> None:
-    """Each of its columns."""
     assert recomputed(HELD) == RIGHT
     assert check_summary(RIGHT, HELD).holds
     assert not check_summary(forge(RIGHT), HELD).holds
 
 
 def test_a_marker_that_queries_show_is_found() -> None:
-    """Queries show exactly the live users."""
     assert check_visible("x", 2, HELD).holds
     assert not check_visible("x", 3, HELD).holds
     assert not check_visible("x", 1, HELD).holds

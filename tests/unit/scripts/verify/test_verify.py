@@ -51,7 +51,6 @@ def test_a_valid_log_passes() -> None:
 
 
 def test_compaction_is_not_a_violation() -> None:
-    """`user-events` with only the last record of each user is also valid."""
     assert broken(log_checks(as_history(GOOD), as_events(GOOD[-1:])).checks()) == []
 
 
@@ -132,7 +131,6 @@ def test_removed_history_of_a_user_who_was_not_erased_is_found() -> None:
 
 
 def test_a_record_on_the_wrong_partition_is_found() -> None:
-    """A user's record in another partition than its shard's."""
     elsewhere = LogChecks(PARTITIONS)
     wrong = (HOME + 1) % PARTITIONS
     elsewhere.history(wrong, as_history([event(1)]))
@@ -181,7 +179,6 @@ def test_a_shared_address_that_ended_is_still_found() -> None:
 
 
 def test_an_address_may_be_used_again() -> None:
-    """After its holder is gone, another may have it."""
     assert broken(log_checks(as_history([event(1), gone(2, 2), event(3, number=1)])).checks()) == []
 
 
@@ -215,7 +212,6 @@ def test_events_out_of_order_or_bare_tombstones_are_found() -> None:
 
 
 def test_foreign_bytes_are_listed_but_are_not_a_violation() -> None:
-    """A foreign record breaks no promise, but is listed."""
     foreign = Entry(HOME, 9, None, None, "wrong_magic")
     checks = log_checks([*as_history(GOOD), foreign], [*as_events(GOOD), foreign])
     assert broken(checks.checks()) == []
