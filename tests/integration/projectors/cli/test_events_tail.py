@@ -1,21 +1,17 @@
 import subprocess
-from collections.abc import Callable
 from itertools import count
 from threading import Timer
 
-import pytest
-
-from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, UserEvent
 from schemas.topics import HISTORY
 from tests.events import event_of
+from tests.log import put
 from tests.processes import ROLLBOOK, Rollbook
 
 PATIENCE_SECONDS = 60
-Append = Callable[..., None]
 
 
 def created(name: str, number: int) -> UserEvent:
@@ -23,26 +19,14 @@ def created(name: str, number: int) -> UserEvent:
     return event_of(email, number=number, seq=number, type=USER_CREATED, name=name)
 
 
-def home(settings: Settings, event: UserEvent) -> int:
-    return partition_of(user_shard(event["user_id"]), settings.partitions)
-
-
-@pytest.fixture
-def append(settings: Settings) -> Append:
-    """Return a function that appends events, or raw values to partition 0."""
-    codec, kafka = Registry(settings).codec(HISTORY.schema), producer(settings)
-    topic = settings.named(HISTORY.name)
-
-    def put(*events: UserEvent, raw: bytes | None = b"", key: str = "") -> None:
-        for event in events:
-            kafka.produce(
-                topic, codec.encode(event), event["event_id"], partition=home(settings, event)
-            )
-        if not events:
-            kafka.produce(topic, raw, key, partition=0)
-        assert kafka.flush(PATIENCE_SECONDS) == 0
-
-    return put
+def append(settings: Settings, *events: UserEvent) -> None:
+    """Append events to their users' partitions."""
+    encode = Registry(settings).codec(HISTORY.schema).encode
+    homes = [partition_of(user_shard(event["user_id"]), settings.partitions) for event in events]
+    records = [
+        (event["event_id"], encode(event), home) for event, home in zip(events, homes, strict=True)
+    ]
+    put(settings, HISTORY, *records)
 
 
 def tail(rollbook: Rollbook, *options: str) -> list[str]:
@@ -52,12 +36,10 @@ def tail(rollbook: Rollbook, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_every_event_is_shown_with_its_place(
-    settings: Settings, rollbook: Rollbook, append: Append
-) -> None:
+def test_every_event_is_shown_with_its_place(settings: Settings, rollbook: Rollbook) -> None:
     """From the beginning, of all partitions, in order within each."""
     events = [created(f"User{number}", number) for number in range(1, 21)]
-    append(*events)
+    append(settings, *events)
     found = rollbook.ndjson("events", "tail", "--no-follow", "--from", "beginning")
     assert sorted(record["seq"] for record in found) == list(range(1, 21))
     for partition in range(settings.partitions):
@@ -71,26 +53,22 @@ def test_every_event_is_shown_with_its_place(
 
 
 def test_only_the_events_of_the_chosen_user_are_shown(
-    settings: Settings, rollbook: Rollbook, append: Append
+    settings: Settings, rollbook: Rollbook
 ) -> None:
     """Others of the same partition are left out."""
     events = [created(f"User{number}", number) for number in range(1, 21)]
-    append(*events)
+    append(settings, *events)
     found = rollbook.ndjson(
         "events", "tail", "--no-follow", "--from", "beginning", "--user", events[4]["user_id"]
     )
     assert [record["seq"] for record in found] == [5]
 
 
-def test_foreign_bytes_and_tombstones_are_shown(
-    settings: Settings, rollbook: Rollbook, append: Append
-) -> None:
+def test_foreign_bytes_and_tombstones_are_shown(settings: Settings, rollbook: Rollbook) -> None:
     """The records before and after them are shown too."""
-    append(raw=b"\xff garbage", key="foreign")
-    append(raw=b"", key="empty")
-    append(raw=b"\x00\x7f\xff\xff\xff!", key="other-registry")
-    append(raw=None, key="erased:1")
-    append(*(created(f"User{number}", number) for number in range(1, 9)))
+    values = (b"\xff garbage", b"", b"\x00\x7f\xff\xff\xff!", None)
+    put(settings, HISTORY, *(("foreign", value, 0) for value in values))
+    append(settings, *(created(f"User{number}", number) for number in range(1, 9)))
     found = rollbook.ndjson("events", "tail", "--no-follow", "--from", "beginning")
     errors = [record["error"] for record in found if "error" in record]
     assert errors == ["wrong_magic", "wrong_magic", "unknown_schema", "no_value"]
@@ -99,11 +77,11 @@ def test_foreign_bytes_and_tombstones_are_shown(
 
 
 def test_following_shows_new_events_and_ends_when_the_pipe_is_closed(
-    rollbook: Rollbook, append: Append
+    settings: Settings, rollbook: Rollbook
 ) -> None:
     """`| head -2`: two lines are printed, then the command ends by itself, without an error."""
     numbers = count(1)
-    append(created("User0", next(numbers)))
+    append(settings, created("User0", next(numbers)))
     process = subprocess.Popen(
         [ROLLBOOK, "events", "tail", "--from", "beginning"],
         env=rollbook.environment(),
@@ -116,7 +94,7 @@ def test_following_shows_new_events_and_ends_when_the_pipe_is_closed(
     guard = Timer(PATIENCE_SECONDS, process.kill)
     guard.start()
     assert "User0" in process.stdout.readline()
-    append(created("Later", next(numbers)))
+    append(settings, created("Later", next(numbers)))
     assert "Later" in process.stdout.readline()
     process.stdout.close()
     assert process.wait(PATIENCE_SECONDS) == 0

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from projectors.history.queries import EventStore
 from projectors.promises.events import NOW
-from runtime.kafka import producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Rejected
@@ -18,6 +18,7 @@ from schemas.records import USER_ERASED
 from schemas.topics import HISTORY
 from tests.catch_up import wait_caught_up
 from tests.integration.projectors.history.test_history_model import SECRET, event
+from tests.log import put
 from tests.processes import Rollbook, RunningProcess, eventually
 
 
@@ -97,16 +98,14 @@ def refused(query: Callable[[], object], code: str) -> None:
 
 def late_copies(settings: Settings, user_id: str) -> None:
     """Write events of an erased user to the log again, after its erasure."""
-    codec = Registry(settings).codec(HISTORY.schema)
+    encode = Registry(settings).codec(HISTORY.schema).encode
     partition = partition_of(user_shard(user_id), settings.partitions)
-    client = producer(settings)
-    for version in (1, 2):
-        copy = event(1, version, user_id=user_id, event_id=event_id(user_id, version))
-        copy |= {"seq": 1000 + version, "occurred_at": 2 * NOW}
-        client.produce(
-            settings.named(HISTORY.name), codec.encode(copy), copy["event_id"], partition
-        )
-    assert client.flush(30) == 0
+    own: dict[str, Any] = {"user_id": user_id, "occurred_at": 2 * NOW}
+    copies = [
+        event(1, version, event_id=event_id(user_id, version), seq=1000 + version, **own)
+        for version in (1, 2)
+    ]
+    put(settings, HISTORY, *((copy["event_id"], encode(copy), partition) for copy in copies))
 
 
 def assert_only_the_late_copies_are_wrong(rollbook: Rollbook) -> None:
