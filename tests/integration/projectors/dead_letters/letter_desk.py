@@ -11,9 +11,8 @@ from projectors.postgres.store.database import Database
 from projectors.postgres.users.queries import UserQueries
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Rejected, Unavailable
-from schemas.letters import Letter, letter_key
-from schemas.records import DeadLetter
+from schemas.errors import Poisoned, Rejected, Unavailable
+from schemas.letters import Letter, letter_key, letter_of
 from schemas.topics import DEAD_LETTERS
 from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.processes import Rollbook, eventually
@@ -79,16 +78,8 @@ def age_of(settings: Settings, user_id: str) -> int | None:
 
 def forge_letter(settings: Settings, where: tuple[str, int, int], reader: str, **more: Any) -> str:
     """Write a letter about a place; return its key."""
-    topic, partition, offset = where
-    letter: DeadLetter = {
-        "topic": topic,
-        "partition": partition,
-        "offset": offset,
-        "reader": reader,
-        "error": more.get("error", "forged"),
-        "message": "",
-        "occurred_at": more.get("occurred_at", 1),
-    }
+    poison = Poisoned("", code=more.get("error", "forged"))
+    letter = letter_of(*where, reader=reader, poison=poison, now=more.get("occurred_at", 1))
     value = Registry(settings).codec(DEAD_LETTERS.schema).encode(letter)
     key: str = more.get("key", letter_key(letter))
     ForeignWriter(settings).put(DEAD_LETTERS, value, key.encode())

@@ -3,6 +3,8 @@
 import time
 from uuid import UUID
 
+import pytest
+
 from producers.client.build import (
     change_email_command,
     command_partition,
@@ -13,6 +15,7 @@ from producers.client.build import (
     update_command,
 )
 from producers.client.outcomes import Outcome, _sent_after_ms, outcome_of
+from schemas.errors import Rejected
 from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import CommandOutcome
 
@@ -53,6 +56,13 @@ def test_every_later_command_goes_to_the_partition_of_the_user_id() -> None:
         assert (command.get("user_id"), command.get("expected_version")) == (USER_ID, 2)
         assert command_partition(command, 8) == 7
     assert commands["ChangeEmail"].get("email") == "Jane@example.com"
+
+
+def test_an_update_of_nothing_is_rejected_before_sending() -> None:
+    """Other fields that break a rule are in the table of bad input of the commands."""
+    with pytest.raises(Rejected) as raised:
+        update_command(USER_ID)
+    assert raised.value.code == "invalid_command"
 
 
 def test_command_ids_are_uuids_with_their_time() -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
+from schemas.errors import Poisoned
+from schemas.letters import letter_of
 from schemas.records import CHANGE_EMAIL, DeadLetter
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.verify.claim_checks import Claim, ClaimChecks, fold_claims
@@ -54,7 +55,6 @@ def verified(
 
 
 def _letter(entry: Entry) -> DeadLetter:
-    letter: Any = {"reader": "handler", "error": "bad_command_id", "message": "", "occurred_at": 0}
-    letter |= {"topic": COMMANDS.name, "partition": entry.partition, "offset": entry.offset}
-    result: DeadLetter = letter
-    return result
+    poison = Poisoned("", code="bad_command_id")
+    place = (COMMANDS.name, entry.partition, entry.offset)
+    return letter_of(*place, reader="handler", poison=poison, now=0)

@@ -1,5 +1,7 @@
 """However a transaction ends, every command is decided once: nothing twice, nothing lost."""
 
+from collections.abc import Callable
+
 import pytest
 from confluent_kafka import KafkaError
 
@@ -25,16 +27,44 @@ def test_commands_of_all_partitions_are_decided_and_committed() -> None:
     assert {n: committed[COMMANDS.name, n] for n in range(PARTITIONS)} == ends
 
 
-@pytest.mark.parametrize("request_name", ["send_offsets_to_transaction", "commit_transaction"])
-def test_an_aborted_batch_is_decided_again(request_name: str) -> None:
+def never_arrives(cluster: Cluster, request: str) -> None:
+    cluster.log.before(request, lambda: fail(KafkaError._TIMED_OUT))
+
+
+def must_abort(cluster: Cluster, request: str) -> None:
+    cluster.log.before(request, lambda: fail(KafkaError._TIMED_OUT, abortable=True))
+
+
+def times_out(cluster: Cluster, request: str) -> None:
+    """Let the broker refuse the producer as it would a zombie."""
+    cluster.log.before(request, lambda: cluster.log.time_out("a"))
+
+
+@pytest.mark.parametrize(
+    ("faults", "producers"),
+    [
+        ({"send_offsets_to_transaction": must_abort}, 1),
+        ({"commit_transaction": must_abort}, 1),
+        # A new producer raises the epoch, which ends the open transaction before the log is read.
+        ({"commit_transaction": never_arrives}, 2),
+        ({"commit_transaction": must_abort, "abort_transaction": never_arrives}, 2),
+        # Not mistaken for another process.
+        ({"commit_transaction": times_out}, 2),
+    ],
+)
+def test_a_batch_that_was_not_committed_is_decided_again(
+    faults: dict[str, Callable[[Cluster, str], None]], producers: int
+) -> None:
     """The aborted transaction leaves records that no reader receives."""
-    cluster = Cluster()
+    cluster = Cluster(transaction_timeout_seconds=1e-9)
     handler = cluster.ready()
     cluster.send_creates("u")
-    cluster.log.before(request_name, lambda: fail(KafkaError._TIMED_OUT, abortable=True))
+    for request, break_it in faults.items():
+        break_it(cluster, request)
     assert handler.run_once() == 0
-    assert cluster.read(OUTCOMES) == []
+    assert (cluster.read(OUTCOMES), cluster.log.open) == ([], {})
     assert sum(cluster.log.partitions[EVENTS.name, n].end for n in range(PARTITIONS)) > 20
+    assert len(cluster.clients["a"].producers) == producers
     cluster.decide_exactly_once(20, handler)
 
 
@@ -63,29 +93,6 @@ def test_a_commit_whose_answer_is_lost_is_read_from_the_log() -> None:
     assert len(cluster.clients["a"].producers) == 2
 
 
-def test_a_commit_that_never_arrived_is_decided_again() -> None:
-    """The new producer raises the epoch, which ends the open transaction before the log is read."""
-    cluster = Cluster()
-    handler = cluster.ready()
-    cluster.send_creates("u")
-    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT))
-    assert handler.run_once() == 0
-    assert cluster.read(OUTCOMES) == []
-    assert cluster.log.open == {}
-    cluster.decide_exactly_once(20, handler)
-
-
-def test_an_abort_that_fails_is_indefinite_too() -> None:
-    cluster = Cluster()
-    handler = cluster.ready()
-    cluster.send_creates("u")
-    cluster.log.before("commit_transaction", lambda: fail(KafkaError._TIMED_OUT, abortable=True))
-    cluster.log.before("abort_transaction", lambda: fail(KafkaError._TIMED_OUT))
-    assert handler.run_once() == 0
-    assert len(cluster.clients["a"].producers) == 2
-    cluster.decide_exactly_once(20, handler)
-
-
 @pytest.mark.parametrize("moment", ["send_offsets_to_transaction", "commit_transaction"])
 def test_a_handler_that_is_fenced_at_its_commit_stops(moment: str) -> None:
     """A second process of its identity has begun: it decides the batch instead."""
@@ -98,17 +105,6 @@ def test_a_handler_that_is_fenced_at_its_commit_stops(moment: str) -> None:
         old.run_once()
     assert cluster.read(OUTCOMES) == []
     cluster.decide_exactly_once(20, *successors)
-
-
-def test_a_timed_out_transaction_is_not_mistaken_for_another_process() -> None:
-    """The broker then refuses the producer as it would a zombie; it is replaced."""
-    cluster = Cluster(transaction_timeout_seconds=1e-9)
-    handler = cluster.ready()
-    cluster.send_creates("u")
-    cluster.log.before("commit_transaction", lambda: cluster.log.time_out("a"))
-    assert handler.run_once() == 0
-    assert cluster.read(OUTCOMES) == []
-    cluster.decide_exactly_once(20, handler)
 
 
 def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> None:

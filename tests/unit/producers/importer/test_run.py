@@ -4,7 +4,7 @@ import pytest
 
 from producers.client.build import command_partition, create_command
 from producers.importer.lines import UserLine
-from producers.importer.run import content_id, encode_create
+from producers.importer.run import ImportTotals, content_id, encode_create
 from schemas.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.records import UserCommand
@@ -61,3 +61,9 @@ def test_a_line_that_breaks_a_rule_is_rejected(fields: tuple[object, ...]) -> No
     with pytest.raises(Rejected) as raised:
         encode(*fields)
     assert raised.value.code == "invalid_command"
+
+
+def test_totals_always_add_up() -> None:
+    """A line without an answer is undecided."""
+    totals = ImportTotals(lines=10, created=4, already_there=3, rejected=2)
+    assert totals.as_fields()["undecided"] == totals.undecided == 1

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import Poisoned
+from schemas.letters import letter_of
 from schemas.records import CommandOutcome, DeadLetter
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
 from scripts.verify.facts import Entry
@@ -135,15 +137,8 @@ def test_a_flaw_breaks_only_its_promise(story: dict[str, Any], promise: str, exa
 def test_a_dead_letter_is_an_answer_only_from_the_handler() -> None:
     """Its letter names an unreadable command; a projector's letter does not count."""
     commands = asked(ids={2: None})
-    letter: DeadLetter = {
-        "topic": "user-commands",
-        "partition": HOME,
-        "offset": 2,
-        "reader": "handler",
-        "error": "bad_avro",
-        "message": "",
-        "occurred_at": 0,
-    }
+    place = ("user-commands", HOME, 2)
+    letter = letter_of(*place, reader="handler", poison=Poisoned("", code="bad_avro"), now=0)
     checks = decided(UNANSWERED, commands=commands, letters=[letter])
     assert broken(checks.checks()) == []
     assert checks.letters.found == 1
