@@ -159,7 +159,6 @@ class LoadedSettings:
 
     settings: Settings
     origins: Mapping[str, str]
-    config_file: Path | None
 
 
 def stack_directory(name: str | None = None) -> Path:
@@ -228,7 +227,7 @@ def load_settings(
             value = spec.default
         values[name], origins[name] = _convert(value, spec.default, name, origin), origin
     try:
-        return LoadedSettings(Settings(**values), origins, path)
+        return LoadedSettings(Settings(**values), origins)
     except _WrongValueError as wrong:
         raise _WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
 

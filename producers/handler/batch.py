@@ -5,7 +5,6 @@ Nothing here reads or writes the log, so a batch that is aborted is simply dropp
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Message, TopicPartition
@@ -27,18 +26,6 @@ log = logging.getLogger(__name__)
 Records = tuple[str, int, list[dict[str, Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFormat:
-    """How a batch's records are named and encoded; the same for every batch."""
-
-    settings: Settings
-    codecs: Codecs
-
-    def topic(self, topic: Topic) -> str:
-        """Return the name of a topic on the broker."""
-        return self.settings.named(topic.name)
-
-
 class Batch:
     """Decides messages on overlays over the states of `ready` partitions, all at time `now` (ms).
 
@@ -46,11 +33,14 @@ class Batch:
     committed: it merges the overlays into the states.
     """
 
-    def __init__(self, ready: Mapping[int, Deciding], form: RecordFormat, now: int) -> None:
+    def __init__(
+        self, ready: Mapping[int, Deciding], settings: Settings, codecs: Codecs, now: int
+    ) -> None:
         self._ready = ready
-        self._format = form
+        self._settings = settings
+        self._codecs = codecs
         self._now = now
-        self._commands_topic = form.topic(COMMANDS)
+        self._commands_topic = settings.named(COMMANDS.name)
         self._overlays: dict[int, Overlay] = {}
         self._letters: list[DeadLetter] = []
         self.next_offsets: dict[int, dict[str, int]] = {}
@@ -78,12 +68,11 @@ class Batch:
         number, offset = message.partition() or 0, message.offset() or 0
         topic, overlay = message.topic() or "", self._overlay(number)
         self.next_offsets[number][topic] = offset + 1
-        codecs = self._format.codecs
         try:
             if topic == self._commands_topic:
-                decide_command(overlay, offset, codecs.commands.decode(message.value()))
+                decide_command(overlay, offset, self._codecs.commands.decode(message.value()))
             else:
-                apply_message(overlay, codecs.address_messages.decode(message.value()))
+                apply_message(overlay, self._codecs.address_messages.decode(message.value()))
         except Poisoned as poisoned:
             self._letters.append(_letter(topic, number, offset, poisoned, self._now))
 
@@ -97,23 +86,23 @@ class Batch:
 
     def records(self) -> Iterator[Records]:
         """Yield what to produce."""
-        named, codecs = self._format.topic, self._format.codecs
+        named, codecs = self._settings.named, self._codecs
         for number, overlay in self._overlays.items():
             for topic, records in self._local_records(overlay):
                 if records:
-                    yield named(topic), number, records
+                    yield named(topic.name), number, records
         encode_message = codecs.address_messages.encode
         for number, messages in self._address_messages().items():
             records = [{"key": one["claim_id"], "value": encode_message(one)} for one in messages]
-            yield named(HOPS), number, records
+            yield named(HOPS.name), number, records
         if self._letters:
             encode = codecs.letters.encode
             letters = [{"key": letter_key(one), "value": encode(one)} for one in self._letters]
-            yield named(DEAD_LETTERS), 0, letters
+            yield named(DEAD_LETTERS.name), 0, letters
 
     def _local_records(self, overlay: Overlay) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
         """Yield what stays in the overlay's partition; an event is encoded once for two topics."""
-        codecs = self._format.codecs
+        codecs = self._codecs
         latest: list[dict[str, Any]] = []
         every: list[dict[str, Any]] = []
         encode_event = codecs.events.encode

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from producers.handler.batch import Batch, RecordFormat
+from producers.handler.batch import Batch
 from producers.handler.clients import Codecs
 from producers.handler.idle_segments import SegmentRoller
 from producers.handler.ownership import Ownership
@@ -43,7 +43,7 @@ class CommandHandler:
         stop: StopSignal,
     ) -> None:
         self._settings = settings
-        self._format = RecordFormat(settings, codecs)
+        self._codecs = codecs
         self._ownership = ownership
         self._transactions = transactions
         self._roller = roller
@@ -81,7 +81,7 @@ class CommandHandler:
         if membership is None:
             return 0  # the group has dropped us: these messages are for another process to decide
         began = time.monotonic()
-        batch = Batch(self._ownership.ready(), self._format, _now_ms())
+        batch = Batch(self._ownership.ready(), self._settings, self._codecs, _now_ms())
         batch.resend_open_grants()
         for message in messages:
             batch.decide(message)

@@ -6,29 +6,14 @@ reason, for the dead letters.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+
+from confluent_kafka import Message
 
 from projectors.contract.read_model import EventKey
 from projectors.contract.source import Source
 from schemas.errors import Poisoned
 from schemas.records import UserEvent
 from schemas.trust import removed_event
-
-
-class Message(Protocol):
-    """The part of a Kafka message that is read."""
-
-    def partition(self) -> int | None:
-        """Return its partition."""
-
-    def offset(self) -> int | None:
-        """Return its offset."""
-
-    def key(self) -> bytes | None:
-        """Return its key."""
-
-    def value(self) -> bytes | None:
-        """Return its value."""
 
 
 @dataclass(slots=True)
