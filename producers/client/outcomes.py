@@ -167,14 +167,25 @@ def find_outcome(
     """
     key = clean_command_id(command_id).encode()
     codec = Registry(settings).codec(OUTCOMES.schema)
+    count = 0
+
+    def matches(topic: Topic, since_ms: int) -> Iterator[Message]:
+        """Yield the records of `topic` with the key, from a time on; no value is decoded."""
+        nonlocal count
+        ranges = log_ranges(settings, topic, range(settings.partitions), since_ms)
+        for messages in read_topic(settings, consumer, topic, ranges):
+            yield from (message for message in messages if message.key() == key)
+            count += len(messages)
+            if on_progress and messages:
+                on_progress(count)
+
     with closing(end_reader(settings)) as consumer:
         check_command_topics(consumer, settings)
-        scan = _Scan(settings, consumer, key, on_progress)
         for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
-            answers = _decoded(scan.matches(OUTCOMES, since_ms), codec)
+            answers = _decoded(matches(OUTCOMES, since_ms), codec)
             if answers:
                 return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
-        if any(scan.matches(COMMANDS, 0)):
+        if any(matches(COMMANDS, 0)):
             raise NotInTime(
                 f"command {command_id} was sent but is not decided yet",
                 code="not_decided",
@@ -207,34 +218,3 @@ def _sent_after_ms(command_id: str) -> int:
         return 0
     # An hour covers clock skew. If it does not, the caller reads all outcomes next.
     return max(0, (parsed.int >> 80) - _HOUR_MS) if parsed.version == _UUID_V7 else 0
-
-
-class _Scan:
-    """Finds the records with one key by reading topics to their ends; values are not decoded."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        consumer: Consumer,
-        key: bytes,
-        on_progress: Callable[[int], None] | None,
-    ) -> None:
-        self._settings = settings
-        self._consumer = consumer
-        self._key = key
-        self._on_progress = on_progress
-        self._count = 0
-
-    def matches(self, topic: Topic, since_ms: int) -> Iterator[Message]:
-        """Yield the records of `topic` with the key, from a time on. Raises `Unavailable`."""
-        ranges = log_ranges(self._settings, topic, range(self._settings.partitions), since_ms)
-        for messages in read_topic(self._settings, self._consumer, topic, ranges):
-            for message in messages:
-                if message.key() == self._key:
-                    yield message
-            self._report(len(messages))
-
-    def _report(self, count: int) -> None:
-        self._count += count
-        if self._on_progress and count:
-            self._on_progress(self._count)
