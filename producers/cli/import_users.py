@@ -114,10 +114,7 @@ def import_users(
         with ExitStack() as stack:
             source, lines = _read(stack, file, file_format)
             rejects = Rejects(rejects_path(file, rejects_to))
-            if dry_run:
-                running = _check(rejects)
-            else:
-                running = _import(settings, rejects, in_flight, timeout_seconds)
+            running = _opened(settings, rejects, in_flight, timeout_seconds, dry_run=dry_run)
             stack.callback(running.close)
             # Opened only now, so that an import that cannot start leaves the previous list
             # unchanged.
@@ -155,17 +152,14 @@ def _open(file: str) -> BinaryIO:
         raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
 
 
-def _check(rejects: Rejects) -> "UserCheck | UserImport":
-    from producers.importer.check import UserCheck
-
-    return UserCheck(rejects.add)
-
-
-def _import(
-    settings: Settings, rejects: Rejects, in_flight: int, timeout_seconds: float
+def _opened(
+    settings: Settings, rejects: Rejects, in_flight: int, timeout_seconds: float, *, dry_run: bool
 ) -> "UserCheck | UserImport":
+    from producers.importer.check import UserCheck
     from producers.importer.run import UserImport
 
+    if dry_run:
+        return UserCheck(rejects.add)
     return UserImport(settings, rejects.add, in_flight=in_flight, timeout_seconds=timeout_seconds)
 
 

@@ -120,10 +120,7 @@ def stack_status(*, name: str | None, as_json: bool) -> int:
       rollbook stack status --json
     """  # noqa: D301
     processes = _stack(name).status()
-    if as_json:
-        print_json(_status_record(name, processes))
-    else:
-        _print_processes(name, processes)
+    _print_status(name, processes, as_json=as_json)
     return _exit_code(processes)
 
 
@@ -200,13 +197,7 @@ def status(*, name: str | None, as_json: bool) -> int:
 
     processes = _stack(name).status()
     projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
-    if as_json:
-        print_json(_status_record(name, processes) | {"projectors": projectors})
-    else:
-        _print_processes(name, processes)
-        if projectors:
-            click.echo()
-            print_table(list(projectors[0]), (row.values() for row in projectors))
+    _print_status(name, processes, projectors, as_json=as_json)
     if problem:
         say(f"projectors: {problem}")
     return _exit_code(processes)
@@ -251,19 +242,26 @@ def _print_started(mode: str, name: str | None, started: Started, *, as_json: bo
     say(f"settings: {config}")
 
 
-def _status_record(name: str | None, processes: list[ProcessStatus]) -> dict[str, Any]:
-    return {
-        "stack": named_directory(name).name,
-        "mode": _mode(name),
-        "processes": [asdict(process) for process in processes],
-    }
-
-
-def _print_processes(name: str | None, processes: list[ProcessStatus]) -> None:
-    say(f"stack {named_directory(name).name} ({_mode(name)}), logs: `rollbook stack logs NAME`")
+def _print_status(
+    name: str | None,
+    processes: list[ProcessStatus],
+    projectors: list[dict[str, Any]] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print a line for each server and service, and for each partition of a projector, if given."""
+    label, mode = named_directory(name).name, _mode(name)
+    if as_json:
+        found = {"stack": label, "mode": mode, "processes": [asdict(one) for one in processes]}
+        print_json(found if projectors is None else found | {"projectors": projectors})
+        return
+    say(f"stack {label} ({mode}), logs: `rollbook stack logs NAME`")
     columns = ["name", "kind", "state", "pid", "uptime", "port"]
     rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
     print_table(columns, rows)
+    if projectors:
+        click.echo()
+        print_table(list(projectors[0]), (row.values() for row in projectors))
 
 
 def duration(seconds: float | None) -> str:
