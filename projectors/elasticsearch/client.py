@@ -12,6 +12,7 @@ from elasticsearch import (
     ApiError,
     ConnectionTimeout,
     Elasticsearch,
+    NotFoundError,
     OrjsonSerializer,
     TransportError,
     UnsupportedProductError,
@@ -51,12 +52,15 @@ def connect(
 
 
 @contextmanager
-def elasticsearch_available(settings: Settings) -> Iterator[None]:
-    """Turn an error of the client into one of ours, as `explain` does."""
+def elasticsearch_available(
+    settings: Settings, missing: RollbookError | None = None
+) -> Iterator[None]:
+    """Turn an error of the client into one of ours: `missing` for a 404, else as `explain` does."""
     try:
         yield
     except (ApiError, TransportError) as error:
-        raise explain(settings, error) from None
+        not_found = isinstance(error, NotFoundError)
+        raise missing if missing and not_found else explain(settings, error) from None
 
 
 def is_busy(status: int) -> bool:

@@ -6,8 +6,8 @@ and fails if they are not as expected.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
@@ -114,7 +114,7 @@ class ElasticsearchVersions:
         version that does not exist raises `Dropped` when it is used.
         """
         index = users_index(self._settings, number)
-        with self._explained():
+        with elasticsearch_available(self._settings):
             try:
                 answer = self._client.indices.get(index=index, features=["mappings", "settings"])
             except NotFoundError:
@@ -130,7 +130,7 @@ class ElasticsearchVersions:
         Nothing changes for writers: a version that was opened before remains usable.
         """
         index = users_index(self._settings, number)
-        with self._explained(index_dropped(index)):
+        with elasticsearch_available(self._settings, index_dropped(index)):
             self._client.indices.put_settings(
                 index=index, settings={"index": served_settings(self._settings)}
             )
@@ -182,11 +182,11 @@ class ElasticsearchVersions:
         actions = replace_aliases(new, [write_alias(new)], write_alias(new))
         published = self._published(new)
         if live is None:  # its index was deleted: there are no writes to pause
-            with self._explained():
+            with elasticsearch_available(self._settings):
                 self._client.indices.update_aliases(actions=[*actions, published])
             return True
         old = users_index(self._settings, live)
-        with self._explained():
+        with elasticsearch_available(self._settings):
             WriteLock(self._client, new).wait_until_free()
         lock = WriteLock(self._client, old)
         lost = Unavailable(
@@ -195,19 +195,19 @@ class ElasticsearchVersions:
             next_step="nothing has changed; run it again",
         )
         try:
-            with self._explained():
+            with elasticsearch_available(self._settings):
                 lock.acquire()
             if not any(version.number == live and version.live for version in self.versions()):
                 return False
             await_caught_up()
-            with self._explained(lost):
+            with elasticsearch_available(self._settings, lost):
                 self._client.indices.refresh(index=new)
                 self._client.indices.update_aliases(
                     actions=[*lock.still_held(), *actions, self._unpublished(old), published]
                 )
         finally:
             # If this fails, the lock expires and the waiting writer releases it.
-            with suppress(RollbookError), self._explained():
+            with suppress(RollbookError), elasticsearch_available(self._settings):
                 lock.release()
         return True
 
@@ -225,11 +225,11 @@ class ElasticsearchVersions:
         if live is not None:  # fails if another version has gone live since
             current = users_index(self._settings, live)
             actions = [self._unpublished(current), self._published(current), *actions]
-        try:
-            with elasticsearch_available(self._settings):
+        with elasticsearch_available(self._settings):
+            try:
                 self._client.indices.update_aliases(actions=actions)
-        except NotFoundError:
-            return False
+            except NotFoundError:
+                return False
         return True
 
     def _create(self, number: int, body: dict[str, Any], aliases: Mapping[str, Any]) -> bool:
@@ -251,12 +251,12 @@ class ElasticsearchVersions:
         """Update the `_meta` of a version."""
         index = users_index(self._settings, number)
         meta = {**_meta(self._indexes().get(index, {})), **facts}
-        with self._explained(index_dropped(index)):
+        with elasticsearch_available(self._settings, index_dropped(index)):
             self._client.indices.put_mapping(index=index, meta=meta)
 
     def _indexes(self) -> dict[str, Any]:
         """Return the facts of all version indexes, and of the index that records used numbers."""
-        with self._explained():
+        with elasticsearch_available(self._settings):
             answer = self._client.indices.get(
                 index=f"{self._alias}-*", expand_wildcards="all", filter_path=_FACTS
             )
@@ -274,16 +274,6 @@ class ElasticsearchVersions:
             code="versions_busy",
             next_step=f"check `rollbook projector versions {self.name}`, then try again",
         )
-
-    @contextmanager
-    def _explained(self, missing: RollbookError | None = None) -> Iterator[None]:
-        with elasticsearch_available(self._settings):
-            try:
-                yield
-            except NotFoundError:
-                if missing is None:
-                    raise
-                raise missing from None
 
 
 def _meta(facts: Mapping[str, Any]) -> dict[str, Any]:

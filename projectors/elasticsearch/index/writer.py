@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
-from elasticsearch import NotFoundError
 
 from projectors.contract.read_model import Batch, Position, Row
 from projectors.contract.source import LATEST_STATE
@@ -83,11 +82,8 @@ class ElasticsearchUsers:
 
     def make_visible(self) -> None:
         """Return once searches that start now see everything up to the checkpoint."""
-        with elasticsearch_available(self._settings):
-            try:
-                self._client.indices.refresh(index=self._index)
-            except NotFoundError:
-                raise index_dropped(self._index) from None
+        with elasticsearch_available(self._settings, index_dropped(self._index)):
+            self._client.indices.refresh(index=self._index)
 
     def row_of(self, event: UserEvent) -> Row:
         """Return user id, version, and the expected document, all fields included; pure."""
@@ -95,11 +91,9 @@ class ElasticsearchUsers:
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield all visible documents, markers included, from one point in time."""
+        with elasticsearch_available(self._settings, index_dropped(self._index)):
+            opened = self._client.open_point_in_time(index=self._index, keep_alive=_KEEP_ALIVE)
         with elasticsearch_available(self._settings):
-            try:
-                opened = self._client.open_point_in_time(index=self._index, keep_alive=_KEEP_ALIVE)
-            except NotFoundError:
-                raise index_dropped(self._index) from None
             try:
                 yield from self._pages(opened["id"])
             finally:

@@ -10,7 +10,7 @@ The alias hides deleted users. GET by id and suggesters ignore its filter and ar
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -171,17 +171,13 @@ class UserSearch(Closing):
     def _index(self) -> str:
         return self._settings.named(USERS_ALIAS)
 
-    @contextmanager
-    def _existing_index(self) -> Iterator[None]:
-        with elasticsearch_available(self._settings):
-            try:
-                yield
-            except NotFoundError:
-                raise Unavailable(
-                    "the index of users does not exist yet",
-                    code="read_model_missing",
-                    next_step="`rollbook projector run elasticsearch` creates and fills it",
-                ) from None
+    def _existing_index(self) -> AbstractContextManager[None]:
+        missing = Unavailable(
+            "the index of users does not exist yet",
+            code="read_model_missing",
+            next_step="`rollbook projector run elasticsearch` creates and fills it",
+        )
+        return elasticsearch_available(self._settings, missing)
 
     def _open(self) -> Place:
         with self._existing_index():
