@@ -17,10 +17,8 @@ pytest.register_assert_rewrite(
     "projectors.promises.data", "projectors.promises.trial", "projectors.promises.versions"
 )
 
-from projectors.promises import data, versions  # noqa: E402
+from projectors.promises import data, versions  # noqa: E402, F401 - they register theirs
 from projectors.promises.events import user_event, user_id  # noqa: E402
-from projectors.promises.trial import Promise, Trial, promise_name  # noqa: E402
-
-PROMISES: list[Promise] = [*data.PROMISES, *versions.PROMISES]
+from projectors.promises.trial import PROMISES, Promise, Trial, promise_name  # noqa: E402
 
 __all__ = ["PROMISES", "Promise", "Trial", "promise_name", "user_event", "user_id"]

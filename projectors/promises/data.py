@@ -7,18 +7,11 @@ import pytest
 
 from projectors.contract.read_model import Advance, Batch, Position
 from projectors.promises.events import erasure, user_event
-from projectors.promises.trial import Copy, Promise, Trial, error_name, retry_while_unavailable
+from projectors.promises.trial import Copy, Trial, error_name, promise, retry_while_unavailable
 from schemas.errors import Fenced, Poisoned
 from schemas.records import UserEvent
 
 SECRET = "qsecretq"
-PROMISES: list[Promise] = []
-
-
-def promise(check: Promise) -> Promise:
-    """Register a promise."""
-    PROMISES.append(check)
-    return check
 
 
 def unstorable(number: int) -> UserEvent:

@@ -122,6 +122,14 @@ class Trial:
 
 
 Promise: TypeAlias = Callable[[Trial], None]
+# All promises, in the order in which their modules are imported.
+PROMISES: list[Promise] = []
+
+
+def promise(check: Promise) -> Promise:
+    """Register a promise."""
+    PROMISES.append(check)
+    return check
 
 
 def promise_name(check: Promise) -> str:

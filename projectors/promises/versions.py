@@ -8,16 +8,8 @@ import pytest
 
 from projectors.contract.read_model import BUILDING, READY, Batch, Dropped
 from projectors.promises.events import user_event
-from projectors.promises.trial import Promise, Trial, retry_while_unavailable
+from projectors.promises.trial import Trial, promise, retry_while_unavailable
 from schemas.errors import Fenced, NotInTime, Rejected
-
-PROMISES: list[Promise] = []
-
-
-def promise(check: Promise) -> Promise:
-    """Register a promise."""
-    PROMISES.append(check)
-    return check
 
 
 @promise
