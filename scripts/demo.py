@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import click
 
+from projectors.contract.read_model import Version
 from runtime.settings import Settings, load_settings, stack_directory
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
@@ -173,8 +174,8 @@ def _rebuild(narrator: Narrator, settings: Settings) -> None:
     )
     for name in before:
         narrator.run("projector", "rebuild", name)
-        built = _newest(settings, name)
-        narrator.run("projector", "swap", name, str(built))
+        built = _versions(settings, name)[-1]
+        narrator.run("projector", "swap", name, str(built.number))
     narrator.run("projector", "versions", "postgres")
     narrator.explain("The content of the new versions:")
     after = _content(settings)
@@ -188,8 +189,9 @@ def _rebuild(narrator: Narrator, settings: Settings) -> None:
     click.echo(click.style("identical, user by user, in both read models", fg="green"))
     narrator.explain("The previous versions could be made live again; drop them instead.")
     for name in before:
-        for number in _previous(settings, name):
-            narrator.run("projector", "drop", name, str(number), "--yes")
+        for version in _versions(settings, name):
+            if not version.live:
+                narrator.run("projector", "drop", name, str(version.number), "--yes")
 
 
 def _content(settings: Settings) -> dict[str, Content]:
@@ -204,18 +206,11 @@ def _content(settings: Settings) -> dict[str, Content]:
     return found
 
 
-def _newest(settings: Settings, name: str) -> int:
+def _versions(settings: Settings, name: str) -> list[Version]:
     from projectors.catalog import open_versions
 
     with closing(open_versions(settings, name)) as versions:
-        return versions.versions()[-1].number
-
-
-def _previous(settings: Settings, name: str) -> list[int]:
-    from projectors.catalog import open_versions
-
-    with closing(open_versions(settings, name)) as versions:
-        return [version.number for version in versions.versions() if not version.live]
+        return versions.versions()
 
 
 def _show(models: dict[str, Content]) -> None:
