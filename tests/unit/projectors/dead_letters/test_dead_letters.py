@@ -4,10 +4,7 @@ from typing import Any
 
 import pytest
 
-from producers.handler import batch
 from projectors.dead_letters.reader import letter_fields
-from projectors.engine.dead_letter_writer import DeadLetterWriter, LetterLog
-from projectors.log.records import Record
 from schemas.errors import Poisoned
 from schemas.letters import (
     APPLIED,
@@ -128,18 +125,3 @@ def test_a_letter_is_printed_with_its_place_as_one_text_and_times_as_dates() -> 
     assert fields["occurred_at"] == "1970-01-01T00:00:01.000Z"
     assert fields["settled_at"] == "1970-01-01T00:00:02.000Z"
     assert letter_fields(folded(letter())[0])["settled_at"] is None
-
-
-def test_handlers_and_projectors_write_the_same_form(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    written: list[DeadLetter] = []
-    monkeypatch.setattr(LetterLog, "append", lambda _self, letters: written.extend(letters))
-    unused: Any = None
-    writer = DeadLetterWriter.__new__(DeadLetterWriter)
-    writer._log = LetterLog.__new__(LetterLog)
-    writer._reader, writer._topic = POSTGRES, "user-events"
-    writer.write([Record(3, 5, unused, BAD)])
-    [ours] = written
-    theirs = batch._letter("user-events", 3, 5, BAD, ours["occurred_at"])
-    assert theirs == {**ours, "reader": "handler"}
