@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from runtime.settings import Settings
 from tests.depth import depth
+from tests.fork_server import ForkedProcess
 
 # A shell that runs the tests in the background makes them, and so their processes, ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,14 +42,8 @@ class RunningProcess:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
-        self._file = log.open("ab")
-        self._process = subprocess.Popen(
-            [ROLLBOOK, *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._file,
-            stderr=self._file,
-        )
+        log.touch()
+        self._process = ForkedProcess(arguments, environment, Path.cwd(), log, log)
 
     @property
     def pid(self) -> int:
@@ -66,7 +62,7 @@ class RunningProcess:
         def printed() -> bool:
             if len(re.findall(pattern, self.text())) >= times:
                 return True
-            if self._process.poll() is not None:
+            if self._process.returncode is not None:
                 raise AssertionError(f"ended with {self._process.returncode}:\n{self.text()}")
             return False
 
@@ -78,11 +74,11 @@ class RunningProcess:
 
     def returncode(self) -> int | None:
         """Return its exit code, None while it runs."""
-        return self._process.poll()
+        return self._process.returncode
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL."""
-        self._process.kill()
+        self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def freeze(self) -> None:
@@ -95,15 +91,12 @@ class RunningProcess:
 
     def stop(self) -> int:
         """Ask it to end with SIGTERM; return its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(30)
         finally:
-            self._process.kill()
-            self._process.wait()
-            self._file.close()
+            self.kill()
 
 
 @dataclass
@@ -132,14 +125,31 @@ class Rollbook:
         self, *arguments: str, stdin: str | bytes = "", timeout_seconds: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        data = stdin.encode() if isinstance(stdin, str) else stdin
+        timeout_seconds *= DEEP_PATIENCE
+        if stdin:
+            return self._run_installed(arguments, stdin, timeout_seconds)
+        with TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            process = ForkedProcess(arguments, self.environment(), self.directory, output, errors)
+            try:
+                code = process.wait(timeout_seconds)
+            finally:
+                process.send_signal(signal.SIGKILL)
+            return subprocess.CompletedProcess(
+                arguments, code, output.read_text("utf-8"), errors.read_text("utf-8")
+            )
+
+    def _run_installed(
+        self, arguments: Sequence[str], stdin: str | bytes, timeout_seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that reads from a pipe."""
         done = subprocess.run(
             [ROLLBOOK, *arguments],
             env=self.environment(),
             cwd=self.directory,
-            input=data,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
-            timeout=timeout_seconds * DEEP_PATIENCE,
+            timeout=timeout_seconds,
             check=False,
         )
         return subprocess.CompletedProcess(
