@@ -80,6 +80,8 @@ def start_stack(name: str) -> LocalStack:
         for options in ("JDK_JAVA_OPTIONS", "ES_JAVA_OPTS"):
             patch.setenv(options, QUICK_JAVA)
         stack.up(free_ports=True, report=print, timeout_seconds=START_SECONDS)
+    # The schemas are the same for every prefix.
+    Registry(load_settings({}, config=str(stack.config_file)).settings).ensure()
     return stack
 
 
@@ -98,7 +100,6 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
         "state_directory": str(tmp_path),
     }
     settings = load_settings(flags, config=str(stack.config_file)).settings
-    Registry(settings).ensure()
     ensure_topics(settings)
     yield settings
     remove_read_models(settings)

@@ -104,8 +104,8 @@ def commands(
     "--users",
     default=200_000,
     show_default=True,
-    type=click.IntRange(20_000),
-    help="How many users each projector, peer and upper bound writes.",
+    type=click.IntRange(1_000),
+    help="How many users each projector, peer and upper bound writes; the rates need 20,000.",
 )
 @click.option(
     "--queries-users",

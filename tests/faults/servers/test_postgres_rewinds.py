@@ -74,12 +74,12 @@ def equals_the_log(settings: Settings) -> bool:
 def test_a_running_projector_applies_lost_commits_again(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
-    """PostgreSQL is killed twice under load; the projector notices the lost checkpoint."""
+    """PostgreSQL is killed under load; the projector notices the lost checkpoint."""
     forged = ForgedLog(settings)
     forged.users(0, 2_000)
     with written_lazily(settings):
         process = rollbook.start_projector("postgres")
-        for round_number in (1, 2):
+        for round_number in depth((1,), (1, 2)):
             for step in range(depth(3, 5)):
                 forged.users(300 * step, 700, version=10 * round_number + step)
             wait_caught_up(settings, "postgres")

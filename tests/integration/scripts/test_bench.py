@@ -14,7 +14,7 @@ from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
 from runtime.kafka import admin
 from runtime.settings import Settings
-from tests.depth import DEEP
+from tests.depth import DEEP, depth
 from tests.processes import Rollbook
 
 SPREADS = {
@@ -28,24 +28,21 @@ SPREADS = {
     "window_bytes_per_command",
     "restore_users_per_second",
 }
-OF_POSTGRES = {
+RATES = {
     "postgres_live_per_second",
     "postgres_rebuild_per_second",
     "copy_into_table_per_second",
     "copy_into_heap_per_second",
-    "postgres_live_vs_copy_limit",
-    "projector_rss_mb",
-}
-OF_OTHER_PARTS = {
     "elasticsearch_live_per_second",
     "bulk_per_second",
+    "postgres_live_vs_copy_limit",
     "elasticsearch_vs_bulk_limit",
-    "rebuild_after_updates_ratio",
+    "projector_rss_mb",
     "search_hit_at_1",
 }
 PERCENTILES = ("visible_ms", "visible_under_load_ms", "query_ms")
 OF_DEBEZIUM = {"debezium_per_second", "postgres_live_vs_debezium"}
-OF_QUIX_POSTGRES = {"postgres_live_vs_quix", "postgres_rebuild_vs_quix"}
+OF_QUIX = {"postgres_live_vs_quix", "postgres_rebuild_vs_quix", "elasticsearch_vs_quix"}
 
 
 @pytest.mark.timeout(300)
@@ -68,28 +65,31 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
 
 @pytest.mark.timeout(600)
 def test_projectors_are_measured(rollbook: Rollbook, settings: Settings) -> None:
-    """Each figure has its spread; a peer that cannot run is null and says why.
-
-    All parts take five minutes, so `make test` measures PostgreSQL, which has the most peers.
-    """
-    asked = ["--users", "20000", "--queries-users", "1000", "--repeats", "1", "--json"]
-    only = [] if DEEP else ["--only", "postgres"]
-    done = rollbook.run("bench", "projectors", *asked, *only, timeout_seconds=580)
+    """`make test` measures one part, small; all of them take minutes."""
+    users = depth(("--users", "1000", "--only", "rebuild"), ("--users", "20000"))
+    small = ("--queries-users", "1000", "--repeats", "1", "--json")
+    done = rollbook.run("bench", "projectors", *users, *small, timeout_seconds=580)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    measured = OF_POSTGRES | OF_OTHER_PARTS if DEEP else set(OF_POSTGRES)
-    for of_peer, peer in ((OF_DEBEZIUM, "debezium"), (OF_QUIX_POSTGRES, "quix_postgres")):
+    assert is_spread(result["rebuild_after_updates_ratio"])
+    if DEEP:
+        check_all_parts(result)
+    assert left_over(settings) == set()
+
+
+def check_all_parts(result: dict[str, Any]) -> None:
+    """Fail unless each figure has its spread; those of a peer that cannot run are null."""
+    measured = set(RATES)
+    for of_peer, peer in ((OF_DEBEZIUM, "debezium"), (OF_QUIX, "quix_postgres")):
         if peer in result["unavailable"]:
             assert {name: result[name] for name in of_peer} == dict.fromkeys(of_peer)
         else:
             measured |= of_peer
     assert ("quix_postgres" in result["unavailable"]) == (find_spec("quixstreams") is None)
     assert {name for name in measured if not is_spread(result[name])} == set()
-    if DEEP:
-        cuts = [cut for kind in PERCENTILES for cut in result[kind].values()]
-        assert all(is_spread(one) for cut in cuts for one in cut.values())
-        assert all(map(is_spread, result["search_generated_hit_at_1"].values()))
-    assert left_over(settings) == set()
+    cuts = [cut for kind in PERCENTILES for cut in result[kind].values()]
+    assert all(is_spread(one) for cut in cuts for one in cut.values())
+    assert all(map(is_spread, result["search_generated_hit_at_1"].values()))
 
 
 def is_spread(value: Any) -> bool:

@@ -25,7 +25,7 @@ from tests.killed_projector import check_live_equals_rebuilt
 from tests.unit.projectors.contract.test_compactions import UNTIL_FOUND
 
 EXAMPLES = depth(
-    {"postgres": 25, "history": 25, "elasticsearch": 8},
+    {"postgres": 12, "history": 12, "elasticsearch": 4},
     {"postgres": 500, "history": 500, "elasticsearch": 500},
 )
 
