@@ -46,6 +46,7 @@ OF_QUIX = {"postgres_live_vs_quix", "postgres_rebuild_vs_quix", "elasticsearch_v
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.skipif(not DEEP, reason="takes half a minute; `make test-deep` runs it")
 def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     """Each figure has its spread; those of the peer are there if its group is installed."""
     with_peer = find_spec("eventsourcing") is not None
