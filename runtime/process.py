@@ -14,7 +14,8 @@ from typing import IO, Any, TypeVar
 
 import orjson
 
-from runtime.settings import Settings, state_home
+from runtime.setting_files import state_home
+from runtime.settings import Settings
 from schemas.errors import Misconfigured, Unavailable
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from runtime.settings import Settings
@@ -38,11 +37,10 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        url = urlsplit(settings.registry_url)
-        self._url = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._url = settings.registry_url.rstrip("/")
         self._headers = {"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE}
-        if url.username is not None:
-            user = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+        if settings.registry_username:
+            user = f"{settings.registry_username}:{settings.registry_password}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
 
     def ensure(self) -> dict[str, int]:

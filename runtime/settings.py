@@ -6,24 +6,26 @@ or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the one of the local stack na
 `ROLLBOOK_STACK` (default `default`), so that a pasted command finds the stack without any
 configuration.
 
-A secret is read from its environment variable or from the file that its `*_file` setting names.
+A secret is read from its environment variable or from the file that its `*_file` setting names. A
+user name or password in a URL is moved to its own setting, so that nothing prints it.
 """
 
 import math
 import os
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
+from runtime.logins import Login, login_of_http, login_of_postgres
+from runtime.setting_files import find_config_file, read_secret, read_toml
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 
 
 def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"explanation": explanation, "secret": secret})
+    metadata = {"explanation": explanation, "secret": secret}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,10 @@ class Settings:
     registry_url: str = _setting(
         "http://127.0.0.1:18081/apis/ccompat/v7", "Confluent-compatible schema registry"
     )
+    registry_username: str = _setting("", "user name for the schema registry")
+    registry_password: str = _setting("", "password for the schema registry", secret=True)
     postgres_url: str = _setting(
-        "postgresql://rollbook@127.0.0.1:15432/rollbook", "PostgreSQL, without the password"
+        "postgresql://rollbook@127.0.0.1:15432/rollbook", "PostgreSQL: a URL or libpq parameters"
     )
     postgres_password: str = _setting("", "password for PostgreSQL", secret=True)
     elasticsearch_url: str = _setting("http://127.0.0.1:19200", "Elasticsearch")
@@ -84,7 +88,11 @@ class Settings:
     log_format: str = _setting("text", "text or json")
 
     def __post_init__(self) -> None:
-        """Raise `Misconfigured`, naming the setting, for a value that cannot work."""
+        """Move the logins of URLs to their settings, and check all values.
+
+        Raises `Misconfigured`, naming the setting, for a value that cannot work.
+        """
+        self._separate_logins()
         _require(1 <= self.partitions <= SHARDS, "partitions", f"must be from 1 to {SHARDS}")
         _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
         _require(
@@ -112,10 +120,31 @@ class Settings:
         _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")
         self._require_addresses()
 
+    def _separate_logins(self) -> None:
+        """Move user names and passwords from URLs to their own settings, which take precedence."""
+        for name, login_of in _LOGINS.items():
+            service = name.removesuffix("_url")
+            try:
+                url, username, password = login_of(getattr(self, name))
+            except ValueError as error:
+                raise _WrongValueError(name, str(error)) from None
+            found = {name: url}
+            if getattr(self, f"{service}_username", "") in ("", username):
+                found |= {f"{service}_username": username} if name != "postgres_url" else {}
+                if password and not getattr(self, f"{service}_password"):
+                    found[f"{service}_password"] = password
+            for setting, value in found.items():
+                object.__setattr__(self, setting, value)  # the settings are frozen
+
     def _require_addresses(self) -> None:
         """Raise `Misconfigured` for values on which the clients would fail later."""
         _require(
             bool(self.kafka_bootstrap_servers), "kafka_bootstrap_servers", "must name a broker"
+        )
+        _require(
+            "@" not in self.kafka_bootstrap_servers,
+            "kafka_bootstrap_servers",
+            "must not have an @: a login belongs to kafka_sasl_username and kafka_sasl_password",
         )
         for name, choices in (
             ("kafka_security_protocol", ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")),
@@ -134,6 +163,13 @@ class Settings:
     def named(self, name: str) -> str:
         """Return `name` with the prefix: the name of a topic, group or index on the servers."""
         return f"{self.prefix}-{name}" if self.prefix else name
+
+
+_LOGINS: dict[str, Callable[[str], Login]] = {
+    "registry_url": login_of_http,
+    "elasticsearch_url": login_of_http,
+    "postgres_url": login_of_postgres,
+}
 
 
 class _WrongValueError(Misconfigured):
@@ -161,42 +197,6 @@ class LoadedSettings:
     origins: Mapping[str, str]
 
 
-def stack_directory(name: str | None = None) -> Path:
-    """Return the folder of the local stack `name`: its configuration, logs and usually its data.
-
-    `ROLLBOOK_STACKS` overrides the parent directory, the XDG state directory's `rollbook/stacks`.
-    """
-    parent = os.environ.get("ROLLBOOK_STACKS")
-    stacks = Path(parent) if parent else state_home() / "stacks"
-    return stacks / (name or os.environ.get("ROLLBOOK_STACK") or "default")
-
-
-def state_home() -> Path:
-    """Return rollbook's folder in the XDG state directory."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rollbook"
-
-
-def find_config_file(named: str | None = None) -> Path | None:
-    """Return the TOML file to read, or None.
-
-    Raises `Misconfigured` if a file that was named does not exist.
-    """
-    named = named or os.environ.get("ROLLBOOK_CONFIG")
-    if named:
-        path = Path(named)
-        if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
-            raise Misconfigured(
-                f"there is no configuration file {path}",
-                code="bad_setting",
-                next_step="correct --config or ROLLBOOK_CONFIG",
-            )
-        return path
-    for path in (Path("rollbook.toml"), stack_directory() / "rollbook.toml"):
-        if path.is_file():
-            return path
-    return None
-
-
 def load_settings(
     flags: Mapping[str, Any] | None = None, *, config: str | None = None
 ) -> LoadedSettings:
@@ -206,7 +206,7 @@ def load_settings(
     value.
     """
     path = find_config_file(config)
-    from_file = _read_toml(path) if path else {}
+    from_file = read_toml(path, _names_in_file()) if path else {}
     flags = {name: value for name, value in (flags or {}).items() if value is not None}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -218,44 +218,37 @@ def load_settings(
         elif variable in os.environ:
             value, origin = os.environ[variable], f"environment {variable}"
         elif spec.metadata["secret"] and f"{variable}_FILE" in os.environ:
-            value, origin = _read_secret(os.environ[f"{variable}_FILE"], name), f"{variable}_FILE"
+            value, origin = read_secret(os.environ[f"{variable}_FILE"], name), f"{variable}_FILE"
         elif spec.metadata["secret"] and f"{name}_file" in from_file:
-            value, origin = _read_secret(from_file[f"{name}_file"], name), f"{name}_file in {path}"
+            value, origin = read_secret(from_file[f"{name}_file"], name), f"{name}_file in {path}"
         elif name in from_file:
             value, origin = from_file[name], str(path)
         else:
             value = spec.default
         values[name], origins[name] = _convert(value, spec.default, name, origin), origin
     try:
-        return LoadedSettings(Settings(**values), origins)
+        settings = Settings(**values)
     except _WrongValueError as wrong:
         raise _WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
+    return LoadedSettings(settings, origins | _origins_of_logins(settings, values, origins))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Misconfigured(f"cannot read {path}: {error}", code="bad_setting") from error
-    known = {spec.name for spec in fields(Settings)}
-    known |= {f"{spec.name}_file" for spec in fields(Settings) if spec.metadata["secret"]}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise Misconfigured(
-            f"{path} has an unknown setting {unknown[0]}",
-            code="bad_setting",
-            next_step="correct or remove it; then `rollbook config show` lists all settings",
-        )
-    return content
+def _origins_of_logins(
+    settings: Settings, values: Mapping[str, Any], origins: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the origins of user names and passwords that came from a URL."""
+    return {
+        name: origins[url]
+        for url in _LOGINS
+        for kind in ("username", "password")
+        if (name := f"{url.removesuffix('_url')}_{kind}") in values
+        and getattr(settings, name) != values[name]
+    }
 
 
-def _read_secret(path: str, name: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(
-            f"cannot read the file for setting {name}: {error}", code="bad_setting"
-        ) from error
+def _names_in_file() -> set[str]:
+    secrets = {f"{spec.name}_file" for spec in fields(Settings) if spec.metadata["secret"]}
+    return secrets | {spec.name for spec in fields(Settings)}
 
 
 def _convert(value: Any, default: Any, name: str, origin: str) -> Any:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import click
 
 from projectors.contract.read_model import Version
-from runtime.settings import Settings, load_settings, stack_directory
+from runtime.setting_files import stack_directory
+from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import Settings, find_config_file, load_settings, stack_directory
+from runtime.setting_files import find_config_file, stack_directory
+from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 
 Write = Callable[[str], str]
