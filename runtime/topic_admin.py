@@ -167,21 +167,22 @@ def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]
     with kafka_available(settings):
         client = admin(settings)
         for topic in topics:
-            config = _found_config(client, settings.named(topic.name))
+            config = found_config(client, settings.named(topic.name))
             found[settings.named(topic.name)] = min(
                 int(config["segment.ms"]), int(config["max.compaction.lag.ms"])
             )
     return found
 
 
-def _found_config(client: AdminClient, name: str) -> dict[str, str]:
+def found_config(client: AdminClient, name: str) -> dict[str, str]:
+    """Return the options of a topic as the broker reports them, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, name)
     futures = client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)
     return {option: entry.value for option, entry in futures[resource].result().items()}
 
 
 def _drift(client: AdminClient, name: str, wanted: dict[str, str]) -> dict[str, tuple[str, str]]:
-    found = _found_config(client, name)
+    found = found_config(client, name)
     return {
         option: (value, found[option])
         for option, value in wanted.items()

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
@@ -16,10 +18,12 @@ from runtime.kafka import admin, end_reader, producer_config
 from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topic_admin import found_config
 from schemas.errors import Poisoned
 from schemas.records import CommandOutcome, UserCommand, UserEvent
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic
 from tests.given import create
+from tests.processes import eventually
 
 
 def read(settings: Settings, topic: Topic, *, skip_foreign: bool = False) -> Iterator[Any]:
@@ -53,16 +57,19 @@ def put(
 
 
 def alter_topics(settings: Settings, topics: Iterable[Topic], **options: str) -> None:
-    """Change options of topics; `_` in a name stands for `.`."""
+    """Change options of topics and wait until the broker reports them; `_` stands for `.`.
+
+    The controller answers slightly before the brokers apply a change. A handler that starts in
+    between would keep the old age of a segment for as long as it runs.
+    """
+    wanted = {name.replace("_", "."): value for name, value in options.items()}
     resources = [
         ConfigResource(
             ResourceType.TOPIC,
             settings.named(topic.name),
             incremental_configs=[
-                ConfigEntry(
-                    name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET
-                )
-                for name, value in options.items()
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in wanted.items()
             ],
         )
         for topic in topics
@@ -70,6 +77,13 @@ def alter_topics(settings: Settings, topics: Iterable[Topic], **options: str) ->
     client = admin(settings)
     for altered in client.incremental_alter_configs(resources).values():
         altered.result()
+    for topic in topics:
+        has_changed = partial(_has_options, client, settings.named(topic.name), wanted)
+        eventually(has_changed, 30, f"{topic.name} is changed")
+
+
+def _has_options(client: AdminClient, name: str, wanted: dict[str, str]) -> bool:
+    return wanted.items() <= found_config(client, name).items()
 
 
 def send(settings: Settings, commands: Iterable[UserCommand]) -> None:
