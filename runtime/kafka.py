@@ -2,14 +2,21 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from runtime.settings import Settings
-from schemas.errors import CHECK_SERVER, Unavailable
+from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Unavailable
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 
@@ -138,17 +145,71 @@ def admin(settings: Settings) -> AdminClient:
 
 @contextmanager
 def kafka_available(settings: Settings) -> Iterator[None]:
-    """Turn a KafkaException in the `with` block into `Unavailable`, naming the brokers."""
+    """Turn a KafkaException in the `with` block into what `kafka_failure` returns for it."""
     try:
         yield
     except KafkaException as error:
-        raise kafka_unavailable(settings, error) from error
+        raise kafka_failure(settings, error) from error
 
 
-def kafka_unavailable(settings: Settings, error: KafkaException) -> Unavailable:
-    """Return an `Unavailable` that names the brokers and the error."""
+_LOGIN = "a login that the brokers accept (kafka_sasl_username, kafka_sasl_password)"
+# What is missing, unless the caller knows better.
+_PERMISSIONS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "a permission on a topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the consumer group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "a permission on the cluster",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Describe and Write on the transactional id",
+    KafkaError.SASL_AUTHENTICATION_FAILED: _LOGIN,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: _LOGIN,
+    KafkaError.ILLEGAL_SASL_STATE: _LOGIN,
+    KafkaError._AUTHENTICATION: _LOGIN,  # noqa: SLF001 - librdkafka's own, as those below
+}
+# A client whose login is refused connects again and again: its calls only time out.
+_PERHAPS_LOGIN = {
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._TRANSPORT,  # noqa: SLF001
+}
+_LOGIN_SECONDS = 2.0
+
+
+def is_denied(error: KafkaError) -> bool:
+    """Return whether brokers refuse a login or a permission."""
+    return error.code() in _PERMISSIONS
+
+
+def kafka_failure(
+    settings: Settings, error: KafkaException, permission: str = ""
+) -> Unavailable | Forbidden:
+    """Return the error that names the brokers and what failed.
+
+    It is `Forbidden` if they deny access; `permission` is then what is missing. With SASL it may
+    take 2 s, because a new client has to ask why brokers do not answer.
+    """
+    why: KafkaError = error.args[0]
+    if why.code() in _PERHAPS_LOGIN and settings.kafka_security_protocol.lower().startswith("sasl"):
+        why = _refused_login(settings) or why
+    if is_denied(why):
+        missing = permission or _PERMISSIONS[why.code()]
+        return Forbidden(
+            f"Kafka at {settings.kafka_bootstrap_servers} denies access: {why.str()}; "
+            f"what is missing: {missing}",
+            code="kafka_forbidden",
+            next_step=GRANT,
+        )
     return Unavailable(
-        f"Kafka at {settings.kafka_bootstrap_servers} failed: {error.args[0].str()}",
+        f"Kafka at {settings.kafka_bootstrap_servers} failed: {why.str()}",
         code="kafka_unavailable",
         next_step=CHECK_SERVER,
     )
+
+
+def _refused_login(settings: Settings) -> KafkaError | None:
+    """Return the error of a new client whose login the brokers refuse; None if they do not."""
+    errors: list[KafkaError] = []
+    client = AdminClient(client_config(settings) | {"error_cb": errors.append})
+    with suppress(KafkaException):
+        client.list_topics(timeout=_LOGIN_SECONDS)
+    client.poll(0)  # calls the callback
+    return next(filter(is_denied, errors), None)

@@ -16,7 +16,7 @@ import orjson
 
 from runtime.setting_files import state_home
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Unavailable
+from schemas.errors import Forbidden, Misconfigured, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ class StopSignal:
         return self._event.wait(seconds)
 
 
+# A permission returns when somebody grants it. Trying more often would only fill logs, and some
+# servers lock an account after many failed logins.
+FORBIDDEN_RETRY_SECONDS = 30.0
+
+
 class Backoff:
     """Growing pauses with jitter, so that many processes do not retry at the same moment."""
 
@@ -64,6 +69,12 @@ class Backoff:
         seconds = self._next_seconds
         self._next_seconds = min(2 * seconds, self._most_seconds)
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
+
+    def after(self, error: Unavailable | Forbidden) -> float:
+        """Return the next pause, or 30 s if a server denied access."""
+        if isinstance(error, Forbidden):
+            return FORBIDDEN_RETRY_SECONDS
+        return self.next_seconds()
 
     def reset(self) -> None:
         """Start again with the shortest pause, after the server has answered."""
@@ -126,12 +137,16 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
 
 
 def until_available(stop: StopSignal, step: Callable[[], T]) -> T | None:
-    """Return the result of `step`, retried while a server is unavailable; None if asked to stop."""
+    """Return the result of `step`; None if asked to stop.
+
+    It is retried while a server is unavailable or denies access.
+    """
     backoff = Backoff()
     while not stop:
         try:
             return step()
-        except Unavailable as error:
-            log.warning("%s; trying again", error)
-            stop.wait(backoff.next_seconds())
+        except (Unavailable, Forbidden) as error:
+            seconds = backoff.after(error)
+            log.warning("%s; trying again in %.1f s", error, seconds)
+            stop.wait(seconds)
     return None

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from runtime.settings import Settings
 from schemas.codec import RecordCodec, schema_text
-from schemas.errors import CHECK_SERVER, Misconfigured, Poisoned, Unavailable
+from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Misconfigured, Poisoned, Unavailable
 from schemas.topics import TOPICS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -134,6 +134,20 @@ class Registry:
                 f"the registry has an incompatible schema for {subject}",
                 code="incompatible_schema",
                 next_step="this rollbook is older or newer than the log; use the matching one",
+            )
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return Forbidden(
+                f"the schema registry at {self._url} denies access (status {status}): reading and "
+                f"registering {subject} must be permitted to registry_username",
+                code="registry_forbidden",
+                next_step=GRANT,
+            )
+        if status is not None and status not in _TRANSIENT and status < 500:  # noqa: PLR2004
+            return Misconfigured(
+                f"the schema registry at {self._url} refused a request for {subject} "
+                f"(status {status})",
+                code="registry_refused",
+                next_step="is it a registry with Confluent's API, at the path of registry_url?",
             )
         reason = error.reason if isinstance(error, URLError) and status is None else error
         return Unavailable(

@@ -10,7 +10,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
 from runtime.log_ranges import LATEST, list_offsets
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
@@ -79,9 +79,9 @@ def check_topics(settings: Settings) -> dict[str, str]:
             try:
                 description = futures[name].result()
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-                raise missing_topic(name) from None
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise missing_topic(name) from None
+                raise kafka_failure(settings, error, f"Describe on topic {name}") from error
             check_partitions(name, len(description.partitions), wanted_partitions(topic, settings))
             ids[topic.name] = str(description.topic_id)
         return ids
@@ -131,13 +131,15 @@ def _create(
         )
         for report in missing
     ]
-    for future in client.create_topics(new, operation_timeout=REQUEST_TIMEOUT_SECONDS).values():
+    futures = client.create_topics(new, operation_timeout=REQUEST_TIMEOUT_SECONDS)
+    for name, future in futures.items():
         try:
             future.result()
         except KafkaException as error:
             # Another process may create the same topics at the same time.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+                permission = f"Create on topic {name}"
+                raise kafka_failure(settings, error, permission) from error
     _wait_for_leaders(client, missing)
 
 

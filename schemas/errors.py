@@ -2,12 +2,14 @@
 
 Code that catches an error needs no table of causes: a `Rejected` is answered, an `Unavailable` is
 retried, a `Poisoned` record is dead-lettered, a `Fenced` process stops, a `Misconfigured` one does
-not start.
+not start, and a `Forbidden` one waits for the permission.
 
 Messages never hold personal data: no e-mail, name or age. They name records by their coordinates
 and users by their id.
 """
 
+# The next step after a server denied access.
+GRANT = "grant it, or correct the login; a process that is running then continues by itself"
 # The next step after any server was unavailable.
 CHECK_SERVER = "is it running? `rollbook status` shows that; `rollbook up` starts a local one"
 
@@ -75,6 +77,15 @@ class Misconfigured(RollbookError):
     """Refuse to start; the message names the setting or the topic that is wrong."""
 
     default_code = "misconfigured"
+
+
+class Forbidden(Misconfigured):
+    """A server denies access: a command ends, a running process tries again every 30 s.
+
+    The message names the missing permission. No restart is needed once the server grants it.
+    """
+
+    default_code = "forbidden"
 
 
 class CheckFailed(RollbookError):

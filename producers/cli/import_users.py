@@ -23,7 +23,7 @@ from runtime.terminal import (
     print_json,
     say,
 )
-from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
+from schemas.errors import Forbidden, NotInTime, Rejected, RollbookError, Unavailable
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from producers.importer.check import CheckTotals, UserCheck
@@ -189,8 +189,8 @@ def _run(
                 return _not_decided(running.totals, timeout_seconds)
     except KeyboardInterrupt:
         return RollbookError("interrupted", code="interrupted", next_step=_AGAIN)
-    except Unavailable as error:
-        # Not `Unavailable`, which would mean that nothing was sent.
+    except (Unavailable, Forbidden) as error:
+        # Neither of them, which would mean that nothing was sent.
         return NotInTime(str(error), code=error.code, next_step=f"fix it; then {_AGAIN}")
     if source.broken is not None:
         source.broken.next_step += f"; then {_AGAIN}"

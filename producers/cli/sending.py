@@ -14,7 +14,7 @@ import orjson
 from runtime.context import Visibility, root
 from runtime.settings import Settings
 from runtime.terminal import Parsed, Seconds, json_option, print_fields, print_json, say
-from schemas.errors import NotInTime, Unavailable
+from schemas.errors import Forbidden, NotInTime, Unavailable
 from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id
 
@@ -165,14 +165,14 @@ def await_visible(
 ) -> None:
     """Wait until `visibility` shows what was accepted; return at once if either is None.
 
-    Raises `NotInTime` also if a store is unavailable: `Unavailable` would mean that nothing was
-    sent.
+    Raises `NotInTime` also if a store is unavailable or denies access: their own errors would mean
+    that nothing was sent.
     """
     if visibility is None or token is None:
         return
     try:
         visibility.wait(token, timeout_seconds, extend_on_progress=extend_on_progress)
-    except (NotInTime, Unavailable) as error:
+    except (NotInTime, Unavailable, Forbidden) as error:
         raise NotInTime(
             f"accepted, but not yet visible: {error}",
             code=error.code,

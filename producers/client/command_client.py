@@ -20,15 +20,16 @@ from producers.client.build import (
 from producers.client.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
     Outcome,
+    check_topic,
     follow_outcomes,
     open_outcomes,
     outcome_of,
 )
 from runtime.closing import Closing
-from runtime.kafka import kafka_available, kafka_unavailable, producer_config
+from runtime.kafka import is_denied, kafka_available, kafka_failure, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, NotInTime, Poisoned, Unavailable
+from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Poisoned, Unavailable
 from schemas.records import CommandOutcome, UserCommand
 from schemas.topics import COMMANDS, OUTCOMES
 
@@ -38,11 +39,15 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 _MOST_BEHIND_RECORDS = 2_000
 _STEP_SECONDS = 0.05
 
-# After these errors the command is certainly not on the log.
+# After these errors, or if access is denied, the command is certainly not on the log.
 _NEVER_APPENDED = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - librdkafka's own, as those below
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
 }
 
 
@@ -54,9 +59,10 @@ class CommandClient(Closing):
     `Misconfigured` (missing topics).
 
     Every method that sends waits for the answer. It returns every answer of the handler, also a
-    rejection, and raises `Rejected` if a field breaks a rule and `Unavailable` if Kafka fails; in
-    both cases nothing was sent. It raises `NotInTime` if no answer came within `timeout_seconds`:
-    the command may still be decided.
+    rejection. It raises `Rejected` if a field breaks a rule, `Unavailable` if Kafka fails and
+    `Misconfigured` if Kafka refuses the command for good (`Forbidden` for want of a permission); in
+    these cases nothing was sent. It raises `NotInTime` if no answer came within `timeout_seconds`
+    or answers cannot be read; the message says whether the command may still be decided.
 
     Sending again is safe, also across restarts of handlers. A command with the same id and target
     (the user id; for a creation the address) is not decided twice but gets the first answer again,
@@ -147,11 +153,17 @@ class CommandClient(Closing):
         )
         try:
             return self._wait(command["command_id"], partition, delivery, deadline)
-        except BaseException:
+        except BaseException as error:
             # The caller no longer waits, so the command must not be sent minutes later.
             if delivery.pending:
                 self._producer.purge()
                 self._producer.poll(0)
+            if isinstance(error, NotInTime) and delivery.was_never_sent:
+                raise NotInTime(
+                    f"no broker took command {command['command_id']} within "
+                    f"{self._timeout_seconds:g} s; nothing was sent",
+                    next_step=CHECK_SERVER,
+                ) from None
             raise
 
     def _skip_to_end(self) -> None:
@@ -161,19 +173,27 @@ class CommandClient(Closing):
         100 ms for the fetch in progress.
         """
         try:
+            name = self._settings.named(COMMANDS.name)
             with kafka_available(self._settings):
-                self._producer.list_topics(
-                    self._settings.named(COMMANDS.name), timeout=CONNECT_TIMEOUT_SECONDS
-                )
+                topics = self._producer.list_topics(name, timeout=CONNECT_TIMEOUT_SECONDS).topics
+            check_topic(self._settings, topics[name], COMMANDS)
             passed = 0
             while messages := self._consumer.consume(_MOST_BEHIND_RECORDS, 0):
                 passed += len(messages)
+                for message in messages:
+                    self._check_readable(message.error())
                 # Far behind, perhaps behind the oldest remaining record: jump to the end.
                 if passed >= _MOST_BEHIND_RECORDS or any(m.error() for m in messages):
                     follow_outcomes(self._consumer, self._settings)
                     break
-        except Unavailable as error:
+        except (Unavailable, Forbidden) as error:
             raise _nothing_sent(error) from error
+
+    def _check_readable(self, error: KafkaError | None) -> None:
+        """Raise `Forbidden` if answers may not be read; librdkafka recovers from other errors."""
+        if error is not None and is_denied(error):
+            permission = f"Read on topic {self._settings.named(OUTCOMES.name)}"
+            raise kafka_failure(self._settings, KafkaException(error), permission)
 
     def _wait(
         self, command_id: str, partition: int, delivery: "_Delivery", deadline: float
@@ -183,8 +203,11 @@ class CommandClient(Closing):
             self._producer.poll(0)
             delivery.check(self._settings)
             message = self._consumer.poll(min(left, _STEP_SECONDS))
-            if message is None or message.error() is not None:
-                continue  # librdkafka reconnects by itself
+            if message is None:
+                continue
+            if message.error() is not None:
+                self._raise_unreadable(message.error(), command_id)
+                continue
             if message.key() == key and message.partition() == partition:
                 record = self._answer(message, delivery)
                 if record is not None:
@@ -195,6 +218,17 @@ class CommandClient(Closing):
             next_step=f"`rollbook commands show {command_id}` shows what became of it; "
             f"sending it again with `--command-id {command_id}` is safe",
         )
+
+    def _raise_unreadable(self, error: KafkaError | None, command_id: str) -> None:
+        try:
+            self._check_readable(error)
+        except Forbidden as forbidden:
+            raise NotInTime(
+                f"the answer to command {command_id} cannot be read: {forbidden}; "
+                "it may still be decided",
+                code=forbidden.code,
+                next_step=f"{forbidden.next_step}; then `rollbook commands show {command_id}`",
+            ) from None
 
     def _answer(self, message: Message, delivery: "_Delivery") -> CommandOutcome | None:
         """Return the answer in `message`, or None if it answers an earlier command of this id."""
@@ -221,16 +255,30 @@ class _Delivery:
         if error is None:
             self.offset = message.offset()
 
+    @property
+    def was_never_sent(self) -> bool:
+        """Whether it was still in the queue when the producer gave it up."""
+        error = self._error
+        return error is not None and error.code() == KafkaError._PURGE_QUEUE  # noqa: SLF001
+
     def check(self, settings: Settings) -> None:
         """Raise if the command is certainly not on the log; other errors end by the time limit."""
-        if self._error is None:
+        error = self._error
+        if error is None:
             return
-        if self._error.code() in _NEVER_APPENDED:
-            failure = kafka_unavailable(settings, KafkaException(self._error))
-            if self._error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise Misconfigured(str(failure), code="message_too_large")
-            raise _nothing_sent(failure)
+        if is_denied(error):
+            permission = f"Write on topic {settings.named(COMMANDS.name)}"
+            raise _nothing_sent(kafka_failure(settings, KafkaException(error), permission))
+        refused = f"Kafka at {settings.kafka_bootstrap_servers} refused the command: {error.str()}"
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise Misconfigured(f"{refused}; nothing was sent", code="message_too_large")
+        if error.code() in _NEVER_APPENDED:
+            raise Misconfigured(
+                f"{refused}; nothing was sent",
+                code="kafka_refused",
+                next_step="correct the cause; sending it again unchanged fails again",
+            )
 
 
-def _nothing_sent(error: Unavailable) -> Unavailable:
-    return Unavailable(f"{error}; nothing was sent", code=error.code, next_step=error.next_step)
+def _nothing_sent(error: Unavailable | Forbidden) -> Unavailable | Forbidden:
+    return type(error)(f"{error}; nothing was sent", code=error.code, next_step=error.next_step)

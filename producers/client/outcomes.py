@@ -11,9 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin._metadata import TopicMetadata
 
-from runtime.kafka import end_reader, kafka_available, lone_consumer
+from runtime.kafka import (
+    end_reader,
+    is_denied,
+    kafka_available,
+    kafka_failure,
+    lone_consumer,
+)
 from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -26,6 +33,10 @@ from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES, Topic
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+_MISSING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own name
+}
 _AT_THE_END = -1
 _RETRY_SECONDS = 0.05
 _HOUR_MS = 3_600_000
@@ -101,13 +112,26 @@ def check_command_topics(consumer: Consumer, settings: Settings) -> None:
     With another number, commands would go to partitions that do not own their users. Raises
     `Unavailable` if no broker answers within 5 s, and `Misconfigured`.
     """
-    with kafka_available(settings):
-        found = consumer.list_topics(timeout=CONNECT_TIMEOUT_SECONDS).topics
     for topic in (COMMANDS, OUTCOMES):
         name = settings.named(topic.name)
-        if name not in found:
-            raise missing_topic(name)
-        check_partitions(name, len(found[name].partitions), wanted_partitions(topic, settings))
+        with kafka_available(settings):
+            # By name: a list of all topics leaves out those that we may not see.
+            found = consumer.list_topics(name, timeout=CONNECT_TIMEOUT_SECONDS).topics[name]
+        check_topic(settings, found, topic)
+
+
+def check_topic(settings: Settings, found: TopicMetadata, topic: Topic) -> None:
+    """Raise `Misconfigured` unless `topic` exists as configured, `Forbidden` if it may be hidden.
+
+    Errors that pass by themselves, such as a leader that is being elected, are ignored.
+    """
+    name, error = settings.named(topic.name), found.error
+    if error is not None and is_denied(error):
+        raise kafka_failure(settings, KafkaException(error), f"Describe on topic {name}")
+    if error is not None and error.code() in _MISSING:
+        raise missing_topic(name)
+    if error is None:
+        check_partitions(name, len(found.partitions), wanted_partitions(topic, settings))
 
 
 def open_outcomes(settings: Settings, **options: Any) -> Consumer:
@@ -139,8 +163,8 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
         while True:
             try:
                 consumer.assign(_offsets_at(consumer, ends))
-            except KafkaException:
-                if time.monotonic() > deadline:
+            except KafkaException as error:
+                if is_denied(error.args[0]) or time.monotonic() > deadline:
                     raise
                 time.sleep(_RETRY_SECONDS)
             else:

@@ -15,6 +15,7 @@ from producers.handler.clients import Codecs
 from producers.handler.idle_segments import SegmentRoller
 from producers.handler.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
+from runtime.kafka import kafka_failure
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 
@@ -101,9 +102,10 @@ class CommandHandler:
         try:
             self._commit_or_abort(batch, membership)
         except KafkaException as error:
-            log.warning("transaction aborted, deciding again: %s", error.args[0].str())
+            failure = kafka_failure(self._settings, error)
+            log.warning("transaction aborted, deciding again: %s", failure)
             self._ownership.rewind(*batch.next_offsets)
-            self._stop.wait(self._backoff.next_seconds())
+            self._stop.wait(self._backoff.after(failure))
             return False
         except IndefiniteError:
             log.warning("it is unknown whether a transaction was committed: restoring from the log")

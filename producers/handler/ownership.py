@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from producers.handler.clients import Clients, Codecs
 from producers.handler.partition import Deciding, Inputs, OwnedPartition
 from producers.handler.restore import Restore
-from runtime.kafka import poll_batch
+from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
@@ -109,9 +109,10 @@ class Ownership:
         try:
             partition.restore_step()
         except KafkaException as error:
-            log.warning("restoring partition %d: %s", partition.number, error.args[0].str())
+            failure = kafka_failure(self._settings, error)
+            log.warning("restoring partition %d: %s", partition.number, failure)
             partition.restart()
-            self._stop.wait(self._backoff.next_seconds())
+            self._stop.wait(self._backoff.after(failure))
         else:
             if isinstance(partition.phase, Deciding):
                 self._backoff.reset()
@@ -185,7 +186,7 @@ class Ownership:
                 code="lost_offsets",
                 next_step="was the topic deleted and created again? then delete the group as well",
             )
-        log.warning("reading commands: %s", error.str())
+        log.warning("reading commands: %s", kafka_failure(self._settings, KafkaException(error)))
 
     def _rejoin(self, error: KafkaError) -> None:
         """Join the group as a new member: librdkafka never rejoins one that was fenced.

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
-from runtime.kafka import kafka_unavailable
+from runtime.kafka import is_denied, kafka_failure
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
@@ -64,10 +64,11 @@ class Transactions:
             try:
                 producer.init_transactions(_TRY_SECONDS)
             except KafkaException as error:
-                if not error.args[0].retriable():
+                if not (error.args[0].retriable() or is_denied(error.args[0])):
                     raise self._failure(error) from error
-                log.warning("waiting for the transaction coordinator: %s", error.args[0].str())
-                self._stop.wait(backoff.next_seconds())
+                failure = kafka_failure(self._settings, error)
+                log.warning("waiting for the transaction coordinator: %s", failure)
+                self._stop.wait(backoff.after(failure))
             else:
                 break
         return producer
@@ -176,7 +177,7 @@ class Transactions:
                 f"another process took over as {self._clients.identity}: {error.args[0].str()}",
                 next_step="give every handler its own --instance",
             )
-        return kafka_unavailable(self._settings, error)
+        return kafka_failure(self._settings, error)
 
     def _retry(self, step: Callable[[], None]) -> None:
         """Repeat a step of a transaction while librdkafka calls its error retriable."""

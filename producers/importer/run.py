@@ -33,7 +33,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.client.outcomes import open_outcomes
 from producers.importer.lines import BadLine, UserLine
-from runtime.kafka import kafka_unavailable, poll_batch, producer_config
+from runtime.kafka import is_denied, kafka_failure, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -234,8 +234,12 @@ class UserImport:
         if queued != len(batch):
             # The queue holds far more than may be in flight, so waiting would not help.
             self._failed = next(m["_error"] for m in batch if m.get("_error") is not None)
+        self._raise_if_failed()
+
+    def _raise_if_failed(self) -> None:
         if self._failed is not None:
-            raise kafka_unavailable(self._settings, KafkaException(self._failed))
+            permission = f"Write on topic {self._topic}"
+            raise kafka_failure(self._settings, KafkaException(self._failed), permission)
 
     def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
         self._failed = error or self._failed
@@ -243,8 +247,7 @@ class UserImport:
     def _take_answers(self, wait_seconds: float) -> None:
         """Take the answers that have arrived; if there are none, wait `wait_seconds` for one."""
         self._producer.poll(0)
-        if self._failed is not None:
-            raise kafka_unavailable(self._settings, KafkaException(self._failed))
+        self._raise_if_failed()
         waiting = self._waiting
         for message in poll_batch(self._consumer, _OUTCOMES_A_STEP, wait_seconds):
             key = cast("bytes", message.key())
@@ -260,7 +263,10 @@ class UserImport:
                 self._raise_if_lost(error)
 
     def _raise_if_lost(self, error: KafkaError) -> None:
-        """Raise if answers are lost; librdkafka recovers from all other errors by itself."""
+        """Raise if answers are lost or denied; librdkafka recovers from other errors by itself."""
+        if is_denied(error):
+            permission = f"Read on topic {self._settings.named(OUTCOMES.name)}"
+            raise kafka_failure(self._settings, KafkaException(error), permission)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
             raise Unavailable(
                 "the answers to the import are no longer on the log",

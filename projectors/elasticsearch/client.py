@@ -7,6 +7,7 @@ document, which is personal data.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Final
 
 from elasticsearch import (
     ApiError,
@@ -19,11 +20,20 @@ from elasticsearch import (
 )
 
 from runtime.settings import Settings
-from schemas.errors import CHECK_SERVER, Misconfigured, RollbookError, Unavailable
+from schemas.errors import (
+    CHECK_SERVER,
+    GRANT,
+    Forbidden,
+    Misconfigured,
+    RollbookError,
+    Unavailable,
+)
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 # Shorter, because people wait for the answer of a query.
 QUERY_TIMEOUT_SECONDS = 10.0
+BLOCKED: Final = "cluster_block_exception"  # has status 403, but is no question of permission
+_SECURITY: Final = "security_exception"
 NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 
 
@@ -79,17 +89,29 @@ def is_retryable(error: ApiError | TransportError) -> bool:
 
 
 def explain(settings: Settings, error: ApiError | TransportError) -> RollbookError:
-    """Return `Unavailable` for a temporary failure, `Misconfigured` for a permanent one."""
+    """Return `Unavailable` for a temporary failure, `Misconfigured` for a permanent one.
+
+    A denied login or privilege is `Forbidden`.
+    """
     where = f"Elasticsearch at {settings.elasticsearch_url}"
     if isinstance(error, UnsupportedProductError):
         return Misconfigured(f"{where} is another product", code="other_product")
     if isinstance(error, ApiError) and not is_retryable(error):
         status = error.meta.status
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return Misconfigured(
-                f"{where} denies access (status {status})",
+        if error.message == BLOCKED:
+            return unavailable(settings, "writes to an index are blocked")
+        if status == HTTPStatus.UNAUTHORIZED:
+            return Forbidden(
+                f"{where} denies access (status {status}): it does not accept the login of "
+                "elasticsearch_username and elasticsearch_password",
                 code="elasticsearch_forbidden",
-                next_step="check elasticsearch_username and elasticsearch_password",
+                next_step=GRANT,
+            )
+        if status == HTTPStatus.FORBIDDEN:
+            return Forbidden(
+                f"{where} denies access (status {status}): {_missing_privilege(error)}",
+                code="elasticsearch_forbidden",
+                next_step=GRANT,
             )
         return Misconfigured(
             f"{where} refused a request: {error.message} (status {status})",
@@ -98,6 +120,13 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
         )
     how = f"status {error.meta.status}" if isinstance(error, ApiError) else type(error).__name__
     return unavailable(settings, how)
+
+
+def _missing_privilege(error: ApiError) -> str:
+    """Return what is missing; this reason, unlike others, quotes no document."""
+    body = error.body if isinstance(error.body, dict) else {}
+    reason = body.get("error", {}).get("reason")
+    return str(reason) if error.message == _SECURITY and reason else "a privilege is missing"
 
 
 def unavailable(settings: Settings, how: str) -> Unavailable:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from projectors.log.records import Record
-from runtime.kafka import kafka_available, kafka_unavailable, producer_config
+from runtime.kafka import kafka_available, kafka_failure, producer_config
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
@@ -48,7 +48,8 @@ class SafeProducer:
             # Every record is delivered or has failed by then: `message.timeout.ms` is shorter.
             producer.flush(2 * _DELIVERY_SECONDS)
         if failures:
-            raise kafka_unavailable(self._settings, KafkaException(failures[0]))
+            permission = f"Write on topic {topic}"
+            raise kafka_failure(self._settings, KafkaException(failures[0]), permission)
 
     def _open(self) -> Producer:
         if self._producer is None:

@@ -24,7 +24,7 @@ from projectors.log.records import Record, read_record
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Fenced, Unavailable
+from schemas.errors import Fenced, Forbidden, Unavailable
 from schemas.records import UserEvent
 from schemas.topics import DEAD_LETTERS
 
@@ -203,7 +203,7 @@ class Runner:
     def _apply(self, batch: _Decoding) -> None:
         try:
             records = batch.records.result()
-        except Unavailable:  # a new schema, and the registry is unavailable
+        except (Unavailable, Forbidden):  # a new schema, and the registry does not answer
             records = self._retry_while_unavailable(lambda: self._read(batch.messages))
         self._idle = 0
         self._applier.apply(records)
@@ -259,7 +259,9 @@ class Runner:
         self._restart()
 
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
-        """Return what `step` returns; while it is `Unavailable`, retry and stay in the group.
+        """Return what `step` returns; while a server is unavailable or denies access, retry.
+
+        It stays in the group meanwhile.
 
         Raises `_InterruptedError` when asked to stop, or when partitions were revoked meanwhile.
         """
@@ -267,8 +269,8 @@ class Runner:
         while True:
             try:
                 return step()
-            except Unavailable as error:
-                seconds = backoff.next_seconds()
+            except (Unavailable, Forbidden) as error:
+                seconds = backoff.after(error)
                 log.warning("%s; trying again in %.1f s", error, seconds)
                 self._log.pause_in_group(seconds, self._stopping)
             if self._stopping or self._log.restarts != self._restarts:

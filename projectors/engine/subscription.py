@@ -16,7 +16,7 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from runtime.kafka import consumer_config, kafka_available, kafka_unavailable, poll_batch
+from runtime.kafka import consumer_config, kafka_available, kafka_failure, poll_batch
 from runtime.log_ranges import LogRange, log_ranges
 from runtime.process import StopSignal
 from runtime.settings import Settings
@@ -101,7 +101,8 @@ class Subscription:
             # Nothing may be lost: neither the rest of this batch nor a corrupt record that
             # librdkafka skips. So every partition restarts at the read model's checkpoint.
             self.restart()
-            raise kafka_unavailable(self._settings, error) from error
+            permission = f"Read on topic {self._topic} and on the projector's group"
+            raise kafka_failure(self._settings, error, permission) from error
 
     def pause_in_group(self, seconds: float, stopping: StopSignal) -> None:
         """Stay in the group for `seconds` without taking records; end early when stopping."""

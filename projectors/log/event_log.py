@@ -12,7 +12,7 @@ from runtime.kafka import (
     assign,
     end_reader,
     kafka_available,
-    kafka_unavailable,
+    kafka_failure,
     lone_consumer,
     poll_batch,
 )
@@ -132,7 +132,7 @@ class _Brokers:
         """Raise `Unavailable` if no broker answers; when following, report it once instead."""
         if self._down is None:
             return
-        error = kafka_unavailable(self._settings, KafkaException(self._down))
+        error = kafka_failure(self._settings, KafkaException(self._down))
         self._down = None
         if not self._follow:
             raise error

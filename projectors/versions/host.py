@@ -11,9 +11,9 @@ import time
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
 from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
 from projectors.engine.runner import open_runner
-from runtime.process import Backoff, StopSignal, until_available
+from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
-from schemas.errors import RollbookError, Unavailable
+from schemas.errors import Forbidden, RollbookError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,10 @@ class Host:
                     running = self._running[version.number] = _Running(self._settings)
                 if not running.is_running:
                     self._start(running, version, alone=len(ready) == 1)
-        except Unavailable as error:
+        except (Unavailable, Forbidden) as error:
             log.warning("%s; the versions will be listed again later", error)
+            if isinstance(error, Forbidden):
+                self._stopping.wait(FORBIDDEN_RETRY_SECONDS)
             return
         for number in set(self._running) - {version.number for version in ready}:
             self._running[number].stop()

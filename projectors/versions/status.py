@@ -14,7 +14,7 @@ from projectors.log.end import LogEnd, read_log_end
 from projectors.log.times import iso_time
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Unavailable
+from schemas.errors import Forbidden, Unavailable
 from schemas.records import UserEvent
 from schemas.topics import EVENTS
 
@@ -48,7 +48,7 @@ class ProjectorsStatus:
     """All partitions of the read models that answered, and the errors of the others."""
 
     partitions: list[PartitionStatus]
-    unavailable: dict[str, Unavailable]
+    unavailable: dict[str, Unavailable | Forbidden]
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the partitions as commands print them, with times in ISO 8601."""
@@ -69,9 +69,9 @@ def read_status(settings: Settings) -> ProjectorsStatus:
         found = dict(zip(models, answers, strict=True))
     ends = _log_ends(settings, [source for source, _ in found.values()], decode)
     partitions: list[PartitionStatus] = []
-    unavailable = {}
+    unavailable: dict[str, Unavailable | Forbidden] = {}
     for name, (source, answer) in found.items():
-        if isinstance(answer, Unavailable):
+        if isinstance(answer, Unavailable | Forbidden):
             unavailable[name] = answer
             continue
         for version, checkpoint in answer:
@@ -81,7 +81,7 @@ def read_status(settings: Settings) -> ProjectorsStatus:
 
 def _ask(
     settings: Settings, construct: Opener
-) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable]:
+) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable | Forbidden]:
     """Return the source of a read model, and its versions with their checkpoints or the error.
 
     A read model that never ran is one entry without a version.
@@ -92,7 +92,7 @@ def _ask(
             for version in versions.versions():
                 with suppress(Dropped):  # dropped since they were listed
                     found.append((version, _checkpoint(versions, version.number)))
-        except Unavailable as error:
+        except (Unavailable, Forbidden) as error:
             return versions.source, error
         return versions.source, found or [(None, {})]
 

@@ -17,6 +17,7 @@ import orjson
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from projectors.elasticsearch.client import (
+    BLOCKED,
     NDJSON_HEADERS,
     explain,
     is_busy,
@@ -27,7 +28,15 @@ from projectors.elasticsearch.index.indexes import ToDocument, write_alias
 from projectors.elasticsearch.index.write_lock import WritesPaused
 from runtime.process import Backoff
 from runtime.settings import Settings
-from schemas.errors import Fenced, Misconfigured, Poisoned, RollbookError, Unavailable
+from schemas.errors import (
+    GRANT,
+    Fenced,
+    Forbidden,
+    Misconfigured,
+    Poisoned,
+    RollbookError,
+    Unavailable,
+)
 from schemas.records import UserEvent
 
 # Half a megabyte. Larger requests are no cheaper per document, and the last one of a batch would
@@ -38,7 +47,6 @@ IN_FLIGHT: Final = 3  # two cores index two; the third is ready when one of them
 # With pauses of 0.1 to 0.8 s; after that the runner retries, with longer pauses.
 ATTEMPTS: Final = 5
 
-_BLOCKED: Final = "cluster_block_exception"
 # Status and error type of each document, without its content; answers shrink to a tenth.
 _ANSWER: Final = "errors,items.*.status,items.*.error.type"
 # If several bulk requests fail in different ways, the error that comes first here is raised.
@@ -142,7 +150,7 @@ def failed_lines(
 
     A version conflict is not a failure: a newer event is already stored. Raises `WritesPaused` if
     the index refuses all writes or does not exist, `Poisoned` if a document is refused,
-    `Misconfigured` if we have no permission.
+    `Forbidden` if we have no permission.
     """
     left: list[Lines] = []
     why: Unavailable | None = None
@@ -153,7 +161,7 @@ def failed_lines(
         if status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.CONFLICT:
             continue
         if status == HTTPStatus.NOT_FOUND or (
-            status == HTTPStatus.FORBIDDEN and problem == _BLOCKED
+            status == HTTPStatus.FORBIDDEN and problem == BLOCKED
         ):
             raise WritesPaused(index)
         if status == HTTPStatus.BAD_REQUEST:
@@ -162,9 +170,11 @@ def failed_lines(
             left.append((user_id, lines))
             why = unavailable(settings, f"{problem} (status {status}), {ATTEMPTS} times in a row")
         else:
-            raise Misconfigured(
-                f"Elasticsearch denies writing to {index}: {problem} (status {status})",
+            raise Forbidden(
+                f"Elasticsearch denies writing to {index}: {problem} (status {status}); "
+                "elasticsearch_username needs the privilege write on it",
                 code="elasticsearch_forbidden",
+                next_step=GRANT,
             )
     if refused:
         raise Poisoned(refused, code="elasticsearch_refused_document")

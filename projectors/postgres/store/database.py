@@ -1,5 +1,6 @@
 """One connection to PostgreSQL, opened on first use, whose errors say what to do next."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
@@ -9,7 +10,15 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.settings import Settings
-from schemas.errors import CHECK_SERVER, Misconfigured, Poisoned, RollbookError, Unavailable
+from schemas.errors import (
+    CHECK_SERVER,
+    GRANT,
+    Forbidden,
+    Misconfigured,
+    Poisoned,
+    RollbookError,
+    Unavailable,
+)
 
 CONNECT_TIMEOUT_SECONDS = 5
 MISSING = "read_model_missing"
@@ -65,13 +74,14 @@ class Database:
         """Lend the connection.
 
         Raises `Unavailable` (`postgres_unavailable`, or `read_model_missing` if the tables do not
-        exist), `Poisoned` (`postgres_refused`) for a value that PostgreSQL cannot store. No error
-        repeats PostgreSQL's DETAIL or a value, because they contain personal data.
+        exist), `Forbidden` (`postgres_forbidden`), `Poisoned` (`postgres_refused`) for a value that
+        PostgreSQL cannot store. No error repeats PostgreSQL's DETAIL or a value, because they
+        contain personal data.
         """
         try:
             yield self._open()
         except psycopg.Error as error:
-            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            if isinstance(error, _NO_CONNECTION):
                 self.close()
             raise self._explained(error) from None
 
@@ -123,13 +133,8 @@ class Database:
             return Poisoned(
                 f"PostgreSQL cannot store a value: {_kind(error)}", code="postgres_refused"
             )
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            reason = error.diag.message_primary or (str(error).splitlines() or [""])[0]
-            return Unavailable(
-                f"PostgreSQL at {self._address()} failed: {reason}",
-                code="postgres_unavailable",
-                next_step=CHECK_SERVER,
-            )
+        if _is_denied(error) or isinstance(error, _NO_CONNECTION):
+            return self._no_access(error)
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
             return Misconfigured(
                 "the setting postgres_url is not a PostgreSQL URL",
@@ -138,16 +143,50 @@ class Database:
             )
         return RollbookError(f"PostgreSQL failed: {_kind(error)}", code="postgres_failed")
 
+    def _no_access(self, error: psycopg.Error) -> Unavailable | Forbidden:
+        where = f"PostgreSQL at {self._address()}"
+        if _is_denied(error):
+            return Forbidden(
+                f"{where} denies access: {_reason(error)}",
+                code="postgres_forbidden",
+                next_step=GRANT,
+            )
+        return Unavailable(
+            f"{where} failed: {_reason(error)}",
+            code="postgres_unavailable",
+            next_step=CHECK_SERVER,
+        )
+
     def _address(self) -> str:
         parts = conninfo_to_dict(self._settings.postgres_url)
         return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
 
 
+_NO_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError)
 _MISSING = (errors.UndefinedTable, errors.InvalidSchemaName)
 _TOOK_TOO_LONG = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout)
 # Checked before OperationalError, of which ProgramLimitExceeded (a text too long for an index) is a
 # subclass.
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
+
+
+# An attempt to connect that fails has no SQLSTATE, only the server's message.
+_LOGIN_REFUSED = re.compile(
+    r"authentication failed|no pg_hba\.conf entry|no password supplied|is not permitted to log in"
+    r"|pg_hba\.conf rejects connection|permission denied for database|role .* does not exist"
+)
+
+
+def _is_denied(error: psycopg.Error) -> bool:
+    """Return whether the login is refused or a privilege is missing."""
+    if error.sqlstate is not None:
+        return isinstance(error, errors.InsufficientPrivilege) or error.sqlstate.startswith("28")
+    return isinstance(error, psycopg.OperationalError) and bool(_LOGIN_REFUSED.search(str(error)))
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the main message, which names objects and roles but no values."""
+    return error.diag.message_primary or (str(error).splitlines() or [""])[0]
 
 
 def _kind(error: psycopg.Error) -> str:
