@@ -155,7 +155,7 @@ def kafka_available(settings: Settings) -> Iterator[None]:
 _LOGIN = "a login that the brokers accept (kafka_sasl_username, kafka_sasl_password)"
 # What is missing, unless the caller knows better.
 _PERMISSIONS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "a permission on a topic",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "Describe, Read or Write on a topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the consumer group",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "a permission on the cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Describe and Write on the transactional id",

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.admin._topic import TopicDescription
 from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
@@ -45,7 +46,7 @@ def ensure_topics(
     overrides = overrides or {}
     with kafka_available(settings):
         client = admin(settings)
-        existing = client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+        existing = _describe(client, settings)
         reports = []
         for topic in TOPICS:
             name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
@@ -70,21 +71,34 @@ def check_topics(settings: Settings) -> dict[str, str]:
     """
     with kafka_available(settings):
         names = {settings.named(topic.name): topic for topic in TOPICS}
-        client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
-        futures = client.describe_topics(
-            TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
-        )
+        found = _describe(admin(settings), settings)
         ids = {}
         for name, topic in names.items():
-            try:
-                description = futures[name].result()
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise missing_topic(name) from None
-                raise kafka_failure(settings, error, f"Describe on topic {name}") from error
+            if name not in found:
+                raise missing_topic(name)
+            description = found[name]
             check_partitions(name, len(description.partitions), wanted_partitions(topic, settings))
             ids[topic.name] = str(description.topic_id)
         return ids
+
+
+def _describe(client: AdminClient, settings: Settings) -> dict[str, TopicDescription]:
+    """Return the topics that exist, by name.
+
+    Raises KafkaException, and `Forbidden` if we may not see whether one exists.
+    """
+    names = [settings.named(topic.name) for topic in TOPICS]
+    futures = client.describe_topics(
+        TopicCollection(names), request_timeout=REQUEST_TIMEOUT_SECONDS
+    )
+    found = {}
+    for name, future in futures.items():
+        try:
+            found[name] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise kafka_failure(settings, error, f"Describe on topic {name}") from error
+    return found
 
 
 def missing_topic(name: str) -> Misconfigured:

@@ -9,7 +9,10 @@ and users by their id.
 """
 
 # The next step after a server denied access.
-GRANT = "grant it, or correct the login; a process that is running then continues by itself"
+GRANT = (
+    "grant it (docs/production.md lists what each process needs) or correct the login; "
+    "a process that is running then continues by itself"
+)
 # The next step after any server was unavailable.
 CHECK_SERVER = "is it running? `rollbook status` shows that; `rollbook up` starts a local one"
 

@@ -23,7 +23,7 @@ from projectors.contract.read_model import (
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY, Source
 from runtime.setting_files import state_home
 from runtime.settings import Settings
-from schemas.errors import Fenced, Misconfigured, Poisoned, Rejected, Unavailable
+from schemas.errors import Fenced, Forbidden, Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.records import USER_ERASED, FieldChange, User, UserEvent
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "EventKey",
     "Fenced",
     "FieldChange",
+    "Forbidden",
     "Misconfigured",
     "Poisoned",
     "Position",

@@ -58,7 +58,7 @@ DENIED = [
         lambda: of_elasticsearch(403, "security_exception", "granted by the privileges [read]"),
         "granted by the privileges [read]",
     ),
-    (lambda: of_kafka(KafkaError.TOPIC_AUTHORIZATION_FAILED), "a permission on a topic"),
+    (lambda: of_kafka(KafkaError.TOPIC_AUTHORIZATION_FAILED), "Write on a topic"),
     (lambda: of_kafka(KafkaError.GROUP_AUTHORIZATION_FAILED), "Read on the consumer group"),
     (lambda: of_kafka(KafkaError._AUTHENTICATION), "kafka_sasl_username"),
     (
