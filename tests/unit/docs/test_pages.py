@@ -74,7 +74,7 @@ def test_every_decision_has_its_number_and_its_parts() -> None:
     """One number each, which the title repeats; context, decision and consequences."""
     found = [page for page in PAGES if re.match(r"docs/decisions/\d{4}-", page.name)]
     numbers = [page.name.split("/")[-1][:4] for page in found]
-    assert numbers == [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert len(set(numbers)) == len(numbers)
     for number, page in zip(numbers, found, strict=True):
         assert page.text.startswith(f"# {number} "), page.name
         assert {"context", "decision", "consequences"} <= page.anchors, page.name
