@@ -45,8 +45,11 @@ class SafeProducer:
                 producer.produce(
                     topic, key=key, value=value, partition=partition, on_delivery=on_delivery
                 )
-            # Every record is delivered or has failed by then: `message.timeout.ms` is shorter.
-            producer.flush(2 * _DELIVERY_SECONDS)
+            # `message.timeout.ms` is shorter, so usually every record is delivered or has failed.
+            undelivered = producer.flush(2 * _DELIVERY_SECONDS)
+        if undelivered and not failures:
+            self._producer = None  # its queue still holds the records
+            failures.append(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
         if failures:
             permission = f"Write on topic {topic}"
             raise kafka_failure(self._settings, KafkaException(failures[0]), permission)
