@@ -7,6 +7,7 @@ moves by compare-and-set, so a process that lost a partition without noticing ch
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ WAIT_SECONDS = 0.5
 # How long a thread that returns from a store waits for the one that decodes. At the default of
 # 5 ms, half a dozen times a batch, it took a tenth of the time of both projectors.
 _SWITCH_SECONDS = 0.001
-# After this many idle polls it checks whether its version was dropped or its store lost writes.
-IDLE_POLLS = 4
+# How often it checks whether its version was dropped or its store lost writes. A store may lose
+# them in partitions that are written to no more while others are busy.
+CHECK_SECONDS = 2.0
 
 
 def group_of(read_model: str, version: int) -> str:
@@ -100,6 +102,7 @@ class Runner:
         write_letters: Callable[[Sequence[Record]], None],
         stopping: StopSignal,
         new_backoff: Callable[[], Backoff] = Backoff,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._model = model
@@ -118,7 +121,8 @@ class Runner:
         self.catch_up = CatchUp()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._in_hand: _Decoding | None = None
-        self._idle = 0
+        self._clock = clock
+        self._check_due = clock() + CHECK_SECONDS
 
     def run(self) -> None:
         """Apply events until asked to stop, or until the version is dropped.
@@ -181,6 +185,7 @@ class Runner:
                 self._apply(decoded)
             elif not messages:
                 self._on_idle()
+            self._check_store()
         except _InterruptedError:
             self._restart()
         except Dropped:
@@ -205,7 +210,6 @@ class Runner:
             records = batch.records.result()
         except (Unavailable, Forbidden):  # a new schema, and the registry does not answer
             records = self._retry_while_unavailable(lambda: self._read(batch.messages))
-        self._idle = 0
         self._applier.apply(records)
         self.catch_up.applied(len(records), batch.reached)
         self._log.commit(batch.reached)
@@ -214,11 +218,15 @@ class Runner:
         self._applier.flush()
         self.catch_up.applied(0, self._log.next)
         self._log.commit(self._log.next)
-        self._idle += 1
-        if self._idle % IDLE_POLLS == 0 and self._log.next:
-            stored = self._retry_while_unavailable(self._model.checkpoint)
-            if any(stored.get(p) != position for p, position in self._applier.positions.items()):
-                raise Fenced("another process moved the checkpoint")
+
+    def _check_store(self) -> None:
+        """Raise `Fenced` if a checkpoint is not where this process moved it, `Dropped`."""
+        if self._clock() < self._check_due or not self._log.next:
+            return
+        stored = self._retry_while_unavailable(self._model.checkpoint)
+        if any(stored.get(p) != position for p, position in self._applier.positions.items()):
+            raise Fenced("another process moved the checkpoint")
+        self._check_due = self._clock() + CHECK_SECONDS
 
     def _restart(self) -> None:
         """Drop the records in hand and start again at the checkpoint."""

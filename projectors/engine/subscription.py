@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 COMMIT_EVERY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
+# A paused consumer returns no more than what it had fetched, usually nothing at all.
+MOST_EARLY = 20_000
 
 # Returns Kafka's id of the topic and the range of each of these partitions.
 LookUp: TypeAlias = Callable[[Collection[int]], tuple[str, dict[int, LogRange]]]
@@ -78,6 +80,7 @@ class Subscription:
             assigned = {place.partition for place in self._consumer.assignment()}
             self._consumer.incremental_unassign([p for p in places if p.partition in assigned])
             self._consumer.incremental_assign(places)
+            self._consumer.resume(places)
         self.next.update(offsets)
         self.waiting.difference_update(offsets)
 
@@ -105,17 +108,23 @@ class Subscription:
             raise kafka_failure(self._settings, error, permission) from error
 
     def pause_in_group(self, seconds: float, stopping: StopSignal) -> None:
-        """Stay in the group for `seconds` without taking records; end early when stopping."""
+        """Stay in the group for `seconds` without taking records; end early when stopping.
+
+        Records that had been fetched before are kept for `poll`. Should there be more than
+        `MOST_EARLY` of them, all partitions have to start again.
+        """
         with kafka_available(self._settings):
             self._consumer.pause(self._consumer.assignment())
             try:
                 until = time.monotonic() + seconds
                 while not stopping and (left := until - time.monotonic()) > 0:
                     message = self._consumer.poll(min(left, _POLL_SECONDS))
-                    if message is not None:
-                        self._early.append(message)
+                    if message is not None and message.partition() in self.next:
+                        self._keep(message)
             finally:
-                self._consumer.resume(self._consumer.assignment())
+                self._consumer.resume(
+                    [one for one in self._consumer.assignment() if one.partition in self.next]
+                )
 
     def commit(self, reached: Mapping[int, int]) -> None:
         """Commit the group's offsets for lag tools; at most once a second, never blocking.
@@ -133,6 +142,13 @@ class Subscription:
         if self._reached != self._committed:
             self._commit(asynchronous=False)
         self._consumer.close()
+
+    def _keep(self, message: KafkaMessage) -> None:
+        if len(self._early) >= MOST_EARLY:
+            log.warning("more than %d records arrived during a pause", MOST_EARLY)
+            self.restart()
+        else:
+            self._early.append(message)
 
     def _commit(self, *, asynchronous: bool) -> None:
         self._committed = self._reached
@@ -156,9 +172,10 @@ class Subscription:
         # At 0 for now: records before `start` are dropped anyway. Never at a logical offset:
         # librdkafka would look that up again half a second after `start` and then move the
         # partition to its end, past unread events.
-        consumer.incremental_assign(
-            [TopicPartition(self._topic, place.partition, 0) for place in places]
-        )
+        # Paused until `start`: while the read model's store is unavailable, that may take hours.
+        assigned = [TopicPartition(self._topic, place.partition, 0) for place in places]
+        consumer.incremental_assign(assigned)
+        consumer.pause(assigned)
         self.waiting.update(place.partition for place in places)
         log.info("assigned: partitions %s", sorted(place.partition for place in places))
 

@@ -1,11 +1,13 @@
 """Projector processes that a test steps over an in-memory log, and their read model."""
 
 from collections.abc import Collection
+from functools import partial
+from itertools import count
 from typing import cast
 
 from confluent_kafka import Consumer, TopicPartition
 
-from projectors.engine.runner import Runner
+from projectors.engine.runner import CHECK_SECONDS, Runner
 from projectors.engine.subscription import Subscription
 from projectors.log.records import Record
 from projectors.promises.events import user_event
@@ -23,6 +25,7 @@ from tests.unit.projectors.engine.test_applier import Memory
 PARTITIONS = 4
 USERS = 40
 MAX_STEPS = 200
+STEPS_PER_CHECK = 4  # of the store, by a clock that counts its readings
 
 
 CODEC = codec(EVENTS.schema)
@@ -92,6 +95,7 @@ class Member:
             write_letters=lambda records: world.letters.extend(map(_place, records)),
             stopping=self.stopping,
             new_backoff=lambda: Backoff(0.001, 0.001),
+            clock=partial(next, count(step=CHECK_SECONDS / STEPS_PER_CHECK)),
         )
         self.subscription.join()
 

@@ -9,11 +9,12 @@ from confluent_kafka import KafkaError, KafkaException
 from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.engine.applier import TooManyPoisoned
 from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
-from projectors.engine.runner import IDLE_POLLS
 from projectors.promises.events import user_event
 from schemas.errors import Fenced, Misconfigured, Unavailable
+from schemas.identity import partition_of, user_shard
 from tests.unit.projectors.engine.stepping import (
     PARTITIONS,
+    STEPS_PER_CHECK,
     USERS,
     World,
     expected,
@@ -119,7 +120,7 @@ def test_another_process_that_is_ahead_in_our_partition_stops_this_one(world: Wo
     ahead = Position(position.topic_id, position.next_offset + 10, position.last_seq + 10)
     world.model.write(Batch([], {partition: Advance(position, ahead)}))
     with pytest.raises(Fenced):
-        member.step(2 * IDLE_POLLS)
+        member.step(2 * STEPS_PER_CHECK)
 
 
 def test_a_store_that_lost_writes_is_replayed(world: World) -> None:
@@ -133,6 +134,65 @@ def test_a_store_that_lost_writes_is_replayed(world: World) -> None:
     world.model.users, world.model.positions = users, positions
     until_caught_up(world, member)
     assert stored(world) == expected(0, USERS, 2)
+
+
+def test_a_store_that_lost_writes_is_noticed_in_partitions_that_are_idle(world: World) -> None:
+    """While another one is written to all the time."""
+    world.users(0, USERS)
+    member = world.member()
+    until_caught_up(world, member)
+    busy = partition_of(user_shard(user_event(0)["user_id"]), PARTITIONS)
+    lost = {p: at for p, at in world.model.positions.items() if p == busy}
+    world.model.positions = lost
+    world.model.users.clear()
+    for version in range(2, 2 + 3 * STEPS_PER_CHECK):
+        world.users(0, 1, version=version)
+        member.step()
+    assert stored(world).keys() >= {
+        user_id
+        for user_id in expected(0, USERS)
+        if partition_of(user_shard(user_id), PARTITIONS) != busy
+    }
+
+
+def test_records_of_a_partition_that_has_not_started_are_not_kept(world: World) -> None:
+    """It was assigned while the store was unavailable, and the log has many records."""
+    member = world.member()
+
+    def fail() -> dict[int, Position]:
+        raise Unavailable("down")
+
+    world.model.checkpoint = fail  # type: ignore[method-assign]
+    world.users(0, USERS)
+    for _ in range(5):
+        member.subscription.poll(1, 0)
+        with pytest.raises(Unavailable):
+            member.runner._start_waiting()
+        member.subscription.pause_in_group(0.01, member.stopping)
+    assert member.subscription.waiting == set(range(PARTITIONS))
+    assert member.subscription._early == []
+    assert all(at == 0 for at in member.consumer._positions.values())
+    del world.model.checkpoint  # type: ignore[method-assign]
+    until_caught_up(world, member)
+
+
+def test_more_early_records_than_the_limit_restart_the_partitions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projectors.engine.subscription.MOST_EARLY", 3)
+    world.users(0, USERS)
+    member = world.member()
+    member.step(2)
+    world.users(USERS, 5)
+    polled = [member.consumer.poll() for _ in range(2 * USERS)]
+    fetched = [message for message in polled if message is not None and not message.error()]
+    assert len(fetched) == 5
+    member.consumer.queued.extend(fetched)
+    member.subscription.pause_in_group(0.01, member.stopping)
+    assert len(member.subscription._early) <= 3
+    assert member.subscription.restarts == 1
+    until_caught_up(world, member)
+    assert stored(world) == expected(0, USERS + 5)
 
 
 def test_while_the_store_is_unavailable_it_stays_in_the_group_and_loses_nothing(
