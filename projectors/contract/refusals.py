@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from projectors.contract.read_model import READY, Dropped, Version
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Misconfigured, Rejected, Unavailable
 
 
 def ready_and_live(
@@ -31,6 +31,15 @@ def version_is_live(name: str, number: int) -> Rejected:
 def version_dropped(name: str, number: int) -> Dropped:
     """Return the error for a version that no longer exists."""
     return Dropped(f"version {number} of {name} was dropped")
+
+
+def tables_missing(name: str, number: int) -> Unavailable:
+    """Return the error for a version that is listed, but whose tables were removed by hand."""
+    return Unavailable(
+        f"the tables of version {number} of {name} are missing: restore them, or run "
+        f"`rollbook projector rebuild {name}` and swap to the new version",
+        code="tables_missing",
+    )
 
 
 def check_filled(name: str, number: int, stored: Collection[str], filled: Collection[str]) -> None:

@@ -32,7 +32,7 @@ from schemas.errors import (
 REQUEST_TIMEOUT_SECONDS = 30.0
 # Shorter, because people wait for the answer of a query.
 QUERY_TIMEOUT_SECONDS = 10.0
-BLOCKED: Final = "cluster_block_exception"  # has status 403, but is no question of permission
+BLOCKED: Final = "cluster_block_exception"
 _SECURITY: Final = "security_exception"
 NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 
@@ -78,6 +78,16 @@ def is_busy(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def is_closed_or_blocked(error_type: str) -> bool:
+    """Return whether a request was refused because of the state of its index or of the cluster.
+
+    An administrator closed or blocked it and can undo that. The status alone does not show it: for
+    a closed index it is 400, as for a document that can never be stored; for a block it is 403, but
+    no permission is missing.
+    """
+    return error_type in {"index_closed_exception", BLOCKED}
+
+
 def is_retryable(error: ApiError | TransportError) -> bool:
     """Return whether the same request may succeed soon.
 
@@ -96,10 +106,10 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
     where = f"Elasticsearch at {settings.elasticsearch_url}"
     if isinstance(error, UnsupportedProductError):
         return Misconfigured(f"{where} is another product", code="other_product")
+    if isinstance(error, ApiError) and is_closed_or_blocked(error.error):
+        return unavailable(settings, f"{error.error} (status {error.meta.status})")
     if isinstance(error, ApiError) and not is_retryable(error):
         status = error.meta.status
-        if error.message == BLOCKED:
-            return unavailable(settings, "writes to an index are blocked")
         if status == HTTPStatus.UNAUTHORIZED:
             return Forbidden(
                 f"{where} denies access (status {status}): it does not accept the login of "

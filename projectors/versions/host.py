@@ -33,6 +33,7 @@ class Host:
         self._versions = versions
         self._stopping = stopping
         self._running: dict[int, _Running] = {}
+        self._has_live = True
 
     def run(self) -> None:
         """Apply events until asked to stop, to all versions that are ready at the time.
@@ -56,7 +57,7 @@ class Host:
     def _start_and_stop_runners(self) -> None:
         """Start the runners of new versions, and stop those of dropped versions."""
         try:
-            ready = [version for version in self._versions.versions() if version.state == READY]
+            ready = [version for version in self._listed() if version.state == READY]
             for version in ready:
                 running = self._running.get(version.number)
                 if running is None:
@@ -71,6 +72,22 @@ class Host:
         for number in set(self._running) - {version.number for version in ready}:
             self._running[number].stop()
             self._running.pop(number).join()
+
+    def _listed(self) -> list[Version]:
+        """Return all versions; if someone removed them all, create the first one again."""
+        versions = self._versions.versions()
+        if not versions:
+            log.warning("no version of %s exists any more: creating one", self._versions.name)
+            self._versions.begin()
+            versions = self._versions.versions()
+        live = any(version.live for version in versions)
+        if self._has_live and not live:
+            log.error(
+                "no version of %s is live: `rollbook projector swap` makes one live",
+                self._versions.name,
+            )
+        self._has_live = live
+        return versions
 
     def _start(self, running: "_Running", version: Version, *, alone: bool) -> None:
         # A live version of a log that no longer exists can only be replaced by a swap. Until then
@@ -117,9 +134,13 @@ class _Running:
     def fail(self, error: RollbookError) -> None:
         """Note the error, and do not start again for a while."""
         self.error = error
+        pause_seconds = self._pause()
+        log.error("%s; trying again in %.0f s if it is not live", error, pause_seconds)
+
+    def _pause(self) -> float:
         pause_seconds = self._backoff.next_seconds()
         self._due_at = time.monotonic() + pause_seconds
-        log.error("%s; trying again in %.0f s if it is not live", error, pause_seconds)
+        return pause_seconds
 
     def stop(self) -> None:
         """Ask the runner to stop."""
@@ -139,6 +160,8 @@ class _Running:
                 model.close()
             else:
                 runner.run()
+                # It was dropped, or else it is still listed: then not again within a second.
+                self._pause()
         except RollbookError as error:
             self.fail(error)
         except BaseException as error:

@@ -46,7 +46,18 @@ FIRST_DOCUMENTS: Final = 500  # Elasticsearch is idle while the first request is
 IN_FLIGHT: Final = 3  # two cores index two; the third is ready when one of them is done
 # With pauses of 0.1 to 0.8 s; after that the runner retries, with longer pauses.
 ATTEMPTS: Final = 5
+# The runner cannot stop or stay in its group meanwhile. What was stored by then is not lost: if it
+# is sent again, the server has only to compare versions.
+STORE_SECONDS: Final = 20.0
 
+# Only with these types does status 400 say that this document can never be stored: a value that
+# does not fit its field, a field that the mapping does not have, a term that is too long.
+_REFUSED: Final = {
+    "document_parsing_exception",
+    "mapper_parsing_exception",
+    "strict_dynamic_mapping_exception",
+    "illegal_argument_exception",
+}
 # Status and error type of each document, without its content; answers shrink to a tenth.
 _ANSWER: Final = "errors,items.*.status,items.*.error.type"
 # If several bulk requests fail in different ways, the error that comes first here is raised.
@@ -76,10 +87,12 @@ class BulkWriter:
     def store(self, events: Sequence[UserEvent]) -> None:
         """Return once the state after every event, or a later state, is stored.
 
-        Raises `WritesPaused`; `Poisoned` if a document is refused (others may have been stored);
-        `Unavailable` if Elasticsearch is unavailable or stays too busy.
+        Blocks for at most `STORE_SECONDS`. Raises `WritesPaused`; `Poisoned` if a document is
+        refused (others may have been stored); `Unavailable` if Elasticsearch is unavailable, stays
+        too busy or is too slow.
         """
-        sent = [self._senders.submit(self._send, part) for part in self._parts(events)]
+        deadline = time.monotonic() + STORE_SECONDS
+        sent = [self._senders.submit(self._send, part, deadline) for part in self._parts(events)]
         _raise_most_serious(sent)
 
     def close(self) -> None:
@@ -94,21 +107,28 @@ class BulkWriter:
             yield [(event["user_id"], bulk_lines(event, self._document)) for event in part]
             start, end = end, end + BULK_DOCUMENTS
 
-    def _send(self, part: Sequence[Lines]) -> None:
+    def _send(self, part: Sequence[Lines], deadline: float) -> None:
         """Send bulk lines, and resend those that failed, until all are stored."""
         backoff = Backoff()
-        why: RollbookError | None = None
+        why: RollbookError = unavailable(self._settings, f"too slow: {STORE_SECONDS:g} s a batch")
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(backoff.next_seconds())
+            left_seconds = deadline - time.monotonic()
+            if left_seconds <= 0:
+                break
             try:
-                answer = self._client.perform_request(
-                    "POST",
-                    self._path,
-                    params={"require_alias": "true", "filter_path": _ANSWER},
-                    headers=NDJSON_HEADERS,
-                    body=b"".join(lines for _, lines in part),
-                ).body
+                answer = (
+                    self._client.options(request_timeout=left_seconds)
+                    .perform_request(
+                        "POST",
+                        self._path,
+                        params={"require_alias": "true", "filter_path": _ANSWER},
+                        headers=NDJSON_HEADERS,
+                        body=b"".join(lines for _, lines in part),
+                    )
+                    .body
+                )
             except (ApiError, TransportError) as error:
                 if not is_retryable(error):
                     raise explain(self._settings, error) from None
@@ -116,10 +136,10 @@ class BulkWriter:
                 continue
             if not answer["errors"]:
                 return
-            part, why = failed_lines(self._settings, self._index, part, answer["items"])
-            if not part:
+            part, failure = failed_lines(self._settings, self._index, part, answer["items"])
+            if failure is None:
                 return
-        assert why is not None  # noqa: S101 - every attempt failed
+            why = failure
         raise why
 
 
@@ -150,6 +170,7 @@ def failed_lines(
 
     A version conflict is not a failure: a newer event is already stored. Raises `WritesPaused` if
     the index refuses all writes or does not exist, `Poisoned` if a document is refused,
+    `Unavailable` if the index refuses it for another reason, such as that it is closed,
     `Forbidden` if we have no permission.
     """
     left: list[Lines] = []
@@ -164,11 +185,13 @@ def failed_lines(
             status == HTTPStatus.FORBIDDEN and problem == BLOCKED
         ):
             raise WritesPaused(index)
-        if status == HTTPStatus.BAD_REQUEST:
+        if status == HTTPStatus.BAD_REQUEST and problem in _REFUSED:
             refused = f"Elasticsearch cannot store user {user_id}: {problem}"
         elif is_busy(status):
             left.append((user_id, lines))
             why = unavailable(settings, f"{problem} (status {status}), {ATTEMPTS} times in a row")
+        elif status == HTTPStatus.BAD_REQUEST:
+            raise unavailable(settings, f"index {index} refused a write: {problem} (status 400)")
         else:
             raise Forbidden(
                 f"Elasticsearch denies writing to {index}: {problem} (status {status}); "

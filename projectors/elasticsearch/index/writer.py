@@ -16,6 +16,9 @@ from projectors.elasticsearch.index.write_lock import WriteLock, WritesPaused, i
 from runtime.settings import Settings
 from schemas.records import UserEvent
 
+# Shorter than for other requests, because the projector cannot stop while it writes. Together with
+# `STORE_SECONDS`, a write ends in less than two minutes.
+_WRITE_REQUEST_SECONDS: Final = 10.0
 _PAGE_SIZE: Final = 5_000
 _KEEP_ALIVE: Final = "5m"
 
@@ -47,8 +50,9 @@ class ElasticsearchUsers:
         self._index_uuid = index_uuid
         self._document = document
         self._bulk = BulkWriter(settings, self._client, self._index, document)
-        self._checkpoints = Checkpoints(settings, self._client, self._index, index_uuid)
-        self._lock = WriteLock(self._client, self._index)
+        quick = self._client.options(request_timeout=_WRITE_REQUEST_SECONDS)
+        self._checkpoints = Checkpoints(settings, quick, self._index, index_uuid)
+        self._lock = WriteLock(quick, self._index)
 
     def checkpoint(self) -> dict[int, Position]:
         """Return the current position of each partition. Raises `Dropped`."""

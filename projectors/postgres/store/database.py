@@ -1,7 +1,7 @@
 """One connection to PostgreSQL, opened on first use, whose errors say what to do next."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
@@ -40,9 +40,8 @@ def version_schema(settings: Settings, read_model: str, number: int) -> str:
 class Database:
     """One connection in autocommit mode; after it fails, the next use opens a new one.
 
-    `set_up` runs on every new connection; `options` are PostgreSQL session settings
-    (`-c name=value`). `read_model` and `version` say whose tables are used; with version None, the
-    published views, which show the live version.
+    `options` are PostgreSQL session settings (`-c name=value`). `read_model` and `version` say
+    whose tables are used; with version None, the published views, which show the live version.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class Database:
         read_model: str = "postgres",
         version: int | None = None,
         options: str = "",
-        set_up: Callable[[psycopg.Connection[Any]], object] | None = None,
     ) -> None:
         self.home = home_schema(settings)
         self.schema = (
@@ -61,7 +59,6 @@ class Database:
         self._settings = settings
         self._read_model = read_model
         self._options = f"{_SESSION_OPTIONS} {options}".strip()
-        self._set_up = set_up
         self._connection: psycopg.Connection[Any] | None = None
 
     def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
@@ -81,8 +78,8 @@ class Database:
         try:
             yield self._open()
         except psycopg.Error as error:
-            if isinstance(error, _NO_CONNECTION):
-                self.close()
+            if is_temporary(error):
+                self.close()  # the next attempt may reach another server, or one that has recovered
             raise self._explained(error) from None
 
     def close(self) -> None:
@@ -93,7 +90,7 @@ class Database:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            connection = psycopg.connect(
+            self._connection = psycopg.connect(
                 self._settings.postgres_url,
                 password=self._settings.postgres_password or None,
                 autocommit=True,
@@ -106,13 +103,6 @@ class Database:
                 keepalives_count=3,
                 tcp_user_timeout=10_000,
             )
-            try:
-                if self._set_up is not None:
-                    self._set_up(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
         return self._connection
 
     def _explained(self, error: psycopg.Error) -> RollbookError:
@@ -124,7 +114,6 @@ class Database:
                 "builds it",
             )
         if isinstance(error, _TOOK_TOO_LONG):
-            self.close()
             return Unavailable(
                 f"PostgreSQL at {self._address()} aborted a transaction that took too long",
                 code="postgres_unavailable",
@@ -133,7 +122,7 @@ class Database:
             return Poisoned(
                 f"PostgreSQL cannot store a value: {_kind(error)}", code="postgres_refused"
             )
-        if _is_denied(error) or isinstance(error, _NO_CONNECTION):
+        if _is_denied(error) or is_temporary(error):
             return self._no_access(error)
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
             return Misconfigured(
@@ -162,12 +151,24 @@ class Database:
         return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
 
 
-_NO_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError)
 _MISSING = (errors.UndefinedTable, errors.InvalidSchemaName)
 _TOOK_TOO_LONG = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout)
 # Checked before OperationalError, of which ProgramLimitExceeded (a text too long for an index) is a
 # subclass.
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
+# Classes of SQLSTATE that say nothing about the statement: 08 connection, 25 transaction state (a
+# server that became read-only in a failover), 53 resources, 57 shutdown, 58 and XX the server's own
+# files. psycopg maps 25 and XX to InternalError.
+_TEMPORARY = {"08", "25", "53", "57", "58", "XX"}
+
+
+def is_temporary(error: psycopg.Error) -> bool:
+    """Return whether the same statement may succeed later, on a new connection."""
+    if isinstance(error, _REFUSED):
+        return False
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return True
+    return (error.sqlstate or "")[:2] in _TEMPORARY
 
 
 # An attempt to connect that fails has no SQLSTATE, only the server's message.

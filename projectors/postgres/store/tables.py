@@ -11,7 +11,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from projectors.contract.read_model import Advance, Position
-from projectors.contract.refusals import version_dropped
+from projectors.contract.refusals import tables_missing, version_dropped
 from projectors.postgres.store.database import MISSING, Database
 from projectors.postgres.store.shape import StoredVersion
 from runtime.closing import Closing
@@ -49,6 +49,12 @@ WHERE partition = %s AND topic_id = %s AND next_offset = %s AND last_seq = %s"""
 _STILL_UNFINISHED: Final = """
 SELECT FROM {home}.model_versions
 WHERE model = %s AND number = %s AND NOT finished FOR SHARE"""
+_LISTED: Final = """
+SELECT FROM {home}.model_versions WHERE model = %s AND number = %s AND state <> 'dropped'"""
+# For a retried dead letter. No replay would apply it again, so it must survive a crash, and no
+# other transaction may erase its user meanwhile: each of our statements sees what was committed
+# when it began, so the check for an erasure and the insertion must not be overtaken by one.
+_ALONE: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
 
 
 class VersionTables(Closing):
@@ -73,17 +79,23 @@ class VersionTables(Closing):
             read_model=read_model,
             version=stored.number,
             options=f"{WRITER_OPTIONS} {options}",
-            set_up=lambda connection: incoming and connection.execute(incoming),
         )
+        self._incoming = incoming
+        self._prepared: psycopg.Connection[Any] | None = None  # where `incoming` was run
         self._key = (read_model, stored.number)
         self._unfinished = stored.unfinished
         self._checkpoint = self.database.statement(_CHECKPOINT)
         self._first_step = self.database.statement(_FIRST_STEP)
         self._next_step = self.database.statement(_NEXT_STEP)
         self._still_unfinished = self.database.statement(_STILL_UNFINISHED)
+        self._listed = self.database.statement(_LISTED)
+        self._alone = self.database.statement(_ALONE)
 
     def checkpoint(self) -> dict[int, Position]:
-        """Return the position of each partition that was ever written. Raises `Dropped`."""
+        """Return the position of each partition that was ever written.
+
+        Raises `Dropped`, or `Unavailable` (`tables_missing`) if the version is still listed.
+        """
         with self._existing(), self.database.session() as connection:
             rows = connection.execute(self._checkpoint).fetchall()
         return {partition: Position(*position) for partition, *position in rows}
@@ -96,16 +108,19 @@ class VersionTables(Closing):
         before it has changed anything. Raises `Fenced` in that case, `Dropped`, otherwise what
         `Database.session` raises.
         """
-        with self._existing(), self.database.session() as connection, connection.transaction():
-            cursor = connection.cursor()
-            if self._unfinished and not cursor.execute(self._still_unfinished, self._key).rowcount:
-                raise Fenced(f"another process finished {self.database.schema}")
-            self._advance(cursor, advances)
-            if not advances:
-                # A retried dead letter: after a crash no replay would apply it again, so it must be
-                # durable.
-                cursor.execute("SET LOCAL synchronous_commit = on")
-            yield cursor
+        with self._existing(), self.database.session() as connection:
+            self._prepare(connection)
+            with connection.transaction():
+                cursor = connection.cursor()
+                if self._unfinished:
+                    cursor.execute(self._still_unfinished, self._key)
+                    if not cursor.rowcount:
+                        raise Fenced(f"another process finished {self.database.schema}")
+                self._advance(cursor, advances)
+                if not advances:
+                    cursor.execute(self._alone)
+                    cursor.execute("SET LOCAL synchronous_commit = on")
+                yield cursor
 
     def make_visible(self) -> None:
         """Do nothing: committed rows are visible."""
@@ -127,6 +142,12 @@ class VersionTables(Closing):
         """Close the connection."""
         self.database.close()
 
+    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+        # Not when connecting: a server that is read-only can still be asked for the checkpoint.
+        if self._incoming and connection is not self._prepared:
+            connection.execute(self._incoming)
+            self._prepared = connection
+
     def _advance(self, cursor: psycopg.Cursor[Any], advances: Mapping[int, Advance]) -> None:
         first, following = [], []
         for partition in sorted(advances):  # all writers use one order, so they cannot deadlock
@@ -144,12 +165,22 @@ class VersionTables(Closing):
 
     @contextmanager
     def _existing(self) -> Iterator[None]:
-        """Turn the error of missing tables into `Dropped`."""
+        """Turn the error of missing tables into `Dropped`, if the version is not listed either."""
         try:
             yield
         except Unavailable as error:
-            if error.code == MISSING:
-                raise version_dropped(*self._key) from None
+            if error.code != MISSING:
+                raise
+            explain = tables_missing if self._is_listed() else version_dropped
+            raise explain(*self._key) from None
+
+    def _is_listed(self) -> bool:
+        try:
+            with self.database.session() as connection:
+                return connection.execute(self._listed, self._key).rowcount > 0
+        except Unavailable as error:
+            if error.code == MISSING:  # the whole read model is missing
+                return False
             raise
 
 

@@ -158,7 +158,8 @@ class PostgresVersions:
             if live is None or live.number == number:
                 return
             connection.execute(_LOCK_EXPIRY)
-            connection.execute(self._version(live.number).statement(_LOCK_WRITERS))
+            if self._columns(live.number):  # else someone removed its tables: nobody writes them
+                connection.execute(self._version(live.number).statement(_LOCK_WRITERS))
             await_caught_up()
             self._go_live(connection, number)
 

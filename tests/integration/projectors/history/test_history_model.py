@@ -1,21 +1,27 @@
 """The read model of the history without a log: the guarantees of `write`, and the queries."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from projectors.contract.read_model import Batch
 from projectors.history.queries import EventStore
-from projectors.history.writer import history_versions
+from projectors.history.writer import _COPY, _pack_event, history_versions
+from projectors.postgres.store.copy_rows import copy_rows
 from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.records import USER_ERASED, UserEvent
 from tests.events import event_of
+from tests.processes import eventually
 from tests.read_models import OpenVersion
 
 SECRET = "qsecretq"
+WAITING = """
+SELECT FROM pg_locks WHERE NOT granted AND relation = '{schema}.checkpoints'::regclass"""
 
 
 def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
@@ -63,6 +69,26 @@ def opened(settings: Settings) -> Iterator[OpenHistory]:
     """An empty read model, removed after the test."""
     with OpenHistory(settings) as opened:
         yield opened
+
+
+def test_a_retried_event_is_not_added_while_its_user_is_being_erased(
+    opened: OpenHistory, settings: Settings
+) -> None:
+    """The retry would not see the erasure, which is not committed yet, and be kept for ever."""
+    opened.write(event(1, 2))
+    projector: Any = opened.model
+    with (
+        OpenHistory(settings) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        with projector.step({0: opened.step(1)}) as cursor:
+            cursor.execute(projector._erase, ([user_id(1)], [3]))
+            copy_rows(cursor, _COPY, [_pack_event(erasure(1, 3))])
+            cursor.execute(projector._add)
+            retry = thread.submit(other.model.write, Batch([event(1, 1)], {}))
+            eventually(lambda: retry.done() or opened.rows(WAITING))
+        retry.result(20)
+    assert opened.of(1) == [3]
 
 
 def test_every_event_is_returned_as_it_was_on_the_log(opened: OpenHistory) -> None:

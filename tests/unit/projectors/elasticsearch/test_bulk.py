@@ -1,11 +1,20 @@
 """Which documents of a bulk request are resent, and which answers are errors."""
 
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import ApiError
 
-from projectors.elasticsearch.index.bulk import Lines, failed_lines
+from projectors.elasticsearch.client import connect, explain
+from projectors.elasticsearch.index.bulk import BulkWriter, Lines, failed_lines
+from projectors.elasticsearch.index.mapping import document
 from projectors.elasticsearch.index.write_lock import WritesPaused
+from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned, Unavailable
 
@@ -50,6 +59,47 @@ def test_a_write_block_or_a_missing_alias_pauses_the_writer(answer: dict[str, An
     """Whether the index was deleted or a swap is running is found out by looking at the index."""
     with pytest.raises(WritesPaused, match="users-1"):
         resent(item(201), REFUSED, answer)
+
+
+@pytest.mark.parametrize(
+    "problem", ["index_closed_exception", "routing_missing_exception", "unheard_of_exception"]
+)
+def test_a_closed_index_makes_no_document_poisoned(problem: str) -> None:
+    """Nor does any other reason that is not the document's."""
+    with pytest.raises(Unavailable, match=problem):
+        resent(item(201), item(400, problem))
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("problem", ["index_closed_exception", "cluster_block_exception"])
+def test_a_request_that_a_closed_or_blocked_index_refuses_may_be_retried(
+    status: int, problem: str
+) -> None:
+    meta = ApiResponseMeta(status, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "es", 9200))
+    error = explain(Settings(), ApiError(problem, meta, {"error": {"type": problem}}))
+    assert isinstance(error, Unavailable)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The URL of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_write_of_many_documents_to_a_server_that_hangs_ends_in_time(
+    silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of eight requests would be tried five times, three at a time."""
+    monkeypatch.setattr("projectors.elasticsearch.index.bulk.STORE_SECONDS", 0.5)
+    settings = Settings(elasticsearch_url=silent_server)
+    events = [user_event(number) for number in range(10_000)]
+    with closing(connect(settings)) as client:
+        writer = BulkWriter(settings, client, "users-1", document)
+        began = time.monotonic()
+        with closing(writer), pytest.raises(Unavailable):
+            writer.store(events)
+        assert time.monotonic() - began < 5
 
 
 def test_missing_permission_is_a_configuration_error() -> None:

@@ -172,7 +172,7 @@ def test_records_of_a_partition_that_has_not_started_are_not_kept(world: World) 
     assert member.subscription.waiting == set(range(PARTITIONS))
     assert member.subscription._early == []
     assert all(at == 0 for at in member.consumer._positions.values())
-    del world.model.checkpoint  # type: ignore[method-assign]
+    del world.model.checkpoint
     until_caught_up(world, member)
 
 
