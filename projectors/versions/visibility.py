@@ -8,21 +8,26 @@ This holds across a swap: a swap blocks writes to the live version and makes the
 once it has applied everything that the log had. A version that is no longer live proves nothing, so
 a wait ends only if the version that was examined is still live.
 
+A token is worth nothing if the topics were re-created since the read model was built: the same seqs
+then belong to other events. So the checkpoint must be of the topic that Kafka has now.
+
 It holds until the store's server crashes. PostgreSQL may then lose its latest commits, rows and
 checkpoint together, until the projector has applied them from the log again. A query that passes
 the same token again waits for it again.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 from projectors.catalog import open_versions
 from projectors.contract.read_model import Dropped, ReadModel, ReadModelVersions
 from runtime.closing import Closing
 from runtime.settings import Settings
+from runtime.topic_admin import check_topics
 from schemas.errors import NotInTime
 from schemas.tokens import Token, parse_token
+from schemas.topics import Topic
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -31,21 +36,44 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.002
 _MAX_PAUSE_SECONDS = 0.05
 _NOT_VISIBLE = "not_visible_in_time"
+# For how long a topic's id is remembered: nobody re-creates the topics of a registry in use.
+_KNOWN_FOR_SECONDS = 10.0
+
+
+class TopicIds:
+    """Kafka's ids of our topics, which it is asked for at most every ten seconds."""
+
+    def __init__(
+        self, settings: Settings, look_up: Callable[[Settings], Mapping[str, str]] = check_topics
+    ) -> None:
+        self._settings = settings
+        self._look_up = look_up
+        self._ids: Mapping[str, str] = {}
+        self._known_until = 0.0
+
+    def id_of(self, topic: Topic) -> str:
+        """Return the id of a topic. Raises `Unavailable`, `Misconfigured` if it is missing."""
+        if time.monotonic() >= self._known_until:
+            self._ids = self._look_up(self._settings)
+            self._known_until = time.monotonic() + _KNOWN_FOR_SECONDS
+        return self._ids[topic.name]
 
 
 class Visibility(Closing):
     """Waits until the read models `names` show what commands did. Not for several threads.
 
-    Reuse it for many waits: it keeps its connections. Construction connects to nothing; it raises
-    `Misconfigured` (`unknown_read_model`) if no read model has one of the names.
+    Needs the stores, and Kafka for the ids of the topics. Reuse it for many waits: it keeps its
+    connections. Construction connects to nothing; it raises `Misconfigured` (`unknown_read_model`)
+    if no read model has one of the names.
     """
 
     def __init__(self, settings: Settings, names: Iterable[str]) -> None:
         self._partitions = settings.partitions
+        topic_ids = TopicIds(settings)
         with ExitStack() as opened:
             self._models = []
             for name in dict.fromkeys(names):
-                self._models.append(LiveVersion(open_versions(settings, name)))
+                self._models.append(LiveVersion(open_versions(settings, name), topic_ids.id_of))
                 opened.callback(self._models[-1].close)
             self._opened = opened.pop_all()
 
@@ -60,7 +88,7 @@ class Visibility(Closing):
 
         `timeout_seconds` is the limit for all of them together. With `extend_on_progress` it is the
         limit for each, and starts again whenever its checkpoint has moved. Raises `NotInTime`
-        (`not_visible_in_time`), `Unavailable` at once if a store is down, `Rejected`
+        (`not_visible_in_time`), `Unavailable` at once if a store or Kafka is down, `Rejected`
         (`invalid_token`).
         """
         place = parse_token(token).within(self._partitions)
@@ -77,9 +105,14 @@ class Visibility(Closing):
 class LiveVersion:
     """The currently live version of a read model. Not for several threads."""
 
-    def __init__(self, versions: ReadModelVersions) -> None:
-        """Take over `versions`, which `close` closes; connect to nothing yet."""
+    def __init__(self, versions: ReadModelVersions, topic_id: Callable[[Topic], str]) -> None:
+        """Take over `versions`, which `close` closes; connect to nothing yet.
+
+        `topic_id` returns the id that a topic has now.
+        """
         self._versions = versions
+        self._topic_id = topic_id
+        self._is_of_other_topic = False
         self._model: ReadModel | None = None
         self._seqs: Mapping[int, int] = {}
 
@@ -132,6 +165,10 @@ class LiveVersion:
         self._seqs = {partition: position.last_seq for partition, position in found.items()}
         if self._behind(token):
             return False
+        topic_id = self._topic_id(model.source.topic)
+        self._is_of_other_topic = any(found[p].topic_id != topic_id for p in token.seqs)
+        if self._is_of_other_topic:
+            return False
         model.make_visible()
         return True
 
@@ -150,6 +187,13 @@ class LiveVersion:
     def _not_in_time(self, token: Token, timeout_seconds: float) -> NotInTime:
         name, behind = self._versions.name, self._behind(token)
         within = f"within {round(timeout_seconds, 1):g} s"
+        if self._is_of_other_topic:
+            return NotInTime(
+                f"{name} shows nothing of the present log: the topics were re-created since it was "
+                "built",
+                code=_NOT_VISIBLE,
+                next_step=f"`rollbook projector rebuild {name}` reads the present log",
+            )
         if self._model is None or not behind:
             return NotInTime(
                 f"no read model {name} existed {within}",

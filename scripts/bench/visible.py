@@ -1,15 +1,13 @@
 """Measures how long it takes from sending a command until each store shows its effect."""
 
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Final
 
 from producers.client.command_client import CommandClient
-from projectors.catalog import open_versions
-from projectors.versions.visibility import LiveVersion
+from projectors.versions.visibility import Visibility
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, NotInTime
-from schemas.tokens import parse_token
 from scripts.bench.workload.people import people
 
 STORES: Final = ("postgres", "elasticsearch")
@@ -26,10 +24,7 @@ def visible_ms(settings: Settings, tag: str) -> dict[str, list[float]]:
     creates other users. Raises `CheckFailed` if a creation is refused or never becomes visible.
     """
     with ExitStack() as stack:
-        live = {
-            store: stack.enter_context(closing(LiveVersion(open_versions(settings, store))))
-            for store in STORES
-        }
+        live = {store: stack.enter_context(Visibility(settings, [store])) for store in STORES}
         client = stack.enter_context(CommandClient(settings))
         taken: dict[str, list[float]] = {store: [] for store in STORES}
         for number, person in enumerate(people(_WARM_UP_COMMANDS + _COMMANDS, tag)):
@@ -39,7 +34,7 @@ def visible_ms(settings: Settings, tag: str) -> dict[str, list[float]]:
             if outcome.token is None:
                 raise CheckFailed("a creation that was to become visible was refused")
             try:
-                live[store].wait(parse_token(outcome.token), _MOST_SECONDS)
+                live[store].wait(outcome.token, _MOST_SECONDS)
             except NotInTime as error:
                 raise CheckFailed(str(error)) from error
             if number >= _WARM_UP_COMMANDS:
