@@ -22,6 +22,8 @@ from runtime.setting_files import find_config_file, read_secret, read_toml
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 
+_MOST_WINDOW_SECONDS = 7 * 86_400
+
 
 def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
     metadata = {"explanation": explanation, "secret": secret}
@@ -69,10 +71,10 @@ class Settings:
         6.0, "after this time, the group assigns the partitions of a dead member to another"
     )
     outcomes_window_seconds: float = _setting(
-        86_400.0, "how long a handler remembers decided command ids"
+        300.0, "a handler remembers the command ids of this time, at most 604,800 (7 days)"
     )
     outcomes_window_count: int = _setting(
-        20_000, "how many decided command ids a handler remembers, per partition"
+        20_000, "a handler also remembers the ids of the last so many commands of a partition"
     )
     batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
     batch_bytes: int = _setting(16_777_216, "the most bytes of commands in one transaction")
@@ -116,6 +118,11 @@ class Settings:
             "dead_letters_in_a_row",
         ):
             _require(getattr(self, name) > 0, name, "must be more than 0")
+        _require(
+            self.outcomes_window_seconds <= _MOST_WINDOW_SECONDS,
+            "outcomes_window_seconds",
+            f"must be at most {_MOST_WINDOW_SECONDS}: the topic keeps the outcomes for a day more",
+        )
         _require(self.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
         _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")
         self._require_addresses()

@@ -6,8 +6,9 @@ from itertools import count
 
 from producers.domain.address_change import apply_message, resend_open_grants
 from producers.domain.decisions import decide_command
+from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.overlay import Overlay
-from producers.domain.state import OutcomeWindow, PartitionState
+from producers.domain.state import PartitionState
 from schemas.identity import email_key, email_shard, partition_of, user_shard, uuid_bytes
 from schemas.records import (
     CHANGE_EMAIL,
@@ -101,7 +102,7 @@ def address_in(number: int, tag: str = "new") -> str:
 
 def new_state(number: int) -> PartitionState:
     """Return the state of an empty partition."""
-    return PartitionState(number, PARTITIONS, OutcomeWindow(1_000, 3_600_000))
+    return PartitionState(number, PARTITIONS, OutcomeWindow(1_000, 60_000))
 
 
 @dataclass

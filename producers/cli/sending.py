@@ -98,8 +98,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--command-id",
         metavar="ID",
         type=Parsed("id", clean_command_id),
-        help="Repeat an earlier attempt by passing its id: the command is decided only once, and "
-        "the answer is the same (`rollbook commands show --help` says for how long).",
+        help="Repeat an earlier attempt by passing its id: for at least five minutes the command "
+        "is decided only once and the answer is the same (see `rollbook commands show --help`).",
     )
     @wait_option
     @click.option(

@@ -106,15 +106,16 @@ def show(settings: Settings, *, command_id: str, as_json: bool) -> None:
     Exits with 0 if it was accepted, 3 if it was rejected or is unknown, 4 if it is not decided yet.
 
     What --command-id guarantees: if a command is sent again with the same id for the same user (a
-    creation: with the same address), it is decided only once and gets the same answer each time,
-    even after a handler has restarted or another one has taken over.
+    creation: with the same address) within five minutes of its answer, it is decided only once and
+    gets the same answer, under any load and even after a handler has restarted or another one has
+    taken over. The same id with different fields is rejected as command_id_reused. The setting
+    outcomes_window_seconds is this time; the last outcomes_window_count commands of a partition
+    are remembered for longer.
 
-    How long this holds: for a creation, as long as its user has the address; for the latest change
-    of a user, until the next change. For all other commands, including rejected ones, it holds for
-    the last outcomes_window_count commands of the partition (default 20,000), but for no longer
-    than outcomes_window_seconds (default one day). During that time, the same id with different
-    fields is rejected as command_id_reused. Use a new id for every new command; without
-    --command-id, it is a new UUID.
+    After that time the command is decided as a new one, which is still safe: an address has only
+    one user, and the same change applied twice changes nothing unless another came between. So
+    pass --expected-version with a change that you may send again later. Use a new id for every new
+    command; without --command-id, it is a new UUID.
 
     \b
     Example:

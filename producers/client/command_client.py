@@ -64,12 +64,12 @@ class CommandClient(Closing):
     these cases nothing was sent. It raises `NotInTime` if no answer came within `timeout_seconds`
     or answers cannot be read; the message says whether the command may still be decided.
 
-    Sending again is safe, also across restarts of handlers. A command with the same id and target
-    (the user id; for a creation the address) is not decided twice but gets the first answer again,
-    marked `repeated`. For a creation this holds as long as its user lives, and for a user's latest
-    change until the next. For anything else, rejections included, it holds within the window of
-    the settings `outcomes_window_count` and `outcomes_window_seconds`; within that window the same
-    id with another body is rejected as `command_id_reused`. Use a new id for every new command.
+    Sending again within five minutes of the answer is safe, under any load and across restarts of
+    handlers: a command with the same id and target (the user id; for a creation the address) is
+    not decided twice but gets the first answer again, marked `repeated`, and the same id with
+    another body is rejected as `command_id_reused`. The setting `outcomes_window_seconds` is this
+    time. A command that is sent again later is decided as a new one. Use a new id for every new
+    command.
     """
 
     def __init__(

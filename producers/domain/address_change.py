@@ -20,8 +20,8 @@ from itertools import chain
 
 from producers.domain import address_messages
 from producers.domain.aggregate import ChangeEmail, decide
-from producers.domain.answers import CommandRef, accept, reject, repeat
-from producers.domain.decisions import accept_events
+from producers.domain.answers import CommandRef, reject, repeat
+from producers.domain.decisions import accept_events, answer_latest_change
 from producers.domain.overlay import Overlay
 from producers.domain.parse import address_of, user_id_of
 from producers.domain.state import PartitionState
@@ -134,11 +134,11 @@ def _decide(overlay: Overlay, message: AddressMessage) -> None:
         if first["command_offset"] != ref.offset:
             repeat(overlay, first, ref)
         return
-    if known is not None and known.command_id == ref.command_id:
-        accept(overlay, ref, known.version, seq=known.seq, repeated=True)
-        return
     address = address_of(message["email"] or "")
     command = ChangeEmail(ref.command_id, user_id, address, message["expected_version"])
+    if known is not None and known.command_id == ref.command_id:
+        answer_latest_change(overlay, ref, command, known)
+        return
     holder_id = None if message["kind"] == "granted" else message["holder_id"]
     try:
         slot = overlay.next_slot(user_id.text)

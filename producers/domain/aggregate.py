@@ -118,6 +118,39 @@ def decide(
             assert_never(command)
 
 
+def is_latest_change(known: UserSnapshot, command: UserCommand) -> bool:
+    """Return whether `command` can be the one that made the user what it is now.
+
+    For a command with the id of the user's latest change whose answer is forgotten: the body is no
+    longer known, but what it must have asked for is.
+    """
+    if known.version == 1 or command.expected_version not in (None, known.version - 1):
+        return False
+    user = known.user
+    match command:
+        case UpdateUser():
+            wanted = (command.name, command.age)
+            return user is not None and all(
+                want in (None, have)
+                for want, have in zip(wanted, (user["name"], user["age"]), strict=True)
+            )
+        case ChangeEmail():
+            return user is not None and command.address.email == user["email"]
+        case DeleteUser():
+            return user is None and not known.erased
+        case EraseUser():
+            return known.erased
+        case _:
+            assert_never(command)
+
+
+def is_its_creation(known: UserSnapshot, command: CreateUser) -> bool:
+    """Return whether `command` can be the one that created a user who is unchanged since."""
+    user = known.user
+    wanted = (command.address.email, command.name, command.age)
+    return user is not None and (user["email"], user["name"], user["age"]) == wanted
+
+
 def evolve(user: User | None, event: UserEvent) -> User | None:
     """Return the user after `event`, or None once it is gone.
 

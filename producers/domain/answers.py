@@ -71,8 +71,7 @@ def _version_of(overlay: Overlay, user_id: str | None) -> int | None:
 def repeat(overlay: Overlay, first: CommandOutcome, ref: CommandRef) -> None:
     """Append the first answer again, or a refusal if the command has another body now."""
     if first["digest"] != ref.digest:
-        reused = Rejected("this command id was used for another command", code="command_id_reused")
-        reject(overlay, ref.for_user(None), reused)
+        reject_reused(overlay, ref)
         return
     again: CommandOutcome = {
         **first,
@@ -81,6 +80,12 @@ def repeat(overlay: Overlay, first: CommandOutcome, ref: CommandRef) -> None:
         "repeated": True,
     }
     overlay.append_outcome(again)
+
+
+def reject_reused(overlay: Overlay, ref: CommandRef) -> None:
+    """Append a rejection of a command whose id was used for one with another body."""
+    reused = Rejected("this command id was used for another command", code="command_id_reused")
+    reject(overlay, ref.for_user(None), reused)
 
 
 def _outcome(

@@ -7,8 +7,17 @@ from producers.domain.aggregate import (
     CreateUser,
     UserCommand,
     decide,
+    is_its_creation,
+    is_latest_change,
 )
-from producers.domain.answers import CommandRef, accept, body_digest, reject, repeat
+from producers.domain.answers import (
+    CommandRef,
+    accept,
+    body_digest,
+    reject,
+    reject_reused,
+    repeat,
+)
 from producers.domain.overlay import Overlay
 from producers.domain.parse import parse_command
 from producers.domain.snapshot import UserSnapshot
@@ -61,8 +70,11 @@ def _require_home(overlay: Overlay, command: Command) -> None:
 def _create(overlay: Overlay, ref: CommandRef, command: CreateUser) -> None:
     holder_id = overlay.holder_id(command.address.key)
     holder = overlay.user(uuid_bytes(holder_id)) if holder_id else None
-    if holder and holder.user and holder.user["created_by"] == ref.command_id:
-        accept(overlay, ref.for_user(holder_id), 1, seq=holder.seq, repeated=True)
+    if holder and holder.version == 1 and holder.command_id == ref.command_id:
+        if is_its_creation(holder, command):
+            accept(overlay, ref.for_user(holder_id), 1, seq=holder.seq, repeated=True)
+        else:
+            reject_reused(overlay, ref)
         return
     user_id = overlay.new_user_id(command.address.shard)
     events = decide(None, command, overlay.next_slot(user_id), holder_id=holder_id)
@@ -74,7 +86,7 @@ def _change(overlay: Overlay, ref: CommandRef, command: UserCommand) -> None:
     """Decide a command about a user of this partition."""
     known = overlay.user(command.user_id.packed)
     if known is not None and known.command_id == ref.command_id:
-        accept(overlay, ref, known.version, seq=known.seq, repeated=True)
+        answer_latest_change(overlay, ref, command, known)
         return
     holder_id = None
     if isinstance(command, ChangeEmail):
@@ -88,6 +100,20 @@ def _change(overlay: Overlay, ref: CommandRef, command: UserCommand) -> None:
         overlay.send(command.address.shard, message)
         return
     accept_events(overlay, ref, command, known, events)
+
+
+def answer_latest_change(
+    overlay: Overlay, ref: CommandRef, command: UserCommand, known: UserSnapshot
+) -> None:
+    """Answer a command that has the id of its user's latest change and whose answer is forgotten.
+
+    The user itself records the id, so the command is accepted as a repeat, or refused if it cannot
+    be the one that made this change.
+    """
+    if is_latest_change(known, command):
+        accept(overlay, ref, known.version, seq=known.seq, repeated=True)
+    else:
+        reject_reused(overlay, ref)
 
 
 def _is_elsewhere(overlay: Overlay, known: UserSnapshot | None, command: ChangeEmail) -> bool:

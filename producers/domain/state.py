@@ -4,55 +4,10 @@ The state is a fold of the log and nothing else: restored from it at start, drop
 partition is revoked. The same methods fold it live and in a restore, so the two agree.
 """
 
-from collections import deque
-
+from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.snapshot import pack, packed_key, packed_version, snapshot_of
 from schemas.identity import email_shard, partition_of, uuid_bytes
 from schemas.records import CommandOutcome, EmailClaim, UserEvent
-
-
-class OutcomeWindow:
-    """The latest outcomes by command id, so that a repeated command gets the same answer.
-
-    Its bounds depend on the log alone (how far an outcome's command lies behind the latest one, in
-    offsets and in time), so that a restored window equals the live one.
-    """
-
-    def __init__(self, most_commands: int, most_ms: int) -> None:
-        self._most_commands = most_commands
-        self._most_ms = most_ms
-        self._by_id: dict[str, CommandOutcome] = {}
-        self._order: deque[CommandOutcome] = deque()
-        self.last_offset = -1
-        self.last_decided_at = 0
-
-    def get(self, command_id: str) -> CommandOutcome | None:
-        """Return the first outcome of `command_id` within the window, or its latest repeat."""
-        return self._by_id.get(command_id)
-
-    def add(self, outcome: CommandOutcome) -> None:
-        """Remember `outcome` and forget what is too old.
-
-        A repeat has the same content as the first answer and extends its life: a restore may begin
-        between the two. A refusal of another body says nothing about the id's own command.
-        """
-        self.last_offset = max(self.last_offset, outcome["command_offset"])
-        self.last_decided_at = max(self.last_decided_at, outcome["decided_at"])
-        if outcome["code"] != "command_id_reused":
-            self._by_id[outcome["command_id"]] = outcome
-            self._order.append(outcome)
-        oldest_offset = self.last_offset - self._most_commands
-        oldest_ms = self.last_decided_at - self._most_ms
-        while self._order and (
-            self._order[0]["command_offset"] <= oldest_offset
-            or self._order[0]["decided_at"] < oldest_ms
-        ):
-            old = self._order.popleft()
-            if self._by_id.get(old["command_id"]) is old:
-                del self._by_id[old["command_id"]]
-
-    def __len__(self) -> int:
-        return len(self._by_id)
 
 
 class PartitionState:

@@ -11,9 +11,10 @@ import time
 from contextlib import closing
 from typing import Any
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from producers.domain.state import OutcomeWindow, PartitionState
+from producers.domain.outcome_window import OutcomeWindow
+from producers.domain.state import PartitionState
 from producers.handler.clients import Clients, Codecs
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.log_ranges import is_end
@@ -31,6 +32,9 @@ _REPORT_SECONDS = 1.0
 # A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
 _OFFSETS_PER_OUTCOME = 2
 _SPARE_OFFSETS = 1_000
+# The clocks of two handlers differ a little.
+_SPARE_MS = 60_000
+_AT_THE_END = -1
 # By default brokers look every ten seconds for transactions that have timed out.
 _ABORTED_SECONDS = 15.0
 
@@ -73,14 +77,43 @@ class Restore:
                     TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
                 )
                 if low < end:
-                    start = self._first_outcome(low, end) if topic == self._outcomes_topic else low
+                    start = (
+                        self._first_outcome(reader, low, end)
+                        if topic == self._outcomes_topic
+                        else low
+                    )
                     positions.append(TopicPartition(topic, self._partition, start))
                     ends[topic] = end
         return positions, ends
 
-    def _first_outcome(self, low: int, end: int) -> int:
+    def _first_outcome(self, reader: Consumer, low: int, end: int) -> int:
+        """Return an offset at or before the first outcome that the window must contain."""
         most = _OFFSETS_PER_OUTCOME * self._settings.outcomes_window_count
-        return max(low, end - most - _SPARE_OFFSETS)
+        start = max(low, end - most - _SPARE_OFFSETS)
+        last_ms = self._time_of_last(reader, max(low, end - _SPARE_OFFSETS))
+        if last_ms is None:
+            return low
+        since_ms = last_ms - int(self._settings.outcomes_window_seconds * 1000) - _SPARE_MS
+        asked = TopicPartition(self._outcomes_topic, self._partition, max(since_ms, 0))
+        [found] = reader.offsets_for_times([asked], timeout=REQUEST_TIMEOUT_SECONDS)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return start if found.offset == _AT_THE_END else max(low, min(start, found.offset))
+
+    def _time_of_last(self, reader: Consumer, start: int) -> int | None:
+        """Return the time of the first outcome from `start`, which is near the end.
+
+        None if there are only markers of transactions. The log's own times count, not this
+        machine's clock: the log may have been idle, and the clocks may differ.
+        """
+        assign(reader, [TopicPartition(self._outcomes_topic, self._partition, start)])
+        deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+        message = None
+        while message is None and time.monotonic() < deadline:
+            message = reader.poll(_STEP_SECONDS)
+            if message is not None and is_end(message):
+                return None
+        return None if message is None else message.timestamp()[1]
 
     def step(self) -> PartitionState | None:
         """Read for at most about a tenth of a second; return the state once it is complete.

@@ -18,8 +18,8 @@ hash short enough to be ambiguous would turn different lines into one command (`
 To remove the hashes sooner, shorten the retention of both topics.
 
 An address has one user, so no user is created twice even without equal ids. Equal ids make a
-repeated import skip users who have changed their address or are gone, as long as outcomes are
-remembered.
+repeated import skip users who have changed their address or are gone, for as long as the handler
+remembers outcomes: five minutes or more.
 """
 
 import time

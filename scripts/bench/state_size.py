@@ -53,7 +53,7 @@ def fill(
 def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
     """Restore every partition in a new process; without `window` no outcomes are kept."""
     if not window:
-        settings = replace(settings, outcomes_window_count=1)
+        settings = replace(settings, outcomes_window_count=1, outcomes_window_seconds=0.001)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
         return process.submit(_restore, settings).result()

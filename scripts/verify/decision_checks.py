@@ -140,7 +140,7 @@ class DecisionChecks:
         """Return whether the handler still had to remember `first` when it decided `second`."""
         return (
             second["command_offset"] - first["command_offset"] < self.window_commands
-            and second["decided_at"] - first["decided_at"] <= self.window_ms
+            or second["decided_at"] - first["decided_at"] <= self.window_ms
         )
 
     def _check_answers(self, decided: Decided, late: dict[int, int]) -> None:

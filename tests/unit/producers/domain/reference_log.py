@@ -94,7 +94,7 @@ class PartitionLog:
         return [
             (place, one)
             for place, one in enumerate(outcomes)
-            if one["command_offset"] > offset and one["decided_at"] >= time
+            if one["command_offset"] > offset or one["decided_at"] >= time
         ]
 
     def _outcomes(self) -> list[CommandOutcome]:

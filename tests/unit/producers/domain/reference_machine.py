@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from producers.domain.address_change import apply_message, resend_open_grants
 from producers.domain.decisions import decide_command
+from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.overlay import Overlay
-from producers.domain.state import OutcomeWindow, PartitionState
+from producers.domain.state import PartitionState
 from schemas.errors import Poisoned
 from schemas.records import AddressMessage, UserCommand
 from schemas.topics import COMMANDS, HISTORY, HOPS

@@ -5,7 +5,6 @@ The rules of the aggregate itself are tested in `test_aggregate`.
 
 import pytest
 
-from producers.domain.state import OutcomeWindow
 from schemas.errors import Poisoned
 from schemas.records import UserCommand
 from tests.given import NOW, PARTITIONS, Partition, create, home_of, registered, update
@@ -123,28 +122,6 @@ def test_a_repeated_refusal_stays_a_refusal() -> None:
     assert (again["code"], again["repeated"]) == ("user_already_exists", True)
 
 
-def test_a_creation_is_idempotent_beyond_the_window() -> None:
-    partition = registered()
-    user_id = partition.events[0]["user_id"]
-    for n in range(1_100):
-        partition.ask(update(user_id, age=n % 100, command_id=f"u{n}"))
-    assert partition.state.window.get("create") is None
-    again = partition.ask(create(JANE, "Jane", 34, command_id="create"))
-    assert (again["status"], again["user_id"], again["version"]) == ("accepted", user_id, 1)
-    assert again["repeated"]
-
-
-def test_a_users_latest_command_is_idempotent_beyond_the_window() -> None:
-    partition = registered()
-    user_id = partition.events[0]["user_id"]
-    partition.ask(update(user_id, age=35, command_id="latest"))
-    for n in range(1_100):
-        partition.ask(create("no address", command_id=f"bad{n}"))
-    again = partition.ask(update(user_id, age=35, command_id="latest"))
-    assert (again["status"], again["version"], again["repeated"]) == ("accepted", 2, True)
-    assert len(partition.events) == 2
-
-
 def test_versions_and_seq_have_no_gap_and_time_never_goes_back() -> None:
     partition = registered()
     user_id = partition.events[0]["user_id"]
@@ -174,21 +151,3 @@ def test_one_id_for_two_commands_in_one_batch_does_not_change_the_first_answer()
     partition.ask(first)
     codes = [outcome["code"] for outcome in partition.batch(other, first, other)]
     assert codes == ["command_id_reused", None, "command_id_reused"]
-
-
-def test_a_restore_that_begins_after_the_first_answer_gives_the_same_answers() -> None:
-    """A repeat keeps the answer, and a refusal of another body never becomes the answer."""
-    partition = registered()
-    user_id = partition.events[0]["user_id"]
-    first, other = (update(user_id, age=age, command_id="u") for age in (35, 36))
-    partition.batch(first, update(user_id, age=40, command_id="v"), first, other)
-    for window in ((2, 3_600_000), (3, 3_600_000)):
-        live, restored = OutcomeWindow(*window), OutcomeWindow(*window)
-        for outcome in partition.outcomes:
-            live.add(outcome)
-        for outcome in partition.outcomes[-window[0] :]:
-            restored.add(outcome)
-        answers = [known.get("u") for known in (live, restored)]
-        assert [(a["status"], a["version"]) if a else None for a in answers] == [
-            ("accepted", 2)
-        ] * 2

@@ -155,7 +155,8 @@ def late_grant() -> tuple[Log, str]:
     log.restart(AWAY)
     log.deliver(AWAY, HOME)
     log.send(change_email(user_id, JANE, command_id="back"))
-    for n in range(1_100):
+    for n in range(1_300):
+        log.partitions[HOME].now += 1_000
         log.send(update(user_id, age=n % 100, command_id=f"u{n}"))
     log.settle()
     return log, user_id
@@ -219,7 +220,8 @@ def test_an_address_is_taken_until_its_last_grant_is_answered() -> None:
         log.deliver(HOME, AWAY)
     other = log.partitions[AWAY].ask(create(NEW, command_id="other"))
     assert (other["code"], other["user_id"]) == ("user_already_exists", user_id)
-    for n in range(1_100):
+    for n in range(1_300):
+        log.partitions[HOME].now += 1_000
         log.partitions[HOME].ask(update(user_id, age=n % 100, command_id=f"u{n}"))
     log.settle()
     # Its first answer is forgotten, so the second sending is a separate change.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from confluent_kafka import (
+    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -178,7 +179,7 @@ class MemoryConsumer:
                 return None
             self._reported_ends[place] = position
             return _event(place, position, KafkaError._AUTO_OFFSET_RESET)
-        offset = log.next_visible(position)
+        offset = (log.next_visible if self._committed_only else log.next_record)(position)
         if offset is not None:
             self._positions[place] = offset + 1
             return self.message(place, offset)
@@ -191,7 +192,7 @@ class MemoryConsumer:
     def message(self, place: Place, offset: int) -> Message:
         """Return the message at an offset; a test may put it into `queued`, as a stale one."""
         entry = self._log.partitions[place].entries[offset]
-        return Message(place[0], place[1], offset, entry.key, entry.value)
+        return Message(*place, offset, entry.key, entry.value, timestamp=(1, entry.at_ms))
 
     def committed(
         self,
@@ -213,6 +214,22 @@ class MemoryConsumer:
         """Return the first offset and the end: the stable one for a reader of committed records."""
         log = self._log.partitions[partition.topic, partition.partition]
         return log.low, log.stable_end if self._committed_only else log.end
+
+    def offsets_for_times(
+        self,
+        partitions: list[TopicPartition],
+        timeout: float = 0,  # noqa: ARG002 - a keyword of confluent_kafka
+    ) -> list[TopicPartition]:
+        """Return the first offset that is not older than each time; -1 if there is none."""
+        places = [(one.topic, one.partition) for one in partitions]
+        found = [
+            self._log.partitions[place].first_since(one.offset)
+            for place, one in zip(places, partitions, strict=True)
+        ]
+        return [
+            TopicPartition(*place, OFFSET_END if offset is None else offset)
+            for place, offset in zip(places, found, strict=True)
+        ]
 
     def list_topics(self, topic: str, /, timeout: float = 0) -> None:
         """Do nothing: every topic is known."""

@@ -8,6 +8,7 @@ observe.
 """
 
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Entry:
     value: bytes | None
     transaction: Transaction | None = None
     is_marker: bool = False
+    at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     def is_visible(self) -> bool:
         """Return whether a reader of committed records receives it."""
@@ -92,6 +94,16 @@ class PartitionLog:
         """Return the offset of the first committed record from `start`, if there is one."""
         visible = (n for n in range(start, self.stable_end) if self.entries[n].is_visible())
         return next(visible, None)
+
+    def next_record(self, start: int) -> int | None:
+        """Return the offset of the first record from `start`, committed or not, if there is one."""
+        records = (n for n in range(start, self.end) if not self.entries[n].is_marker)
+        return next(records, None)
+
+    def first_since(self, at_ms: int) -> int | None:
+        """Return the offset of the first entry that is not older, if there is one."""
+        entries = range(self.low, self.end)
+        return next((n for n in entries if self.entries[n].at_ms >= at_ms), None)
 
 
 class MemoryLog:

@@ -35,7 +35,7 @@ from tests.unit.producers.handler.memory_group import MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
 
 MOST_STEPS = 500
-WINDOW = Window(20_000, 86_400_000)
+WINDOW = Window(20_000, 300_000)
 _WATCHDOG = Watchdog(60)
 
 

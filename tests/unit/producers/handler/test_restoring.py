@@ -2,6 +2,7 @@
 
 import pytest
 
+from producers.handler import restore
 from schemas.errors import Misconfigured
 from schemas.identity import new_user_id
 from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES
@@ -39,6 +40,18 @@ def test_a_restored_state_answers_as_the_one_before() -> None:
         *("user_already_exists", None, None, "user_already_exists", "command_id_reused", None),
     ]
     assert [event["version"] for _, event in cluster.read(HISTORY)] == [1, 2, 3]
+
+
+def test_ids_are_remembered_by_time_as_well_as_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that takes over reads the outcomes of the last minutes, however many there are."""
+    monkeypatch.setattr(restore, "_SPARE_OFFSETS", 5)
+    cluster = Cluster(outcomes_window_count=5)
+    handler = cluster.ready()
+    cluster.send_creates("u", 100)
+    cluster.decide(100, handler)
+    cluster.send(*(create(f"u{n}@example.com", "Another", command_id=f"u-{n}") for n in range(100)))
+    cluster.decide(200, cluster.start())
+    assert {one["code"] for _, one in cluster.read(OUTCOMES)} == {None, "command_id_reused"}
 
 
 def test_foreign_bytes_do_not_stop_a_restore(caplog: pytest.LogCaptureFixture) -> None:

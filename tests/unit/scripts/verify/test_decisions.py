@@ -57,7 +57,7 @@ def decided(
     letters: list[DeadLetter] = other.pop("letters", [])
     settled = frozenset(other.pop("settled", ()))
     place = {"committed": 5, "commands_end": 5} | other
-    checks = DecisionChecks(window_commands=100, window_ms=1000)
+    checks = DecisionChecks(window_commands=1, window_ms=1000)
     for at, answer in enumerate(outcomes):
         checks.outcome_entry(Entry(HOME, at, answer["command_id"], answer))
     checks.partition(
