@@ -56,6 +56,26 @@ class StopSignal:
 FORBIDDEN_RETRY_SECONDS = 30.0
 
 
+@contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end a command as Ctrl-C does: it cleans up and reports.
+
+    Signals that are ignored, as under nohup, stay ignored.
+    """
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Backoff:
     """Growing pauses with jitter, so that many processes do not retry at the same moment."""
 

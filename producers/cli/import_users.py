@@ -1,6 +1,7 @@
 """`rollbook users import`: shows progress, lists rejected lines and prints the totals."""
 
-import sys
+import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from producers.cli.sending import await_visible, visible_in, wait_option
-from producers.importer.rejects import Rejects, rejects_path
+from producers.importer.rejects import Rejects
 from runtime.context import pass_settings
 from runtime.progress import progress_reporter
 from runtime.settings import Settings
@@ -27,9 +28,9 @@ from schemas.errors import Forbidden, NotInTime, Rejected, RollbookError, Unavai
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from producers.importer.check import CheckTotals, UserCheck
-    from producers.importer.lines import BadLine, UserLine
     from producers.importer.run import ImportTotals, UserImport
     from producers.importer.source import Source
+    from producers.importer.user_line import BadLine, UserLine
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _READ_BUFFER_BYTES = 1 << 20
@@ -51,8 +52,8 @@ _AGAIN = "run the same import again: it creates no user twice"
     "rejects_to",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="File to which rejected lines are written. Default: FILE.rejects.ndjson, or "
-    "import.rejects.ndjson for standard input.",
+    help="File to which rejected lines are written; it is unchanged if there are none. Default: "
+    "FILE.rejects.ndjson, or a new import.rejects.ndjson, import.2.rejects.ndjson … for a pipe.",
 )
 @click.option(
     "--in-flight",
@@ -99,6 +100,9 @@ def import_users(
     corrected. The output of `users export` can be imported: users get new ids and start at version
     1.
 
+    CSV may have commas, semicolons or tabs between its columns, in any order. Columns other than
+    email, name and age are ignored. From a pipe, lines are sent as they arrive.
+
     --dry-run needs no server, so it does not know which addresses are registered already.
 
     \b
@@ -110,10 +114,13 @@ def import_users(
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if dry_run and wait_for:
         raise click.UsageError("--dry-run sends nothing: there is nothing to wait for")
+    from runtime.process import signals_as_interrupts
+
     with visible_in(settings, wait_for) as visibility:
         with ExitStack() as stack:
+            stack.enter_context(signals_as_interrupts())
             source, lines = _read(stack, file, file_format)
-            rejects = Rejects(rejects_path(file, rejects_to))
+            rejects = Rejects(file, rejects_to, dry_run=dry_run)
             running = _opened(settings, rejects, in_flight, timeout_seconds, dry_run=dry_run)
             stack.callback(running.close)
             # Opened only now, so that an import that cannot start leaves the previous list
@@ -131,8 +138,9 @@ def import_users(
 
 def _read(
     stack: ExitStack, file: str, file_format: str | None
-) -> "tuple[Source, Iterator[UserLine | BadLine]]":
+) -> "tuple[Source, Iterator[UserLine | BadLine | None]]":
     from producers.importer.lines import read_users
+    from producers.importer.read_ahead import read_ahead
     from producers.importer.source import Source
 
     opened = _open(file)
@@ -140,12 +148,16 @@ def _read(
         stack.callback(opened.close)
     source = Source(opened)
     suffix = Path(file.lower().removesuffix(".gz")).suffix
-    return source, read_users(source, file_format or _FORMAT_OF_SUFFIX.get(suffix))
+    lines = read_users(source, file_format or _FORMAT_OF_SUFFIX.get(suffix))
+    # A file never makes us wait, and reading it in a thread would only cost time.
+    is_file = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+    return source, lines if is_file else read_ahead(lines)
 
 
 def _open(file: str) -> BinaryIO:
     if file == "-":
-        return sys.stdin.buffer
+        # Not `sys.stdin`: a thread that still reads it when the process ends would abort it.
+        return open(0, "rb", buffering=_READ_BUFFER_BYTES, closefd=False)
     try:
         return Path(file).open("rb", buffering=_READ_BUFFER_BYTES)
     except OSError as error:
@@ -169,7 +181,7 @@ def _size(file: str) -> int | None:
 
 def _run(
     running: "UserCheck | UserImport",
-    lines: "Iterator[UserLine | BadLine]",
+    lines: "Iterator[UserLine | BadLine | None]",
     source: "Source",
     size: int | None,
     timeout_seconds: float,

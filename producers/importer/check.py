@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from producers.importer.lines import BadLine, UserLine
 from producers.importer.run import clean_line
+from producers.importer.user_line import BadLine, UserLine
 from schemas.errors import Rejected
 from schemas.identity import email_key
 
@@ -76,11 +76,13 @@ class UserCheck:
 
     def run(
         self,
-        lines: Iterable[UserLine | BadLine],
+        lines: Iterable[UserLine | BadLine | None],
         on_progress: Callable[[], None] | None = None,
     ) -> bool:
         """Check `lines`; return True, because nothing is left to wait for."""
         for line in lines:
+            if line is None:  # the next line has not arrived yet
+                continue
             self.totals.lines += 1
             self._check(line)
             if on_progress and self.totals.lines % _LINES_A_STEP == 0:

@@ -32,7 +32,7 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.client.outcomes import open_outcomes
-from producers.importer.lines import BadLine, UserLine
+from producers.importer.user_line import BadLine, UserLine
 from runtime.kafka import is_denied, kafka_failure, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -176,12 +176,13 @@ class UserImport:
 
     def run(
         self,
-        lines: Iterable[UserLine | BadLine],
+        lines: Iterable[UserLine | BadLine | None],
         on_progress: Callable[[], None] | None = None,
     ) -> bool:
         """Import `lines`; return True once every line is decided.
 
-        Returns False if nothing progressed for `timeout_seconds`. Raises `Unavailable` if the
+        None instead of a line means that the next has not arrived yet: those before it are sent at
+        once. Returns False if nothing progressed for `timeout_seconds`. Raises `Unavailable` if the
         brokers reject commands permanently.
         """
         remaining, ended = iter(lines), False
@@ -190,7 +191,6 @@ class UserImport:
             room = self._most_in_flight - self.totals.undecided
             if not ended and room >= min(_LINES_A_STEP, self._most_in_flight // 2 or 1):
                 ended = not self._send(remaining, min(room, _LINES_A_STEP))
-                self._progress_at = time.monotonic()
             # Wait for answers only if nothing can be sent.
             full = ended or self._most_in_flight - self.totals.undecided < _LINES_A_STEP
             self._take_answers(_STEP_SECONDS if full and self.totals.undecided else 0)
@@ -200,12 +200,16 @@ class UserImport:
                 return False
         return True
 
-    def _send(self, lines: Iterator[UserLine | BadLine], most: int) -> bool:
-        """Send at most `most` of the next lines; return False at the end of the file."""
+    def _send(self, lines: Iterator[UserLine | BadLine | None], most: int) -> bool:
+        """Send at most `most` of the lines that have arrived; return False at the end."""
         batches: dict[int, list[dict[str, Any]]] = {}
         before, now_ms = self.totals.lines, time.time_ns() // 1_000_000
         waiting, partitions, codec = self._waiting, self._settings.partitions, self._commands
+        arrived = True
         for line in islice(lines, most):
+            if line is None:
+                arrived = False
+                break
             self.totals.lines += 1
             if isinstance(line, BadLine):
                 self._reject(line.number, line.code, line.message)
@@ -222,7 +226,10 @@ class UserImport:
             batches.setdefault(partition, []).append({"key": key, "value": value})
         for partition, batch in batches.items():
             self._produce(batch, partition)
-        return self.totals.lines > before
+        # While a slow pipe delivers nothing, only lines that wait for an answer may be late.
+        if self.totals.lines > before or not self.totals.undecided:
+            self._progress_at = time.monotonic()
+        return self.totals.lines > before or not arrived
 
     def _produce(self, batch: list[dict[str, Any]], partition: int) -> None:
         # One call per partition: the documentation of confluent-kafka 2.16 allows a partition per

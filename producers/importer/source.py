@@ -1,7 +1,8 @@
 """Reads the lines of a file to import in constant memory, and decompresses gzip.
 
-The first bytes show whether it is gzip, so a pipe needs no file name. A truncated file ends with
-its last complete line: half a line could be a wrong user.
+The first bytes show whether it is gzip, so a pipe needs no file name. The first line shows whether
+lines end with LF (or CR LF) or with CR alone, as old programs of the Mac wrote them. A truncated
+file ends with its last complete line: half a line could be a wrong user.
 """
 
 import io
@@ -30,7 +31,7 @@ class Source:
 
     def __init__(self, file: BinaryIO) -> None:
         self._bytes = _Bytes(file)
-        self._file = io.BufferedReader(self._bytes, _BUFFER_BYTES)
+        self._file = io.BufferedReader(_LineEnds(self._bytes), _BUFFER_BYTES)
         self._number = 0
         self.broken: RollbookError | None = None
 
@@ -138,3 +139,35 @@ class _Bytes(io.RawIOBase):
                 return data
             if not packed:
                 raise _BrokenGzipError("the gzip data ends in the middle")
+
+
+class _LineEnds(io.RawIOBase):
+    """The bytes of `file` with LF instead of CR, if CR alone ends the first line."""
+
+    def __init__(self, file: _Bytes) -> None:
+        self._file = file
+        self._is_known = False
+        self._ends_with_cr = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what callers give
+        count = self._file.readinto(buffer)
+        if not self._is_known:
+            count = self._find_out(buffer, count)
+        if self._ends_with_cr:
+            buffer[:count] = bytes(buffer[:count]).replace(b"\r", b"\n")
+        return count
+
+    def _find_out(self, buffer: memoryview, count: int) -> int:
+        """Look at the first line's end; return how many bytes the buffer has now."""
+        data = bytes(buffer[:count])
+        if data.endswith(b"\r") and b"\n" not in data and data.count(b"\r") == 1:
+            # Only the next byte shows whether this is CR LF.
+            count += self._file.readinto(buffer[count : count + 1])
+            data = bytes(buffer[:count])
+        self._is_known = count == 0 or b"\n" in data or b"\r" in data
+        first = data.partition(b"\n")[0]
+        self._ends_with_cr = b"\r" in first.removesuffix(b"\r" if b"\n" in data else b"")
+        return count

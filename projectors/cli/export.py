@@ -1,10 +1,8 @@
 """`rollbook users export`: every user as a line of JSON, to a file or a pipe."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
 from runtime.context import pass_settings
+from runtime.process import signals_as_interrupts
 from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_fields, print_json, say
@@ -62,7 +61,7 @@ def export_users(
         raise click.UsageError("gzip output is not for a terminal: name a file, or pipe it")
     begun_at = time.monotonic()
     export = UserExport(settings, min_age=min_age, max_age=max_age)
-    with closing(export), _signals_as_interrupts():
+    with closing(export), signals_as_interrupts():
         _write(export, file, as_gzip=as_gzip, as_json=as_json)
     seconds = time.monotonic() - begun_at
     if file == "-":
@@ -77,26 +76,6 @@ def export_users(
         "users_per_second": round(export.exported / seconds) if seconds else 0,
     }
     (print_json if as_json else print_fields)(totals)
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP clean up as Ctrl-C does: no partial file of personal data is left.
-
-    Signals that are ignored, as under nohup, stay ignored.
-    """
-    numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.SIG_DFL
-    ]
-    for number in numbers:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> None:

@@ -111,15 +111,34 @@ def test_without_a_handler_the_import_gives_up_and_can_be_run_again(
     assert totals["created"] + totals["already_there"] == 100
 
 
-def test_an_interrupted_import_prints_its_totals(rollbook: Rollbook, file: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_import_prints_its_totals(
+    rollbook: Rollbook, file: Path, number: signal.Signals
+) -> None:
     """Exit 130, and the totals add up."""
     file.write_text(people_csv(100), encoding="utf-8")
     importing = rollbook.start("users", "import", "--format", "csv", str(file))
     importing.wait_for("100 lines read")
-    os.kill(importing.pid, signal.SIGINT)
+    os.kill(importing.pid, number)
     assert importing.wait() == 130
     assert "undecided         100" in importing.text()
     assert "creates no user twice" in importing.text()
+
+
+def test_the_lines_of_a_slow_pipe_are_sent_as_they_arrive(
+    rollbook: Rollbook, handler: RunningProcess, tmp_path: Path
+) -> None:
+    """They used to wait for 2,000 lines or the end of the pipe."""
+    pipe, rejects = tmp_path / "pipe", tmp_path / "rejects"
+    os.mkfifo(pipe)
+    importing = rollbook.start("users", "import", "--rejects", str(rejects), str(pipe))
+    with pipe.open("w", encoding="utf-8") as slow:
+        slow.write("email;name;age\na@example.com;A;1\n")
+        slow.flush()
+        eventually(lambda: outcomes_end(rollbook.settings) > 0)
+        slow.write("b@example.com;B;2\n")
+    assert importing.wait() == 0, importing.text()
+    assert "created           2" in importing.text()
 
 
 def test_the_list_of_rejects_cannot_overwrite_the_imported_file(

@@ -4,8 +4,10 @@ from io import BytesIO
 
 import pytest
 
-from producers.importer.lines import RECORD_MAX_LINES, BadLine, UserLine, read_users
+from producers.importer.csv_lines import RECORD_MAX_LINES
+from producers.importer.lines import read_users
 from producers.importer.source import LINE_MAX_BYTES, Source
+from producers.importer.user_line import BadLine, UserLine
 from schemas.errors import Misconfigured
 
 HEADER = b"email,name,age\n"
@@ -53,6 +55,7 @@ def test_a_field_over_several_lines_has_the_number_of_its_first_line() -> None:
     [
         b"a@example.com,A\n",
         b"a@example.com,A,1,more\n",
+        b"a@example.com,A,1,,more\n",
         b'a@example.com,"A"B,1\n',
         b'a@example.com,"never closed,1\n',
         b'a@example.com,"never closed,1\n' + b'"\n',
@@ -144,9 +147,12 @@ def test_the_other_fields_of_an_export_are_ignored() -> None:
     "content",
     [
         b"",
-        b"email;name;age\n",
+        b"\n \n",
         b"email,name\n",
-        b"email,name,age,city\n",
+        b"email;name,age\n",
+        b"email,name,age,Age\n",
+        b"sep=;\nemail,name,age\n",
+        b"sep=;\n",
         b"jane@example.com,Jane,34\n",
         b"[\n",
         HEADER.decode().encode("utf-16"),

@@ -3,8 +3,8 @@
 import pytest
 
 from producers.client.build import command_partition, create_command
-from producers.importer.lines import UserLine
 from producers.importer.run import ImportTotals, content_id, encode_create
+from producers.importer.user_line import UserLine
 from schemas.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.records import UserCommand

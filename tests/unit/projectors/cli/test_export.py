@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from producers.importer.lines import UserLine, read_users
+from producers.importer.lines import read_users
 from producers.importer.run import clean_line
 from producers.importer.source import Source
+from producers.importer.user_line import UserLine
 from projectors.cli.export_file import export_output
 from projectors.postgres.users.export import export_line
 from schemas.errors import RollbookError
