@@ -13,6 +13,7 @@ import click
 from producers.cli.sending import await_visible, visible_in, wait_option
 from producers.importer.rejects import Rejects
 from runtime.context import pass_settings
+from runtime.process import signals_as_interrupts
 from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import (
@@ -114,11 +115,8 @@ def import_users(
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     if dry_run and wait_for:
         raise click.UsageError("--dry-run sends nothing: there is nothing to wait for")
-    from runtime.process import signals_as_interrupts
-
-    with visible_in(settings, wait_for) as visibility:
+    with signals_as_interrupts(), visible_in(settings, wait_for) as visibility:
         with ExitStack() as stack:
-            stack.enter_context(signals_as_interrupts())
             source, lines = _read(stack, file, file_format)
             rejects = Rejects(file, rejects_to, dry_run=dry_run)
             running = _opened(settings, rejects, in_flight, timeout_seconds, dry_run=dry_run)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from producers.importer.run import clean_line
+from producers.importer.encode import clean_line
 from producers.importer.user_line import BadLine, UserLine
 from schemas.errors import Rejected
 from schemas.identity import email_key

@@ -3,20 +3,6 @@
 A command's id is derived from its line's content. So a line that is sent again, in this run or a
 later one, is the same command, and a corrected line is a new one.
 
-The id is deliberately a plain hash. Anyone who can read the log and guesses a person's e-mail, name
-and age can confirm the guess with it, so it must not outlive those fields:
-- `created_by`, and the creation's `command_id`, are stored beside the fields in the user's events,
-  history and rows, and are removed with them by an erasure. The marker that remains has the
-  erasure's id.
-- As a key it stays in `user-commands` as long as the command with its fields, and in
-  `user-outcomes` a day longer (`schemas.topics`). Every outcome there, of any client, also has a
-  digest of its command's body that would confirm the same guess: other ids would hide nothing.
-- Logs, dead letters and the list of rejects contain no command ids.
-
-A keyed hash would need a secret that every importing machine shares and that must never be lost. A
-hash short enough to be ambiguous would turn different lines into one command (`command_id_reused`).
-To remove the hashes sooner, shorten the retention of both topics.
-
 An address has one user, so no user is created twice even without equal ids. Equal ids make a
 repeated import skip users who have changed their address or are gone, for as long as the handler
 remembers outcomes: five minutes or more.
@@ -25,22 +11,20 @@ remembers outcomes: five minutes or more.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from itertools import islice
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.client.outcomes import open_outcomes
+from producers.importer.encode import encode_create
 from producers.importer.user_line import BadLine, UserLine
 from runtime.kafka import is_denied, kafka_failure, poll_batch, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned, Rejected, Unavailable
-from schemas.identity import email_key, email_shard, partition_of
-from schemas.records import ACCEPTED, CREATE_USER, CommandOutcome, UserCommand
-from schemas.rules import clean_age, clean_email, clean_name
+from schemas.records import ACCEPTED, CommandOutcome, UserCommand
 from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES
 
@@ -50,7 +34,6 @@ DEFAULT_TIMEOUT_SECONDS = 60.0
 _LINES_A_STEP = 2_000
 _OUTCOMES_A_STEP = 5_000
 _STEP_SECONDS = 0.02
-_ID_HEX_DIGITS = 48
 
 
 @dataclass(slots=True)
@@ -89,43 +72,6 @@ class ImportTotals:
         fields = asdict(self) | {"undecided": self.undecided, "token": self.token}
         del fields["seqs"]
         return fields
-
-
-def content_id(email: str, name: str, age: int) -> str:
-    """Return the command id of a line's cleaned fields; CSV and NDJSON give the same."""
-    # No field contains a line feed, so different fields cannot give the same text.
-    digest = sha256(f"{email}\n{name}\n{age}".encode()).hexdigest()
-    return f"import-{digest[:_ID_HEX_DIGITS]}"
-
-
-def clean_line(line: UserLine) -> tuple[str, str, int]:
-    """Return e-mail, name and age as they will be stored.
-
-    Raises `Rejected` (`invalid_command`) if a field breaks a rule.
-    """
-    return clean_email(line.email), clean_name(line.name), clean_age(line.age)
-
-
-def encode_create(
-    line: UserLine, codec: RecordCodec[UserCommand], partitions: int, now_ms: int
-) -> tuple[bytes, bytes, int]:
-    """Return key, value and partition of the command that creates the user of `line`.
-
-    Raises `Rejected` (`invalid_command`) if a field breaks a rule.
-    """
-    email, name, age = clean_line(line)
-    command_id = content_id(email, name, age)
-    value = codec.encode(
-        {
-            "command_id": command_id,
-            "issued_at": now_ms,
-            "kind": CREATE_USER,
-            "email": email,
-            "name": name,
-            "age": age,
-        }
-    )
-    return command_id.encode(), value, partition_of(email_shard(email_key(email)), partitions)
 
 
 class UserImport:

@@ -3,7 +3,8 @@
 import pytest
 
 from producers.client.build import command_partition, create_command
-from producers.importer.run import ImportTotals, content_id, encode_create
+from producers.importer.encode import content_id, encode_create
+from producers.importer.run import ImportTotals
 from producers.importer.user_line import UserLine
 from schemas.codec import RecordCodec
 from schemas.errors import Rejected

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from producers.importer.encode import clean_line
 from producers.importer.lines import read_users
-from producers.importer.run import clean_line
 from producers.importer.source import Source
 from producers.importer.user_line import UserLine
 from projectors.cli.export_file import export_output
