@@ -42,7 +42,8 @@ def export_users(
     """Write every user as a line of JSON, oldest user first. The output is personal data.
 
     All users are from one consistent snapshot of the PostgreSQL read model (`rollbook projector
-    status` shows its position). FILE is written completely or not at all, readable only by you.
+    status` shows its position), without those who are deleted or erased before they are written.
+    FILE is written completely or not at all, readable only by you.
     `users import` reads its lines.
 
     With FILE, --json prints the totals as one object. Without FILE, only the users are printed.

@@ -84,8 +84,10 @@ class UserSearch(Closing):
     def page(self, search: str | Search, *, limit: int = 10, cursor: str | None = None) -> Page:
         """Return the first page of a search, or the page at the cursor that a page had as `next`.
 
-        All pages show the index as it was when the first was read; each page keeps that for another
-        five minutes. Raises `Rejected` with code `invalid_cursor` or `cursor_expired`.
+        All pages show the index as it was when the first was read, but without the users who were
+        deleted or erased since; each page keeps that for another five minutes. A page may have
+        fewer users than `limit` although another follows. Raises `Rejected` with code
+        `invalid_cursor` or `cursor_expired`.
         """
         search = _search(search)
         place = read_cursor(cursor, search) if cursor is not None else self._open()
@@ -96,7 +98,10 @@ class UserSearch(Closing):
         return replace(page, next=write_cursor(onward, search))
 
     def every_user(self, search: str | Search) -> Iterator[dict[str, Any]]:
-        """Yield all users found, from one point in time, with one page in memory at a time."""
+        """Yield all users found, from one point in time, with one page in memory at a time.
+
+        Users who were deleted or erased before their page was read are left out.
+        """
         search = _search(search)
         first = self._open()
         try:
@@ -131,11 +136,23 @@ class UserSearch(Closing):
                 answer = self._request(search, place, limit + 1, _SHOWN)
         hits = answer["hits"]["hits"]
         facets = read_facets(answer) if search.facets else None
-        page = Page([_user(hit, search) for hit in hits[:limit]], facets=facets)
+        shown = hits[:limit] if place.after is None else self._without_gone(hits[:limit])
+        page = Page([_user(hit, search) for hit in shown], facets=facets)
         if len(hits) <= limit:
             return page, None
         point_in_time = answer.get("pit_id", place.point_in_time)
         return page, replace(place, point_in_time=point_in_time, after=hits[limit - 1]["sort"])
+
+    def _without_gone(self, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out users who were deleted or erased after the point in time was opened."""
+        if not hits:
+            return []
+        with self._existing_index():
+            answer = self._client.mget(
+                index=self._index, ids=[hit["_id"] for hit in hits], source_includes=["gone"]
+            )
+        still = {one["_id"] for one in answer["docs"] if not _is_gone(one)}
+        return [hit for hit in hits if hit["_id"] in still]
 
     def _request(
         self, search: Search, place: Place, size: int, fields: tuple[str, ...]
@@ -222,6 +239,11 @@ def _next_tolerance(
         enough = min(limit, _ENOUGH) if search.sort == "relevance" else 1
         return Typos.ONE if len(hits) < enough else None
     return None if hits or typos == max_typos(search.text) else Typos(typos + 1)
+
+
+def _is_gone(found: dict[str, Any]) -> bool:
+    """Return whether an answer to a GET by id, which ignores the alias's filter, is a marker."""
+    return not found.get("found") or bool(found["_source"]["gone"])
 
 
 def _user(hit: dict[str, Any], search: Search) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """All users of one consistent snapshot as lines of JSON, in bounded memory.
 
+Users who were deleted or erased after the snapshot are left out, up to the moment when their lines
+are passed on: a slow reader may need hours, and an erased user must not be shown.
+
 A cursor in PostgreSQL keeps the users as they were when it was opened. Ours is declared WITH HOLD:
 the server stores the result on its disk (about 150 bytes per user) and ends the transaction. An
 open transaction would keep its locks until the slowest reader has finished; a swap would wait to
@@ -24,6 +27,7 @@ _USERS_PER_FETCH = 2_000
 _EXPORT: Final = """
 SELECT id::text, email, name, age, version, created_at, updated_at FROM {schema}.user_views
 WHERE age BETWEEN %s AND %s ORDER BY id"""
+_STILL_THERE: Final = "SELECT id::text FROM {schema}.user_views WHERE id = ANY(%s::uuid[])"
 _TOTAL: Final = "SELECT total_users FROM {schema}.user_summary"
 
 
@@ -64,6 +68,10 @@ class UserExport(Closing):
         ):
             cursor.execute(self._database.statement(_EXPORT), self._ages)
             while rows := cursor.fetchmany(_USERS_PER_FETCH):
+                ids = [row[0] for row in rows]
+                found = connection.execute(self._database.statement(_STILL_THERE), [ids])
+                still_there = {user_id for (user_id,) in found}
+                rows = [row for row in rows if row[0] in still_there]
                 self.exported += len(rows)
                 yield b"".join(map(export_line, rows))
 

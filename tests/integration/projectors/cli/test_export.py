@@ -17,7 +17,7 @@ from projectors.postgres.users.export import UserExport
 from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
 from schemas.identity import email_key
-from schemas.records import UserEvent
+from schemas.records import USER_ERASED, UserEvent
 from schemas.rules import clean_email
 from scripts.bench.stores import remove_read_models
 from scripts.bench.workload.event_log import events
@@ -54,6 +54,20 @@ def contents(text: str) -> set[tuple[str, str, int]]:
     return {(user["email"], user["name"], user["age"]) for user in users(text)}
 
 
+def test_a_user_who_is_erased_during_an_export_is_left_out(
+    read_model: Settings,
+) -> None:
+    """Up to the moment when the user's line is passed on."""
+    with UserExport(read_model) as export, closing(export.lines()) as lines:
+        first = next(lines)
+        last = list(events(USERS))[-1]
+        erased: UserEvent = {**last, "version": 2, "user": None, "type": USER_ERASED}
+        write(read_model, erased)
+        rest = b"".join(lines)
+    assert last["user_id"].encode() not in first + rest
+    assert export.exported == USERS - 1 == len(users(first + rest))
+
+
 def test_an_export_imported_into_an_empty_registry_exports_the_same(
     read_model: Settings, rollbook: Rollbook, handler: RunningProcess, tmp_path: Path
 ) -> None:
@@ -80,16 +94,19 @@ def test_an_export_imported_into_an_empty_registry_exports_the_same(
 
 
 def test_an_export_is_one_consistent_snapshot(read_model: Settings) -> None:
-    """Changes made while it runs are not exported, and they do not wait for it."""
+    """Changes made while it runs do not wait for it and are not exported, but who is gone is."""
     with closing(UserExport(read_model)) as export, closing(export.lines()) as chunks:
         first = next(chunks)
         assert export.total() == USERS > len(users(first))
         changed = [event | {"version": 2} for event in events(USERS)]
         for event in changed[::2]:
             event["user"] = None
+        gone = {event["user_id"] for event in changed[::2]}
+        gone -= {user["user_id"] for user in users(first)}
         write(read_model, *changed, *list(events(USERS + 10))[USERS:])
         seen = users(b"".join(chain([first], chunks)))
-    assert len(seen) == export.exported == USERS
+    assert len(seen) == export.exported == USERS - len(gone)
+    assert gone.isdisjoint(user["user_id"] for user in seen)
     assert {user["version"] for user in seen} == {1}
     ids = [user["user_id"] for user in seen]
     assert ids == sorted(set(ids))

@@ -12,8 +12,9 @@ from projectors.contract.read_model import Advance, Batch, Dropped, Position
 from projectors.elasticsearch.index.indexes import CHECKPOINTS_INDEX, users_index
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
-from projectors.elasticsearch.search.queries import search_users
-from projectors.promises.events import user_event
+from projectors.elasticsearch.search import queries
+from projectors.elasticsearch.search.queries import UserSearch, search_users
+from projectors.promises.events import erasure, user_event, user_id
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.records import UserEvent
@@ -88,6 +89,29 @@ def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_missing_one(
     assert model.checkpoint() == {0: FIRST}
     model.write(Batch([], {0: Advance(FIRST, SECOND)}))
     assert model.checkpoint() == {0: SECOND}
+
+
+def test_a_page_of_an_older_search_shows_no_user_who_is_gone(
+    settings: Settings, model: ElasticsearchUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither with a cursor nor in a list of all users that began before."""
+    monkeypatch.setattr(queries, "LIMIT_MAX", 1)
+    model.write(step(*[user_event(number) for number in range(4)]))
+    model.make_visible()
+    with UserSearch(settings) as search:
+        first = search.page("jane", limit=1)
+        everyone = search.every_user("jane")
+        shown = next(everyone)["user_id"]
+        left = [number for number in range(4) if user_id(number) != shown]
+        model.write(step(erasure(left[0], 2), user_event(left[1], 2, gone=True)))
+        rest = [user_id(left[2])]
+        cursor, found = first.next, []
+        while cursor:
+            page = search.page("jane", limit=1, cursor=cursor)
+            found += [user["user_id"] for user in page.users]
+            cursor = page.next
+        assert found == rest
+        assert [user["user_id"] for user in everyone] == rest
 
 
 def test_stored_rows_equal_the_rows_of_their_events(model: ElasticsearchUsers) -> None:
