@@ -11,6 +11,8 @@ import time
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
 from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
 from projectors.engine.runner import open_runner
+from projectors.versions.abandoned import AbandonedVersions
+from projectors.versions.rebuild_lock import is_rebuilding
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, RollbookError, Unavailable
@@ -34,13 +36,17 @@ class Host:
         self._stopping = stopping
         self._running: dict[int, _Running] = {}
         self._has_live = True
+        self._may_not_look = False
+        self._abandoned = AbandonedVersions(
+            versions, lambda: is_rebuilding(settings, versions.name)
+        )
 
     def run(self) -> None:
         """Apply events until asked to stop, to all versions that are ready at the time.
 
-        Creates the first version if there is none. Raises what ends the runner of the live version
-        (see `Runner.run`). The runner of any other version is started again after an error, without
-        affecting the rest.
+        Creates the first version if there is none, and drops what killed rebuilds left. Raises what
+        ends the runner of the live version (see `Runner.run`). The runner of any other version is
+        started again after an error, without affecting the rest.
         """
         try:
             until_available(self._stopping, self._versions.begin)
@@ -87,7 +93,18 @@ class Host:
                 self._versions.name,
             )
         self._has_live = live
+        self._drop_abandoned(versions)
         return versions
+
+    def _drop_abandoned(self, versions: list[Version]) -> None:
+        try:
+            self._abandoned.drop(versions)
+        except Unavailable as error:
+            log.warning("%s; whether a rebuild is running will be looked up again later", error)
+        except Forbidden as error:
+            if not self._may_not_look:
+                log.warning("%s; a killed rebuild's version is kept until the next one", error)
+            self._may_not_look = True
 
     def _start(self, running: "_Running", version: Version, *, alone: bool) -> None:
         # A live version of a log that no longer exists can only be replaced by a swap. Until then

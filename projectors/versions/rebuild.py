@@ -7,12 +7,13 @@
 5. Compare its rows with a fold of the log up to its checkpoint.
 6. Make it ready: projectors keep it up to date, and a swap can make it live.
 
-If it is killed at any point, the live version is untouched and the rebuild can be run again.
+If it fails at any point, the live version is untouched and the new one is dropped: by the rebuild
+itself, or by a projector if the rebuild was killed (see `abandoned`). It can be run again.
 """
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
@@ -88,7 +89,19 @@ class Rebuild:
             for version in self._versions.versions():
                 if version.state == BUILDING:
                     self._versions.drop(version.number)
-            return self._run(self._versions.create())
+            number = self._versions.create()
+            rebuilt = None
+            try:
+                rebuilt = self._run(number)
+            finally:
+                if rebuilt is None:
+                    self._drop(number)
+            return rebuilt
+
+    def _drop(self, number: int) -> None:
+        """Drop a version that was not completed: nothing would erase users from it."""
+        with suppress(RollbookError):  # a projector will do it
+            self._versions.drop(number)
 
     def _run(self, number: int) -> Rebuilt | None:
         self._read(number, "reading the log")
@@ -127,7 +140,7 @@ class Rebuild:
             raise RebuildDiffersError(
                 f"version {number} of {self._versions.name} differs from the log in "
                 f"{len(found.differing)} users, such as {', '.join(found.differing[:MAX_NAMED])}",
-                next_step="please report it; nothing was swapped",
+                next_step="please report it; nothing was swapped, and the new version is dropped",
             )
         return found
 

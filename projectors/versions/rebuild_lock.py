@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from runtime.kafka import consumer_config, kafka_available
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, consumer_config, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.topics import DEAD_LETTERS
@@ -41,6 +41,30 @@ def rebuild_lock(settings: Settings, name: str) -> Iterator[None]:
         member.leave()
 
 
+def is_rebuilding(settings: Settings, name: str) -> bool:
+    """Return whether any process holds, or waits for, the lock of the read model `name`.
+
+    A process that was killed counts until its session has expired. Raises `Unavailable`, and
+    `Forbidden` if we may not describe the group.
+    """
+    group = _group(settings, name)
+    with kafka_available(settings):
+        client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
+        [described] = client.describe_consumer_groups(
+            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
+        ).values()
+        try:
+            return bool(described.result().members)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return False
+            raise
+
+
+def _group(settings: Settings, name: str) -> str:
+    return settings.named(f"rollbook-rebuild-{name}")
+
+
 class _Member:
     """Membership in the group, kept alive by a thread; `is_assigned` once it has the partition."""
 
@@ -49,7 +73,7 @@ class _Member:
         self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
         self._consumer = Consumer(
-            consumer_config(settings, settings.named(f"rollbook-rebuild-{name}"))
+            consumer_config(settings, _group(settings, name))
             | {
                 # The owner keeps the partition when another member joins.
                 "partition.assignment.strategy": "cooperative-sticky",
