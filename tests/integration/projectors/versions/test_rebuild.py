@@ -222,7 +222,7 @@ def test_a_second_rebuild_is_refused_while_one_runs(
             assert rollbook.run("projector", "rebuild", "history").returncode == 0
             assert [v.number for v in versions.versions()] == [1, building]
             assert is_rebuilding(settings, "postgres")
-        assert not is_rebuilding(settings, "postgres")
+        eventually(lambda: not is_rebuilding(settings, "postgres"))
         assert not is_rebuilding(settings, "never-rebuilt")
         assert rollbook.run("projector", "rebuild", "postgres").returncode == 0
         assert building not in [v.number for v in versions.versions()]
