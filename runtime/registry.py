@@ -7,6 +7,7 @@ topics have the same record, and several prefixes on one cluster share one contr
 import base64
 import json
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
@@ -23,6 +24,9 @@ COMPATIBILITY = "FULL_TRANSITIVE"
 _ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
 _RETRY_SECONDS = 0.5
+# Anyone who may send commands can write records with any schema id.
+_UNKNOWN_SECONDS = 60.0
+_MOST_UNKNOWN = 10_000
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 # Apicurio answers 409 to one of two clients that change the same subject at the same time. Only a
 # second 409 means that the schemas are incompatible.
@@ -42,6 +46,7 @@ class Registry:
         if settings.registry_username:
             user = f"{settings.registry_username}:{settings.registry_password}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
+        self._unknown_until: dict[int, float] = {}
 
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
@@ -54,9 +59,12 @@ class Registry:
             self._request("PUT", f"config/{subject}", subject, {"compatibility": COMPATIBILITY})
         return ids
 
-    def codec(self, name: str) -> RecordCodec[Any]:
+    def codec(
+        self, name: str, schema_by_id: Callable[[int], str] | None = None
+    ) -> RecordCodec[Any]:
         """Return the codec of the schema file `name`, registering the schema if it is new.
 
+        It looks up other schemas with `schema_by_id`, by default the method of this name.
         Raises `Misconfigured` if the registry has another schema under the id of ours.
         """
         text = schema_text(name)
@@ -68,14 +76,16 @@ class Registry:
                 code="registry_mismatch",
                 next_step="restore its storage: ids on the log must keep their meaning",
             )
-        return RecordCodec(name, schema_id, self.schema_by_id)
+        return RecordCodec(name, schema_id, schema_by_id or self.schema_by_id)
 
     def schema_by_id(self, schema_id: int) -> str:
         """Return the text of schema `schema_id`.
 
-        Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, `Unavailable`
-        if the registry cannot be reached.
+        Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, which is
+        remembered for a minute, `Unavailable` if the registry cannot be reached.
         """
+        if time.monotonic() < self._unknown_until.get(schema_id, 0.0):
+            raise _unknown_schema(schema_id)
         try:
             found = self._request("GET", f"schemas/ids/{schema_id}", str(schema_id))
         except _UnknownSchemaError:
@@ -83,9 +93,10 @@ class Registry:
         text = found.get("schema")
         # The registry names the type of a schema only if it is not Avro.
         if not isinstance(text, str) or found.get("schemaType", "AVRO") != "AVRO":
-            raise Poisoned(
-                f"the registry has no Avro schema with id {schema_id}", code="unknown_schema"
-            )
+            if len(self._unknown_until) >= _MOST_UNKNOWN:
+                self._unknown_until.clear()
+            self._unknown_until[schema_id] = time.monotonic() + _UNKNOWN_SECONDS
+            raise _unknown_schema(schema_id)
         return text
 
     def _register(self, text: str) -> tuple[str, int]:
@@ -155,6 +166,10 @@ class Registry:
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
+
+
+def _unknown_schema(schema_id: int) -> Poisoned:
+    return Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
 
 
 class _UnknownSchemaError(Misconfigured):

@@ -23,6 +23,7 @@ from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 
 _MOST_WINDOW_SECONDS = 7 * 86_400
+_LEAST_LEAD_SECONDS = 60
 
 
 def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
@@ -76,6 +77,10 @@ class Settings:
     outcomes_window_count: int = _setting(
         20_000, "a handler also remembers the ids of the last so many commands of a partition"
     )
+    clock_lead_seconds: float = _setting(
+        0.0,
+        "a partition whose last time is further ahead of the clock returns to the clock; 0: never",
+    )
     batch_commands: int = _setting(10_000, "the most commands decided in one transaction")
     batch_bytes: int = _setting(16_777_216, "the most bytes of commands in one transaction")
     batch_seconds: float = _setting(
@@ -119,9 +124,19 @@ class Settings:
         ):
             _require(getattr(self, name) > 0, name, "must be more than 0")
         _require(
+            self.batch_seconds <= self.transaction_timeout_seconds / 2,
+            "batch_seconds",
+            "must be at most half of transaction_timeout_seconds",
+        )
+        _require(
             self.outcomes_window_seconds <= _MOST_WINDOW_SECONDS,
             "outcomes_window_seconds",
             f"must be at most {_MOST_WINDOW_SECONDS}: the topic keeps the outcomes for a day more",
+        )
+        _require(
+            self.clock_lead_seconds == 0 or self.clock_lead_seconds >= _LEAST_LEAD_SECONDS,
+            "clock_lead_seconds",
+            f"must be 0 or at least {_LEAST_LEAD_SECONDS}: clocks always differ a little",
         )
         _require(self.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
         _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")

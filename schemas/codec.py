@@ -63,7 +63,8 @@ class RecordCodec(Generic[R]):
         self._encode_ordinary = compiled.encoder(text)
         self._decode_ordinary = compiled.decoder(text, HEADER_BYTES)
         self._writer_schema = writer_schema
-        self._writers: dict[int, dict[str, Any]] = {}
+        # None for the id of another record's schema.
+        self._writers: dict[int, dict[str, Any] | None] = {}
 
     def encode(self, record: R) -> bytes:
         """Return `record` framed. Raises whatever fastavro does: our own records are valid."""
@@ -113,10 +114,12 @@ class RecordCodec(Generic[R]):
                 schema = parse(text)
             except Exception:  # noqa: BLE001 - a foreign schema can fail in any way
                 schema = None
-            if not isinstance(schema, dict) or schema.get("name") != self._schema["name"]:
-                raise Poisoned(
-                    f"a {self.name} record was written with another record's schema",
-                    code="wrong_schema",
-                )
-            self._writers[schema_id] = schema
-        return self._writers[schema_id]
+            is_ours = isinstance(schema, dict) and schema.get("name") == self._schema["name"]
+            self._writers[schema_id] = schema if is_ours else None
+        writer = self._writers[schema_id]
+        if writer is None:
+            raise Poisoned(
+                f"a {self.name} record was written with another record's schema",
+                code="wrong_schema",
+            )
+        return writer

@@ -39,9 +39,7 @@ def apply_message(overlay: Overlay, message: AddressMessage) -> None:
     """
     key = address_messages.checked_key(message)
     _require_here(overlay, message, key)
-    # An event must not be stamped earlier than the message that caused it, even if the sender's
-    # clock is ahead.
-    overlay.now = max(overlay.now, message["sent_at"])
+    overlay.follow(message["sent_at"])
     match message["kind"]:
         case "reserve":
             _reserve(overlay, message, key)

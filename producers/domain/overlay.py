@@ -23,6 +23,7 @@ from schemas.records import (
 )
 
 _NUMBERS = Struct("Q")
+_MOST_FOLLOWED_MS = 60_000
 
 
 def _random_62_bits() -> Iterator[int]:
@@ -38,7 +39,9 @@ _random = _random_62_bits()
 class Overlay:
     """The records of one batch of one partition, and the state as it will be after them.
 
-    Events have seq and version without a gap and times that never go back.
+    Events have seq and version without a gap and times that never go back, with one exception: if
+    the partition's last time is more than `most_lead_ms` ahead of the clock, `now`, the clock
+    counts again. 0 means that it never does.
     """
 
     def __init__(
@@ -46,10 +49,13 @@ class Overlay:
         state: PartitionState,
         *,
         now: int,
+        most_lead_ms: int = 0,
         random_bits: Callable[[], int] = _random.__next__,
     ) -> None:
         self.state = state
-        self.now = max(now, state.last_time)
+        self._clock = now
+        is_too_far = 0 < most_lead_ms < state.last_time - now
+        self.now = now if is_too_far else max(now, state.last_time)
         self.seq = state.last_seq
         self.events: list[UserEvent] = []
         self.outcomes: list[CommandOutcome] = []
@@ -61,6 +67,13 @@ class Overlay:
         self._emails: dict[str, bytes | None] = {}
         self._claims: dict[str, tuple[EmailClaim, ...]] = {}
         self._answers: dict[str, CommandOutcome] = {}
+
+    def follow(self, sent_at: int) -> None:
+        """Stamp nothing earlier than a message that caused it, unless its sender's clock is wrong.
+
+        A clock that is a minute or more ahead would otherwise be carried to every partition.
+        """
+        self.now = max(self.now, min(sent_at, self._clock + _MOST_FOLLOWED_MS))
 
     def user(self, packed_id: bytes) -> UserSnapshot | None:
         """Return what is known of a user; None if it never existed."""

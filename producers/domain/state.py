@@ -55,7 +55,6 @@ class PartitionState:
         self.window.add(outcome)
         # The last events may have been superseded and compacted; the outcomes still have the seq.
         self.last_seq = max(self.last_seq, outcome["seq"] or 0)
-        self.last_time = max(self.last_time, outcome["decided_at"])
 
     def restore_claim(self, claim_id: str, claim: EmailClaim | None) -> None:
         """Fold a claim read from the log, None for its release."""
@@ -66,7 +65,13 @@ class PartitionState:
             self.last_time = max(self.last_time, claim["claimed_at"])
 
     def finish_restore(self) -> None:
-        """Build the indexes of addresses from the final states."""
+        """Build the indexes of addresses from the final states.
+
+        The last outcome has the time of the last batch that decided something. A greater time of
+        an event is from before a clock that was ahead was corrected.
+        """
+        if self.window.last_offset >= 0:
+            self.last_time = self.window.last_decided_at
         for user_id, packed in self.users.items():
             key = packed_key(packed)
             if key is not None and self.is_home_of(key.decode()):

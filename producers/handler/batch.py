@@ -15,12 +15,15 @@ from producers.domain.overlay import Overlay
 from producers.handler.clients import Codecs
 from producers.handler.partition import Deciding
 from runtime.settings import Settings
-from schemas.errors import Poisoned
+from schemas.errors import Poisoned, Unavailable
 from schemas.letters import HANDLER, letter_key, letter_of
-from schemas.records import AddressMessage, DeadLetter
+from schemas.records import AddressMessage, DeadLetter, UserCommand
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
 log = logging.getLogger(__name__)
+
+# An erasure writes one for each version of its user; with many, a batch would never commit in time.
+MOST_TOMBSTONES = 50_000
 
 # Topic, partition and the messages for it, as `Producer.produce_batch` takes them.
 Records = tuple[str, int, list[dict[str, Any]]]
@@ -43,7 +46,11 @@ class Batch:
         self._commands_topic = settings.named(COMMANDS.name)
         self._overlays: dict[int, Overlay] = {}
         self._letters: list[DeadLetter] = []
+        self._tombstones = 0
         self.next_offsets: dict[int, dict[str, int]] = {}
+        # Partitions with messages that were left for a later batch: read them again.
+        self.deferred: set[int] = set()
+        self.decided = 0
 
     def __bool__(self) -> bool:
         return bool(self._overlays)
@@ -52,7 +59,11 @@ class Batch:
         overlay = self._overlays.get(number)
         if overlay is None:
             ready = self._ready[number]
-            overlay = self._overlays[number] = Overlay(ready.state, now=self._now)
+            overlay = self._overlays[number] = Overlay(
+                ready.state,
+                now=self._now,
+                most_lead_ms=int(self._settings.clock_lead_seconds * 1000),
+            )
             # Both offsets, always: one alone would look as if the other had been lost.
             self.next_offsets[number] = dict(ready.next_offsets)
         return overlay
@@ -64,17 +75,42 @@ class Batch:
                 resend_open_grants(self._overlay(number))
 
     def decide(self, message: Message) -> None:
-        """Decide a command or apply an address message; a poisoned one becomes a dead letter."""
-        number, offset = message.partition() or 0, message.offset() or 0
-        topic, overlay = message.topic() or "", self._overlay(number)
-        self.next_offsets[number][topic] = offset + 1
+        """Decide a command or apply an address message; a poisoned one becomes a dead letter.
+
+        Defers its partition if it must be decided later: its schema is not known yet, or the batch
+        has as many records as can be committed in time.
+        """
+        topic, number = message.topic() or "", message.partition() or 0
+        offset, value = message.offset() or 0, message.value()
+        if self._tombstones >= MOST_TOMBSTONES:
+            self.deferred.add(number)
+        if number in self.deferred:
+            return
         try:
             if topic == self._commands_topic:
-                decide_command(overlay, offset, self._codecs.commands.decode(message.value()))
+                command = self._codecs.commands.decode(value)
+                self._decide_command(self._overlay(number), offset, command)
             else:
-                apply_message(overlay, self._codecs.address_messages.decode(message.value()))
+                address_message = self._codecs.address_messages.decode(value)
+                apply_message(self._overlay(number), address_message)
+        except Unavailable as error:
+            log.debug("partition %d waits at offset %d of %s: %s", number, offset, topic, error)
+            self.deferred.add(number)
+            return
         except Poisoned as poisoned:
             self._letters.append(_letter(topic, number, offset, poisoned, self._now))
+        self._overlay(number)
+        self.next_offsets[number][topic] = offset + 1
+        self.decided += 1
+
+    def _decide_command(self, overlay: Overlay, offset: int, command: UserCommand) -> None:
+        before = len(overlay.erased_history)
+        decide_command(overlay, offset, command)
+        self._tombstones += len(overlay.erased_history) - before
+
+    def lead_ms(self) -> int:
+        """Return how far the records of the batch are stamped ahead of this machine's clock."""
+        return max((one.now for one in self._overlays.values()), default=self._now) - self._now
 
     def offsets(self) -> list[TopicPartition]:
         """Return the offsets to commit."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from confluent_kafka import Consumer, Producer
 
+from producers.handler.schema_lookup import SchemaLookup
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from schemas.codec import RecordCodec
@@ -70,4 +71,5 @@ class Codecs:
     def from_registry(cls, registry: Registry) -> "Codecs":
         """Return the codecs with the registry's ids; raises what `Registry.codec` raises."""
         topics = (COMMANDS, EVENTS, OUTCOMES, EMAILS, HOPS, DEAD_LETTERS)
-        return cls(*(registry.codec(topic.schema) for topic in topics))
+        lookup = SchemaLookup(registry.schema_by_id)
+        return cls(*(registry.codec(topic.schema, lookup) for topic in topics))

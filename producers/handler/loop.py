@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.2
 _LEAST_COMMANDS = 100
+_REPORTED_LEAD_MS = 60_000
+_LEAD_REPORT_SECONDS = 60.0
 
 
 class CommandHandler:
@@ -50,6 +52,7 @@ class CommandHandler:
         self._roller = roller
         self._stop = stop
         self._backoff = Backoff()
+        self._reports_lead_from = 0.0
         self._size = BatchSize(settings.batch_commands, settings.batch_seconds)
 
     def run(self) -> None:
@@ -86,13 +89,19 @@ class CommandHandler:
         batch.resend_open_grants()
         for message in messages:
             batch.decide(message)
+        self._report_lead(batch.lead_ms())
         if not batch:
+            self._ownership.rewind(*batch.deferred)
+            if batch.deferred:
+                self._stop.wait(_IDLE_SECONDS)
             self._roll_idle_segments()
             return 0
         if not self._commit(batch, membership):
+            self._size.failed(batch.decided)
             return 0
-        self._size.committed(len(messages), time.monotonic() - began)
-        return len(messages)
+        self._ownership.rewind(*batch.deferred)
+        self._size.committed(batch.decided, time.monotonic() - began)
+        return batch.decided
 
     def _commit(self, batch: Batch, membership: Any) -> bool:
         """Commit `batch` and fold it in; return False if it was dropped and must be decided again.
@@ -104,7 +113,7 @@ class CommandHandler:
         except KafkaException as error:
             failure = kafka_failure(self._settings, error)
             log.warning("transaction aborted, deciding again: %s", failure)
-            self._ownership.rewind(*batch.next_offsets)
+            self._ownership.rewind(*batch.next_offsets, *batch.deferred)
             self._stop.wait(self._backoff.after(failure))
             return False
         except IndefiniteError:
@@ -124,6 +133,17 @@ class CommandHandler:
         except KafkaException as error:
             self._transactions.abort(error)
             raise
+
+    def _report_lead(self, lead_ms: int) -> None:
+        """Report, once a minute, that events are stamped with a time in the future."""
+        if lead_ms < _REPORTED_LEAD_MS or time.monotonic() < self._reports_lead_from:
+            return
+        self._reports_lead_from = time.monotonic() + _LEAD_REPORT_SECONDS
+        log.error(
+            "events are stamped %.0f s ahead of this machine's clock: a handler's clock was ahead. "
+            "If this clock is right, set clock_lead_seconds to return to it (docs/production.md)",
+            lead_ms / 1000,
+        )
 
     def _roll_idle_segments(self) -> None:
         last_append_ms = {
@@ -163,7 +183,12 @@ class BatchSize:
             return
         fits = int(commands * self._batch_seconds / max(seconds, 1e-6))
         # At most four times as many at once: most of a small batch's time is its commit.
-        self.most = max(min(fits, 4 * self.most, self._most_commands), self._least_commands)
+        least = min(self._least_commands, 4 * self.most)
+        self.most = max(min(fits, 4 * self.most, self._most_commands), least)
+
+    def failed(self, commands: int) -> None:
+        """Halve the size: a batch that takes too long to commit would fail again, for ever."""
+        self.most = max(min(commands, self.most) // 2, 1)
 
 
 def _now_ms() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
-from producers.handler.partition import Deciding, Inputs, OwnedPartition
+from producers.handler.partition import Deciding, Inputs, OwnedPartition, Restoring
 from producers.handler.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
@@ -23,6 +23,8 @@ from schemas.topics import COMMANDS, HOPS
 log = logging.getLogger(__name__)
 
 _CHUNK_MESSAGES = 1_000
+# Each has a consumer with a queue of up to 32 MiB.
+MOST_RESTORES = 3
 # The group will never accept this member again, however often it retries.
 _DROPPED = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}  # noqa: SLF001 - a public name
 
@@ -104,6 +106,9 @@ class Ownership:
         ]
         if not waiting:
             return False
+        restoring = [one for one in waiting if isinstance(one.phase, Restoring)]
+        if len(restoring) >= MOST_RESTORES:
+            waiting = restoring
         # Round-robin: one that waits for a predecessor's transaction does not delay the others.
         partition = waiting[next(self._turn) % len(waiting)]
         try:

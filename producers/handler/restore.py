@@ -8,6 +8,7 @@ way.
 
 import logging
 import time
+from collections import deque
 from contextlib import closing
 from typing import Any
 
@@ -19,7 +20,7 @@ from producers.handler.clients import Clients, Codecs
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Poisoned, Rejected
+from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.identity import parse_user_id, partition_of, user_shard
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event
@@ -64,6 +65,7 @@ class Restore:
         self._started = time.monotonic()
         self._last_report_at = self._last_message_at = self._started
         self._records = 0
+        self._unfolded: deque[Message] = deque()
         positions, self._unreached_ends = self._range(clients)
         self._consumer = clients.committed_reader()
         assign(self._consumer, positions)
@@ -122,11 +124,7 @@ class Restore:
         address to two users), KafkaException if the broker fails.
         """
         if self._unreached_ends:
-            messages = poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS)
-            if messages:
-                self._last_message_at = time.monotonic()
-            for message in messages:
-                self._fold(message)
+            self._read()
             self._report()
         if self._unreached_ends:
             return None
@@ -139,6 +137,20 @@ class Restore:
             time.monotonic() - self._started,
         )
         return self._state
+
+    def _read(self) -> None:
+        """Fold what has arrived; a record whose schema cannot be fetched yet waits."""
+        if not self._unfolded:
+            self._unfolded.extend(poll_batch(self._consumer, _STEP_MESSAGES, _STEP_SECONDS))
+            if self._unfolded:
+                self._last_message_at = time.monotonic()
+        while self._unfolded:
+            try:
+                self._fold(self._unfolded[0])
+            except Unavailable:
+                time.sleep(_STEP_SECONDS)
+                return
+            self._unfolded.popleft()
 
     def _fold(self, message: Message) -> None:
         topic, offset = message.topic() or "", message.offset() or 0

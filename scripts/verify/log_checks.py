@@ -13,10 +13,15 @@ from scripts.verify.replay import Replay
 
 
 class LogChecks:
-    """Call `history`, `events` and `compare_topics` for each partition, then `finish` once."""
+    """Call `history`, `events` and `compare_topics` for each partition, then `finish` once.
 
-    def __init__(self, partitions: int) -> None:
+    A step back in time of more than `clock_lead_ms` is the permitted return from a clock that was
+    ahead; 0 permits none.
+    """
+
+    def __init__(self, partitions: int, clock_lead_ms: int = 0) -> None:
         self._partitions = partitions
+        self._clock_lead_ms = clock_lead_ms
         self.seq = Check("history: seq is 1, 2, 3 … in every partition")
         self.version = Check("history: each user's versions are 1, 2, 3 …")
         self.time = Check("history: time never goes back within a partition")
@@ -68,7 +73,8 @@ class LogChecks:
             where = f"user-history {entry.where}"
             self._check_seq(partition, last_seq, event["seq"], where)
             self.time.looked_at += 1
-            if event["occurred_at"] < last_time:
+            back_ms = last_time - event["occurred_at"]
+            if back_ms > 0 and not 0 < self._clock_lead_ms < back_ms:
                 self.time.report(where)
             key = history_key(event["user_id"], event["version"])
             self._check_place(event, partition, entry.key, key, where)
@@ -76,7 +82,7 @@ class LogChecks:
             self._check_holder(event, holders, where)
             self._check_replay(replay, event, where)
             last_seq = max(last_seq, event["seq"])
-            last_time = max(last_time, event["occurred_at"])
+            last_time = event["occurred_at"]
             before = self._history.get(event["user_id"])
             if before is None or not before.erased:  # no later event undoes an erasure
                 self._history[event["user_id"]] = last_of(event)

@@ -52,7 +52,7 @@ def run_checks(
     if a topic is missing.
     """
     topic_ids = check_topics(settings)
-    log = LogChecks(settings.partitions)
+    log = LogChecks(settings.partitions, int(settings.clock_lead_seconds * 1000))
     decisions = DecisionChecks(
         settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
     )

@@ -54,6 +54,8 @@ class Cluster:
     """A log with all topics, the handlers' group, and the handlers that were started on it."""
 
     def __init__(self, **settings: Any) -> None:
+        timeout_seconds = settings.get("transaction_timeout_seconds", 10.0)
+        settings = {"batch_seconds": min(0.5, timeout_seconds / 2), **settings}
         self.settings = Settings(partitions=PARTITIONS, **settings)
         self.log = MemoryLog(
             {topic.name: 1 if topic.one_partition else PARTITIONS for topic in TOPICS}

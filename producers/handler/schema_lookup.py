@@ -1,0 +1,102 @@
+"""Looks up foreign schema ids without stopping the loop that decides all partitions.
+
+Anyone who may send commands can write a record with any schema id. If the registry is slow or
+unavailable, only the partition with such a record waits.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from schemas.errors import Poisoned, RollbookError, Unavailable
+
+log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 0.2
+_REST_SECONDS = 1.0
+_UNKNOWN_SECONDS = 60.0
+_MOST_UNKNOWN = 10_000
+
+
+class SchemaLookup:
+    """The texts of schemas by id, fetched by `find` in a background thread, one at a time.
+
+    A call waits for at most 0.2 s, and only once a second. Raises `Poisoned` (`unknown_schema`)
+    if there is no such schema, which is remembered for a minute, and `Unavailable` if that is not
+    known yet: call again later.
+    """
+
+    def __init__(self, find: Callable[[int], str]) -> None:
+        self._find = find
+        self._running: _Lookup | None = None
+        self._texts: dict[int, str] = {}
+        self._unknown: dict[int, float] = {}
+        self._may_wait_from = 0.0
+
+    def __call__(self, schema_id: int) -> str:
+        """Return the text of a schema."""
+        text = self._texts.get(schema_id)
+        if text is not None:
+            return text
+        if time.monotonic() < self._unknown.get(schema_id, 0.0):
+            raise _unknown(schema_id)
+        if self._running is None:
+            self._running = _Lookup(self._find, schema_id)
+        lookup = self._running
+        if lookup.done.wait(self._patience_seconds()):
+            self._running = None
+            self._note(lookup)
+            if lookup.schema_id == schema_id:
+                return self._result(lookup)
+        raise Unavailable(f"schema {schema_id} is not fetched yet", code="registry_unavailable")
+
+    def _note(self, lookup: "_Lookup") -> None:
+        if isinstance(lookup.result, str):
+            self._texts[lookup.schema_id] = lookup.result
+        elif isinstance(lookup.result, Poisoned):
+            if len(self._unknown) >= _MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[lookup.schema_id] = time.monotonic() + _UNKNOWN_SECONDS
+        else:
+            log.warning(
+                "partitions with records of schema %d wait: %s", lookup.schema_id, lookup.result
+            )
+
+    def _patience_seconds(self) -> float:
+        now = time.monotonic()
+        if now < self._may_wait_from:
+            return 0.0
+        self._may_wait_from = now + _REST_SECONDS
+        return _WAIT_SECONDS
+
+    @staticmethod
+    def _result(lookup: "_Lookup") -> str:
+        if isinstance(lookup.result, str):
+            return lookup.result
+        if isinstance(lookup.result, Poisoned):
+            raise _unknown(lookup.schema_id)
+        raise Unavailable(str(lookup.result), code="registry_unavailable") from lookup.result
+
+
+def _unknown(schema_id: int) -> Poisoned:
+    return Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
+
+
+class _Lookup:
+    """One request in a thread, which ends with the process if it hangs."""
+
+    def __init__(self, find: Callable[[int], str], schema_id: int) -> None:
+        self.schema_id = schema_id
+        self.done = threading.Event()
+        self.result: str | Exception = ""
+        self._find = find
+        threading.Thread(target=self._run, name="schema lookup", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._find(self.schema_id)
+        except RollbookError as error:
+            self.result = error
+        finally:
+            self.done.set()
