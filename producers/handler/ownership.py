@@ -5,6 +5,7 @@ read from its committed offset. When the group revokes it, its state is dropped 
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
-from producers.handler.partition import Deciding, Inputs, OwnedPartition, Restoring
+from producers.handler.partition import (
+    Deciding,
+    Inputs,
+    OwnedPartition,
+    Restoring,
+    Stopped,
+    no_such_offsets,
+)
 from producers.handler.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
@@ -25,6 +33,7 @@ log = logging.getLogger(__name__)
 _CHUNK_MESSAGES = 1_000
 # Each has a consumer with a queue of up to 32 MiB.
 MOST_RESTORES = 3
+_STOPPED_SECONDS = 60.0
 # The group will never accept this member again, however often it retries.
 _DROPPED = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}  # noqa: SLF001 - a public name
 
@@ -98,13 +107,14 @@ class Ownership:
             log.info("gave up partitions %s", numbers)
 
     def restore_step(self) -> bool:
-        """Restore one step of one partition; True while any is not ready to decide."""
-        waiting = [
-            partition
-            for partition in self._partitions.values()
-            if not isinstance(partition.phase, Deciding)
-        ]
+        """Restore one step of one partition; True while any is being restored.
+
+        A partition that must not be decided is stopped alone, and restored again after a minute.
+        Raises its `Misconfigured` if no other partition is left.
+        """
+        waiting = [one for one in self._partitions.values() if self._is_waiting(one)]
         if not waiting:
+            self._require_one_to_decide()
             return False
         restoring = [one for one in waiting if isinstance(one.phase, Restoring)]
         if len(restoring) >= MOST_RESTORES:
@@ -118,10 +128,24 @@ class Ownership:
             log.warning("restoring partition %d: %s", partition.number, failure)
             partition.restart()
             self._stop.wait(self._backoff.after(failure))
+        except Misconfigured as error:
+            partition.stop(error)
         else:
             if isinstance(partition.phase, Deciding):
                 self._backoff.reset()
         return True
+
+    def _is_waiting(self, partition: OwnedPartition) -> bool:
+        """Return whether a partition is to be restored; restart it if it was stopped long ago."""
+        phase = partition.phase
+        if isinstance(phase, Stopped) and time.monotonic() - phase.since > _STOPPED_SECONDS:
+            partition.restart()
+        return not isinstance(partition.phase, Deciding | Stopped)
+
+    def _require_one_to_decide(self) -> None:
+        stopped = [one.phase for one in self._partitions.values() if isinstance(one.phase, Stopped)]
+        if stopped and len(stopped) == len(self._partitions):
+            raise stopped[0].error
 
     def ready(self) -> Mapping[int, Deciding]:
         """Return the partitions that are decided now, each with its state and its next offsets."""
@@ -179,18 +203,14 @@ class Ownership:
         return batch.messages()
 
     def _on_error(self, error: KafkaError, partition: OwnedPartition | None) -> None:
-        """Rejoin the group or raise if waiting cannot resolve `error`; otherwise log it."""
+        """Rejoin the group or stop the partition if waiting cannot resolve `error`, else log it."""
         if error.fatal() or error.code() in _DROPPED:
             self._rejoin(error)
             return
         is_gone = error.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - a public name
         if is_gone and partition and isinstance(partition.phase, Deciding):
-            raise Misconfigured(
-                f"offsets {dict(partition.phase.next_offsets)} of partition {partition.number} "
-                "no longer exist",
-                code="lost_offsets",
-                next_step="was the topic deleted and created again? then delete the group as well",
-            )
+            partition.stop(no_such_offsets(partition.number, partition.phase.next_offsets))
+            return
         log.warning("reading commands: %s", kafka_failure(self._settings, KafkaException(error)))
 
     def _rejoin(self, error: KafkaError) -> None:

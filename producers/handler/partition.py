@@ -3,13 +3,15 @@
 ```
 assigned ──► restoring ──► deciding ──► revoked
     ▲            │             │
-    └────────────┴─── restart ─┘          (it can be revoked in every phase)
+    ├────────────┴─── restart ─┤          (it can be revoked in every phase)
+    └──────── stopped ◄────────┘          (from restoring as well; restarted after a while)
 ```
 
 Only the methods here change the phase. While a partition is not deciding, its inputs are paused.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -54,11 +56,22 @@ class Deciding:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """Deciding it could break a promise: `error` says why. The other partitions continue.
+
+    `since` is when it stopped, in seconds of the monotonic clock.
+    """
+
+    error: Misconfigured
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Revoked:
     """Another process decides it from here on."""
 
 
-Phase = Assigned | Restoring | Deciding | Revoked
+Phase = Assigned | Restoring | Deciding | Stopped | Revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,12 @@ class OwnedPartition:
         self._consumer.pause(self._inputs.places(self.number))
         self.phase = Assigned()
 
+    def stop(self, error: Misconfigured) -> None:
+        """Do not decide it because of `error`, which may be resolved while the others continue."""
+        log.error("partition %d is not decided: %s (%s)", self.number, error, error.next_step)
+        self.restart()
+        self.phase = Stopped(error, time.monotonic())
+
     def revoke(self) -> None:
         """Forget the partition. Idempotent."""
         self._close_restore()
@@ -210,3 +229,12 @@ def first_offsets(
                 *(topic, number, committed[topic], low - 1),
             )
     return {topic: max(offset, lows[topic]) for topic, offset in committed.items()}
+
+
+def no_such_offsets(number: int, next_offsets: Mapping[str, int]) -> Misconfigured:
+    """Return the error for offsets that the log does not have."""
+    return Misconfigured(
+        f"offsets {dict(next_offsets)} of partition {number} no longer exist",
+        code="lost_offsets",
+        next_step="was the topic deleted and created again? then delete the group as well",
+    )

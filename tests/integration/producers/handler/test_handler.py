@@ -11,7 +11,7 @@ from producers.handler.start import GROUP
 from runtime.kafka import consumer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.identity import email_shard, new_user_id, partition_of
+from schemas.identity import SHARDS, email_shard, new_user_id, partition_of
 from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
 from tests.given import create
@@ -60,10 +60,14 @@ def test_a_registry_that_lost_its_ids_stops_the_start(
     settings: Settings, rollbook: Rollbook
 ) -> None:
     """A user's record with an unknown schema id may be the latest: nothing is decided."""
-    put(settings, EVENTS, (new_user_id(0, 1, 1), b"\x00\x7f\xff\xff\xff\x02", 0))
+    first_shards = {partition_of(one, settings.partitions): one for one in reversed(range(SHARDS))}
+    ids = ((number, new_user_id(shard, 1, 1)) for number, shard in first_shards.items())
+    put(settings, EVENTS, *((one, b"\x00\x7f\xff\xff\xff\x02", number) for number, one in ids))
     stopped = rollbook.start_handler(wait=False)
     assert stopped.wait() == 2
-    assert f"cannot restore: {settings.named(EVENTS.name)} partition 0 offset 0" in stopped.text()
+    for number in range(settings.partitions):
+        place = f"{settings.named(EVENTS.name)} partition {number} offset 0"
+        assert f"partition {number} is not decided: cannot restore: {place}" in stopped.text()
 
 
 def test_one_handler_takes_over_when_the_other_is_killed(

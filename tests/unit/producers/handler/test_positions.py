@@ -46,7 +46,7 @@ def test_offsets_that_no_longer_exist_stop_a_deciding_handler() -> None:
     for number in range(PARTITIONS):
         cluster.log.partitions[COMMANDS.name, number].entries.clear()
     with pytest.raises(Misconfigured, match="no longer exist") as caught:
-        handler.run_once()
+        cluster.step_until(lambda: False, handler)
     assert caught.value.code == "lost_offsets"
 
 

@@ -1,12 +1,15 @@
 """What a restore reads: everything before the first decision, except foreign bytes."""
 
+from dataclasses import replace
+
 import pytest
 
 from producers.handler import restore
+from producers.handler.partition import Stopped
 from schemas.errors import Misconfigured
-from schemas.identity import new_user_id
+from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES
-from tests.given import PARTITIONS, create, update
+from tests.given import PARTITIONS, address_in, create, update
 from tests.unit.producers.handler.stepping import Cluster, sizes
 
 ANSWER = ("command_id", "status", "code", "user_id", "version", "seq")
@@ -68,11 +71,40 @@ def test_foreign_bytes_do_not_stop_a_restore(caplog: pytest.LogCaptureFixture) -
     assert "user-events partition 3 offset 0" in caplog.text
 
 
-def test_a_users_record_under_an_unknown_schema_id_stops_a_restore() -> None:
-    """The registry may have lost it, and the record may be the user's latest."""
+def test_a_users_record_under_an_unknown_schema_id_stops_its_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The registry may have lost it, and the record may be the user's latest; others continue."""
     cluster = Cluster()
     cluster.log.append(EVENTS.name, 0, new_user_id(0, 1, 1).encode(), UNKNOWN_SCHEMA)
     handler = cluster.start()
+    cluster.step_until(lambda: sizes(handler) == [PARTITIONS - 1], handler)
+    assert "partition 0 is not decided: cannot restore" in caplog.text
+    cluster.send(*(create(address_in(n), command_id=f"in-{n}") for n in range(PARTITIONS)))
+    cluster.decide(PARTITIONS - 1, handler)
+    assert {number for number, _ in cluster.read(OUTCOMES)} == set(range(1, PARTITIONS))
+
+
+def test_a_handler_that_may_decide_no_partition_stops() -> None:
+    cluster = Cluster()
+    for number in range(PARTITIONS):
+        shard = next(one for one in range(SHARDS) if partition_of(one, PARTITIONS) == number)
+        key = new_user_id(shard, 1, 1).encode()
+        cluster.log.append(EVENTS.name, number, key, UNKNOWN_SCHEMA)
+    handler = cluster.start()
     with pytest.raises(Misconfigured, match="cannot restore") as caught:
-        cluster.step_until(lambda: sizes(handler) == [PARTITIONS], handler)
+        cluster.step_until(lambda: False, handler)
     assert caught.value.code == "unreadable_log"
+
+
+def test_a_stopped_partition_is_restored_again_after_a_minute() -> None:
+    """What stopped it may have been resolved, such as a registry whose storage is back."""
+    cluster = Cluster()
+    cluster.log.append(EVENTS.name, 0, new_user_id(0, 1, 1).encode(), UNKNOWN_SCHEMA)
+    handler = cluster.start()
+    cluster.step_until(lambda: sizes(handler) == [PARTITIONS - 1], handler)
+    cluster.log.partitions[EVENTS.name, 0].low = 1
+    partition = handler._ownership._partitions[0]
+    assert isinstance(partition.phase, Stopped)
+    partition.phase = replace(partition.phase, since=partition.phase.since - 61)
+    cluster.step_until(lambda: sizes(handler) == [PARTITIONS], handler)
