@@ -122,7 +122,8 @@ EMAILS = Topic(
     "user-emails",
     "email_claim",
     "user id and offset of the command",
-    "addresses that belong to this partition but are held by users who live in another",
+    "addresses that belong to this partition but are held by users who live in another; under the "
+    "key `position`, as JSON, how far the partition is decided",
     {
         "cleanup.policy": Option("compact", "keeps every claim until it is released"),
         "max.compaction.lag.ms": EVENTS.options["max.compaction.lag.ms"],

@@ -17,6 +17,7 @@ from producers.handler.partition import Deciding
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
 from schemas.letters import HANDLER, letter_key, letter_of
+from schemas.positions import POSITION_KEY, Position, encode_position
 from schemas.records import AddressMessage, DeadLetter, UserCommand
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
@@ -33,7 +34,8 @@ class Batch:
     """Decides messages on overlays over the states of `ready` partitions, all at time `now` (ms).
 
     It is false while there is nothing to commit. Call `fold` once `records` and `offsets` are
-    committed: it merges the overlays into the states.
+    committed: it merges the overlays into the states. The log then has the positions `recorded`,
+    for each partition in `next_offsets`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Batch:
         self._codecs = codecs
         self._now = now
         self._commands_topic = settings.named(COMMANDS.name)
+        self._messages_topic = settings.named(HOPS.name)
         self._overlays: dict[int, Overlay] = {}
         self._letters: list[DeadLetter] = []
         self._tombstones = 0
@@ -53,7 +56,7 @@ class Batch:
         self.decided = 0
 
     def __bool__(self) -> bool:
-        return bool(self._overlays)
+        return bool(self.next_offsets)
 
     def _overlay(self, number: int) -> Overlay:
         overlay = self._overlays.get(number)
@@ -112,6 +115,38 @@ class Batch:
         """Return how far the records of the batch are stamped ahead of this machine's clock."""
         return max((one.now for one in self._overlays.values()), default=self._now) - self._now
 
+    def confirm(self, number: int, next_offsets: Mapping[str, int]) -> None:
+        """Commit the offsets of an idle partition again, and record its position if that is new."""
+        self.next_offsets[number] = dict(next_offsets)
+
+    @property
+    def recorded(self) -> dict[int, Position | None]:
+        """Return by partition the position that the log has after this batch."""
+        return {
+            number: self._new_position(number) or self._ready[number].recorded
+            for number in self.next_offsets
+        }
+
+    def _new_position(self, number: int) -> Position | None:
+        """Return the position to record with a partition's decisions, None if none is needed.
+
+        The outcomes of commands show how far these are decided, which saves most records.
+        """
+        ready, overlay = self._ready[number], self._overlays.get(number)
+        offsets = self.next_offsets[number]
+        position = Position(
+            offsets[self._commands_topic],
+            offsets[self._messages_topic],
+            ready.state.last_seq if overlay is None else overlay.seq,
+        )
+        if overlay is None or ready.recorded is None:
+            return None if position == ready.recorded else position
+        outcomes = overlay.outcomes
+        shown = outcomes[-1]["command_offset"] + 1 if outcomes else None
+        has_moved = {topic for topic, one in offsets.items() if one != ready.next_offsets[topic]}
+        is_shown = self._commands_topic not in has_moved or shown == position.commands
+        return None if is_shown and self._messages_topic not in has_moved else position
+
     def offsets(self) -> list[TopicPartition]:
         """Return the offsets to commit."""
         return [
@@ -127,6 +162,7 @@ class Batch:
             for topic, records in self._local_records(overlay):
                 if records:
                     yield named(topic.name), number, records
+        yield from self._positions()
         encode_message = codecs.address_messages.encode
         for number, messages in self._address_messages().items():
             records = [{"key": one["claim_id"], "value": encode_message(one)} for one in messages]
@@ -135,6 +171,14 @@ class Batch:
             encode = codecs.letters.encode
             letters = [{"key": letter_key(one), "value": encode(one)} for one in self._letters]
             yield named(DEAD_LETTERS.name), 0, letters
+
+    def _positions(self) -> Iterator[Records]:
+        """Yield the positions to record, after the claims that were decided before them."""
+        for number in self.next_offsets:
+            position = self._new_position(number)
+            if position is not None:
+                record = {"key": POSITION_KEY, "value": encode_position(position)}
+                yield self._settings.named(EMAILS.name), number, [record]
 
     def _local_records(self, overlay: Overlay) -> Iterator[tuple[Topic, list[dict[str, Any]]]]:
         """Yield what stays in the overlay's partition; an event is encoded once for two topics."""

@@ -25,6 +25,9 @@ _IDLE_SECONDS = 0.2
 _LEAST_COMMANDS = 100
 _REPORTED_LEAD_MS = 60_000
 _LEAD_REPORT_SECONDS = 60.0
+# Brokers keep offsets for a week by default, and at least for a minute. A change of address also
+# looks like a lag until the marker of its transaction is passed.
+_RECOMMIT_SECONDS = 15.0
 
 
 class CommandHandler:
@@ -53,6 +56,7 @@ class CommandHandler:
         self._stop = stop
         self._backoff = Backoff()
         self._reports_lead_from = 0.0
+        self.recommit_seconds = _RECOMMIT_SECONDS
         self._size = BatchSize(settings.batch_commands, settings.batch_seconds)
 
     def run(self) -> None:
@@ -90,17 +94,17 @@ class CommandHandler:
         for message in messages:
             batch.decide(message)
         self._report_lead(batch.lead_ms())
-        if not batch:
-            self._ownership.rewind(*batch.deferred)
-            if batch.deferred:
-                self._stop.wait(_IDLE_SECONDS)
-            self._roll_idle_segments()
-            return 0
-        if not self._commit(batch, membership):
+        if batch and not self._commit(batch, membership):
             self._size.failed(batch.decided)
             return 0
         self._ownership.rewind(*batch.deferred)
-        self._size.committed(batch.decided, time.monotonic() - began)
+        if batch:
+            self._size.committed(batch.decided, time.monotonic() - began)
+        else:
+            if batch.deferred:
+                self._stop.wait(_IDLE_SECONDS)
+            self._roll_idle_segments()
+        self._recommit(membership)
         return batch.decided
 
     def _commit(self, batch: Batch, membership: Any) -> bool:
@@ -121,10 +125,34 @@ class CommandHandler:
             self._transactions.recreate_producer()
             self._ownership.restore_all()
             return False
+        recorded = batch.recorded
         batch.fold()
-        self._ownership.committed(batch.next_offsets)
+        self._ownership.committed(batch.next_offsets, recorded)
         self._backoff.reset()
         return True
+
+    def _recommit(self, membership: Any) -> None:
+        """Commit the offsets of idle partitions again, before the broker lets them expire.
+
+        It decides nothing, so an attempt that fails or may have failed is simply repeated.
+        """
+        try:
+            idle = self._ownership.idle(self.recommit_seconds)
+            if not idle:
+                return
+            batch = Batch(self._ownership.ready(), self._settings, self._codecs, _now_ms())
+            for number, next_offsets in idle.items():
+                batch.confirm(number, next_offsets)
+            self._commit_or_abort(batch, membership)
+        except KafkaException as error:
+            failure = kafka_failure(self._settings, error)
+            log.warning("offsets not committed again: %s", failure)
+            self._stop.wait(self._backoff.after(failure))
+        except IndefiniteError:
+            self._transactions.recreate_producer()
+        else:
+            self._backoff.reset()
+            self._ownership.committed(batch.next_offsets, batch.recorded)
 
     def _commit_or_abort(self, batch: Batch, membership: Any) -> None:
         """Commit `batch`, or abort it and raise the KafkaException that prevented it."""

@@ -7,25 +7,21 @@ read from its committed offset. When the group revokes it, its state is dropped 
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import count
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
-from producers.handler.partition import (
-    Deciding,
-    Inputs,
-    OwnedPartition,
-    Restoring,
-    Stopped,
-    no_such_offsets,
-)
+from producers.handler.partition import Deciding, OwnedPartition, Restoring, Stopped
+from producers.handler.positions import Inputs, ends_without_messages, no_such_offsets
 from producers.handler.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
+from schemas.positions import Position
 from schemas.topics import COMMANDS, HOPS
 
 log = logging.getLogger(__name__)
@@ -163,10 +159,44 @@ class Ownership:
         metadata = self._consumer.consumer_group_metadata()
         return metadata if self._consumer.memberid() else None
 
-    def committed(self, next_offsets: Mapping[int, Mapping[str, int]]) -> None:
-        """Note how far partitions are decided and committed: number → topic → next offset."""
+    def committed(
+        self,
+        next_offsets: Mapping[int, Mapping[str, int]],
+        recorded: Mapping[int, Position | None],
+    ) -> None:
+        """Note how far partitions are decided and committed: number → topic → next offset.
+
+        `recorded` has for each the position that is on the log.
+        """
         for number, offsets in next_offsets.items():
-            self._partitions[number].committed(offsets)
+            self._partitions[number].committed(offsets, recorded[number])
+
+    def idle(self, seconds: float) -> dict[int, dict[str, int]]:
+        """Return the next offsets of partitions without a commit for `seconds`, markers skipped.
+
+        Those that are half as long without one are included, so that one transaction serves many.
+        """
+        now, ready = time.monotonic(), self.ready()
+        ages = {number: now - one.committed_at for number, one in ready.items()}
+        if max(ages.values(), default=-1.0) < seconds:
+            return {}
+        found = {n: dict(ready[n].next_offsets) for n, age in ages.items() if age >= seconds / 2}
+        for (topic, number), end in self._ends(found).items():
+            found[number][topic] = end
+        return found
+
+    def _ends(self, next_offsets: Mapping[int, Mapping[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the ends of those inputs that have nothing but markers after the next offset."""
+        gaps = []
+        for number, offsets in next_offsets.items():
+            for topic, offset in offsets.items():
+                place = TopicPartition(topic, number, offset)
+                if offset < self._consumer.get_watermark_offsets(place, cached=True)[1]:
+                    gaps.append(place)
+        if not gaps:
+            return {}
+        with closing(self._clients.committed_reader()) as reader:
+            return ends_without_messages(reader, gaps)
 
     def rewind(self, *numbers: int) -> None:
         """Read partitions again from their first undecided messages."""

@@ -11,6 +11,7 @@ Only the methods here change the phase. While a partition is not deciding, its i
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +20,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.domain.address_change import has_open_grants
 from producers.domain.state import PartitionState
+from producers.handler.positions import Inputs, first_offsets
 from producers.handler.restore import Restore
 from schemas.errors import Misconfigured
+from schemas.positions import Position
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +50,15 @@ class Deciding:
 
     `next_offsets` maps each input topic to its first message that is not decided: the commands and
     the address messages of a partition are one input. `resend_grants` is true until the grants that
-    a predecessor left open have been resent.
+    a predecessor left open have been resent. `recorded` is the latest position on the log, and
+    `committed_at` when offsets were last committed, in seconds of the monotonic clock.
     """
 
     state: PartitionState
     next_offsets: Mapping[str, int]
     resend_grants: bool
+    recorded: Position | None
+    committed_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +78,6 @@ class Revoked:
 
 
 Phase = Assigned | Restoring | Deciding | Stopped | Revoked
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The two topics that a handler reads, and the group whose offsets record its progress."""
-
-    commands: str
-    address_messages: str
-    group: str
-
-    def places(self, number: int) -> list[TopicPartition]:
-        """Return both inputs of a partition, at an offset that is never read from.
-
-        The group assigns the commands only: no assignor promises that the same numbers of two
-        topics go to one member. The address messages are read along with them.
-        """
-        return [
-            TopicPartition(topic, number, 0) for topic in (self.commands, self.address_messages)
-        ]
 
 
 class OwnedPartition:
@@ -122,7 +109,7 @@ class OwnedPartition:
         if isinstance(self.phase, Restoring):
             state = self.phase.restore.step()
             if state is not None:
-                self._begin_deciding(state, self.phase.committed)
+                self._begin_deciding(state, self.phase.committed, self.phase.restore.recorded)
 
     def _committed(self) -> dict[str, int]:
         """Return the committed offsets by topic, negative where there is none.
@@ -136,21 +123,36 @@ class OwnedPartition:
                 raise KafkaException(place.error)
         return {place.topic: int(place.offset) for place in committed}
 
-    def _begin_deciding(self, state: PartitionState, committed: Mapping[str, int]) -> None:
+    def _begin_deciding(
+        self, state: PartitionState, committed: Mapping[str, int], recorded: Position | None
+    ) -> None:
         places = self._inputs.places(self.number)
-        lows = {
-            place.topic: self._consumer.get_watermark_offsets(place, timeout=_WATERMARK_SECONDS)[0]
+        bounds = {
+            place.topic: self._consumer.get_watermark_offsets(place, timeout=_WATERMARK_SECONDS)
             for place in places
         }
-        next_offsets = first_offsets(self.number, self._inputs, state, committed, lows)
+        next_offsets = first_offsets(self._inputs, state, committed, recorded, bounds)
         self._close_restore()
-        self.phase = Deciding(state, next_offsets, has_open_grants(state))
+        # Offsets that the group has lost are committed again at once.
+        was_recovered = recorded is not None and committed != next_offsets
+        committed_at = -math.inf if was_recovered else time.monotonic()
+        is_open = has_open_grants(state)
+        self.phase = Deciding(state, next_offsets, is_open, recorded, committed_at)
         self.rewind()
         self._consumer.resume(places)
 
-    def committed(self, next_offsets: Mapping[str, int]) -> None:
-        """Note that everything before `next_offsets` is decided and committed."""
-        self.phase = replace(self._deciding(), next_offsets=next_offsets, resend_grants=False)
+    def committed(self, next_offsets: Mapping[str, int], recorded: Position | None) -> None:
+        """Note that everything before `next_offsets` is decided and committed.
+
+        `recorded` is the position that the log has now.
+        """
+        self.phase = replace(
+            self._deciding(),
+            next_offsets=next_offsets,
+            resend_grants=False,
+            recorded=recorded,
+            committed_at=time.monotonic(),
+        )
 
     def rewind(self) -> None:
         """Read again from the first undecided messages."""
@@ -196,45 +198,3 @@ class OwnedPartition:
     def _close_restore(self) -> None:
         if isinstance(self.phase, Restoring):
             self.phase.restore.close()
-
-
-def first_offsets(
-    number: int,
-    inputs: Inputs,
-    state: PartitionState,
-    committed: Mapping[str, int],
-    lows: Mapping[str, int],
-) -> dict[str, int]:
-    """Return by topic where to begin: at the committed offsets, which must agree with the outcomes.
-
-    `lows` are the first offsets that the broker still has. Raises `Misconfigured` (`lost_offsets`)
-    if a committed offset is missing or behind what is decided: beginning there would decide
-    commands twice.
-    """
-    decided = state.window.last_offset
-    is_new = decided < 0 and not state.users and not state.claims
-    if is_new and max(committed.values()) < 0:
-        return dict(lows)
-    if min(committed.values()) < 0 or committed[inputs.commands] <= decided:
-        raise Misconfigured(
-            f"group {inputs.group} has no valid offset for partition {number}: "
-            f"commands up to {decided} are decided",
-            code="lost_offsets",
-            next_step="set the offsets of both inputs with Kafka's kafka-consumer-groups tool",
-        )
-    for topic, low in lows.items():
-        if committed[topic] < low:
-            log.error(
-                "%s partition %d: offsets %d to %d were deleted by retention before a decision",
-                *(topic, number, committed[topic], low - 1),
-            )
-    return {topic: max(offset, lows[topic]) for topic, offset in committed.items()}
-
-
-def no_such_offsets(number: int, next_offsets: Mapping[str, int]) -> Misconfigured:
-    """Return the error for offsets that the log does not have."""
-    return Misconfigured(
-        f"offsets {dict(next_offsets)} of partition {number} no longer exist",
-        code="lost_offsets",
-        next_step="was the topic deleted and created again? then delete the group as well",
-    )

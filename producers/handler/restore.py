@@ -22,6 +22,7 @@ from runtime.log_ranges import is_end
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.identity import parse_user_id, partition_of, user_shard
+from schemas.positions import POSITION_KEY, Position, decode_position
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event
 
@@ -43,7 +44,8 @@ _ABORTED_SECONDS = 15.0
 class Restore:
     """The restore of one partition, in steps short enough that the others keep deciding.
 
-    Call `step` until it returns the finished `PartitionState`, and `close` in any case.
+    Call `step` until it returns the finished `PartitionState`, and `close` in any case. `recorded`
+    is then the latest position on the log, None on one that no release with positions has written.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Restore:
                 settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
             ),
         )
+        self.recorded: Position | None = None
         self._started = time.monotonic()
         self._last_report_at = self._last_message_at = self._started
         self._records = 0
@@ -171,6 +174,8 @@ class Restore:
             self._state.restore_event(event)
         elif topic == self._outcomes_topic:
             self._state.restore_outcome(self._codecs.outcomes.decode(value))
+        elif key == POSITION_KEY:
+            self.recorded = decode_position(value)
         else:
             claim_id = (key or b"").decode("utf-8", "replace")
             claim = None if value is None else self._codecs.claims.decode(value)

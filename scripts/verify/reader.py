@@ -25,7 +25,8 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
-from schemas.topics import COMMANDS, EVENTS, HISTORY, TOPICS, Topic
+from schemas.positions import POSITION_KEY, decode_position
+from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, TOPICS, Topic
 from schemas.trust import check_event, check_history_event, removed_event
 from scripts.verify.facts import Entry
 
@@ -90,6 +91,8 @@ class LogReader(Closing):
     def read(self, topic: Topic, partition: int, start: int | None = None) -> Iterator[Entry]:
         """Yield the committed records from `start` (default: the first) to the current end.
 
+        Positions that handlers record are left out: they say nothing about users.
+
         Raises `NotInTime` if a transaction stays open longer than its timeout.
         """
         there = self.ends(topic, partition)
@@ -108,7 +111,8 @@ class LogReader(Closing):
                     code="open_transaction",
                 )
             for message in messages:
-                yield self._entry(topic, message)
+                if not is_position(topic, message.key(), message.value()):
+                    yield self._entry(topic, message)
 
     def _entry(self, topic: Topic, message: Any) -> Entry:
         key, value = message.key(), message.value()
@@ -121,6 +125,17 @@ class LogReader(Closing):
         except Poisoned as poisoned:
             return entry._replace(record=None, problem=poisoned.code)
         return entry
+
+
+def is_position(topic: Topic, key: bytes | None, value: bytes | None) -> bool:
+    """Return whether a record is a position that a handler recorded; it has no other check."""
+    if topic is not EMAILS or key != POSITION_KEY:
+        return False
+    try:
+        decode_position(value)
+    except Poisoned:
+        return False
+    return True
 
 
 def require_trusted(topic: Topic, entry: Entry, key: bytes | None, partitions: int) -> None:

@@ -210,6 +210,7 @@ class MemoryConsumer:
         self,
         partition: TopicPartition,
         timeout: float = 0,  # noqa: ARG002 - a keyword of confluent_kafka
+        cached: bool = False,  # noqa: ARG002, FBT001, FBT002 - the same
     ) -> tuple[int, int]:
         """Return the first offset and the end: the stable one for a reader of committed records."""
         log = self._log.partitions[partition.topic, partition.partition]

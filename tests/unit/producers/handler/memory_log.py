@@ -11,7 +11,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -143,6 +143,14 @@ class MemoryLog:
     def delete_before(self, topic: str, number: int, offset: int) -> None:
         """Delete what lies before `offset`, as retention does."""
         self.partitions[topic, number].low = offset
+
+    def remove_key(self, topic: str, key: bytes) -> None:
+        """Remove the records of a key, as compaction does after a tombstone."""
+        for (name, _), log in self.partitions.items():
+            if name == topic:
+                log.entries = [
+                    replace(one, is_marker=True) if one.key == key else one for one in log.entries
+                ]
 
     def is_offset_pending(self, group: str, place: Place) -> bool:
         """Return whether an open transaction would commit an offset of the group there."""

@@ -30,7 +30,8 @@ class Schedule:
             batch_commands=self.chance.choice((1, 3, 100)),
             transaction_timeout_seconds=timeout_seconds,
         )
-        self.handlers: dict[str, CommandHandler] = {n: self.cluster.start(n) for n in "ab"}
+        self._recommit_seconds = self.chance.choice((0.0, 60.0))
+        self.handlers: dict[str, CommandHandler] = {n: self._start(n) for n in "ab"}
         self.sent = 0
         self._emails = [address_in(n % PARTITIONS, f"pool{n}x") for n in range(10)]
 
@@ -39,19 +40,26 @@ class Schedule:
         actions = [self.step] * 6 + [self.send, self.send, self.break_something]
         for _ in range(STEPS):
             self.chance.choice(actions)()
+        self._recommit_seconds = 0.0
         for _ in range(MOST_STEPS_TO_SETTLE):
             self.step()
-            if self.cluster.is_settled():
+            if self.cluster.is_settled() and self.cluster.lag() == 0:
                 return
         raise AssertionError("not everything is decided")
+
+    def _start(self, name: str) -> CommandHandler:
+        handler = self.cluster.start(name)
+        handler.recommit_seconds = self._recommit_seconds
+        return handler
 
     def step(self) -> None:
         """Step one handler; one that ends is started again, as its supervisor would."""
         name = self.chance.choice("ab")
+        self.handlers[name].recommit_seconds = self._recommit_seconds
         try:
             self.handlers[name].run_once()
         except (Fenced, Killed):
-            self.handlers[name] = self.cluster.start(name)
+            self.handlers[name] = self._start(name)
 
     def send(self) -> None:
         """Ask for something about a user who may exist."""
@@ -78,7 +86,8 @@ class Schedule:
             log.before(request, self.chance.choice(before))
         else:
             log.after(request, self.chance.choice(after))
-        self.chance.choice((self.expire, self.time_out, lambda: None, lambda: None))()
+        more = (self.expire, self.time_out, self.lose_offsets, lambda: None, lambda: None)
+        self.chance.choice(more)()
 
     def kill(self) -> None:
         raise Killed
@@ -95,6 +104,13 @@ class Schedule:
         members = sorted(self.cluster.group.members)
         if members:
             self.cluster.group.expire(self.chance.choice(members))
+
+    def lose_offsets(self) -> None:
+        """Expire some of the group's offsets, as a broker may in idle weeks."""
+        committed = self.cluster.log.committed[self.cluster.group.name]
+        for place in sorted(committed):
+            if self.chance.random() < 0.5:
+                del committed[place]
 
     def time_out(self) -> None:
         """End a transaction whose process may be alive."""
