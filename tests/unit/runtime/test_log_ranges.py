@@ -12,13 +12,8 @@ from runtime.settings import Settings
 from schemas.errors import Unavailable
 from tests.unit.producers.handler.memory_consumer import MemoryConsumer
 from tests.unit.producers.handler.memory_group import MemoryGroup
-from tests.unit.producers.handler.memory_log import (
-    Entry,
-    MemoryLog,
-    Status,
-    Transaction,
-    failure,
-)
+from tests.unit.producers.handler.memory_log import MemoryLog, failure
+from tests.unit.producers.handler.memory_partition import Entry, Status, Transaction
 
 TOPIC, OTHER = "t", "other"
 ENDLESS = math.inf

@@ -18,7 +18,8 @@ from confluent_kafka import (
 
 from runtime.process import StopSignal
 from tests.unit.producers.handler.memory_group import Member, MemoryGroup, Metadata
-from tests.unit.producers.handler.memory_log import MemoryProducer, Place, failure
+from tests.unit.producers.handler.memory_log import MemoryProducer, failure
+from tests.unit.producers.handler.memory_partition import Place
 
 RebalanceCallback = Callable[[Any, list[TopicPartition]], None]
 
