@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
+from producers.handler.message_order import BatchInOrder
 from producers.handler.partition import Deciding, OwnedPartition, Restoring, Stopped
 from producers.handler.positions import Inputs, ends_without_messages, no_such_offsets
 from producers.handler.restore import Restore
@@ -215,7 +216,7 @@ class Ownership:
         message that does not follow its predecessor is dropped: it was delivered twice after a seek
         (confluent-kafka-python#1013, #1443), or before one that must come first.
         """
-        batch = _BatchInOrder(self._inputs)
+        batch = BatchInOrder(self._inputs)
         room, room_bytes = most, most_bytes
         while room > 0 and room_bytes > 0 and not batch.rewound:
             chunk = poll_batch(self._consumer, min(room, _CHUNK_MESSAGES), wait_seconds)
@@ -264,38 +265,3 @@ class Ownership:
         """Stop reading. A static member back within its session gets the same partitions."""
         self._revoke_all()
         self._consumer.close()
-
-
-class _BatchInOrder:
-    """Collects the messages of a batch that directly follow what is decided, or each other."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        self._inputs = inputs
-        self._taken: list[tuple[OwnedPartition, Message]] = []
-        self._expected: dict[tuple[str, int], int] = {}
-        # Partitions that are read again: what they deliver now belongs to the next batch.
-        self.rewound: set[OwnedPartition] = set()
-
-    def offer(self, partition: OwnedPartition, message: Message) -> None:
-        """Take `message` if its partition is deciding and it is the next message there."""
-        phase = partition.phase
-        if not isinstance(phase, Deciding) or partition in self.rewound:
-            return
-        topic, offset = message.topic() or "", message.offset() or 0
-        place = (topic, partition.number)
-        expected = self._expected.get(place)
-        if expected is None:
-            expected = phase.next_offsets[topic]
-        if offset < expected:
-            return
-        # Every transaction of a handler leaves a gap among address messages: its marker.
-        is_sequel = offset == expected or topic == self._inputs.address_messages
-        if is_sequel or partition.is_gap(offset):
-            self._expected[place] = offset + 1
-            self._taken.append((partition, message))
-        else:
-            self.rewound.add(partition)
-
-    def messages(self) -> list[Message]:
-        """Return what was taken, without partitions that were revoked in the meantime."""
-        return [m for partition, m in self._taken if isinstance(partition.phase, Deciding)]
