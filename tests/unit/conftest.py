@@ -15,6 +15,14 @@ settings.load_profile("rollbook")
 MEMORY = "/dev/shm"  # noqa: S108 - only where it is looked for; nothing has a name known before
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the settings of a stack that `rollbook up` or the demo left running."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def quick_directory() -> Iterator[Path]:
     """A directory in memory where there is one: waiting for a disk would take most of the time."""
