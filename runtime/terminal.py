@@ -102,7 +102,7 @@ def print_fields(record: Mapping[str, Any]) -> None:
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
         label = click.style(f"{name:<{width}}", dim=True)
-        click.echo(f"{label}  {printable(str(value))}")
+        click.echo(f"{label}  {printable(_cell(value))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,8 @@ def _styled(value: Any) -> "Text":
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 

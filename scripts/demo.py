@@ -252,7 +252,7 @@ def _print_next_steps(narrator: Narrator, user_id: str, seconds: float) -> None:
         f"{rollbook} users get {user_id}",
         f"{rollbook} users list --min-age 65 --limit 10",
         f"{rollbook} users summary --json",
-        f"{rollbook} events tail --from -10m --no-follow --limit 5",
+        f"{rollbook} events tail --from 10m --no-follow --limit 5",
         f"{rollbook} projector status",
         f"{rollbook} verify",
     )

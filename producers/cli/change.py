@@ -137,10 +137,10 @@ def erase(
 
 def _confirm(user_id: str) -> None:
     """List what is removed and when, and ask. Raises `Rejected` (`not_confirmed`) on a no."""
-    say(f"User {user_id} and its whole history are erased. This cannot be undone.")
+    say(f"This erases user {user_id} and its whole history. It cannot be undone. Removed:")
     for bound, what in removal_times():
         say(f"  {bound:<16}  {what}")
-    say("Its id and the time of the erasure are kept.")
+    say("Kept: its id and the time of the erasure.")
     if not click.confirm("Erase it?", err=True):
         raise Rejected("nothing was erased", code="not_confirmed")
 

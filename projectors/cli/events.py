@@ -39,7 +39,7 @@ def events() -> None:
     metavar="beginning|end|TIME",
     default="end",
     show_default=True,
-    help="Where to begin. TIME is ISO 8601 (UTC without a zone), or how long ago: 10m, -1h.",
+    help="Where to begin. TIME is ISO 8601 (UTC without a zone), or how long ago: 10m, 2d.",
 )
 @click.option(
     "--follow/--no-follow",
@@ -67,7 +67,7 @@ def tail(
     \b
     Examples:
       rollbook events tail                                  what happens from now on
-      rollbook events tail --from -1h --no-follow --json    the last hour, for programs
+      rollbook events tail --from 1h --no-follow --json     the last hour, for programs
       rollbook events tail --user ID --from beginning       one user's whole history
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     records = _records(settings, user_id, start, follow=follow)

@@ -45,8 +45,9 @@ def run(settings: Settings, name: str) -> None:
 def status(settings: Settings, *, as_json: bool) -> int:
     """Show the position of each version of each read model: offsets, and the lag in events.
 
-    Exits with 5 if the server of a read model is unavailable, but shows the others. Read models
-    read different topics, so compare offsets only within one read model.
+    With a lag of 0, the position may still be below the end: the end counts transaction markers
+    as well as events. Read models read different topics, so compare offsets only within one read
+    model. Exits with 5 if the server of a read model is unavailable, but shows the others.
 
     \b
     Example:
@@ -59,14 +60,15 @@ def status(settings: Settings, *, as_json: bool) -> int:
         for row in found.as_rows():
             print_json(row)
     else:
-        _print_rows(found.as_rows())
+        print_positions(found.as_rows())
     # Several read models may be on one server: its error is printed once.
     for error in {str(error): error for error in found.unavailable.values()}.values():
         print_error(error, as_json=as_json)
     return EXIT_UNAVAILABLE if found.unavailable else 0
 
 
-def _print_rows(rows: Iterable[dict[str, Any]]) -> None:
+def print_positions(rows: Iterable[dict[str, Any]]) -> None:
+    """Print the rows of `projector status` as a table."""
     columns = ["read model", "version", "live", "partition", "state", "position", "end", "lag"]
     columns.append("last applied")
     print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))

@@ -142,11 +142,11 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
     folder = LocalStack(name).supervisor.logs
     paths = [folder / f"{server}.log"] if server else sorted(folder.glob("*.log"))
     if not paths or not paths[0].is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none"
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.log")))
         raise Misconfigured(
-            f"there is no log {server or ''} in {folder}",
+            f"there is no log of {server or 'anything'} in {folder}",
             code="no_log",
-            next_step=f"the existing logs: {known}",
+            next_step=f"the existing logs: {known}" if known else "`rollbook up` starts the stack",
         )
     command = ["tail", "-n", _LINES_SHOWN, *(["-F"] if follow else []), *map(str, paths)]
     subprocess.run(command, check=False)
@@ -193,11 +193,15 @@ def status(*, name: str | None, as_json: bool) -> int:
       rollbook status
       rollbook status --json
     """  # noqa: D301
+    from projectors.cli.projector import print_positions
     from scripts.stack.system import projector_status
 
     processes = _stack(name).status()
     projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
     _print_status(name, processes, projectors, as_json=as_json)
+    if projectors and not as_json:
+        click.echo()
+        print_positions(projectors)
     if problem:
         say(f"projectors: {problem}")
     return _exit_code(processes)
@@ -249,7 +253,7 @@ def _print_status(
     *,
     as_json: bool,
 ) -> None:
-    """Print a line for each server and service, and for each partition of a projector, if given."""
+    """Print a line for each server and service; with JSON, one object that has `projectors` too."""
     label, mode = named_directory(name).name, _mode(name)
     if as_json:
         found = {"stack": label, "mode": mode, "processes": [asdict(one) for one in processes]}
@@ -259,9 +263,8 @@ def _print_status(
     columns = ["name", "kind", "state", "pid", "uptime", "port"]
     rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
     print_table(columns, rows)
-    if projectors:
-        click.echo()
-        print_table(list(projectors[0]), (row.values() for row in projectors))
+    if not _all_run(processes):
+        say("not everything is running: `rollbook up` starts what is missing")
 
 
 def duration(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The command `rollbook verify`: reads and checks everything, and prints a line per promise."""
+"""The command `rollbook verify`: reads and checks everything, and prints a line per invariant."""
 
 import click
 
@@ -25,7 +25,8 @@ def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_jso
     """Check that all topics and read models agree. Changes nothing.
 
     Reads every topic from its beginning, then every read model. Prints one line per invariant, with
-    the places and ids of what violates it (never personal data). Exits with 1 if one is violated.
+    the places and ids of what violates it (never personal data): ✓ holds, ✗ is violated, · only
+    counts what is worth knowing. Exits with 1 if one is violated.
 
     \b
     Examples:
@@ -44,5 +45,9 @@ def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_jso
             click.echo(f"    … and {check.found - len(check.examples)} more")
     broken = sum(not check.holds for check in checks)
     if not as_json:
-        say(f"{broken} of {len(checks)} promises are broken" if broken else "all promises hold")
+        say(
+            f"{broken} of {len(checks)} invariants are violated"
+            if broken
+            else "all invariants hold"
+        )
     return EXIT_FAILED if broken else 0

@@ -35,6 +35,8 @@ def test_fields_are_aligned_and_missing_ones_left_out(capsys: pytest.CaptureFixt
     """A field with the value 0 is shown, one without a value is not."""
     print_fields({"id": "x", "age": 0, "code": None, "status": "accepted"})
     assert capsys.readouterr().out == "id      x\nage     0\nstatus  accepted\n"
+    print_fields({"dry_run": True, "live": False})
+    assert capsys.readouterr().out == "dry_run  yes\nlive     no\n"
     print_fields({})
     assert capsys.readouterr().out == ""
 
