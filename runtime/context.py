@@ -57,6 +57,12 @@ def pass_settings(command: Callable[Concatenate[Settings, P], R]) -> Callable[P,
     """
 
     def with_settings(*args: P.args, **kwargs: P.kwargs) -> R:
-        return command(load_settings(config=root().config).settings, *args, **kwargs)
+        settings = load_settings(config=root().config).settings
+        if settings.special_use_domains:
+            # Imported only here: most commands need no rules and start quickly.
+            from schemas.rules import permit_special_use
+
+            permit_special_use(settings.special_use_domains)
+        return command(settings, *args, **kwargs)
 
     return update_wrapper(with_settings, command)

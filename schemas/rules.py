@@ -13,6 +13,14 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from schemas.errors import Rejected
+from schemas.lookalikes import (
+    has_compatibility_form,
+    has_invisible,
+    is_blank,
+    is_folded_further,
+    mixes_scripts,
+)
+from schemas.special_use import RESERVED_FOR
 
 NAME_MAX_CHARACTERS = 200
 AGE_MAX_YEARS = 150
@@ -42,8 +50,21 @@ def _invalid(message: str, next_step: str = "") -> Rejected:
     return Rejected(message, code="invalid_command", next_step=next_step)
 
 
+def permit_special_use(domains: str) -> None:
+    """Accept addresses of these special-use domains from now on, in the whole process.
+
+    `domains` are separated by commas and among `RESERVED_FOR`; "" permits none.
+    """
+    permitted = set(domains.split(","))
+    # The library's own way to configure it; it reads the list at each call.
+    SPECIAL_USE_DOMAIN_NAMES[:] = sorted(set(RESERVED_FOR) - permitted)
+
+
 def clean_email(value: object) -> str:
-    """Return a valid address, normalised by email-validator (without a DNS look-up)."""
+    """Return a valid address, normalised by email-validator (without a DNS look-up).
+
+    Refuses what only looks like another address (docs/decisions/0025).
+    """
     if not isinstance(value, str):
         raise _invalid("the e-mail address is missing or not text")
     plain = _PLAIN_EMAIL.fullmatch(value)
@@ -59,14 +80,44 @@ def clean_email(value: object) -> str:
         email = validate_email(value.strip(), check_deliverability=False).normalized
         email.encode()
     except (EmailNotValidError, UnicodeError):
+        _refuse_special_use(value)
         raise _invalid(
             "the e-mail address is not valid", "give one like jane@example.com"
         ) from None
+    if not email.isascii():
+        _refuse_lookalike(email)
     return email
 
 
+def _refuse_special_use(address: str) -> None:
+    label = address.strip().rpartition(".")[2].lower()
+    if label in SPECIAL_USE_DOMAIN_NAMES:
+        raise _invalid(
+            f"the domain of the e-mail address ends with .{label}, {RESERVED_FOR[label]}",
+            "the setting special_use_domains permits such domains",
+        )
+
+
+def _refuse_lookalike(email: str) -> None:
+    if has_compatibility_form(email):
+        raise _invalid(
+            "the e-mail address has full-width letters, ligatures or other variants of letters",
+            "write it with plain letters",
+        )
+    if is_folded_further(email):
+        raise _invalid(
+            "the e-mail address has a letter like ß, which cannot be told from its spelling as ss",
+            "mail systems keep the two apart, but this registry cannot: use another address",
+        )
+    if mixes_scripts(email):
+        raise _invalid(
+            "the e-mail address mixes letters of different scripts in one word",
+            "retype it: letters of another script look the same",
+        )
+
+
 def clean_name(value: object) -> str:
-    """Return the name trimmed and in NFC: 1–200 characters, none of them control characters."""
+    """Return the name trimmed and in NFC: 1–200 characters, none of them invisible."""
     if not isinstance(value, str):
         raise _invalid("the name is missing or not text")
     if len(value) > 4 * NAME_MAX_CHARACTERS:
@@ -80,10 +131,19 @@ def clean_name(value: object) -> str:
             raise _invalid("the name has control characters")
         if not _BIDI_CONTROLS.isdisjoint(name):
             raise _invalid("the name has control characters that change its direction")
+    if not name.isascii():
+        _refuse_invisible(name)
     name = unicodedata.normalize("NFC", name)
     if len(name) > NAME_MAX_CHARACTERS:
         raise _invalid(f"the name is longer than {NAME_MAX_CHARACTERS} characters")
     return name
+
+
+def _refuse_invisible(name: str) -> None:
+    if is_blank(name):
+        raise _invalid("the name has no visible character")
+    if has_invisible(name):
+        raise _invalid("the name has invisible characters", "type it instead of pasting it")
 
 
 def clean_age(value: object) -> int:

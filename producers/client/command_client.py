@@ -31,6 +31,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Poisoned, Unavailable
 from schemas.records import CommandOutcome, UserCommand
+from schemas.rules import permit_special_use
 from schemas.topics import COMMANDS, OUTCOMES
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
@@ -75,6 +76,7 @@ class CommandClient(Closing):
     def __init__(
         self, settings: Settings, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     ) -> None:
+        permit_special_use(settings.special_use_domains)
         self._settings = settings
         self._timeout_seconds = timeout_seconds
         registry = Registry(settings)

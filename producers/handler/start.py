@@ -32,6 +32,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import roll_after_ms
 from schemas.errors import Misconfigured
+from schemas.rules import permit_special_use
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def start_handler(
 
     Raises `Misconfigured` if the instance runs on another host, `Unavailable` without a server.
     """
+    permit_special_use(settings.special_use_domains)
     clients = KafkaClients(settings, instance)
     codecs = Codecs.from_registry(registry)
     roller = SegmentRoller(roll_after_ms(settings, COMPACTED))
