@@ -70,14 +70,15 @@ class DecisionChecks:
         self.effect = Check("every acceptance has its one event, or changed nothing")
         self.cause = Check("every event has its acceptance")
         self.once = Check("no command id is accepted twice within the window")
-        self.letters = Check("dead letters", listing=True)
+        self.letters = Check("dead letters of commands", listing=True)
+        self.open_letters = Check("no dead letter of any other record is open")
         self._open: list[Open] = []
 
     def checks(self) -> list[Check]:
         """Return all checks in the order they are shown."""
         return [
             *(self.offsets, self.answered, self.asked, self.form, self.order),
-            *(self.once, self.effect, self.cause, self.letters),
+            *(self.once, self.effect, self.cause, self.letters, self.open_letters),
         ]
 
     def outcome_entry(self, entry: Entry) -> CommandOutcome | None:
@@ -258,7 +259,9 @@ class DecisionChecks:
         commands_topic: str,
         settled: AbstractSet[Open] = frozenset(),
     ) -> None:
-        """List the open dead letters, and check the commands that only letters can explain.
+        """Check the dead letters, and the commands that only letters can explain.
+
+        Clients may write anything as a command, so open letters of commands are only listed.
 
         `settled` are commands that have been answered since, or have messages in transit.
         """
@@ -267,10 +270,11 @@ class DecisionChecks:
             folded.add(record)
         dead = set()
         for letter in folded:
-            self.letters.looked_at += 1
+            check = self.letters if letter.topic == commands_topic else self.open_letters
+            check.looked_at += 1
             if letter.is_open:
                 where = f"{letter.topic} partition {letter.partition} offset {letter.offset}"
-                self.letters.report(f"{where}: {letter.error} ({letter.reader})")
+                check.report(f"{where}: {letter.error} ({letter.reader})")
             # Settled or not, this command was skipped: a retry appends it again at a later offset.
             if (letter.topic, letter.reader) == (commands_topic, HANDLER):
                 dead.add((letter.partition, letter.offset))

@@ -43,6 +43,8 @@ class Fact(NamedTuple):
 class Last(NamedTuple):
     """A user's last event; texts are hashes, `age` is None once the user is gone.
 
+    Times are in milliseconds since the epoch; `created_at` is None once the user is gone.
+
     `is_personal` is whether it contains any personal data; `shard` is that of the address.
     """
 
@@ -56,6 +58,8 @@ class Last(NamedTuple):
     email: int
     name: int
     age: int | None
+    created_at: int | None
+    updated_at: int
 
 
 def text_hash(text: str) -> int:
@@ -74,7 +78,7 @@ def last_of(event: UserEvent) -> Last:
         user is not None or bool(event["changes"]),
     )
     if user is None:
-        return Last(*kept, 0, 0, 0, 0, None)
+        return Last(*kept, 0, 0, 0, 0, None, None, event["occurred_at"])
     return Last(
         *kept,
         text_hash(user["email_key"]),
@@ -82,6 +86,8 @@ def last_of(event: UserEvent) -> Last:
         text_hash(user["email"]),
         text_hash(user["name"]),
         user["age"],
+        user["created_at"],
+        event["occurred_at"],
     )
 
 

@@ -38,7 +38,6 @@ class LogChecks:
             "history: replayed from the start, it gives the state each event carries"
         )
         self.removed = Check("history: records removed", listing=True)
-        self.foreign = Check("foreign records", listing=True)
         self.users: dict[str, Last] = {}
         self._history: dict[str, Last] = {}
         self._events: dict[str, Last] = {}
@@ -52,7 +51,7 @@ class LogChecks:
         """Return all checks in the order they are shown."""
         return [
             *(self.seq, self.version, self.time, self.place, self.key, self.order, self.same),
-            *(self.moment, self.everywhere, self.erased, self.replay, self.removed, self.foreign),
+            *(self.moment, self.everywhere, self.erased, self.replay, self.removed),
         ]
 
     def history(self, partition: int, entries: Iterable[Entry]) -> list[Fact]:
@@ -92,10 +91,7 @@ class LogChecks:
         return facts
 
     def _readable(self, entry: Entry) -> UserEvent | None:
-        self.foreign.looked_at += 1
         self.removed.looked_at += 1
-        if entry.problem:
-            self.foreign.report(f"{entry.where}: {entry.problem}")
         event: UserEvent | None = entry.record
         return event
 

@@ -55,6 +55,10 @@ class LogReader(Closing):
         self._consumer.close()
         self._asker.close()
 
+    def name_of(self, topic: Topic) -> str:
+        """Return the name of a topic, with the prefix."""
+        return self._settings.named(topic.name)
+
     def ends(self, topic: Topic, partition: int) -> LogRange:
         """Return the offsets that a partition has now, those of open transactions included."""
         tp = TopicPartition(self._settings.named(topic.name), partition)

@@ -1,10 +1,12 @@
 """Reads every topic and both stores, and runs every check on them."""
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
+from projectors.catalog import OURS
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.records import CHANGE_EMAIL
@@ -12,7 +14,9 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS
 from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
 from scripts.verify.facts import Check, Entry
+from scripts.verify.foreign_checks import ForeignChecks
 from scripts.verify.log_checks import LogChecks
+from scripts.verify.other_versions import check_others
 from scripts.verify.reader import LogReader
 from scripts.verify.store_checks import check_current, check_users
 from scripts.verify.stores import (
@@ -56,9 +60,10 @@ def run_checks(
     decisions = DecisionChecks(
         settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
     )
+    foreign = ForeignChecks()
     with LogReader(settings) as reader:
         read_to = {
-            partition: _check_partition(reader, partition, log, decisions)
+            partition: _check_partition(reader, partition, log, decisions, foreign)
             for partition in range(settings.partitions)
         }
         letters = [entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record]
@@ -66,7 +71,8 @@ def run_checks(
         claims, settled = check_claims(settings, reader, log, decisions.waiting(), read_to)
         decisions.finish(letters, settings.named(COMMANDS.name), settled)
         log.finish(suspects)
-        checks = [*log.checks(), *claims.checks(), *decisions.checks()]
+        foreign.finish(letters)
+        checks = [*log.checks(), foreign.foreign, *claims.checks(), *decisions.checks()]
         if not log_only:
             deadline, ends = time.monotonic() + timeout_seconds, log.last_seqs()
 
@@ -75,21 +81,31 @@ def run_checks(
 
             checks += _check_models(settings, reader, log, read_to, wait_current)
             checks += _check_history(settings, reader, wait_current)
+            checks += check_others(settings, OURS, log.users)
     return checks
 
 
 def _check_partition(
-    reader: LogReader, partition: int, log: LogChecks, decisions: DecisionChecks
+    reader: LogReader,
+    partition: int,
+    log: LogChecks,
+    decisions: DecisionChecks,
+    foreign: ForeignChecks,
 ) -> ReadTo:
     """Read and check one partition; return how far it was read."""
+
+    def read(topic: Topic) -> Iterator[Entry]:
+        return foreign.read(reader.name_of(topic), reader.read(topic, partition))
+
     committed = reader.committed(partition)
     commands_at = reader.ends(COMMANDS, partition)
-    facts = log.history(partition, reader.read(HISTORY, partition))
+    facts = log.history(partition, read(HISTORY))
     tail = reader.ends(EVENTS, partition).end
-    log.events(partition, reader.read(EVENTS, partition))
+    log.events(partition, read(EVENTS))
     outcomes_at = reader.ends(OUTCOMES, partition)
-    entries = reader.read(OUTCOMES, partition)
-    outcomes = [o for entry in entries if (o := decisions.outcome_entry(entry)) is not None]
+    for topic in (EMAILS, HOPS):
+        deque(read(topic), maxlen=0)
+    outcomes = [o for entry in read(OUTCOMES) if (o := decisions.outcome_entry(entry)) is not None]
     decided = Decided(
         partition,
         facts,

@@ -16,13 +16,20 @@ _STATE = ("email", "email_key", "name", "age", "created_at", "created_by")
 
 
 class Stored(NamedTuple):
-    """A user in a read model; texts are hashes, `age` is None for a marker."""
+    """A user in a read model; texts are hashes, 0 where there is none, as in a marker.
+
+    Times are in milliseconds since the epoch. `derived` is whether all fields that follow from
+    others are as they must be.
+    """
 
     version: int
     email: int
     name: int
     age: int | None
     age_group: str | None
+    created_at: int | None
+    updated_at: int
+    derived: bool = True
 
 
 def digest(held: Mapping[str, Stored]) -> str:
@@ -33,15 +40,33 @@ def digest(held: Mapping[str, Stored]) -> str:
 
 def stored(row: Mapping[str, Any]) -> Stored:
     """Return the compared fields of a row or document, texts as hashes."""
-    if row.get("age") is None:
-        return Stored(row["version"], 0, 0, None, None)
+    email, name = row.get("email"), row.get("name")
     return Stored(
         row["version"],
-        text_hash(row["email"]),
-        text_hash(row["name"]),
-        row["age"],
-        row["age_group"],
+        0 if email is None else text_hash(email),
+        0 if name is None else text_hash(name),
+        row.get("age"),
+        row.get("age_group"),
+        row.get("created_at"),
+        row["updated_at"],
+        row.get("derived", True),
     )
+
+
+def check_leftovers(
+    model: str, rows: Iterable[tuple[str, int]], users: Mapping[str, Last]
+) -> Check:
+    """Check a version that is not compared: it holds no data of a user from before an erasure.
+
+    `rows` are the ids and versions of what it holds with personal data.
+    """
+    check = Check(f"{model}: holds nothing of an erased user")
+    for user_id, version in rows:
+        check.looked_at += 1
+        last = users.get(user_id)
+        if last is not None and last.erased and version < last.version:
+            check.report(f"user {user_id} version {version}, erased by version {last.version}")
+    return check
 
 
 def check_current(
@@ -95,13 +120,10 @@ def _compare(check: Check, user_id: str, row: Stored, last: Last) -> None:
         check.report(f"user {user_id}: version {row.version}, the log has {last.version}")
         return
     group = None if last.age is None else age_group(last.age)
-    pairs = {
-        "email": (row.email, last.email),
-        "name": (row.name, last.name),
-        "age": (row.age, last.age),
-        "age_group": (row.age_group, group),
-    }
-    differing = [field for field, (ours, theirs) in pairs.items() if ours != theirs]
+    state = (last.email, last.name, last.age, group, last.created_at, last.updated_at)
+    wanted = Stored(last.version, *state, derived=True)
+    pairs = zip(Stored._fields, row, wanted, strict=True)
+    differing = [field for field, ours, theirs in pairs if ours != theirs]
     if differing:
         check.report(f"user {user_id} version {row.version} differs in {', '.join(differing)}")
 

@@ -16,7 +16,9 @@ from projectors.elasticsearch.index.indexes import NOT_GONE, USERS_ALIAS, users_
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.topics import HISTORY
+from scripts.verify.documents import KEEP_ALIVE, documents, is_derived
 from scripts.verify.facts import Check, Entry
+from scripts.verify.other_versions import is_known
 from scripts.verify.reader import LogReader
 from scripts.verify.store_checks import (
     HistoryChecks,
@@ -30,13 +32,14 @@ from scripts.verify.store_checks import (
 
 MODELS = ("postgres", "elasticsearch")
 _PAGE = 5_000
-_KEEP_ALIVE = "5m"
 _ATTEMPTS = 20
-_FIELDS = ["user_id", "email", "name", "age", "age_group", "version", "gone"]
-
+# From the table, not from the view, which hides what a marker contains.
 _ROWS = """
-SELECT u.user_id::text AS user_id, u.version, v.email, v.name, v.age, v.age_group
-FROM {schema}.users u LEFT JOIN {schema}.user_views v ON v.id = u.user_id"""
+SELECT user_id::text AS user_id, version, email, name, age, age_group,
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_at,
+       (extract(epoch FROM updated_at) * 1000)::bigint AS updated_at,
+       search_tokens IS NOT DISTINCT FROM to_tsvector('simple', name || ' ' || email) AS derived
+FROM {schema}.users"""
 _SUMMARY = "SELECT total_users, average_age, users_by_age_group FROM {schema}.user_summary"
 _VISIBLE = "SELECT count(*) FROM {schema}.user_views"
 _OFFSETS = "SELECT partition, next_offset FROM {schema}.checkpoints"
@@ -75,11 +78,13 @@ class StoredModel:
 
 
 def stored_models(settings: Settings, names: Collection[str]) -> list[StoredModel]:
-    """Return the versions of these read models that are ready, live or not."""
+    """Return the versions of these read models that are ready and comparable, live or not."""
     found: list[StoredModel] = []
     for name in names:
         with closing(open_versions(settings, name)) as versions:
-            ready = [v for v in versions.versions() if v.state == READY]
+            ready = [
+                one for one in versions.versions() if one.state == READY and is_known(versions, one)
+            ]
         found += [StoredModel(name, v.number, v.live) for v in ready]
         if not ready:
             found.append(StoredModel(name, None, live=False))
@@ -135,7 +140,11 @@ def _read_elasticsearch(settings: Settings, stored_model: StoredModel) -> Snapsh
         client.indices.refresh(index=index)
         query = None if stored_model.live else NOT_GONE
         visible, point = _count_and_open(client, index, shown, query)
-        held = {user_id: stored(document) for user_id, document in _documents(client, point)}
+        fields = client.indices.get_mapping(index=index)[index]["mappings"]["properties"]
+        held = {
+            user_id: stored({**found, "derived": is_derived(user_id, found, fields)})
+            for user_id, found in documents(client, point)
+        }
     return Snapshot(positions, held, [check_visible(stored_model.label, visible, held.values())])
 
 
@@ -148,33 +157,12 @@ def _count_and_open(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         visible = client.count(index=shown, query=query)["count"]
-        point: str = client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"]
+        point: str = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE)["id"]
         unchanged = client.count(index=shown, query=query)["count"] == visible
         if unchanged or attempt == _ATTEMPTS:
             return visible, point
         client.close_point_in_time(id=point)
     raise AssertionError("the last attempt returns")
-
-
-def _documents(client: Elasticsearch, point: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    after = None
-    while True:
-        answer = client.search(
-            pit={"id": point, "keep_alive": _KEEP_ALIVE},
-            size=_PAGE,
-            sort=[{"_shard_doc": "asc"}],
-            search_after=after,
-            source_includes=_FIELDS,
-            track_total_hits=False,
-        )
-        hits = answer["hits"]["hits"]
-        point = answer["pit_id"]
-        if not hits:
-            break
-        for hit in hits:
-            yield hit["_id"], hit["_source"]
-        after = hits[-1]["sort"]
-    client.close_point_in_time(id=point)
 
 
 def check_history(settings: Settings, reader: LogReader, version: int) -> list[Check]:

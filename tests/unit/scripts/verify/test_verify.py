@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from schemas.errors import Poisoned
+from schemas.letters import letter_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
 from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
+from scripts.verify.foreign_checks import ForeignChecks
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import require_trusted
 from tests.events import user_id_of
@@ -211,11 +213,35 @@ def test_events_out_of_order_or_bare_tombstones_are_found() -> None:
     assert "tombstone" in only(checks, checks.order)
 
 
-def test_foreign_bytes_are_listed_but_are_not_a_violation() -> None:
+def test_foreign_bytes_break_no_other_promise() -> None:
     foreign = Entry(HOME, 9, None, None, "wrong_magic")
     checks = log_checks([*as_history(GOOD), foreign], [*as_events(GOOD), foreign])
     assert broken(checks.checks()) == []
-    assert checks.foreign.found == 2
+
+
+def test_foreign_bytes_are_found_until_their_letters_are_settled() -> None:
+    """A record that was read without a problem is none."""
+    foreign = Entry(HOME, 9, None, None, "wrong_magic")
+    place = ("user-events", HOME, 9)
+    letters: list[Any] = [
+        letter_of(*place, reader=f"projector:{name}", poison=Poisoned("", code="bad_avro"), now=0)
+        for name in ("postgres", "elasticsearch")
+    ]
+    settled = [letter | {"settled": "discarded"} for letter in letters]
+    for written, holds in (
+        ([], False),
+        (letters, False),
+        ([*letters, settled[0]], False),
+        (letters + settled, True),
+    ):
+        checks = ForeignChecks()
+        assert len(list(checks.read("user-events", [*as_events(GOOD), foreign]))) == 1 + len(GOOD)
+        checks.finish(written)
+        assert checks.foreign.holds == holds
+    checks = ForeignChecks()
+    list(checks.read("user-events", [*as_events(GOOD), foreign]))
+    checks.finish([])
+    assert checks.foreign.examples == [f"user-events partition {HOME} offset 9: wrong_magic"]
 
 
 def test_examples_are_bounded() -> None:
