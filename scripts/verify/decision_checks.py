@@ -71,14 +71,13 @@ class DecisionChecks:
         self.cause = Check("every event has its acceptance")
         self.once = Check("no command id is accepted twice within the window")
         self.letters = Check("dead letters of commands", listing=True)
-        self.open_letters = Check("no dead letter of any other record is open")
         self._open: list[Open] = []
 
     def checks(self) -> list[Check]:
         """Return all checks in the order they are shown."""
         return [
             *(self.offsets, self.answered, self.asked, self.form, self.order),
-            *(self.once, self.effect, self.cause, self.letters, self.open_letters),
+            *(self.once, self.effect, self.cause, self.letters),
         ]
 
     def outcome_entry(self, entry: Entry) -> CommandOutcome | None:
@@ -259,24 +258,20 @@ class DecisionChecks:
         commands_topic: str,
         settled: AbstractSet[Open] = frozenset(),
     ) -> None:
-        """Check the dead letters, and the commands that only letters can explain.
-
-        Clients may write anything as a command, so open letters of commands are only listed.
+        """List the open dead letters of commands, and check what only they can explain.
 
         `settled` are commands that have been answered since, or have messages in transit.
         """
-        folded = Letters()
+        folded, dead = Letters(), set()
         for record in letters:
             folded.add(record)
-        dead = set()
-        for letter in folded:
-            check = self.letters if letter.topic == commands_topic else self.open_letters
-            check.looked_at += 1
+        for letter in (one for one in folded if one.topic == commands_topic):
+            self.letters.looked_at += 1
             if letter.is_open:
-                where = f"{letter.topic} partition {letter.partition} offset {letter.offset}"
-                check.report(f"{where}: {letter.error} ({letter.reader})")
+                where = f"partition {letter.partition} offset {letter.offset}"
+                self.letters.report(f"{where}: {letter.error} ({letter.reader})")
             # Settled or not, this command was skipped: a retry appends it again at a later offset.
-            if (letter.topic, letter.reader) == (commands_topic, HANDLER):
+            if letter.reader == HANDLER:
                 dead.add((letter.partition, letter.offset))
         for one in self._open:
             self.answered.looked_at += 1

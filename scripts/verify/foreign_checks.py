@@ -21,6 +21,7 @@ class ForeignChecks:
 
     def __init__(self) -> None:
         self.foreign = Check("only handlers have written to the topics of handlers")
+        self.open_letters = Check("no dead letter is open, except of commands")
         self._found: dict[Place, str] = {}
 
     def read(self, topic: str, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -31,8 +32,11 @@ class ForeignChecks:
                 self._found[topic, entry.partition, entry.offset] = entry.problem
             yield entry
 
-    def finish(self, letters: Iterable[DeadLetter]) -> None:
-        """Report the foreign records, except those whose letters are all settled."""
+    def finish(self, letters: Iterable[DeadLetter], commands_topic: str) -> None:
+        """Report open letters, and the foreign records, except those whose letters are all settled.
+
+        Anybody who may send commands can write anything as a command, so these do not count.
+        """
         folded = Letters()
         for record in letters:
             folded.add(record)
@@ -41,7 +45,15 @@ class ForeignChecks:
         for letter in folded:
             place = (letter.topic, letter.partition, letter.offset)
             (opened if letter.is_open else settled).add(place)
+            if letter.topic != commands_topic:
+                self.open_letters.looked_at += 1
+                if letter.is_open:
+                    self.open_letters.report(f"{_text(place)}: {letter.error} ({letter.reader})")
         for place, problem in self._found.items():
             if place not in settled - opened:
-                topic, partition, offset = place
-                self.foreign.report(f"{topic} partition {partition} offset {offset}: {problem}")
+                self.foreign.report(f"{_text(place)}: {problem}")
+
+
+def _text(place: Place) -> str:
+    topic, partition, offset = place
+    return f"{topic} partition {partition} offset {offset}"

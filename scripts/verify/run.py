@@ -71,8 +71,9 @@ def run_checks(
         claims, settled = check_claims(settings, reader, log, decisions.waiting(), read_to)
         decisions.finish(letters, settings.named(COMMANDS.name), settled)
         log.finish(suspects)
-        foreign.finish(letters)
-        checks = [*log.checks(), foreign.foreign, *claims.checks(), *decisions.checks()]
+        foreign.finish(letters, settings.named(COMMANDS.name))
+        checks = [*log.checks(), *claims.checks(), *decisions.checks()]
+        checks += [foreign.foreign, foreign.open_letters]
         if not log_only:
             deadline, ends = time.monotonic() + timeout_seconds, log.last_seqs()
 

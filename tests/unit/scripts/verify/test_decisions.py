@@ -146,11 +146,6 @@ def test_a_dead_letter_is_an_answer_only_from_the_handler() -> None:
     checks = decided(UNANSWERED, commands=commands, letters=[letter, settled])
     assert broken(checks.checks()) == []
     assert (checks.letters.found, checks.letters.looked_at) == (0, 1)
-    elsewhere: Any = letter | {"topic": "user-events", "reader": "projector:postgres"}
-    checks = decided(letters=[elsewhere])
-    assert "user-events" in only(checks, checks.open_letters)
-    checks = decided(letters=[elsewhere, elsewhere | {"settled": "discarded"}])
-    assert broken(checks.checks()) == []
     other: Any = letter | {"reader": "projector:postgres"}
     checks = decided(UNANSWERED, commands=commands, letters=[other])
     only(checks, checks.answered)

@@ -236,11 +236,14 @@ def test_foreign_bytes_are_found_until_their_letters_are_settled() -> None:
     ):
         checks = ForeignChecks()
         assert len(list(checks.read("user-events", [*as_events(GOOD), foreign]))) == 1 + len(GOOD)
-        checks.finish(written)
+        checks.finish(written, "user-commands")
         assert checks.foreign.holds == holds
+        assert checks.open_letters.holds == (holds or not written)
     checks = ForeignChecks()
     list(checks.read("user-events", [*as_events(GOOD), foreign]))
-    checks.finish([])
+    of_command = letters[0] | {"topic": "user-commands"}
+    checks.finish([of_command], "user-commands")
+    assert checks.open_letters.holds
     assert checks.foreign.examples == [f"user-events partition {HOME} offset 9: wrong_magic"]
 
 
