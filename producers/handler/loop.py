@@ -6,13 +6,14 @@ by the group's generation (KIP-447): a process that lost a partition cannot comm
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import KafkaException
 
-from producers.handler.batch import Batch
+from producers.handler.batch import Batch, Records
 from producers.handler.clients import Codecs
-from producers.handler.idle_segments import SegmentRoller
+from producers.handler.open_segments import SegmentRoller
 from producers.handler.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
 from runtime.kafka import kafka_failure
@@ -100,11 +101,10 @@ class CommandHandler:
         self._ownership.rewind(*batch.deferred)
         if batch:
             self._size.committed(batch.decided, time.monotonic() - began)
-        else:
-            if batch.deferred:
-                self._stop.wait(_IDLE_SECONDS)
-            self._roll_idle_segments()
+        elif batch.deferred:
+            self._stop.wait(_IDLE_SECONDS)
         self._recommit(membership)
+        self._roll_segments()
         return batch.decided
 
     def _commit(self, batch: Batch, membership: Any) -> bool:
@@ -156,11 +156,21 @@ class CommandHandler:
 
     def _commit_or_abort(self, batch: Batch, membership: Any) -> None:
         """Commit `batch`, or abort it and raise the KafkaException that prevented it."""
+        began_ms, places = _now_ms(), set()
+
+        def records() -> Iterator[Records]:
+            for topic, number, messages in batch.records():
+                places.add((topic, number))
+                yield topic, number, messages
+
         try:
-            self._transactions.commit(batch.records(), batch.offsets(), membership)
+            self._transactions.commit(records(), batch.offsets(), membership)
         except KafkaException as error:
             self._transactions.abort(error)
             raise
+        finally:
+            # An aborted record stays in its segment as well.
+            self._roller.written(places, began_ms, _now_ms())
 
     def _report_lead(self, lead_ms: int) -> None:
         """Report, once a minute, that events are stamped with a time in the future."""
@@ -173,11 +183,12 @@ class CommandHandler:
             lead_ms / 1000,
         )
 
-    def _roll_idle_segments(self) -> None:
-        last_append_ms = {
-            number: ready.state.last_time for number, ready in self._ownership.ready().items()
-        }
-        places = self._roller.due(last_append_ms, _now_ms())
+    def _roll_segments(self) -> None:
+        """Append to topics and partitions whose open segment must close in time."""
+        now_ms = _now_ms()
+        ready = self._ownership.ready()
+        self._roller.follow({number: one.state for number, one in ready.items()}, now_ms)
+        places = self._roller.due(now_ms)
         if not places:
             return
         try:
@@ -186,8 +197,8 @@ class CommandHandler:
             self._transactions.recreate_producer()
             return
         if appended:
-            self._roller.rolled(places, last_append_ms)
-            log.info("closed the segments of %d idle partitions", len(places))
+            self._roller.rolled(places, now_ms)
+            log.info("closed %d segments", len(places))
 
 
 class BatchSize:

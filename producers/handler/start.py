@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from producers.handler.clients import Codecs
-from producers.handler.idle_segments import COMPACTED, SegmentRoller
 from producers.handler.loop import CommandHandler
+from producers.handler.open_segments import COMPACTED, SegmentRoller
 from producers.handler.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog

@@ -5,9 +5,13 @@ files themselves can be searched.
 """
 
 import json
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
+import pytest
 from psycopg import sql
 
 from producers.client.command_client import CommandClient
@@ -15,11 +19,13 @@ from projectors.catalog import OURS
 from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
+from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import TOPICS
 from scripts.stack.local import LocalStack
 from tests.catch_up import wait_caught_up
-from tests.given import address_in
-from tests.log import alter_topics
+from tests.depth import depth
+from tests.given import address_in, create, update
+from tests.log import alter_topics, send
 from tests.processes import Rollbook, eventually
 
 # Part of every e-mail address and name of the person to erase, and of nothing else.
@@ -85,8 +91,39 @@ def is_indexed(settings: Settings) -> bool:
     return MARK in json.dumps([hit["_source"] for hit in hits]).lower()
 
 
+@contextmanager
+def traffic(settings: Settings, *, busy: bool) -> Iterator[None]:
+    """If `busy`, send a creation and a command that is rejected to every partition all the time.
+
+    So no partition is idle, but nothing is appended to `user-emails`; to partition 0, in which the
+    erased user lived, no event either.
+    """
+    shards = {partition_of(shard, settings.partitions): shard for shard in range(SHARDS)}
+    unknown_ids = [new_user_id(shard, 1, 1) for shard in shards.values()]
+    stop = threading.Event()
+
+    def run() -> None:
+        for n in count():
+            rejected = [update(one, age=1, command_id=f"{n}-{one}") for one in unknown_ids]
+            created = [create(address_in(p, f"busy{n}x"), command_id=f"{n}-{p}") for p in (1, 2)]
+            send(settings, rejected + created)
+            if stop.wait(0.3):
+                return
+
+    thread = threading.Thread(target=run)
+    if busy:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if busy:
+            thread.join()
+
+
+@pytest.mark.parametrize("busy", depth([True], [True, False]))
 def test_nothing_of_an_erased_user_is_left(
-    stack: LocalStack, settings: Settings, rollbook: Rollbook
+    stack: LocalStack, settings: Settings, rollbook: Rollbook, *, busy: bool
 ) -> None:
     """Of a user with addresses in three partitions, in every topic and version of the models."""
     shorten(settings)
@@ -111,12 +148,13 @@ def test_nothing_of_an_erased_user_is_left(
             *("history_1.user_history", "history_2.user_history"),
         }
         assert is_indexed(settings)
-        erased = client.erase_user(made.user_id)
-        assert (erased.status, erased.version) == ("accepted", 5)
-    wait_caught_up(settings)
-    assert marked_rows(settings) == set()
-    assert not is_indexed(settings)
-    eventually(lambda: not marked_files(stack, settings), 90, "every file is cleaned")
+        with traffic(settings, busy=busy):
+            erased = client.erase_user(made.user_id)
+            assert (erased.status, erased.version) == ("accepted", 5)
+            wait_caught_up(settings)
+            assert marked_rows(settings) == set()
+            assert not is_indexed(settings)
+            eventually(lambda: not marked_files(stack, settings), 90, "every file is cleaned")
     assert rollbook.json("users", "get", stays.user_id)["name"] == "Jane"
     [marker] = rollbook.run("users", "history", made.user_id, "--json").stdout.splitlines()
     assert json.loads(marker)["type"] == "UserErased"

@@ -76,3 +76,12 @@ class PartitionLog:
         """Return the offset of the first entry that is not older, if there is one."""
         entries = range(self.low, self.end)
         return next((n for n in entries if self.entries[n].at_ms >= at_ms), None)
+
+    def open_segment(self, roll_after_ms: int) -> list[Entry]:
+        """Return the entries of the segment that is written to, as Kafka closes segments."""
+        segment: list[Entry] = []
+        for entry in self.entries:
+            if segment and entry.at_ms - segment[0].at_ms > roll_after_ms:
+                segment = []
+            segment.append(entry)
+        return segment
