@@ -139,12 +139,20 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
     """Hold the lock file of `name`: two processes with one identity would fence each other.
 
     The lock ends with the process, even if it is killed. Raises `Misconfigured` if another process
-    holds it.
+    holds it, or if this one may not write the file.
     """
     directory = Path(settings.state_directory) if settings.state_directory else state_home()
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{settings.named(name)}.lock"
-    with path.open("w", encoding="utf-8") as lock:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot write the lock file {path}: {error.strerror}",
+            code="cannot_lock",
+            next_step="set state_directory to a folder that this user may write to",
+        ) from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from runtime.settings import Settings
 from schemas.codec import RecordCodec, schema_text
@@ -31,6 +31,11 @@ _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 # Apicurio answers 409 to one of two clients that change the same subject at the same time. Only a
 # second 409 means that the schemas are incompatible.
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT}
+
+
+# As to all other servers, without the proxies that the environment names: those are for the
+# internet, and most do not know the names of these servers.
+_OPENER = build_opener(ProxyHandler({}))
 
 
 class Registry:
@@ -118,7 +123,7 @@ class Registry:
         request = Request(f"{self._url}/{path}", data, self._headers, method=method)  # noqa: S310
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+                with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as answer:
                     found: dict[str, Any] = json.loads(answer.read())
                     return found
             except HTTPError as error:

@@ -6,6 +6,7 @@ They are looked for in the working directory and in rollbook's folder of the XDG
 import os
 import tomllib
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,25 @@ def stack_directory(name: str | None = None) -> Path:
 
 
 def state_home() -> Path:
-    """Return rollbook's folder in the XDG state directory."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rollbook"
+    """Return rollbook's folder in the XDG state directory. Raises as `home` does."""
+    given = os.environ.get("XDG_STATE_HOME")
+    return (Path(given) if given else home() / ".local" / "state") / "rollbook"
+
+
+def home() -> Path:
+    """Return the user's home directory.
+
+    Raises `Misconfigured` (`no_home`) without HOME if the system does not know the user, as in a
+    container that runs under any uid.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise Misconfigured(
+            f"user {os.getuid()} has no home directory",
+            code="no_home",
+            next_step="set HOME; for lock files alone, set state_directory",
+        ) from None
 
 
 def find_config_file(named: str | None = None) -> Path | None:
@@ -42,10 +60,11 @@ def find_config_file(named: str | None = None) -> Path | None:
                 next_step="correct --config or ROLLBOOK_CONFIG",
             )
         return path
-    for path in (Path("rollbook.toml"), stack_directory() / "rollbook.toml"):
-        if path.is_file():
-            return path
-    return None
+    candidates = [Path("rollbook.toml")]
+    with suppress(Misconfigured):  # without a home directory there is no stack of this user
+        candidates.append(stack_directory() / "rollbook.toml")
+    # Unlike `Path.is_file`, this returns False in a folder that we may not enter.
+    return next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def read_toml(path: Path, known: Collection[str]) -> dict[str, Any]:

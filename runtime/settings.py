@@ -19,6 +19,7 @@ from typing import Any
 
 from runtime.logins import Login, login_of_http, login_of_postgres
 from runtime.setting_files import find_config_file, read_secret, read_toml
+from runtime.variables import check_variables
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 from schemas.special_use import RESERVED_FOR
@@ -228,9 +229,10 @@ def load_settings(
 ) -> LoadedSettings:
     """Return the settings: flag > environment > TOML file > default.
 
-    Raises `Misconfigured`, naming the setting and its origin, for an unknown name or an invalid
-    value.
+    Logs a warning for a `ROLLBOOK_…` variable that is no setting. Raises `Misconfigured`, naming
+    the setting and its origin, for an unknown name or an invalid value.
     """
+    check_variables(os.environ, {name.upper() for name in _names_in_file()})
     path = find_config_file(config)
     from_file = read_toml(path, _names_in_file()) if path else {}
     flags = {name: value for name, value in (flags or {}).items() if value is not None}

@@ -5,12 +5,16 @@ Everything else goes to stderr. Colours and progress bars appear on a terminal o
 `RollbookError` ends the command with the exit code of its class.
 """
 
+import errno
 import math
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from unicodedata import category
 
 import click
@@ -46,6 +50,20 @@ _EXITS: list[tuple[type[RollbookError], int]] = [
 
 T = TypeVar("T")
 
+# Errors of files and folders, not of connections, which have their own.
+_FILE_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 _JOINERS = "\u200c\u200d"
 
 
@@ -93,7 +111,17 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """Print `record` as one line of JSON on stdout."""
-    click.echo(orjson.dumps(record, default=str))
+    try:
+        line = orjson.dumps(record, default=str)
+    except TypeError:  # the name of a file that is not UTF-8
+        readable = {name: _readable(value) for name, value in record.items()}
+        line = orjson.dumps(readable, default=str)
+    click.echo(line)
+
+
+def _readable(value: Any) -> Any:
+    """Return a text with everything escaped that is not valid Unicode; any other value as it is."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def print_fields(record: Mapping[str, Any]) -> None:
@@ -173,7 +201,8 @@ def run_command(command: click.Command, arguments: list[str], **context: Any) ->
     """
     as_json = "--json" in arguments
     try:
-        result: Any = command.main(arguments, standalone_mode=False, **context)
+        with _robust_output():
+            result: Any = command.main(arguments, standalone_mode=False, **context)
     except RollbookError as error:
         print_error(error, as_json=as_json)
         return exit_code(error)
@@ -181,27 +210,72 @@ def run_command(command: click.Command, arguments: list[str], **context: Any) ->
         if as_json:
             print_error(RollbookError(error.format_message(), code="usage"), as_json=True)
         else:
-            error.show()
+            with _optional_errors():
+                error.show()
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted")
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
+@contextmanager
+def _robust_output() -> Iterator[None]:
+    """Let output in any encoding and to a full disk fail with a sentence, or not at all.
+
+    Raises `RollbookError` (`cannot_write`, `file_error`) for an error of the file system.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for names that it cannot show
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _FILE_ERRORS:
+            raise
+        _discard(sys.stdout)
+        why = os.strerror(error.errno or 0)
+        if error.filename is None:
+            raise RollbookError(
+                f"cannot write the output: {why}",
+                code="cannot_write",
+                next_step="what was printed is incomplete",
+            ) from None
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        raise RollbookError(f"{name}: {why}", code="file_error") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Discard what is buffered: as the process ends, writing it would fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _optional_errors() -> Iterator[None]:
+    """Let nothing happen if stderr cannot be written: the exit code still says what happened."""
+    try:
+        yield
+    except OSError:
+        _discard(sys.stderr)
+
+
 def say(message: str) -> None:
-    """Print a line that is not a result on stderr."""
-    click.echo(message, err=True)
+    """Print a line that is not a result on stderr; if that cannot be written, nothing happens."""
+    with _optional_errors():
+        click.echo(message, err=True)
 
 
 def print_error(error: RollbookError, *, as_json: bool) -> None:
     """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do."""
     if as_json:
         # A message may quote an argument that is not valid UTF-8.
-        message = str(error).encode(errors="backslashreplace").decode()
-        body = {"code": error.code, "message": message, "next": error.next_step}
-        click.echo(orjson.dumps({"error": body}), err=True)
+        body = {"code": error.code, "message": str(error), "next": error.next_step}
+        readable = {name: _readable(value) for name, value in body.items()}
+        with _optional_errors():
+            click.echo(orjson.dumps({"error": readable}), err=True)
         return
-    click.echo(click.style("error: ", fg="red", bold=True) + str(error), err=True)
+    say(click.style("error: ", fg="red", bold=True) + str(error))
     if error.next_step:
-        click.echo(f"  next: {error.next_step}", err=True)
+        say(f"  next: {error.next_step}")

@@ -133,10 +133,13 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
 
 
 def _missing_privilege(error: ApiError) -> str:
-    """Return what is missing; this reason, unlike others, quotes no document."""
+    return reason_of(error) if error.message == _SECURITY else "a privilege is missing"
+
+
+def reason_of(error: ApiError) -> str:
+    """Return the reason; only for requests without a document, which it might quote."""
     body = error.body if isinstance(error.body, dict) else {}
-    reason = body.get("error", {}).get("reason")
-    return str(reason) if error.message == _SECURITY and reason else "a privilege is missing"
+    return str(body.get("error", {}).get("reason") or error.message)
 
 
 def unavailable(settings: Settings, how: str) -> Unavailable:

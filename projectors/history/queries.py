@@ -37,7 +37,7 @@ class EventStore(Closing):
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database(
-            settings, read_model="history", options="-c default_transaction_read_only=on"
+            settings, read_model="history", session={"default_transaction_read_only": "on"}
         )
 
     def get_events(self, user_id: str, from_version: int = 1) -> list[UserEvent]:

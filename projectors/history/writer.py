@@ -55,7 +55,7 @@ FROM {schema}.user_history"""
 
 # Every row is looked up by its key. Without statistics for the incoming rows, or for a new table,
 # the planner would choose to read the whole history for every batch.
-_OPTIONS: Final = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+_SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
 
 # A row in pieces of fixed size; each value follows its length.
 _ROW_BEGIN: Final = struct.Struct(">hi16siqiqiq")  # user_id, version, seq, occurred_at
@@ -72,7 +72,7 @@ class PostgresHistory(VersionTables):
     source: Final = WHOLE_HISTORY
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
-        super().__init__(settings, self.name, stored, incoming=_INCOMING, options=_OPTIONS)
+        super().__init__(settings, self.name, stored, incoming=_INCOMING, session=_SESSION)
         statement = self.database.statement
         names = [sql.Identifier(name) for name in SHAPE.columns if name in set(stored.columns)]
         self._add = statement(

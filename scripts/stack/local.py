@@ -73,6 +73,10 @@ class LocalStack:
         is then stopped again.
         """
         began = time.monotonic()
+        if self._user:
+            # The servers' user must be able to read what root creates, whatever root's umask is.
+            # Files with secrets have their own mode.
+            os.umask(0o022)
         with locked(self.directory / "lock"):
             record = read_record(self.directory)
             if record and self.supervisor.runs():

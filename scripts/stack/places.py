@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.setting_files import stack_directory
+from runtime.setting_files import home, stack_directory
 from schemas.errors import Misconfigured
 
 DEFAULT_PORTS = {
@@ -91,7 +91,7 @@ def cache_directory(user: ServerUser | None) -> Path:
     It is `rollbook` in the XDG cache directory, or /var/cache/rollbook where `user` has no access
     to that: root's home is usually closed to other users.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollbook"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "rollbook"
     return cache if _open_to(cache, user) else Path("/var/cache/rollbook")
 
 

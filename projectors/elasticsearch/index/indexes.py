@@ -35,6 +35,15 @@ _CHECKPOINT_FIELDS: Final[dict[str, Any]] = {
 }
 
 
+# These override index templates that match our names too: a pipeline would change documents, and
+# without their source they could not be shown.
+_OWN_SETTINGS: Final = {"default_pipeline": "_none", "final_pipeline": "_none"}
+_OWN_MAPPING: Final[dict[str, Any]] = {
+    "dynamic": "strict",
+    "_source": {"enabled": True},
+    "_routing": {"required": False},
+}
+
 # The document of the user after an event.
 ToDocument: TypeAlias = Callable[[UserEvent], dict[str, Any]]
 
@@ -104,9 +113,24 @@ def write_alias(index: str) -> str:
 def users_body(settings: Settings, shape: DocumentShape = USERS) -> dict[str, Any]:
     """Return the body that creates an index of users for queries, without aliases."""
     return {
-        "settings": {"number_of_shards": 1, **served_settings(settings)},
-        "mappings": {"dynamic": "strict", "properties": dict(shape.fields)},
+        "settings": {"number_of_shards": 1, **_OWN_SETTINGS, **served_settings(settings)},
+        "mappings": {**_OWN_MAPPING, "properties": dict(shape.fields)},
     }
+
+
+def new_meta(shape: DocumentShape, state: str, live_since: int | None) -> dict[str, Any]:
+    """Return the `_meta` of a new index."""
+    return {"state": state, "live_since": live_since, "fields": sorted(shape.fields)}
+
+
+def own_fields(mapping: Mapping[str, Any]) -> Collection[str]:
+    """Return the fields of an index that are ours, given its mapping.
+
+    An index template of the organisation may have added others. Before rollbook noted its fields in
+    `_meta`, all were taken for ours.
+    """
+    noted: Collection[str] | None = mapping.get("_meta", {}).get("fields")
+    return mapping["properties"] if noted is None else noted
 
 
 def served_settings(settings: Settings) -> dict[str, Any]:
@@ -134,7 +158,8 @@ def checkpoints_body(settings: Settings) -> dict[str, Any]:
             "number_of_shards": 1,
             "number_of_replicas": settings.elasticsearch_replicas,
             "hidden": True,
+            **_OWN_SETTINGS,
         },
-        "mappings": {"dynamic": "strict", "properties": _CHECKPOINT_FIELDS},
+        "mappings": {**_OWN_MAPPING, "properties": _CHECKPOINT_FIELDS},
         "aliases": {settings.named(CHECKPOINTS_ALIAS): {"is_hidden": True}},
     }

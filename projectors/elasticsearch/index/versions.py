@@ -15,7 +15,7 @@ from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportErr
 from projectors.contract.read_model import BUILDING, READY, Version
 from projectors.contract.refusals import ready_and_live, version_is_live
 from projectors.contract.source import LATEST_STATE
-from projectors.elasticsearch.client import connect, elasticsearch_available, explain
+from projectors.elasticsearch.client import connect, elasticsearch_available, explain, reason_of
 from projectors.elasticsearch.index.checkpoints import Checkpoints
 from projectors.elasticsearch.index.indexes import (
     CHECKPOINTS_INDEX,
@@ -26,8 +26,10 @@ from projectors.elasticsearch.index.indexes import (
     building_settings,
     checkpoints_body,
     document_for,
+    new_meta,
     next_number,
     number_of,
+    own_fields,
     served_settings,
     used_alias,
     users_body,
@@ -41,7 +43,7 @@ from projectors.elasticsearch.index.write_lock import (
 )
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from runtime.settings import Settings
-from schemas.errors import RollbookError, Unavailable
+from schemas.errors import Misconfigured, RollbookError, Unavailable
 
 _EXISTS: Final = "resource_already_exists_exception"
 _TRIES: Final = 5
@@ -89,7 +91,7 @@ class ElasticsearchVersions:
         if any(number_of(self._settings, index) for index in indexes):
             return
         body = users_body(self._settings, self._shape)
-        body["mappings"]["_meta"] = {"state": READY, "live_since": _now()}
+        body["mappings"]["_meta"] = new_meta(self._shape, READY, _now())
         # Concurrent callers have all seen no version, so they create the same index.
         self._create(
             next_number(self._settings, indexes), body, {self._alias: {"filter": NOT_GONE}}
@@ -100,7 +102,7 @@ class ElasticsearchVersions:
         self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         body = users_body(self._settings, self._shape)
         body["settings"] |= building_settings()
-        body["mappings"]["_meta"] = {"state": BUILDING, "live_since": None}
+        body["mappings"]["_meta"] = new_meta(self._shape, BUILDING, None)
         for _ in range(_TRIES):
             number = next_number(self._settings, self._indexes())
             if self._create(number, body, {}):
@@ -119,7 +121,7 @@ class ElasticsearchVersions:
                 answer = self._client.indices.get(index=index, features=["mappings", "settings"])
             except NotFoundError:
                 return ElasticsearchUsers(self._settings, number, None, self._shape.document)
-        fields = answer[index]["mappings"]["properties"]
+        fields = own_fields(answer[index]["mappings"])
         make = document_for(self._shape, self.name, number, fields)
         uuid = answer[index]["settings"]["index"]["uuid"]
         return ElasticsearchUsers(self._settings, number, uuid, make)
@@ -244,6 +246,14 @@ class ElasticsearchVersions:
         except (ApiError, TransportError) as error:
             if isinstance(error, BadRequestError) and error.error == _EXISTS:
                 return False
+            if isinstance(error, BadRequestError):
+                # This reason quotes no document.
+                raise Misconfigured(
+                    f"Elasticsearch refuses to create the index {index}: {reason_of(error)}",
+                    code="elasticsearch_refused",
+                    next_step="does an index template of the cluster match this name? "
+                    "then exclude it, or choose another prefix",
+                ) from None
             raise explain(self._settings, error) from None
         return True
 

@@ -1,9 +1,9 @@
 """One connection to PostgreSQL, opened on first use, whose errors say what to do next."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, LiteralString
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import errors, sql
@@ -21,10 +21,17 @@ from schemas.errors import (
 )
 
 CONNECT_TIMEOUT_SECONDS = 5
+# With other clients, the second session may by chance be another than the first.
+_POOLER_TRIES: Final = 3
+_PID: Final = "SELECT pg_backend_pid()"
 MISSING = "read_model_missing"
 
-# jit: our statements are short; compiling one would take longer than running it.
-_SESSION_OPTIONS = "-c timezone=UTC -c jit=off"
+_SESSION: Final = {
+    # The environment (PGCLIENTENCODING), the URL or the role may say otherwise.
+    "client_encoding": "UTF8",
+    "timezone": "UTC",
+    "jit": "off",  # our statements are short; compiling one would take longer than running it
+}
 
 
 def home_schema(settings: Settings) -> str:
@@ -40,7 +47,7 @@ def version_schema(settings: Settings, read_model: str, number: int) -> str:
 class Database:
     """One connection in autocommit mode; after it fails, the next use opens a new one.
 
-    `options` are PostgreSQL session settings (`-c name=value`). `read_model` and `version` say
+    `session` are further settings of PostgreSQL's sessions. `read_model` and `version` say
     whose tables are used; with version None, the published views, which show the live version.
     """
 
@@ -50,7 +57,7 @@ class Database:
         *,
         read_model: str = "postgres",
         version: int | None = None,
-        options: str = "",
+        session: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home_schema(settings)
         self.schema = (
@@ -58,7 +65,7 @@ class Database:
         )
         self._settings = settings
         self._read_model = read_model
-        self._options = f"{_SESSION_OPTIONS} {options}".strip()
+        self._session = {**_SESSION, **(session or {})}
         self._connection: psycopg.Connection[Any] | None = None
 
     def statement(self, text: LiteralString, **parts: sql.Composable) -> sql.Composed:
@@ -90,20 +97,51 @@ class Database:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self._settings.postgres_url,
-                password=self._settings.postgres_password or None,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name="rollbook",
-                options=self._options,
-                # A server that disappears without closing is noticed in seconds instead of hours.
-                keepalives_idle=5,
-                keepalives_interval=2,
-                keepalives_count=3,
-                tcp_user_timeout=10_000,
-            )
+            connection = self._connect()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            self._settings.postgres_url,
+            password=self._settings.postgres_password or None,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name="rollbook",
+            # A server that disappears without closing is noticed in seconds instead of hours.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
+
+    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+        """Give a new session its settings.
+
+        They are no options of the connection, which PgBouncer refuses. Raises `Misconfigured`
+        (`shared_sessions`) if a pooler gives the session to others between transactions.
+        """
+        columns = sql.SQL(", ").join([sql.SQL("set_config(%s, %s, false)")] * len(self._session))
+        settings = [text for setting in self._session.items() for text in setting]
+        statement = sql.SQL("SELECT pg_backend_pid(), {}").format(columns)
+        pid = connection.execute(statement, settings).fetchall()[0][0]
+        if pid == connection.info.backend_pid:
+            return  # no pooler
+        for _ in range(_POOLER_TRIES):
+            with closing(self._connect()) as other:
+                mine = connection.execute(_PID).fetchall()
+                if other.execute(_PID).fetchall() == mine:
+                    raise Misconfigured(
+                        f"PostgreSQL at {self._address()} is behind a pooler that shares sessions "
+                        "between clients, such as PgBouncer with pool_mode = transaction",
+                        code="shared_sessions",
+                        next_step="set pool_mode = session, or connect without the pooler",
+                    )
 
     def _explained(self, error: psycopg.Error) -> RollbookError:
         if isinstance(error, _MISSING):

@@ -24,7 +24,7 @@ _ROWS_PER_FETCH: Final = 5_000
 # transaction_timeout: a writer that crashed or froze would keep its row locks until the server's
 # keepalives notice, hours later. `idle_in_transaction_session_timeout` does not fire after
 # pipelined statements, as psycopg's executemany sends; this one does (PostgreSQL 17 and later).
-WRITER_OPTIONS: Final = "-c synchronous_commit=off -c transaction_timeout=120s"
+WRITER_SESSION: Final = {"synchronous_commit": "off", "transaction_timeout": "120s"}
 
 CREATE_CHECKPOINTS: Final = """
 CREATE TABLE {schema}.checkpoints (
@@ -60,8 +60,8 @@ _ALONE: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
 class VersionTables(Closing):
     """The tables of one version, over one connection: the base of a `ReadModel`. Not thread-safe.
 
-    `incoming`, if given, creates a temporary table in every new session; `options` are additional
-    session settings.
+    `incoming`, if given, creates a temporary table in every new session; `session` are additional
+    settings of its sessions.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class VersionTables(Closing):
         stored: StoredVersion,
         *,
         incoming: LiteralString | None = None,
-        options: str = "",
+        session: Mapping[str, str] | None = None,
     ) -> None:
         self.version = stored.number
         self.database = Database(
             settings,
             read_model=read_model,
             version=stored.number,
-            options=f"{WRITER_OPTIONS} {options}",
+            session={**WRITER_SESSION, **(session or {})},
         )
         self._incoming = incoming
         self._prepared: psycopg.Connection[Any] | None = None  # where `incoming` was run

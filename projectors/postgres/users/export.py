@@ -42,7 +42,7 @@ class UserExport(Closing):
         self._database = Database(
             settings,
             # All rows will be read: plan for the last row, not for the first.
-            options="-c default_transaction_read_only=on -c cursor_tuple_fraction=1.0",
+            session={"default_transaction_read_only": "on", "cursor_tuple_fraction": "1.0"},
         )
 
     def total(self) -> int | None:

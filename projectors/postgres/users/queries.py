@@ -67,7 +67,10 @@ class UserQueries(Closing):
         self._database = Database(
             settings,
             # A generic plan would sort all users of an age range where a page of them is needed.
-            options="-c default_transaction_read_only=on -c plan_cache_mode=force_custom_plan",
+            session={
+                "default_transaction_read_only": "on",
+                "plan_cache_mode": "force_custom_plan",
+            },
         )
         columns = psycopg.sql.SQL(_COLUMNS)
         self._one = self._database.statement(_ONE, columns=columns)

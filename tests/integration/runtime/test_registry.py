@@ -3,10 +3,12 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from projectors.elasticsearch.client import connect
 from runtime.registry import COMPATIBILITY, Registry
 from runtime.settings import Settings
 from schemas.codec import schema_text
@@ -28,6 +30,19 @@ def test_schemas_keep_their_ids_and_are_found_by_them(store: Settings) -> None:
         assert json.loads(Registry(store).schema_by_id(schema_id)) == json.loads(schema_text(name))
     with pytest.raises(Poisoned):
         Registry(store).schema_by_id(2**31 - 1)
+
+
+def test_proxies_of_the_environment_are_not_used(
+    store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are for the internet. A file of certificates matters to https alone."""
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("SSL_CERT_FILE", "/missing")
+    assert Registry(store).ensure()
+    with closing(connect(store)) as client:
+        assert client.indices.get(index="rollbook-none*").body == {}
 
 
 def test_an_incompatible_schema_is_refused(store: Settings) -> None:

@@ -133,7 +133,7 @@ def test_a_frozen_writer_is_disconnected_and_another_continues(
     step = {0: Advance(None, Position("topic", 1, 1))}
     other = versions.open(1)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "WRITER_OPTIONS", "-c transaction_timeout=500ms")
+        patch.setattr(tables, "WRITER_SESSION", {"transaction_timeout": "500ms"})
         still = versions.open(1)
     with closing(still), closing(other):
         assert isinstance(still, PostgresUsers)
