@@ -5,6 +5,7 @@ are loaded, and kept in settings of its own.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -100,3 +101,11 @@ def _login_of_connection_string(text: str) -> Login:
 def _refuse_secret(name: str) -> None:
     if name in _OTHER_SECRETS:
         raise ValueError(f"must not have {name}: put it into a libpq service file")
+
+
+# The settings that may hold a login.
+LOGINS: Final[Mapping[str, Callable[[str], Login]]] = {
+    "registry_url": login_of_http,
+    "elasticsearch_url": login_of_http,
+    "postgres_url": login_of_postgres,
+}

@@ -13,11 +13,11 @@ user name or password in a URL is moved to its own setting, so that nothing prin
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from runtime.logins import Login, login_of_http, login_of_postgres
+from runtime.logins import LOGINS
 from runtime.setting_files import find_config_file, read_secret, read_toml
 from runtime.variables import check_variables
 from schemas.errors import Misconfigured
@@ -149,7 +149,7 @@ class Settings:
 
     def _separate_logins(self) -> None:
         """Move user names and passwords from URLs to their own settings, which take precedence."""
-        for name, login_of in _LOGINS.items():
+        for name, login_of in LOGINS.items():
             service = name.removesuffix("_url")
             try:
                 url, username, password = login_of(getattr(self, name))
@@ -190,13 +190,6 @@ class Settings:
     def named(self, name: str) -> str:
         """Return `name` with the prefix: the name of a topic, group or index on the servers."""
         return f"{self.prefix}-{name}" if self.prefix else name
-
-
-_LOGINS: dict[str, Callable[[str], Login]] = {
-    "registry_url": login_of_http,
-    "elasticsearch_url": login_of_http,
-    "postgres_url": login_of_postgres,
-}
 
 
 class _WrongValueError(Misconfigured):
@@ -267,7 +260,7 @@ def _origins_of_logins(
     """Return the origins of user names and passwords that came from a URL."""
     return {
         name: origins[url]
-        for url in _LOGINS
+        for url in LOGINS
         for kind in ("username", "password")
         if (name := f"{url.removesuffix('_url')}_{kind}") in values
         and getattr(settings, name) != values[name]
