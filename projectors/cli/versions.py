@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from projectors.catalog import open_versions
+from projectors.catalog import OURS, open_versions
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import (
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from projectors.contract.read_model import ReadModelVersions
     from runtime.process import StopSignal
 
-name_argument = click.argument("name")
+
+def _complete_name(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Return the built-in read models that begin with `typed`; pressing tab loads no others."""
+    return [name for name in OURS if name.startswith(typed)]
+
+
+name_argument = click.argument("name", shell_complete=_complete_name)
 _version_argument = click.argument("number", metavar="VERSION", type=click.IntRange(1))
 
 

@@ -39,6 +39,7 @@ def complete(*words: str) -> list[str]:
         (["st"], ["stack", "status"]),
         (["users", "sug"], ["suggest"]),
         (["users", "search", "--age-group", "te"], ["teen"]),
+        (["projector", "swap", "el"], ["elasticsearch"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["users", "create", "--na"], ["--name"]),
         (["--ver"], ["--version"]),
