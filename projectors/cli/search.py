@@ -1,6 +1,5 @@
 """`rollbook users search | suggest`: find people in the Elasticsearch read model."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import click
 from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.elasticsearch.search.facets import Facets
-from projectors.elasticsearch.search.highlights import BEGIN, END
+from projectors.elasticsearch.search.highlights import unescaped
 from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch
 from projectors.elasticsearch.search.request import AGE_GROUPS, SORTS, Search
 from projectors.log.times import iso_time
@@ -22,8 +21,6 @@ from schemas.errors import Rejected
 
 # The column that is shown in addition, because users are sorted by it.
 _SORTED_BY: Final = {"relevance": "score", "created": "created_at", "updated": "updated_at"}
-
-_MARKS: Final = re.compile(f"{BEGIN}|{END}")
 
 _limit_option = click.option(
     "--limit",
@@ -99,7 +96,8 @@ def search(
     do not matter. Without TEXT, all users that fit the options are listed. If nothing matches, the
     result is empty and the exit code is 0.
 
-    With --json every user of a page has the same `cursor` if there is a next page: pass it to
+    With --json, highlights are HTML: the matching parts are in <em>, everything else is escaped.
+    Every user of a page has the same `cursor` if there is a next page: pass it to
     --cursor. --facets adds a last line {"facets": …}.
 
     \b
@@ -175,7 +173,7 @@ def _times(user: dict[str, Any]) -> dict[str, str]:
 
 def _cell(user: dict[str, Any], column: str) -> Any:
     marked = user.get("highlights", {}).get(column)
-    return Marked(tuple(_MARKS.split(marked))) if marked else user[column]
+    return Marked(unescaped(marked)) if marked else user[column]
 
 
 def _print_facets(facets: Facets, *, as_json: bool) -> None:

@@ -24,6 +24,16 @@ _LETTERS: Final = {
     "ĸ": "k",
     "ə": "a",
     "ß": "ss",
+    # Apostrophes that Unicode counts as letters: Ukrainian keyboards have the first or ', Hawaiian
+    # ones the second.
+    "ʼ": " ",
+    "ʻ": " ",
+    "ʽ": " ",
+    "ˈ": " ",
+    "ʹ": " ",
+    "ʾ": " ",
+    "ʿ": " ",
+    "ꞌ": " ",
     # Persian and Arabic keyboards have different code points for letters that look the same.
     "ی": "ي",
     "ى": "ي",

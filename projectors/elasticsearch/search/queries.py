@@ -37,7 +37,7 @@ from projectors.elasticsearch.search.request import Search
 from projectors.elasticsearch.search.text import WHOLE_EMAIL, Typos, max_typos, words_of
 from runtime.closing import Closing
 from runtime.settings import Settings
-from schemas.errors import Unavailable
+from schemas.errors import Rejected, Unavailable
 from schemas.rules import to_datetime
 
 LIMIT_MAX: Final = 1000
@@ -52,7 +52,7 @@ class Page:
     """One page of the users that a search finds.
 
     A user has user_id, name, email, age, age_group, created_at, updated_at (UTC) and version; score
-    if sorted by relevance; on request, highlights (field → text with <em> around the matches).
+    if sorted by relevance; on request, highlights: field → escaped HTML with <em> around matches.
     `next` is the cursor of the next page, None on the last page. `facets` is None unless requested.
     """
 
@@ -100,17 +100,30 @@ class UserSearch(Closing):
     def every_user(self, search: str | Search) -> Iterator[dict[str, Any]]:
         """Yield all users found, from one point in time, with one page in memory at a time.
 
-        Users who were deleted or erased before their page was read are left out.
+        Users who were deleted or erased before their page was read are left out. If the caller
+        takes longer than five minutes for a page, the search continues after the last user in the
+        index as it is then: a user who moved in the order meanwhile may come twice or not at all.
         """
         search = _search(search)
-        first = self._open()
+        place = self._open()
         try:
-            onward: Place | None = first
+            onward: Place | None = place
             while onward is not None:
-                page, onward = self._find(search, onward, LIMIT_MAX)
+                place = onward
+                page, onward = self._find_again(search, place)
                 yield from page.users
         finally:
-            self._release(first)
+            self._release(onward or place)
+
+    def _find_again(self, search: Search, place: Place) -> tuple[Page, Place | None]:
+        """Return the page at `place`, in a new point in time if that of `place` has expired."""
+        try:
+            return self._find(search, place, LIMIT_MAX)
+        except Rejected as error:
+            if error.code != "cursor_expired":
+                raise
+        reopened = replace(place, point_in_time=self._open().point_in_time)
+        return self._find(search, reopened, LIMIT_MAX)
 
     def suggest_users(self, prefix: str, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return users that match a prefix while it is typed: user_id, name and email of each.

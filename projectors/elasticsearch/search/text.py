@@ -7,7 +7,7 @@ matter, because the same function folds the typed text and the stored text.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, Final
 
@@ -33,6 +33,13 @@ _FIELDS: Final = ((_NAME, 1.0), (_EMAIL, 0.7))
 _ADDRESS: Final = re.compile(r"[^\s<>]+@([^\s<>]+)")
 # A longer word is unlikely to be two words without their space.
 _SPLIT_CHARACTERS: Final = range(2, 25)
+# Parts of a name in three: van den, von der, de la, dos, and three initials.
+_INITIALS: Final = 3
+_FIRST_PART: Final = range(1, 6)
+_SECOND_PART_MOST: Final = 4
+# Elasticsearch keeps a word of Hangul whole; longer given names do not exist.
+_HANGUL: Final = re.compile("[\uac00-\ud7a3]{1,3}")
+_PUNYCODE: Final = re.compile(r"\bxn--([a-z0-9-]+)", re.IGNORECASE)
 # Transliterations for missing keys, in German and the Scandinavian languages.
 _SPELT_OUT: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _SPELT: Final = re.compile("(?<=[aou])e|(?<=a)a")
@@ -68,7 +75,7 @@ def words_of(text: str) -> list[str]:
     """Return the folded words of `text`; raise `Rejected` (`invalid_query`) if it has none."""
     if len(text) > TEXT_MAX_CHARACTERS:
         raise invalid_query(f"the text is longer than {TEXT_MAX_CHARACTERS} characters")
-    words = fold(text).split()
+    words = fold(as_registered(text)).split()
     if not words:
         raise invalid_query("the text has neither letters nor digits")
     if len(words) > WORDS_MAX:
@@ -87,7 +94,9 @@ def text_query(text: str, typos: Typos = Typos.NONE) -> dict[str, Any]:
     With tolerance for typos it finds the same users in the same order, followed by others.
     """
     words = words_of(text)
-    typed = unicodedata.normalize("NFC", text).strip().encode(errors="ignore").decode()
+    typed = (
+        unicodedata.normalize("NFC", as_registered(text)).strip().encode(errors="ignore").decode()
+    )
     folded = " ".join(words)
     each = [_word(words, at, typed, typos) for at in range(len(words))]
     least = len(words) - (typos == Typos.WORD)
@@ -103,6 +112,27 @@ def text_query(text: str, typos: Typos = Typos.NONE) -> dict[str, Any]:
     domain = {"value": address[1].lower(), "boost": _WHOLE_DOMAIN}
     rank.append({"term": {"email_domain": domain}})
     return _best_of([query, _scored({"term": {"email": address[0]}}, WHOLE_EMAIL)])
+
+
+def as_registered(text: str) -> str:
+    """Return `text` with each domain in letters, as addresses are stored, instead of punycode."""
+    return _PUNYCODE.sub(_decoded, text)
+
+
+def _decoded(label: re.Match[str]) -> str:
+    try:
+        return label[1].lower().encode().decode("punycode")
+    except UnicodeError:
+        return label[0]
+
+
+def is_given_name(word: str, found: str) -> bool:
+    """Return whether `found` is a Korean full name, written without a space, that ends in `word`.
+
+    A family name has one syllable or two.
+    """
+    family_name = found.removesuffix(word)
+    return bool(_HANGUL.fullmatch(word)) and found != family_name and len(family_name) in {1, 2}
 
 
 def spellings(word: str, typed: str) -> list[str]:
@@ -122,14 +152,15 @@ def _word(words: list[str], at: int, typed: str, typos: Typos) -> dict[str, Any]
     ways = _in_each_field(word, _match, _EXACT) + _in_each_field(word, _prefix, _PREFIX)
     for other in spellings(word, typed):
         ways += _in_each_field(other, _match, _SPELLING)
+    if _HANGUL.fullmatch(word):
+        given = {"regexp": {_NAME: {"value": f".{{1,2}}{word}"}}}
+        ways.append(_scored(given, _PREFIX))
     if typos:
         ways += _misspelt(word, typos)
-        for left, right in ((at - 1, at), (at, at + 1)):
-            if left >= 0 and right < len(words):
-                ways += _in_each_field(words[left] + words[right], _match, _SPACING)
+        for joined in _joined(words, at):
+            ways += _in_each_field(joined, _match, _SPACING)
         if len(word) in _SPLIT_CHARACTERS:
-            most = len(word) if typos == Typos.TWO or not word.isascii() else 2
-            ways.append(_scored(_split(word, range(1, most)), _SPACING))
+            ways.append(_scored(_split(_parts(word, typos)), _SPACING))
     if typos == Typos.TWO and len(word) >= _MIN_CHARACTERS_BEFORE_TAIL + _TAIL_CHARACTERS:
         ways += _in_each_field(word[:-_TAIL_CHARACTERS], _prefix, _TAIL)
     return _best_of(ways)
@@ -155,11 +186,31 @@ def _misspelt(word: str, typos: Typos) -> list[dict[str, Any]]:
     ]
 
 
-def _split(word: str, cuts: Iterable[int]) -> dict[str, Any]:
-    """Return a query for two words of a name, in any order, that make up `word`."""
-    pairs = [(word[:cut], word[cut:]) for cut in cuts]
-    both = [{"bool": {"filter": [_match(_NAME, part) for part in parts]}} for parts in pairs]
-    return {"bool": {"should": both}}
+def _joined(words: list[str], at: int) -> Iterator[str]:
+    """Yield the word at `at` with one or two neighbours, without the spaces between them."""
+    for count in 2, 3:
+        for first in range(max(at - count + 1, 0), at + 1):
+            if first + count <= len(words):
+                yield "".join(words[first : first + count])
+
+
+def _parts(word: str, typos: Typos) -> Iterator[tuple[str, ...]]:
+    """Yield `word` in two parts and in three, such as van den akker, or the initials jrr."""
+    any_place = typos == Typos.TWO
+    most = len(word) if any_place or not word.isascii() else 2
+    yield from ((word[:cut], word[cut:]) for cut in range(1, most))
+    if len(word) == _INITIALS:
+        yield tuple(word)
+    elif any_place and len(word) > _INITIALS:
+        for first in _FIRST_PART:
+            for second in range(first + 1, min(first + _SECOND_PART_MOST, len(word) - 2) + 1):
+                yield word[:first], word[first:second], word[second:]
+
+
+def _split(ways: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """Return a query for the words of a name, in any order, into which a word was split."""
+    all_of = [{"bool": {"filter": [_match(_NAME, part) for part in parts]}} for parts in ways]
+    return {"bool": {"should": all_of}}
 
 
 def _in_each_field(

@@ -30,11 +30,30 @@ _COLOURS = ("amber", "azure", "black", "coral", "crimson", "golden", "indigo", "
 _ANIMALS = ("badger", "falcon", "heron", "lynx", "marten", "otter", "raven", "salmon", "wolf")
 
 
+# Kinds of names and addresses that Faker does not make.
+_MORE: Final = (
+    Person("flyfisher@example.org", "J. R. R. Hartley", 61),
+    Person("silver.otter2001@example.net", "TJ Okonjo", 33),
+    Person("violet.wolf2002@example.com", "A. P. J. Tembekar", 58),
+    Person("azure.lynx2003@example.com", "Pieter van den Akker", 45),
+    Person("coral.raven2004@example.org", "Els Vandenakker", 52),
+    Person("black.heron2005@example.net", "Koen Vandermeulen", 38),
+    Person("amber.marten2006@example.com", "Marisol de la Cruzado", 29),
+    Person("golden.wolf2007@example.com", "Kealoha Kaʻiulani", 41),
+    Person("indigo.otter2008@example.org", "김슬옹", 26),
+    Person("crimson.lynx2009@example.com", "황보새롬", 31),
+    Person("silver.heron2010@example.net", "박초롱", 22),
+    Person("adler@bücher.example", "Ulrike Adler", 49),
+    Person("dahl@fjordål.example", "Søren Dahl", 55),
+)
+
+
 def registered(count: int = PEOPLE) -> Iterator[Person]:
     """Yield `count` people with different addresses; the first n are the same for every count."""
     chance = random.Random(SEED)  # noqa: S311 - reproducible, not a secret
-    taken: set[str] = set()
-    for number, (address, name, age) in enumerate(people(count)):
+    yield from _MORE[:count]
+    taken = {email_key(person.email) for person in _MORE}
+    for number, (address, name, age) in enumerate(people(max(count - len(_MORE), 0))):
         local = _local_part(address.partition("@")[0], number, chance)
         domain = _domain(chance)
         if email_key(f"{local}@{domain}") in taken:

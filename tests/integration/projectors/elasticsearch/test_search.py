@@ -10,7 +10,8 @@ import pytest
 from projectors.catalog import open_versions
 from projectors.contract.read_model import Batch
 from projectors.elasticsearch.folding import fold
-from projectors.elasticsearch.search.cursor import read_cursor, write_cursor
+from projectors.elasticsearch.search import queries
+from projectors.elasticsearch.search.cursor import Place, read_cursor, write_cursor
 from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.queries import Page, UserSearch, search_users
 from projectors.elasticsearch.search.request import Search
@@ -55,6 +56,7 @@ def search(index: Index) -> Iterator[UserSearch]:
         ("pepee@example.com", "José Muñoz"),
         ("xjana", "Jana Roe"),
         ("Mrs Janet Poe", "Janet Poe"),
+        ("lesley oʼconnor", "Lesley O'Connor"),
     ],
 )
 def test_people_are_found_despite_typos_accents_and_prefixes(
@@ -139,6 +141,30 @@ def test_all_pages_show_one_point_in_time(index: Index, search: UserSearch) -> N
     assert sizes == [3, 3, 1]
     store(index, user_event(1, version=2, gone=True))
     assert names(list(search.every_user(asked))) == before
+
+
+def test_a_slow_reader_gets_every_user(
+    index: Index, search: UserSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the point in time is no longer kept, the stream goes on after the last user."""
+    asked = Search(sort="age")
+    every = names(search.search_users(asked, limit=100))
+    monkeypatch.setattr(queries, "LIMIT_MAX", 3)
+    opened: list[Place] = []
+    open_place = search._open
+
+    def note_place() -> Place:
+        opened.append(open_place())
+        return opened[-1]
+
+    monkeypatch.setattr(search, "_open", note_place)
+    seen = []
+    for user in search.every_user(asked):
+        seen.append(user["name"])
+        if len(seen) % 3 == 0:
+            index.client.close_point_in_time(id=opened[-1].point_in_time)
+    assert seen == every
+    assert len(opened) == 1 + (len(every) - 1) // 3
 
 
 def store(index: Index, event: Any) -> None:

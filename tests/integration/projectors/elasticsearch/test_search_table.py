@@ -4,11 +4,11 @@ import pytest
 
 from runtime.settings import Settings, load_settings
 from scripts.bench.search.people import PEOPLE, registered
-from scripts.bench.search.table import QUERIES, misses, search_people_index
+from scripts.bench.search.table import HELD_OUT, QUERIES, Query, misses, search_people_index
 from scripts.stack.local import LocalStack
 
 # The rate reached, less one query: a change of the search may trade one for another.
-HIT_AT_1_LEAST = 1 - 1 / len(QUERIES)
+MOST_MISSES = 1
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,13 @@ def people(stack: LocalStack) -> Iterator[Settings]:
         yield own
 
 
-def test_the_first_hit_is_the_user_meant(people: Settings) -> None:
+@pytest.mark.parametrize("queries", [QUERIES, HELD_OUT], ids=["tuned", "held out"])
+def test_the_first_hit_is_the_user_meant(people: Settings, queries: tuple[Query, ...]) -> None:
     """Typos, spellings, initials, prefixes, parts of addresses, other scripts, among 50,000."""
-    missed = misses(people)
+    missed = misses(people, queries)
     for miss in missed:
         print(f"{miss.query} found {miss.first} first, at {miss.found_at}")  # noqa: T201 - pytest shows it
-    assert 1 - len(missed) / len(QUERIES) >= HIT_AT_1_LEAST
+    assert len(missed) <= MOST_MISSES
 
 
 def test_every_query_of_the_table_means_an_indexed_user() -> None:
@@ -32,5 +33,6 @@ def test_every_query_of_the_table_means_an_indexed_user() -> None:
     made = list(registered())
     assert len(made) == len({person.email.casefold() for person in made}) == PEOPLE
     known = {person.email for person in made} | {person.name for person in made}
-    assert [query for query in QUERIES if query.means not in known] == []
-    assert len({query.text for query in QUERIES}) == len(QUERIES)
+    queries = (*QUERIES, *HELD_OUT)
+    assert [query for query in queries if query.means not in known] == []
+    assert len({query.text for query in queries}) == len(queries)

@@ -20,6 +20,7 @@ from projectors.elasticsearch.folding import fold
         ("Ψυχή Ὀδυσσεύς", "ψυχη οδυσσευσ"),
         ("Фёдор Андрей", "федор андреи"),
         ("O'Brien-Smith", "o brien smith"),
+        ("Деревʼянко Kaʻiulani O’Neil", "дерев янко ka iulani o neil"),
         ("jane.doe_99+x@example.com", "jane doe 99 x example com"),
         ("ＦＵＬＬ ｗｉｄｔｈ", "full width"),
         ("ﬁnn", "finn"),

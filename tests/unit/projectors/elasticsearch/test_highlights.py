@@ -1,8 +1,10 @@
+import html
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from projectors.elasticsearch.search.highlights import highlights, is_typo
+from projectors.elasticsearch.search.highlights import highlights, is_typo, unescaped
 
 
 @pytest.mark.parametrize(
@@ -13,7 +15,13 @@ from projectors.elasticsearch.search.highlights import highlights, is_typo
         ("munoz jose", "José Muñoz", "<em>José</em> <em>Muñoz</em>"),
         ("juergen", "Heinz-Jürgen", "Heinz-<em>Jürgen</em>"),
         ("jnae", "Jane Doe", "<em>Jane</em> Doe"),
-        ("oconnor", "Lesley O'Connor", "Lesley <em>O</em>'<em>Connor</em>"),
+        ("oconnor", "Lesley O'Connor", "Lesley <em>O</em>&#x27;<em>Connor</em>"),
+        ("vandenakker", "Jan van den Akker", "Jan <em>van</em> <em>den</em> <em>Akker</em>"),
+        ("van den akker", "Jan Vandenakker", "Jan <em>Vandenakker</em>"),
+        ("jrr", "J. R. R. Tolkien", "<em>J</em>. <em>R</em>. <em>R</em>. Tolkien"),
+        ("худоб'як", "Макар Худобʼяк", "Макар <em>Худобʼяк</em>"),
+        ("민준", "김민준", "<em>김민준</em>"),
+        ("xn--bcher-kva", "Jane Bücher", "Jane <em>Bücher</em>"),
         ("mc grath", "Corey Mcgrath", "Corey <em>Mcgrath</em>"),
         ("佐藤太郎", "太郎 佐藤", "<em>太郎</em> <em>佐藤</em>"),
         ("김민재", "민재 김", "<em>민재</em> <em>김</em>"),
@@ -57,7 +65,16 @@ def test_a_typo_is_one_letter_or_two_in_longer_words(typed: str, meant: str, *, 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_marks_change_nothing_else(text: str, name: str) -> None:
-    """Removing the marks gives the name, unless the name itself contains a mark."""
-    assume("<em>" not in name and "</em>" not in name)
-    marked = highlights(text, name=name).get("name", name)
-    assert marked.replace("<em>", "").replace("</em>", "") == name
+    """Without the marks it is the name, escaped for HTML, whatever the name contains."""
+    marked = highlights(text, name=name).get("name")
+    if marked is not None:
+        assert "".join(unescaped(marked)) == name
+        assert marked.replace("<em>", "").replace("</em>", "") == html.escape(name)
+
+
+def test_a_name_with_html_is_shown_as_text() -> None:
+    """A page that shows the highlight runs nothing that a user wrote into a name."""
+    name = "<img src=x onerror=alert(1)> Jane </em>"
+    marked = highlights("jane", name=name)["name"]
+    assert marked == "&lt;img src=x onerror=alert(1)&gt; <em>Jane</em> &lt;/em&gt;"
+    assert unescaped(marked) == ("<img src=x onerror=alert(1)> ", "Jane", " </em>")

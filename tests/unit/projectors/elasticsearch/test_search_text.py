@@ -3,7 +3,13 @@ from typing import Any
 
 import pytest
 
-from projectors.elasticsearch.search.text import Typos, max_typos, spellings, text_query
+from projectors.elasticsearch.search.text import (
+    Typos,
+    as_registered,
+    max_typos,
+    spellings,
+    text_query,
+)
 from schemas.errors import Rejected
 
 
@@ -75,6 +81,35 @@ def test_neighbours_are_tried_as_one_word_and_a_word_as_two() -> None:
     split = json.dumps(must("oconnor", Typos.ONE))
     assert '"query": "o"' in split
     assert '"query": "connor"' in split
+
+
+def test_names_in_three_parts_are_tried_together_and_apart() -> None:
+    """Initials with every tolerance for typos, other parts only with the greatest."""
+    assert '"vandenakker"' in json.dumps(must("van den akker", Typos.ONE)[1])
+    initials = json.dumps(must("jrr tolkien", Typos.ONE)[0])
+    assert initials.count('"query": "r"') >= 2
+    for typos, tried in ((Typos.ONE, False), (Typos.TWO, True)):
+        split = json.dumps(must("vandenakker", typos))
+        assert ('"query": "den"' in split and '"query": "akker"' in split) == tried
+
+
+def test_a_given_name_of_hangul_is_the_end_of_a_word() -> None:
+    assert '".{1,2}민준"' in json.dumps(must("민준"), ensure_ascii=False)
+    assert "regexp" not in json.dumps(must("jane"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "registered"),
+    [
+        ("jane@xn--bcher-kva.de", "jane@bücher.de"),
+        ("XN--BCHER-KVA.de", "bücher.de"),
+        ("xn--\u00e4", "xn--\u00e4"),
+        ("xn--99999999999", "xn--99999999999"),
+        ("jane", "jane"),
+    ],
+)
+def test_punycode_is_searched_as_it_is_stored(typed: str, registered: str) -> None:
+    assert as_registered(typed) == registered
 
 
 def test_with_the_greatest_tolerance_one_of_three_words_may_not_match() -> None:
