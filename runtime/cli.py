@@ -7,6 +7,7 @@ import click
 from runtime.context import pass_settings, root
 from runtime.settings import Settings, load_settings
 from runtime.terminal import json_option, print_json, print_table, say
+from schemas.errors import CheckFailed
 
 
 @click.group()
@@ -20,12 +21,15 @@ def topics() -> None:
 def ensure(settings: Settings, *, as_json: bool) -> None:
     """Create missing topics and schemas; report what differs. Changes nothing that exists.
 
+    Ends with 1 if a topic differs from its definition, and names the command that fixes it.
+
     \b
     Example:
       rollbook topics ensure
     """  # noqa: D301 - \b tells click not to rewrap
     from runtime.registry import Registry
     from runtime.topic_admin import ensure_topics
+    from runtime.topic_drift import fix_command
 
     reports = ensure_topics(settings)
     Registry(settings).ensure()
@@ -49,6 +53,15 @@ def ensure(settings: Settings, *, as_json: bool) -> None:
             say(f"drift: {report.name} has {option}={found}, its definition says {wanted}")
     if not as_json:
         print_table(["topic", "partitions", "state", "purpose"], rows)
+    drifted = [report for report in reports if report.drift]
+    for report in drifted[1:]:
+        say(f"fix: {fix_command(report, settings)}")
+    if drifted:
+        raise CheckFailed(
+            f"{len(drifted)} topics differ from their definition",
+            code="topic_drift",
+            next_step=fix_command(drifted[0], settings),
+        )
 
 
 @click.group()

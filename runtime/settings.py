@@ -24,6 +24,7 @@ from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 from schemas.special_use import RESERVED_FOR
 
+_MANY_COPIES = 3
 _MOST_WINDOW_SECONDS = 7 * 86_400  # the topic keeps outcomes for a day more
 
 
@@ -62,7 +63,9 @@ class Settings:
     )
     partitions: int = _setting(8, "partitions of each topic, 1–4096, fixed for life")
     replication_factor: int = _setting(1, "copies of each topic; 3 in production")
-    min_insync_replicas: int = _setting(1, "copies that must confirm a write; 2 in production")
+    min_insync_replicas: int = _setting(
+        0, "copies that must confirm a write; 0: 2 of three or more copies, else 1"
+    )
     state_directory: str = _setting(
         "", "folder of lock files; by default, rollbook in the XDG state directory"
     )
@@ -106,11 +109,11 @@ class Settings:
         self._separate_logins()
         _require(1 <= self.partitions <= SHARDS, "partitions", f"must be from 1 to {SHARDS}")
         _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
-        _require(
-            1 <= self.min_insync_replicas <= self.replication_factor,
-            "min_insync_replicas",
-            "must be from 1 to replication_factor",
-        )
+        if self.min_insync_replicas == 0:
+            copies = 2 if self.replication_factor >= _MANY_COPIES else 1
+            object.__setattr__(self, "min_insync_replicas", copies)
+        is_possible = 1 <= self.min_insync_replicas <= self.replication_factor
+        _require(is_possible, "min_insync_replicas", "must be from 0 to replication_factor")
         _require(
             re.fullmatch(r"([a-z0-9][a-z0-9-]{0,39})?", self.prefix) is not None,
             "prefix",

@@ -17,6 +17,9 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
 
+# Checked but not set when a topic is created: managed brokers refuse to have it set.
+_NEVER_SET = {"unclean.leader.election.enable": "false"}
+
 
 @dataclass(slots=True)
 class TopicReport:
@@ -43,25 +46,42 @@ def ensure_topics(
     another number of partitions: that number is fixed for life, because it determines each user's
     partition.
     """
-    overrides = overrides or {}
+    reports = topic_reports(settings, overrides)
+    configs = {
+        settings.named(topic.name): _config(topic, settings, (overrides or {}).get(topic.name, {}))
+        for topic in TOPICS
+    }
+    with kafka_available(settings):
+        missing = [report for report in reports if report.created]
+        _create(admin(settings), settings, missing, configs)
+    return reports
+
+
+def topic_reports(
+    settings: Settings, overrides: Mapping[str, Mapping[str, str]] | None = None
+) -> list[TopicReport]:
+    """Return what `ensure_topics` would, without creating the topics that it would create."""
+    reports = []
     with kafka_available(settings):
         client = admin(settings)
         existing = _describe(client, settings)
-        reports = []
         for topic in TOPICS:
             name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
-            found = len(existing[name].partitions) if name in existing else wanted
-            check_partitions(name, found, wanted)
-            reports.append(TopicReport(name, topic.purpose, wanted, name not in existing))
-        configs = {
-            settings.named(topic.name): _config(topic, settings, overrides.get(topic.name, {}))
-            for topic in TOPICS
-        }
-        _create(client, settings, [r for r in reports if r.created], configs)
-        for report in reports:
-            if not report.created:
-                report.drift = _drift(client, report.name, configs[report.name])
-        return reports
+            found = existing.get(name)
+            report = TopicReport(name, topic.purpose, wanted, created=found is None)
+            reports.append(report)
+            if found is None:
+                continue
+            check_partitions(name, len(found.partitions), wanted)
+            config = _config(topic, settings, (overrides or {}).get(topic.name, {}))
+            report.drift = _drift(client, name, config | _NEVER_SET)
+            copies = min(len(partition.replicas) for partition in found.partitions)
+            if copies < settings.replication_factor:
+                report.drift["replication.factor"] = (
+                    str(settings.replication_factor),
+                    str(copies),
+                )
+    return reports
 
 
 def check_topics(settings: Settings) -> dict[str, str]:

@@ -42,6 +42,9 @@ def _delete(retention_ms: int, reason: str) -> dict[str, Option]:
     return {
         "cleanup.policy": Option("delete", "records are needed for a limited time only"),
         "retention.ms": Option(str(retention_ms), reason),
+        "retention.bytes": Option(
+            "-1", "deletion by size would remove messages before they are decided"
+        ),
         "segment.ms": Option(
             str(_DAY),
             "the broker deletes closed segments only: without a roll, a topic with little traffic "

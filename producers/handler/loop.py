@@ -6,7 +6,7 @@ by the group's generation (KIP-447): a process that lost a partition cannot comm
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -47,6 +47,7 @@ class CommandHandler:
         ownership: Ownership,
         transactions: Transactions,
         roller: SegmentRoller,
+        check_topics: Callable[[], None],
         stop: StopSignal,
     ) -> None:
         self._settings = settings
@@ -54,6 +55,7 @@ class CommandHandler:
         self._ownership = ownership
         self._transactions = transactions
         self._roller = roller
+        self._check_topics = check_topics
         self._stop = stop
         self._backoff = Backoff()
         self._reports_lead_from = 0.0
@@ -68,6 +70,7 @@ class CommandHandler:
         """
         try:
             while not self._stop:
+                self._check_topics()
                 self.run_once()
         finally:
             self.close()

@@ -31,6 +31,7 @@ from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import roll_after_ms
+from runtime.topic_drift import DriftWatch
 from schemas.errors import Misconfigured
 from schemas.rules import permit_special_use
 
@@ -49,6 +50,8 @@ def start_handler(
     Raises `Misconfigured` if the instance runs on another host, `Unavailable` without a server.
     """
     permit_special_use(settings.special_use_domains)
+    check_topics = DriftWatch(settings)
+    check_topics()
     clients = KafkaClients(settings, instance)
     codecs = Codecs.from_registry(registry)
     roller = SegmentRoller(roll_after_ms(settings, COMPACTED))
@@ -62,6 +65,7 @@ def start_handler(
         ownership=ownership,
         transactions=transactions,
         roller=roller,
+        check_topics=check_topics,
         stop=stop,
     )
 

@@ -81,9 +81,14 @@ def start_services(stack: LocalStack) -> None:
     """
     from runtime.registry import Registry
     from runtime.topic_admin import ensure_topics
+    from runtime.topic_drift import refuse_lossy_drift
 
     settings = _settings(stack)
-    ensure_topics(settings)
+    reports = ensure_topics(settings)
+    for report in reports:
+        for option, (wanted, found) in report.drift.items():
+            say(f"drift: {report.name} has {option}={found}, its definition says {wanted}")
+    refuse_lossy_drift(reports, settings)
     Registry(settings).ensure()
     say("topics and schemas exist")
     beside = Path(sys.executable).with_name("rollbook")

@@ -9,6 +9,8 @@ import pytest
 from projectors.catalog import OURS
 from projectors.versions.status import CAUGHT_UP
 from runtime.settings import Settings
+from runtime.topic_drift import DriftWatch
+from schemas.errors import Misconfigured
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED
 from schemas.rules import age_group
@@ -211,14 +213,28 @@ def test_topics_are_ensured_and_drift_is_reported(rollbook: Rollbook, settings: 
     name = settings.named(EVENTS.name)
     alter_topics(settings, [EVENTS], cleanup_policy="delete")
 
-    def drifted() -> dict[str, Any]:
-        found = rollbook.ndjson("topics", "ensure")
-        return {one["topic"]: one["drift"] for one in found if one["drift"]}
-
-    drift = eventually(drifted, what="the alteration is seen")
-    assert (
-        drift == drifted() == {name: {"cleanup.policy": {"wanted": "compact", "found": "delete"}}}
-    )
+    found = rollbook.ndjson("topics", "ensure", code=1)
+    assert {one["topic"]: one["drift"] for one in found if one["drift"]} == {
+        name: {"cleanup.policy": {"wanted": "compact", "found": "delete"}}
+    }
     told = rollbook.run("topics", "ensure")
-    assert told.returncode == 0
+    assert told.returncode == 1
     assert f"drift: {name} has cleanup.policy=delete" in told.stderr
+    fix = f"--entity-name {name} --add-config cleanup.policy=compact"
+    assert fix in told.stderr
+    refused = rollbook.run("handler", "run", "--instance", "a")
+    assert refused.returncode == 2
+    assert fix in refused.stderr
+
+
+def test_a_running_handler_stops_at_drift_that_loses_records(settings: Settings) -> None:
+    """Other drift is reported once."""
+    watch = DriftWatch(settings)
+    alter_topics(settings, [EVENTS], segment_ms="1000000")
+    watch()
+    assert [name for name, _ in watch._reported] == [settings.named(EVENTS.name)]
+    alter_topics(settings, [EVENTS], cleanup_policy="compact,delete")
+    watch()  # at most once a minute
+    watch._due = 0.0
+    with pytest.raises(Misconfigured, match="loses records"):
+        watch()

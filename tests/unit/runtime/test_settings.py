@@ -143,3 +143,9 @@ def test_every_setting_has_an_explanation() -> None:
     for spec in fields(Settings):
         assert spec.metadata["explanation"]
         assert spec.metadata["secret"] == spec.name.endswith("_password")
+
+
+@pytest.mark.parametrize(("copies", "confirming"), [(1, 1), (2, 1), (3, 2), (5, 2)])
+def test_two_of_three_copies_confirm_a_write_unless_set(copies: int, confirming: int) -> None:
+    assert Settings(replication_factor=copies).min_insync_replicas == confirming
+    assert Settings(replication_factor=copies, min_insync_replicas=1).min_insync_replicas == 1

@@ -79,6 +79,7 @@ class Cluster:
             ownership=Ownership(self.settings, self.codecs, clients, stop),
             transactions=transactions,
             roller=SegmentRoller(self.roll_after_ms),
+            check_topics=lambda: None,
             stop=stop,
         )
 
