@@ -202,6 +202,9 @@ def _run(
     except (Unavailable, Forbidden) as error:
         # Neither of them, which would mean that nothing was sent.
         return NotInTime(str(error), code=error.code, next_step=f"fix it; then {_AGAIN}")
+    except RollbookError as error:  # the list of rejects cannot be written
+        error.next_step = f"{error.next_step}; then {_AGAIN}" if error.next_step else _AGAIN
+        return error
     if source.broken is not None:
         source.broken.next_step += f"; then {_AGAIN}"
     return source.broken

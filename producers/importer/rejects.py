@@ -4,12 +4,15 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Self
 
 import click
 import orjson
+
+from schemas.errors import RollbookError
 
 
 class Rejects:
@@ -74,18 +77,27 @@ class Rejects:
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # `add` has raised it
+                self._file.close()
             self._file = None
 
     def add(self, number: int, code: str, message: str) -> None:
-        """Add line `number` to the list."""
+        """Add line `number` to the list. Raises `RollbookError` (`cannot_write`)."""
         if self._file is None:
             raise AssertionError("add() outside the `with` block")
         if not self.count and self._is_file:
             self._file.truncate(0)
         self.count += 1
         line = {"line": number, "code": code, "message": message}
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._file.flush()
+        except OSError as error:
+            raise RollbookError(
+                f"cannot write {self.path}: {error.strerror}",
+                code="cannot_write",
+                next_step="free some space or choose another file with --rejects",
+            ) from None
 
 
 def rejects_path(file: str, chosen: str | None) -> Path:

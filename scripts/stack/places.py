@@ -28,6 +28,8 @@ DEFAULT_PORTS = {
 }
 HOST = "127.0.0.1"
 
+_UNUSABLE = re.compile(r"""[\x00-\x1f\x7f:;,#"'\\${}*?\[\]\udc80-\udcff]""")
+
 # Called with a line for each step of a start.
 Report = Callable[[str], None]
 
@@ -48,7 +50,8 @@ class ServerUser:
 def named_directory(name: str | None) -> Path:
     """Return the folder of the stack `name` (default: as the settings say).
 
-    Raises `Misconfigured` unless the name is a plain word: `down --wipe` deletes that folder.
+    Raises `Misconfigured` unless the name is a plain word: `down --wipe` deletes that folder. Also
+    if the path has a character that the servers cannot cope with.
     """
     name = name or os.environ.get("ROLLBOOK_STACK") or "default"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
@@ -57,7 +60,24 @@ def named_directory(name: str | None) -> Path:
             code="bad_name",
             next_step="use at most 40 lower-case letters, digits and hyphens",
         )
-    return stack_directory(name).absolute()
+    return _usable(stack_directory(name).absolute())
+
+
+def _usable(path: Path) -> Path:
+    """Return `path`. Raises `Misconfigured` if it cannot be written in a configuration file.
+
+    The colon and the comma separate paths for Java and Kafka, the semicolon and the number sign
+    begin comments for supervisord and fragments for Log4j, and the others are expanded or quote.
+    """
+    found = _UNUSABLE.search(str(path))
+    if found:
+        raise Misconfigured(
+            f"the servers cannot use the folder {str(path)!r}: its path has the character "
+            f"{found[0]!r}",
+            code="bad_path",
+            next_step="set ROLLBOOK_STACKS, or XDG_CACHE_HOME for downloads, to another folder",
+        )
+    return path
 
 
 def server_user() -> ServerUser | None:
@@ -92,7 +112,7 @@ def cache_directory(user: ServerUser | None) -> Path:
     to that: root's home is usually closed to other users.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "rollbook"
-    return cache if _open_to(cache, user) else Path("/var/cache/rollbook")
+    return _usable(cache) if _open_to(cache, user) else Path("/var/cache/rollbook")
 
 
 def data_directory(stack: Path, user: ServerUser | None) -> Path:

@@ -4,6 +4,7 @@ Every setting that is not the server's default has its reason beside it. docker-
 same settings.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,9 @@ def elasticsearch_yml(site: Site) -> str:
         "network.host": HOST,
         "http.port": site.ports["elasticsearch"],
         "transport.port": site.ports["elasticsearch-transport"],
-        "path.data": site.data / "elasticsearch" / "data",
-        "path.logs": site.data / "elasticsearch" / "logs",
+        # A JSON string is a YAML string, whatever characters it has.
+        "path.data": json.dumps(str(site.data / "elasticsearch" / "data")),
+        "path.logs": json.dumps(str(site.data / "elasticsearch" / "logs")),
         "discovery.type": "single-node",
         "xpack.security.enabled": "false",
         # A developer's disk is often 90 % full, which would make indexes read-only.

@@ -4,8 +4,10 @@ supervisord restarts what dies, rotates the logs, and stops everything in the or
 This module writes its configuration and calls it over a Unix socket that only its owner may open.
 """
 
+import glob
 import os
 import pwd
+import re
 import resource
 import subprocess
 import sys
@@ -211,7 +213,7 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files={quote(self._programs)}/*.conf
+files={quote(_glob(self._programs))}/*.conf
 """
 
     def _socket(self) -> Path:
@@ -238,6 +240,11 @@ files={quote(self._programs)}/*.conf
             yield proxy.supervisor
         finally:
             transport.close()
+
+
+def _glob(path: Path) -> str:
+    """Return a pattern for `path` without spaces, at which supervisord splits."""
+    return re.sub(r"\s", "?", glob.escape(str(path)))
 
 
 def end_orphans(directory: Path) -> bool:

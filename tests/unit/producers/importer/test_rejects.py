@@ -7,6 +7,7 @@ import click
 import pytest
 
 from producers.importer.rejects import Rejects
+from schemas.errors import RollbookError
 
 PERSONAL = b"nobody may delete this\n"
 EARLIER = b'{"line":2,"code":"invalid_command","message":"m"}\n'
@@ -93,3 +94,13 @@ def test_two_imports_cannot_write_one_list() -> None:
 def test_a_device_may_take_the_list() -> None:
     assert run("people.csv", os.devnull, reject=True) == Path(os.devnull)
     assert Path(os.devnull).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_named() -> None:
+    with (
+        pytest.raises(RollbookError, match="No space left on device") as failed,
+        Rejects("people.csv", "/dev/full") as rejects,
+    ):
+        rejects.add(1, "code", "message")
+    assert failed.value.code == "cannot_write"

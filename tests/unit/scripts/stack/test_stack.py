@@ -43,6 +43,35 @@ def test_free_ports_are_all_different_and_free() -> None:
     assert all(is_free(port) for port in ports.values())
 
 
+@pytest.mark.parametrize("character", list(":;,#\"'\\$*?[]\n\udcff"))
+def test_a_folder_that_servers_cannot_use_is_refused(
+    monkeypatch: pytest.MonkeyPatch, character: str
+) -> None:
+    """One sentence instead of a server that fails to start."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", f"/x{character}y")
+    with pytest.raises(Misconfigured, match="has the character") as refused:
+        LocalStack("default")
+    assert refused.value.code == "bad_path"
+
+
+def test_supervisord_finds_services_in_a_folder_with_spaces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It splits its list of patterns at spaces. Java and the servers were tried by hand."""
+    from glob import glob
+
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path / "a (b) & é 100%"))
+    stack = LocalStack("default")
+    programs = stack.directory / "programs"
+    programs.mkdir(parents=True)
+    (programs / "one.conf").touch()
+    text = stack.supervisor._configuration()
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(text)
+    [pattern] = parser["include"]["files"].replace("%%", "%").split()
+    assert glob(pattern) == [str(programs / "one.conf")]  # noqa: PTH207 - as supervisord does
+
+
 @pytest.mark.parametrize("ports", [{"mysql": 1234}, {"kafka": 5000, "postgres": 5000}])
 def test_invalid_ports_are_refused(ports: dict[str, int]) -> None:
     """An unknown server or a port used twice is an error before any server starts."""
