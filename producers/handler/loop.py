@@ -29,6 +29,7 @@ _LEAD_REPORT_SECONDS = 60.0
 # Brokers keep offsets for a week by default, and at least for a minute. A change of address also
 # looks like a lag until the marker of its transaction is passed.
 _RECOMMIT_SECONDS = 15.0
+_ROLL_MS = 1_000
 
 
 class CommandHandler:
@@ -55,6 +56,7 @@ class CommandHandler:
         self._ownership = ownership
         self._transactions = transactions
         self._roller = roller
+        self._rolled_at_ms = 0
         self._check_topics = check_topics
         self._stop = stop
         self._backoff = Backoff()
@@ -187,8 +189,14 @@ class CommandHandler:
         )
 
     def _roll_segments(self) -> None:
-        """Append to topics and partitions whose open segment must close in time."""
+        """Append to topics and partitions whose open segment must close in time.
+
+        At most once a second: while partitions are restored, one after the other becomes due.
+        """
         now_ms = _now_ms()
+        if abs(now_ms - self._rolled_at_ms) < _ROLL_MS:
+            return
+        self._rolled_at_ms = now_ms
         ready = self._ownership.ready()
         self._roller.follow({number: one.state for number, one in ready.items()}, now_ms)
         places = self._roller.due(now_ms)

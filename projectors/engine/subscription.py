@@ -26,6 +26,7 @@ from schemas.topics import Topic
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_SECONDS = 1.0
+RECOMMIT_EVERY_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 # A paused consumer returns no more than what it had fetched, usually nothing at all.
 MOST_EARLY = 20_000
@@ -58,7 +59,7 @@ class Subscription:
         self._early: list[KafkaMessage] = []
         self._reached: dict[int, int] = {}
         self._committed: dict[int, int] = {}
-        self._commit_due = 0.0
+        self._commit_due = self._recommit_due = 0.0
 
     def join(self) -> None:
         """Join the group."""
@@ -129,12 +130,15 @@ class Subscription:
     def commit(self, reached: Mapping[int, int]) -> None:
         """Commit the group's offsets for lag tools; at most once a second, never blocking.
 
-        None of our code reads them: the checkpoint is stored with the data.
+        None of our code reads them: the checkpoint is stored with the data. Once a minute they are
+        committed even if they are the same: an earlier commit may have failed.
         """
         self._reached = dict(reached)
         now = time.monotonic()
-        if now >= self._commit_due and self._reached != self._committed:
+        has_moved = self._reached != self._committed
+        if self._reached and now >= (self._commit_due if has_moved else self._recommit_due):
             self._commit_due = now + COMMIT_EVERY_SECONDS
+            self._recommit_due = now + RECOMMIT_EVERY_SECONDS
             self._commit(asynchronous=True)
 
     def close(self) -> None:

@@ -40,6 +40,26 @@ def test_all_events_are_applied_and_the_group_commits_where_it_is(world: World) 
     assert world.log.committed["projector"] == ends
 
 
+def test_lost_offsets_change_nothing_and_are_committed_again(world: World) -> None:
+    """The checkpoint is stored with the data; only lag tools read the group's offsets."""
+    world.users(0, USERS)
+    member = world.member()
+    until_caught_up(world, member)
+    member.step(3)
+    world.log.committed.clear()
+    member.subscription._recommit_due = 0.0
+    member.step(2)
+    ends = {place: log.end for place, log in world.log.partitions.items()}
+    assert world.log.committed["projector"] == ends
+    successor = world.member("two")
+    world.log.committed.clear()
+    member.subscription.close()
+    world.group.expire("one")
+    world.users(0, USERS, version=2)
+    until_caught_up(world, successor)
+    assert stored(world) == expected(0, USERS, 2)
+
+
 def test_a_partition_that_moves_continues_at_the_checkpoint(world: World) -> None:
     """Each event is applied by the old owner or the new one; neither is fenced."""
     world.users(0, USERS)
