@@ -63,7 +63,9 @@ def postgres_answers(url: str, password_file: Path) -> bool:
 
     password = password_file.read_text(encoding="utf-8").strip()
     try:
-        with psycopg.connect(url, password=password, connect_timeout=_TIMEOUT_SECONDS) as session:
+        with psycopg.connect(
+            url, password=password, connect_timeout=_TIMEOUT_SECONDS, client_encoding="UTF8"
+        ) as session:
             return session.execute("SELECT 1").fetchone() == (1,)
     except psycopg.OperationalError:
         return False

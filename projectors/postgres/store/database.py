@@ -113,6 +113,8 @@ class Database:
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             application_name="rollbook",
+            # Here too: with another one, perhaps an unknown one, no statement might get through.
+            client_encoding="UTF8",
             # A server that disappears without closing is noticed in seconds instead of hours.
             keepalives_idle=5,
             keepalives_interval=2,
