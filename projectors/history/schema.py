@@ -28,6 +28,11 @@ CREATE TABLE {schema}.user_history (
     PRIMARY KEY (user_id, version)
 )"""
 
+# Statistics are samples of the values, in a table that only superusers can clean.
+_NO_STATISTICS: Final = """
+ALTER TABLE {schema}.user_history ALTER email SET STATISTICS 0, ALTER email_key SET STATISTICS 0,
+ALTER name SET STATISTICS 0, ALTER changes SET STATISTICS 0"""
+
 # Looked up for every incoming row; small, because few users are erased.
 _ERASED: Final = f"""
 CREATE INDEX user_history_erased ON {{schema}}.user_history (user_id)
@@ -40,7 +45,8 @@ SHAPE: Final = TableShape(
         *("email", "email_key", "name", "age", "created_at", "created_by"),
     ),
     # Every incoming row is looked up in the indexes, so none of them can be deferred.
-    tables=(_USER_HISTORY, _ERASED),
+    tables=(_USER_HISTORY, _NO_STATISTICS, _ERASED),
     deferred=("ANALYZE {schema}.user_history",),
     published=("user_history",),
+    gone=f"type = '{USER_ERASED}'",
 )

@@ -12,6 +12,7 @@ from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, 
 from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
 from projectors.engine.runner import open_runner
 from projectors.versions.abandoned import AbandonedVersions
+from projectors.versions.leftovers import LeftoverRemover
 from projectors.versions.rebuild_lock import is_rebuilding
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
@@ -50,6 +51,7 @@ class Host:
         """
         try:
             until_available(self._stopping, self._versions.begin)
+            LeftoverRemover(self._settings, self._versions.name, self._stopping).start()
             while not self._stopping:
                 self._start_and_stop_runners()
                 self._stopping.wait(REFRESH_SECONDS)

@@ -36,6 +36,7 @@ from projectors.elasticsearch.index.indexes import (
     users_index,
     write_alias,
 )
+from projectors.elasticsearch.index.leftovers import IndexLeftovers
 from projectors.elasticsearch.index.write_lock import (
     WriteLock,
     index_dropped,
@@ -66,6 +67,7 @@ class ElasticsearchVersions:
         self._alias = settings.named(USERS_ALIAS)
         self._checkpoints_index = settings.named(CHECKPOINTS_INDEX)
         self._client = connect(settings)
+        self._leftovers = IndexLeftovers(settings, self._client)
 
     def versions(self) -> list[Version]:
         """Return all versions in order of their numbers; none before `begin`."""
@@ -173,6 +175,10 @@ class ElasticsearchVersions:
             raise self._busy()
         index = users_index(self._settings, number)
         Checkpoints(self._settings, self._client, index, None).remove()
+
+    def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:
+        """Remove from the index's files what was deleted; see `RemovesLeftovers`."""
+        return self._leftovers.remove(users_index(self._settings, number), settled_seconds)
 
     def close(self) -> None:
         """Close the connections."""

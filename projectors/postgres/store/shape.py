@@ -21,7 +21,8 @@ class TableShape:
     `tables` creates the tables with their keys, and the views. `deferred` is what slows filling
     down, such as indexes and totals; a rebuild runs it last. `table` contains the rows, of which
     the writer fills `columns`. `published` names the tables and views that clients query;
-    they have the same names in the home schema.
+    they have the same names in the home schema. `gone` is the condition of the rows that are left
+    of users who were deleted or erased, and `keeps_words` names the GIN indexes: see `leftovers`.
     """
 
     table: str
@@ -29,6 +30,8 @@ class TableShape:
     tables: Sequence[LiteralString]
     deferred: Sequence[LiteralString]
     published: Sequence[str]
+    gone: LiteralString | None = None
+    keeps_words: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

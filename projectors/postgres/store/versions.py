@@ -19,6 +19,7 @@ from projectors.contract.refusals import (
 )
 from projectors.contract.source import Source
 from projectors.postgres.store.database import MISSING, Database
+from projectors.postgres.store.leftovers import PostgresLeftovers
 from projectors.postgres.store.publish import publish
 from projectors.postgres.store.shape import StoredVersion, TableShape
 from projectors.postgres.store.tables import CREATE_CHECKPOINTS
@@ -92,6 +93,7 @@ class PostgresVersions:
         self._shape = shape
         self._open_model = open_model
         self._database = Database(settings, read_model=name)
+        self._leftovers = PostgresLeftovers(settings, name, shape)
 
     def versions(self) -> list[Version]:
         """Return all versions in order of their numbers; none before `begin`."""
@@ -172,6 +174,10 @@ class PostgresVersions:
                 raise version_is_live(self.name, number)
             drop = "DROP SCHEMA IF EXISTS {schema} CASCADE"
             connection.execute(self._version(number).statement(drop))
+
+    def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:  # noqa: ARG002 - for Elasticsearch
+        """Remove from PostgreSQL's files what was deleted; see `RemovesLeftovers`."""
+        return self._leftovers.remove(number)
 
     def close(self) -> None:
         """Close the connection."""

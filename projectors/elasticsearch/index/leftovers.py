@@ -1,0 +1,44 @@
+"""Removes from Elasticsearch's files what was deleted from the index of one version.
+
+A replaced document stays in its segment until a merge, and in the translog until a flush. A merge
+of all segments with deleted documents removes them, once the shard's retention lease has passed
+them, which takes half a minute.
+"""
+
+import time
+from typing import Final
+
+from elasticsearch import Elasticsearch
+
+from projectors.elasticsearch.client import elasticsearch_available
+from runtime.settings import Settings
+
+_MERGE_SECONDS: Final = 1800.0
+
+
+class IndexLeftovers:
+    """Remembers how many users were gone from each index when it was last cleaned."""
+
+    def __init__(self, settings: Settings, client: Elasticsearch) -> None:
+        self._settings = settings
+        self._client = client
+        self._gone: dict[str, int] = {}
+
+    def remove(self, index: str, settled_seconds: float) -> bool:
+        """Merge away the deleted documents, if users were deleted; raises `Unavailable`."""
+        settled_before = int((time.time() - settled_seconds) * 1000)
+        gone = [{"term": {"gone": True}}, {"range": {"updated_at": {"lte": settled_before}}}]
+        with elasticsearch_available(self._settings):
+            count = self._client.count(index=index, query={"bool": {"filter": gone}})["count"]
+            if count in {0, self._gone.get(index)}:
+                return False
+            self._client.indices.put_settings(
+                index=index, settings={"index.merge.policy.expunge_deletes_allowed": 0}
+            )
+            slow = self._client.options(request_timeout=_MERGE_SECONDS)
+            slow.indices.flush(index=index, force=True)
+            slow.indices.forcemerge(index=index, only_expunge_deletes=True)
+            # The translog before it, and the files of the segments that were merged.
+            slow.indices.flush(index=index, force=True)
+        self._gone[index] = count
+        return True
