@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from projectors.contract.read_model import BUILDING
 from projectors.contract.refusals import check_filled
 from projectors.elasticsearch.index.mapping import DATE, USER_FIELDS, document
 from runtime.settings import Settings
@@ -76,6 +77,12 @@ def document_for(
 def users_index(settings: Settings, number: int) -> str:
     """Return the name of the index of a version."""
     return f"{settings.named(USERS_ALIAS)}-{number}"
+
+
+def meta_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a version and since when it is live, from the facts of its index."""
+    meta: dict[str, Any] = facts.get("mappings", {}).get("_meta", {})
+    return {"state": BUILDING, "live_since": None, **meta}
 
 
 def number_of(settings: Settings, index: str) -> int | None:

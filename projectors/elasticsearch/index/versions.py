@@ -26,6 +26,7 @@ from projectors.elasticsearch.index.indexes import (
     building_settings,
     checkpoints_body,
     document_for,
+    meta_of,
     new_meta,
     next_number,
     number_of,
@@ -75,7 +76,7 @@ class ElasticsearchVersions:
         for index, facts in self._indexes().items():
             number = number_of(self._settings, index)
             if number is not None:
-                meta = _meta(facts)
+                meta = meta_of(facts)
                 live = self._alias in facts["aliases"]
                 created_at = int(facts["settings"]["index"]["creation_date"])
                 # The time of the first version was taken before its index was created.
@@ -266,7 +267,7 @@ class ElasticsearchVersions:
     def _set_meta(self, number: int, facts: Mapping[str, Any]) -> None:
         """Update the `_meta` of a version."""
         index = users_index(self._settings, number)
-        meta = {**_meta(self._indexes().get(index, {})), **facts}
+        meta = {**meta_of(self._indexes().get(index, {})), **facts}
         with elasticsearch_available(self._settings, index_dropped(index)):
             self._client.indices.put_mapping(index=index, meta=meta)
 
@@ -290,11 +291,6 @@ class ElasticsearchVersions:
             code="versions_busy",
             next_step=f"check `rollbook projector versions {self.name}`, then try again",
         )
-
-
-def _meta(facts: Mapping[str, Any]) -> dict[str, Any]:
-    meta: dict[str, Any] = facts.get("mappings", {}).get("_meta", {})
-    return {"state": BUILDING, "live_since": None, **meta}
 
 
 def _now() -> int:

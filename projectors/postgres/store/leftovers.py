@@ -21,7 +21,7 @@ REWRITTEN_BYTES: Final = 16 * 1024 * 1024
 # A little less than the interval at which a process asks: all of them together rewrite once.
 ONCE_IN_SECONDS = 3300.0
 # Queries queue behind us while we wait for the lock of a table.
-_OPTIONS: Final = "-c lock_timeout=2s"
+_SESSION: Final = {"lock_timeout": "2s"}
 _COUNT_GONE: Final = "SELECT count(*) FROM {table} WHERE {gone}"
 # `last_vacuum` is when anybody vacuumed by hand, as we do; autovacuum has its own column.
 _STATE: Final = """
@@ -47,7 +47,7 @@ class PostgresLeftovers:
         if shape.gone is None:
             return False
         database = Database(
-            self._settings, read_model=self._read_model, version=number, options=_OPTIONS
+            self._settings, read_model=self._read_model, version=number, session=_SESSION
         )
         with closing(database), database.session() as connection:
             table = sql.Identifier(database.schema, shape.table)

@@ -27,7 +27,7 @@ def test_the_checkpoint_of_a_read_only_server_can_be_read(
     opened.write(user_event(1))
     database = opened.model.database  # type: ignore[attr-defined]
     database.close()
-    monkeypatch.setattr(database, "_options", "-c default_transaction_read_only=on")
+    monkeypatch.setitem(database._session, "default_transaction_read_only", "on")
     assert opened.model.checkpoint() == {0: opened.position}
     with pytest.raises(Unavailable):
         opened.write(user_event(2))
