@@ -50,11 +50,17 @@ def test_ids_are_remembered_by_time_as_well_as_by_number(monkeypatch: pytest.Mon
     monkeypatch.setattr(restore, "_SPARE_OFFSETS", 5)
     cluster = Cluster(outcomes_window_count=5)
     handler = cluster.ready()
-    cluster.send_creates("u", 100)
-    cluster.decide(100, handler)
-    cluster.send(*(create(f"u{n}@example.com", "Another", command_id=f"u-{n}") for n in range(100)))
-    cluster.decide(200, cluster.start())
-    assert {one["code"] for _, one in cluster.read(OUTCOMES)} == {None, "command_id_reused"}
+    cluster.send_creates("u", 40)
+    cluster.decide(40, handler)
+    ids = [one["user_id"] for _, one in cluster.read(OUTCOMES)]
+    first = [update(one, age=40, command_id=f"first-{one}") for one in ids]
+    cluster.send(*first, *(update(one, age=41, command_id=f"second-{one}") for one in ids))
+    cluster.decide(120, handler)
+    cluster.send(*first)
+    cluster.decide(160, cluster.start())
+    assert len(cluster.read(HISTORY)) == 120
+    repeats = [one for _, one in cluster.read(OUTCOMES) if one["repeated"]]
+    assert {one["command_id"] for one in repeats} == {one["command_id"] for one in first}
 
 
 def test_foreign_bytes_do_not_stop_a_restore(caplog: pytest.LogCaptureFixture) -> None:
