@@ -24,8 +24,6 @@ COMPATIBILITY = "FULL_TRANSITIVE"
 _ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
 _RETRY_SECONDS = 0.5
-# Anyone who may send commands can write records with any schema id, so an unknown one is not looked
-# up for each of them. It is looked up again soon at first, because its schema may arrive late.
 _FIRST_UNKNOWN_SECONDS = 0.2
 _MOST_UNKNOWN_SECONDS = 60.0
 _MOST_UNKNOWN = 10_000
@@ -38,6 +36,32 @@ _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStat
 # As to all other servers, without the proxies that the environment names: those are for the
 # internet, and most do not know the names of these servers.
 _OPENER = build_opener(ProxyHandler({}))
+
+
+class UnknownSchemas:
+    """Ids that the registry did not know: each for 0.2 s, then for twice as long, up to 60 s.
+
+    Anyone who may send commands can write records with any schema id, so an unknown one is not
+    looked up for each of them. At first it is looked up again soon: its schema may arrive late.
+    """
+
+    def __init__(self) -> None:
+        # Schema id → until when it counts as unknown, and for how long in all.
+        self._until: dict[int, tuple[float, float]] = {}
+
+    def check(self, schema_id: int) -> None:
+        """Raise `Poisoned` (`unknown_schema`) if the id still counts as unknown."""
+        if time.monotonic() < self._until.get(schema_id, (0.0, 0.0))[0]:
+            raise _unknown_schema(schema_id)
+
+    def added(self, schema_id: int) -> Poisoned:
+        """Remember that the registry does not know an id; return the error that says so."""
+        _, before = self._until.get(schema_id, (0.0, _FIRST_UNKNOWN_SECONDS / 2))
+        if len(self._until) >= _MOST_UNKNOWN:
+            self._until.clear()
+        seconds = min(2 * before, _MOST_UNKNOWN_SECONDS)
+        self._until[schema_id] = (time.monotonic() + seconds, seconds)
+        return _unknown_schema(schema_id)
 
 
 class Registry:
@@ -53,8 +77,7 @@ class Registry:
         if settings.registry_username:
             user = f"{settings.registry_username}:{settings.registry_password}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
-        # Schema id → until when it counts as unknown, and for how long it did so.
-        self._unknown: dict[int, tuple[float, float]] = {}
+        self._unknown = UnknownSchemas()
 
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
@@ -89,13 +112,10 @@ class Registry:
     def schema_by_id(self, schema_id: int) -> str:
         """Return the text of schema `schema_id`.
 
-        Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, which is
-        remembered for 0.2 s, and twice as long each time it is confirmed, up to a minute. Raises
-        `Unavailable` if the registry cannot be reached.
+        Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, also from
+        memory (see `UnknownSchemas`), `Unavailable` if the registry cannot be reached.
         """
-        until, seconds = self._unknown.get(schema_id, (0.0, _FIRST_UNKNOWN_SECONDS / 2))
-        if time.monotonic() < until:
-            raise _unknown_schema(schema_id)
+        self._unknown.check(schema_id)
         try:
             found = self._request("GET", f"schemas/ids/{schema_id}", str(schema_id))
         except _UnknownSchemaError:
@@ -103,11 +123,7 @@ class Registry:
         text = found.get("schema")
         # The registry names the type of a schema only if it is not Avro.
         if not isinstance(text, str) or found.get("schemaType", "AVRO") != "AVRO":
-            if len(self._unknown) >= _MOST_UNKNOWN:
-                self._unknown.clear()
-            seconds = min(2 * seconds, _MOST_UNKNOWN_SECONDS)
-            self._unknown[schema_id] = (time.monotonic() + seconds, seconds)
-            raise _unknown_schema(schema_id)
+            raise self._unknown.added(schema_id)
         return text
 
     def _register(self, text: str) -> tuple[str, int]:

@@ -9,29 +9,28 @@ import threading
 import time
 from collections.abc import Callable
 
+from runtime.registry import UnknownSchemas
 from schemas.errors import Poisoned, RollbookError, Unavailable
 
 log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 0.2
 _REST_SECONDS = 1.0
-_UNKNOWN_SECONDS = 60.0
-_MOST_UNKNOWN = 10_000
 
 
 class SchemaLookup:
     """The texts of schemas by id, fetched by `find` in a background thread, one at a time.
 
     A call waits for at most 0.2 s, and only once a second. Raises `Poisoned` (`unknown_schema`)
-    if there is no such schema, which is remembered for a minute, and `Unavailable` if that is not
-    known yet: call again later.
+    if there is no such schema, also from memory (see `UnknownSchemas`), and `Unavailable` if that
+    is not known yet: call again later.
     """
 
     def __init__(self, find: Callable[[int], str]) -> None:
         self._find = find
         self._running: _Lookup | None = None
         self._texts: dict[int, str] = {}
-        self._unknown: dict[int, float] = {}
+        self._unknown = UnknownSchemas()
         self._may_wait_from = 0.0
 
     def __call__(self, schema_id: int) -> str:
@@ -39,8 +38,7 @@ class SchemaLookup:
         text = self._texts.get(schema_id)
         if text is not None:
             return text
-        if time.monotonic() < self._unknown.get(schema_id, 0.0):
-            raise _unknown(schema_id)
+        self._unknown.check(schema_id)
         if self._running is None:
             self._running = _Lookup(self._find, schema_id)
         lookup = self._running
@@ -55,9 +53,7 @@ class SchemaLookup:
         if isinstance(lookup.result, str):
             self._texts[lookup.schema_id] = lookup.result
         elif isinstance(lookup.result, Poisoned):
-            if len(self._unknown) >= _MOST_UNKNOWN:
-                self._unknown.clear()
-            self._unknown[lookup.schema_id] = time.monotonic() + _UNKNOWN_SECONDS
+            self._unknown.added(lookup.schema_id)
         else:
             log.warning(
                 "partitions with records of schema %d wait: %s", lookup.schema_id, lookup.result
@@ -75,12 +71,8 @@ class SchemaLookup:
         if isinstance(lookup.result, str):
             return lookup.result
         if isinstance(lookup.result, Poisoned):
-            raise _unknown(lookup.schema_id)
+            raise lookup.result
         raise Unavailable(str(lookup.result), code="registry_unavailable") from lookup.result
-
-
-def _unknown(schema_id: int) -> Poisoned:
-    return Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
 
 
 class _Lookup:
