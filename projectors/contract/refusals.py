@@ -1,9 +1,12 @@
 """Errors that the versions of every read model raise, with the same text for all stores."""
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from projectors.contract.read_model import READY, Dropped, Version
 from schemas.errors import Misconfigured, Rejected, Unavailable
+
+OTHER_SHAPE: Final = "other_shape"
 
 
 def ready_and_live(
@@ -49,6 +52,6 @@ def check_filled(name: str, number: int, stored: Collection[str], filled: Collec
         raise Misconfigured(
             f"version {number} of {name} has fields that this rollbook cannot fill: "
             f"{', '.join(sorted(unknown))}",
-            code="other_shape",
+            code=OTHER_SHAPE,
             next_step="a newer rollbook created it: run that one, or swap to an older version",
         )

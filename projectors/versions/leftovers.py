@@ -13,10 +13,11 @@ from contextlib import closing
 from typing import Final, Protocol, runtime_checkable
 
 from projectors.catalog import open_versions
-from projectors.contract.read_model import READY
+from projectors.contract.read_model import READY, ReadModelVersions, Version
+from projectors.contract.refusals import OTHER_SHAPE
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from schemas.errors import RollbookError
+from schemas.errors import Misconfigured, RollbookError
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,30 @@ class RemovesLeftovers(Protocol):
         returned True. Users who were erased less than `settled_seconds` ago may be left for the
         next call. Raises `Unavailable`.
         """
+
+    def erase_gone_users(self, number: int, live: int) -> int:
+        """Erase from version `number` who is gone from version `live`; return how many it had.
+
+        For a version with fields that this release does not know. Raises `Unavailable`.
+        """
+
+
+def ready_versions(versions: ReadModelVersions) -> list[Version]:
+    """Return the versions that are ready."""
+    return [version for version in versions.versions() if version.state == READY]
+
+
+def erase_unmaintained(versions: ReadModelVersions, version: Version) -> None:
+    """Erase who is gone from the live version from one that this release cannot write."""
+    try:
+        versions.open(version.number).close()
+    except Misconfigured as error:
+        live = [one.number for one in versions.versions() if one.live]
+        if error.code != OTHER_SHAPE or version.live or not live:
+            return
+        if isinstance(versions, RemovesLeftovers):
+            erased = versions.erase_gone_users(version.number, live[0])
+            log.info("erased %d rows from %s version %d", erased, versions.name, version.number)
 
 
 class LeftoverRemover:
@@ -60,9 +85,9 @@ class LeftoverRemover:
             while not self._stopping.wait(wait_seconds):
                 wait_seconds = EVERY_SECONDS
                 try:
-                    for version in versions.versions():
-                        if version.state == READY:
-                            self._remove(versions, version.number)
+                    for version in ready_versions(versions):
+                        erase_unmaintained(versions, version)
+                        self._remove(versions, version.number)
                 except RollbookError as error:
                     log.warning("%s; what was deleted is removed from disk an hour later", error)
 

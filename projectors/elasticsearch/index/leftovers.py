@@ -8,12 +8,14 @@ them, which takes half a minute.
 import time
 from typing import Final
 
+import orjson
 from elasticsearch import Elasticsearch
 
-from projectors.elasticsearch.client import elasticsearch_available
+from projectors.elasticsearch.client import NDJSON_HEADERS, elasticsearch_available
 from runtime.settings import Settings
 
 _MERGE_SECONDS: Final = 1800.0
+_PAGE: Final = 1_000
 
 
 class IndexLeftovers:
@@ -42,3 +44,45 @@ class IndexLeftovers:
             slow.indices.flush(index=index, force=True)
         self._gone[index] = count
         return True
+
+    def erase_gone_users(self, index: str, live: str) -> int:
+        """Delete the documents of users who are gone from `live`; return how many there were.
+
+        The newer release that writes `index` will store their markers when it runs again.
+        """
+        erased, after = 0, None
+        with elasticsearch_available(self._settings):
+            while True:
+                answer = self._client.search(
+                    index=live,
+                    query={"term": {"gone": True}},
+                    sort=["user_id"],
+                    search_after=after,
+                    size=_PAGE,
+                    source=False,
+                )
+                hits = answer["hits"]["hits"]
+                if not hits:
+                    return erased
+                after = hits[-1]["sort"]
+                erased += self._delete(index, [hit["_id"] for hit in hits])
+
+    def _delete(self, index: str, ids: list[str]) -> int:
+        found = self._client.mget(index=index, ids=ids, source_includes=["gone"])["docs"]
+        held = [one for one in found if one.get("found") and not one["_source"].get("gone")]
+        # A writer of `index` that stores a newer version meanwhile makes this one a conflict.
+        lines = [
+            {
+                "delete": {
+                    "_id": one["_id"],
+                    "version": one["_version"],
+                    "version_type": "external_gte",
+                }
+            }
+            for one in held
+        ]
+        if lines:
+            body = b"".join(orjson.dumps(line) + b"\n" for line in lines)
+            path = f"/{index}/_bulk"
+            self._client.perform_request("POST", path, headers=NDJSON_HEADERS, body=body)
+        return len(held)

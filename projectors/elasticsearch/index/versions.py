@@ -54,10 +54,7 @@ _FACTS: Final = ["*.aliases", "*.mappings._meta", "*.settings.index.creation_dat
 
 
 class ElasticsearchVersions:
-    """The versions of the read model `elasticsearch`: a `ReadModelVersions`. Not thread-safe.
-
-    New versions get `shape`.
-    """
+    """The versions of the read model `elasticsearch`; new ones get `shape`. Not thread-safe."""
 
     name: Final = ElasticsearchUsers.name
     source: Final = LATEST_STATE
@@ -180,6 +177,11 @@ class ElasticsearchVersions:
     def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:
         """Remove from the index's files what was deleted; see `RemovesLeftovers`."""
         return self._leftovers.remove(users_index(self._settings, number), settled_seconds)
+
+    def erase_gone_users(self, number: int, live: int) -> int:
+        """Erase from a version that nobody maintains who is gone from the live one."""
+        index, live_index = (users_index(self._settings, one) for one in (number, live))
+        return self._leftovers.erase_gone_users(index, live_index)
 
     def close(self) -> None:
         """Close the connections."""

@@ -23,6 +23,7 @@ class TableShape:
     the writer fills `columns`. `published` names the tables and views that clients query;
     they have the same names in the home schema. `gone` is the condition of the rows that are left
     of users who were deleted or erased, and `keeps_words` names the GIN indexes: see `leftovers`.
+    `counted` are the columns of `table` that counters depend on: see `unmaintained`.
     """
 
     table: str
@@ -32,6 +33,7 @@ class TableShape:
     published: Sequence[str]
     gone: LiteralString | None = None
     keeps_words: Sequence[str] = ()
+    counted: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from projectors.postgres.store.leftovers import PostgresLeftovers
 from projectors.postgres.store.publish import publish
 from projectors.postgres.store.shape import StoredVersion, TableShape
 from projectors.postgres.store.tables import CREATE_CHECKPOINTS
+from projectors.postgres.store.unmaintained import erase_gone_users
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 
@@ -178,6 +179,10 @@ class PostgresVersions:
     def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:  # noqa: ARG002 - for Elasticsearch
         """Remove from PostgreSQL's files what was deleted; see `RemovesLeftovers`."""
         return self._leftovers.remove(number)
+
+    def erase_gone_users(self, number: int, live: int) -> int:
+        """Erase from a version that nobody maintains who is gone from the live one."""
+        return erase_gone_users(self._settings, self.name, self._shape, number=number, live=live)
 
     def close(self) -> None:
         """Close the connection."""

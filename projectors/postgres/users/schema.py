@@ -99,4 +99,5 @@ SHAPE: Final = TableShape(
     published=("user_views", "user_summary"),
     gone="email IS NULL",
     keeps_words=("users_search_tokens",),
+    counted=("age",),
 )
