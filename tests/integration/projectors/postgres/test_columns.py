@@ -19,7 +19,7 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from tests.read_models import OpenVersion, at_once, live_versions
 
-_USERS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
+_USERS, _NO_STATISTICS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
 
 
 def with_columns(users: LiteralString, view: LiteralString, *filled: str) -> TableShape:
@@ -30,7 +30,7 @@ def with_columns(users: LiteralString, view: LiteralString, *filled: str) -> Tab
     return replace(
         SHAPE,
         columns=(*SHAPE.columns, *filled),
-        tables=(users, _COUNTERS, view, _USER_SUMMARY),
+        tables=(users, _NO_STATISTICS, _COUNTERS, view, _USER_SUMMARY),
     )
 
 
