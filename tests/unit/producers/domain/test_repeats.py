@@ -197,19 +197,19 @@ def test_reasons_are_bounded() -> None:
 
 def test_an_id_takes_at_most_64_bytes() -> None:
     """While the table grows, and once as many ids are forgotten as are added."""
-    window = OutcomeWindow(1_000, 2_000)
+    window = OutcomeWindow(10_000, 20_000)
     sizes = []
     tracemalloc.start()
     try:
         before, _peak = tracemalloc.get_traced_memory()
-        for number in range(9_000):
+        for number in range(90_000):
             window.add(outcome(number, NOW + number))
-            if number in {2_000, 8_999}:
+            if number in {20_000, 89_999}:
                 taken, _peak = tracemalloc.get_traced_memory()
                 sizes.append((taken - before) / len(window))
     finally:
         tracemalloc.stop()
-    assert len(window) < 3_000
+    assert len(window) < 30_000
     assert max(sizes) <= 64
 
 

