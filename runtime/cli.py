@@ -49,8 +49,8 @@ def ensure(settings: Settings, *, as_json: bool) -> None:
             )
         state = "created" if report.created else "drifted" if report.drift else "as defined"
         rows.append((report.name, report.partitions, state, report.purpose))
-        for option, (wanted, found) in report.drift.items():
-            say(f"drift: {report.name} has {option}={found}, its definition says {wanted}")
+        for line in report.differences():
+            say(f"drift: {line}")
     if not as_json:
         print_table(["topic", "partitions", "state", "purpose"], rows)
     drifted = [report for report in reports if report.drift]

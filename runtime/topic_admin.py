@@ -31,6 +31,13 @@ class TopicReport:
     created: bool = False
     drift: dict[str, tuple[str, str]] = field(default_factory=dict)
 
+    def differences(self) -> list[str]:
+        """Return a line for each option that differs."""
+        return [
+            f"{self.name} has {option}={found}, its definition says {wanted}"
+            for option, (wanted, found) in self.drift.items()
+        ]
+
 
 def wanted_partitions(topic: Topic, settings: Settings) -> int:
     """Return how many partitions `topic` has with these settings."""

@@ -69,7 +69,7 @@ class DriftWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._due = 0.0
-        self._reported: set[tuple[str, Drift]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
         """Raise `Misconfigured` if a topic loses records; warn of other drift, once."""
@@ -82,12 +82,7 @@ class DriftWatch:
             log.warning("the topics' options are not checked: %s", error)
             return
         refuse_lossy_drift(reports, self._settings)
-        for report in reports:
-            for option, (wanted, found) in report.drift.items():
-                self._warn(report.name, (option, wanted, found))
-
-    def _warn(self, name: str, drift: Drift) -> None:
-        if (name, drift) not in self._reported:
-            self._reported.add((name, drift))
-            option, wanted, found = drift
-            log.warning("topic %s has %s=%s, its definition says %s", name, option, found, wanted)
+        found = {(report.name, line) for report in reports for line in report.differences()}
+        for _, line in sorted(found - self._reported):
+            log.warning("topic %s", line)
+        self._reported |= found

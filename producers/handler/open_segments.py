@@ -11,9 +11,9 @@ it aborts. That closes the segment, and no reader of committed records sees the 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from producers.domain.state import PartitionState
+from runtime.log_ranges import Place
 from schemas.topics import EMAILS, EVENTS, HISTORY
 
 COMPACTED = (EVENTS, HISTORY, EMAILS)
@@ -22,8 +22,6 @@ _SPARE_MS = 1_000
 # A record waits longer than a segment lives by a twelfth: shorter would append more often to what
 # is written to now and then, longer would keep erased data longer.
 _PATIENCE = 12
-
-Place: TypeAlias = tuple[str, int]
 
 
 @dataclass(slots=True)

@@ -142,6 +142,16 @@ def reason_of(error: ApiError) -> str:
     return str(body.get("error", {}).get("reason") or error.message)
 
 
+def write_denied(where: str) -> Forbidden:
+    """Return the error for a write that is denied; `where` names the index and the status."""
+    return Forbidden(
+        f"Elasticsearch denies writing to {where}; "
+        "elasticsearch_username needs the privilege write on it",
+        code="elasticsearch_forbidden",
+        next_step=GRANT,
+    )
+
+
 def unavailable(settings: Settings, how: str) -> Unavailable:
     """Return the `Unavailable` that names the server and how it failed."""
     return Unavailable(

@@ -86,8 +86,8 @@ def start_services(stack: LocalStack) -> None:
     settings = _settings(stack)
     reports = ensure_topics(settings)
     for report in reports:
-        for option, (wanted, found) in report.drift.items():
-            say(f"drift: {report.name} has {option}={found}, its definition says {wanted}")
+        for line in report.differences():
+            say(f"drift: {line}")
     refuse_lossy_drift(reports, settings)
     Registry(settings).ensure()
     say("topics and schemas exist")

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from projectors.catalog import open_versions
 from projectors.contract.read_model import BUILDING, ReadModelVersions, Version
+from projectors.contract.refusals import OTHER_SHAPE
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.elasticsearch.index.indexes import users_index
 from projectors.postgres.store.database import Database
@@ -56,7 +57,7 @@ def is_known(versions: ReadModelVersions, version: Version) -> bool:
     try:
         versions.open(version.number).close()
     except Misconfigured as error:
-        if version.live or error.code != "other_shape":
+        if version.live or error.code != OTHER_SHAPE:
             raise
         return False
     return True

@@ -23,15 +23,14 @@ from projectors.elasticsearch.client import (
     is_busy,
     is_retryable,
     unavailable,
+    write_denied,
 )
 from projectors.elasticsearch.index.indexes import ToDocument, write_alias
 from projectors.elasticsearch.index.write_lock import WritesPaused
 from runtime.process import Backoff
 from runtime.settings import Settings
 from schemas.errors import (
-    GRANT,
     Fenced,
-    Forbidden,
     Misconfigured,
     Poisoned,
     RollbookError,
@@ -193,12 +192,7 @@ def failed_lines(
         elif status == HTTPStatus.BAD_REQUEST:
             raise unavailable(settings, f"index {index} refused a write: {problem} (status 400)")
         else:
-            raise Forbidden(
-                f"Elasticsearch denies writing to {index}: {problem} (status {status}); "
-                "elasticsearch_username needs the privilege write on it",
-                code="elasticsearch_forbidden",
-                next_step=GRANT,
-            )
+            raise write_denied(f"{index}: {problem} (status {status})")
     if refused:
         raise Poisoned(refused, code="elasticsearch_refused_document")
     return left, why

@@ -14,10 +14,15 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from projectors.contract.read_model import Advance, Position
-from projectors.elasticsearch.client import NDJSON_HEADERS, elasticsearch_available, unavailable
+from projectors.elasticsearch.client import (
+    NDJSON_HEADERS,
+    elasticsearch_available,
+    unavailable,
+    write_denied,
+)
 from projectors.elasticsearch.index.indexes import CHECKPOINTS_ALIAS
 from runtime.settings import Settings
-from schemas.errors import GRANT, Fenced, Forbidden, RollbookError
+from schemas.errors import Fenced, RollbookError
 
 _STORED: Final = {HTTPStatus.OK, HTTPStatus.CREATED}
 _NO_INDEX: Final = "index_not_found_exception"
@@ -123,12 +128,7 @@ class Checkpoints:
         if status == HTTPStatus.NOT_FOUND:
             return Fenced(f"the checkpoints of {self._index} were removed")
         if status == HTTPStatus.FORBIDDEN:
-            return Forbidden(
-                f"Elasticsearch denies writing to {self._alias} (status {status}); "
-                "elasticsearch_username needs the privilege write on it",
-                code="elasticsearch_forbidden",
-                next_step=GRANT,
-            )
+            return write_denied(f"{self._alias} (status {status})")
         return unavailable(self._settings, f"cannot write a checkpoint (status {status})")
 
     def _lines(self, partition: int, position: Position) -> bytes:
