@@ -10,11 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 _CONTEXT: Final = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])
+# The exit code of a process can be read once. `start` asks for those of all processes, so without
+# the lock a thread that asks at the same time may be told 255.
+_LOCK: Final = Lock()
 # What the commands import only when they need it. None of these starts a thread.
 _IMPORTED_LATE: Final = (
     "confluent_kafka.admin",
@@ -48,7 +53,8 @@ class ForkedProcess:
             target=_run,
             args=(list(arguments), dict(environment), directory, output, errors),
         )
-        self._process.start()
+        with _LOCK:
+            self._process.start()
 
     @property
     def pid(self) -> int:
@@ -59,11 +65,12 @@ class ForkedProcess:
     @property
     def returncode(self) -> int | None:
         """The exit code, that of a signal negative; None while it runs."""
-        return self._process.exitcode
+        with _LOCK:
+            return self._process.exitcode
 
     def wait(self, timeout_seconds: float | None = None) -> int:
         """Wait for its end; return the exit code. Raises TimeoutError."""
-        self._process.join(timeout_seconds)
+        wait([self._process.sentinel], timeout_seconds)
         if (code := self.returncode) is None:
             raise TimeoutError(f"process {self.pid} still runs after {timeout_seconds} s")
         return code
