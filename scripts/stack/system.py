@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runtime import extras
 from runtime.settings import Settings, load_settings
 from runtime.terminal import say
 from schemas.errors import Misconfigured, RollbookError, Unavailable
-from scripts.stack import docker, extra
+from scripts.stack import docker
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
@@ -43,16 +44,16 @@ def choose_mode(name: str | None, wanted: str | None) -> str:
         return record.mode
     if wanted:
         return wanted
-    if extra.is_installed():
+    if extras.is_installed("local"):
         say("starting a native stack (--docker for containers)")
         return "native"
-    obstacle = extra.missing("the native stack")
+    obstacle = extras.local_missing("the native stack")
     docker_problem = docker.problem()
     if docker_problem:
         raise Misconfigured(
             f"no stack can run here: {obstacle}; the Docker stack cannot be used: {docker_problem}",
             code="no_stack",
-            next_step=f"{extra.INSTALL}; or start Docker",
+            next_step=f"{extras.INSTALL}; or start Docker",
         )
     say(f"starting a Docker stack: {obstacle}")
     return "docker"
@@ -65,7 +66,7 @@ def bring_up(
     if mode == "docker":
         stack = DockerStack(name)
         return stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
-    extra.require("the native stack")
+    extras.require_local("the native stack")
     native = LocalStack(name)
     started = native.up(ports=ports, free_ports=free_ports, report=say)
     if whole_system:

