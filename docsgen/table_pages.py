@@ -8,11 +8,11 @@ from typing import Any, Final
 import orjson
 
 from docsgen.command_page import EXIT_MEANINGS
-from docsgen.error_codes import ErrorCode, error_codes
 from docsgen.markdown import code, plain, table
 from runtime.settings import Settings
 from runtime.terminal import exit_code
 from schemas.codec import schema_text
+from schemas.error_codes import ErrorCode, default_status, error_codes
 from schemas.errors import Poisoned
 from schemas.topics import TOPICS, Topic
 
@@ -49,12 +49,14 @@ _ERRORS: Final = """\
 
 Codes are stable; messages are not. With `--json` an error is one object on standard error with the
 key `error`, which holds `code`, `message` and `next`. The answer to a rejected command contains the
-code too, and so does each line in the rejects file of an import. Messages contain no e-mail
-address, no name and no age.
+code too, and so does each line in the rejects file of an import. The services over HTTP answer with
+a problem document (RFC 9457) with the members `code`, `detail` and `next`. Messages contain no
+e-mail address, no name and no age.
 
-There is one section for each class of errors in `schemas.errors`; the class determines the exit
-code, whose meaning is repeated there. One exception: if something fails after a command was sent,
-the exit code is always 4, because the command may have been decided.
+There is one section for each class of errors in `schemas.errors`. The class determines the exit
+code, whose meaning is repeated there, and the HTTP status, unless the column HTTP has another. One
+exception: if something fails after a command was sent, the exit code is always 4, because the
+command may have been decided.
 """
 _LETTERS: Final = """\
 ## Dead letters
@@ -104,7 +106,8 @@ def errors_page() -> str:
     for error, members in groupby(error_codes(), key=lambda one: one.error):
         number = exit_code(error(""))
         heading = (
-            f"## {error.__name__}: exit code {number}\n\n{EXIT_MEANINGS[number].capitalize()}.\n"
+            f"## {error.__name__}: exit code {number}, HTTP {default_status(error)}\n\n"
+            f"{EXIT_MEANINGS[number].capitalize()}.\n"
         )
         parts += [_LETTERS if error is Poisoned else heading, *_codes(members)]
     return "\n".join(parts)
@@ -131,8 +134,16 @@ def _schema_link(topic: Topic) -> str:
 
 
 def _codes(members: Iterable[ErrorCode]) -> Iterator[str]:
-    rows = [(code(one.code), plain(one.meaning), plain(one.next_step)) for one in members]
-    yield from table(["code", "meaning", "what to do"], rows)
+    rows = []
+    for one in members:
+        status = "" if one.status == default_status(one.error) else str(one.status)
+        over_http = f" Over HTTP: {one.http_next}" if one.http_next else ""
+        what_to_do = plain(one.next_step + over_http)
+        rows.append((code(one.code), status, plain(one.meaning), what_to_do))
+    if all(row[1] == "" for row in rows):
+        yield from table(["code", "meaning", "what to do"], [(a, *b) for a, _, *b in rows])
+    else:
+        yield from table(["code", "HTTP", "meaning", "what to do"], rows)
 
 
 def _avro(kind: Any) -> str:

@@ -12,20 +12,16 @@ user name or password in a URL is moved to its own setting, so that nothing prin
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from runtime.logins import LOGINS
 from runtime.setting_files import find_config_file, read_secret, read_toml
+from runtime.setting_rules import WrongValueError, check_values
 from runtime.variables import check_variables
-from schemas.errors import Misconfigured
-from schemas.identity import SHARDS
-from schemas.special_use import RESERVED_FOR
 
 _MANY_COPIES = 3
-_MOST_WINDOW_SECONDS = 7 * 86_400  # the topic keeps outcomes for a day more
 
 
 def _setting(default: Any, explanation: str, *, secret: bool = False) -> Any:
@@ -100,6 +96,29 @@ class Settings:
         "", "custom read models: NAME=package.module:Class,… (docs/your-own-read-model.md)"
     )
     log_format: str = _setting("text", "text or json")
+    http_keys_file: str = _setting(
+        "", "file of the keys that may use the services (`rollbook keys`)"
+    )
+    http_jwt_issuer: str = _setting("", "issuer whose JSON Web Tokens may use the services")
+    http_jwt_audience: str = _setting("", "the audience that these tokens must name")
+    http_jwt_keys_url: str = _setting(
+        "", "where the issuer publishes its keys: the URL of a JSON Web Key Set"
+    )
+    http_tls_certificate: str = _setting(
+        "", "file of the services' certificate and the chain that leads to it"
+    )
+    http_tls_key: str = _setting("", "file of the private key of that certificate")
+    http_trusted_proxies: str = _setting(
+        "", "addresses or networks of the proxies in front of the services, which terminate TLS"
+    )
+    http_cors_origins: str = _setting(
+        "", "origins of web pages that may call the services: https://host,…"
+    )
+    http_body_bytes: int = _setting(65_536, "the largest body of a request that is no stream")
+    http_request_seconds: float = _setting(60.0, "a request is answered or refused in this time")
+    http_requests_per_second: float = _setting(
+        0.0, "requests that each caller may make, unless its key says otherwise; 0: any number"
+    )
 
     def __post_init__(self) -> None:
         """Move the logins of URLs to their settings, and check all values.
@@ -107,48 +126,10 @@ class Settings:
         Raises `Misconfigured`, naming the setting, for a value that cannot work.
         """
         self._separate_logins()
-        _require(1 <= self.partitions <= SHARDS, "partitions", f"must be from 1 to {SHARDS}")
-        _require(self.replication_factor >= 1, "replication_factor", "must be at least 1")
         if self.min_insync_replicas == 0:
             copies = 2 if self.replication_factor >= _MANY_COPIES else 1
             object.__setattr__(self, "min_insync_replicas", copies)
-        is_possible = 1 <= self.min_insync_replicas <= self.replication_factor
-        _require(is_possible, "min_insync_replicas", "must be from 0 to replication_factor")
-        _require(
-            re.fullmatch(r"([a-z0-9][a-z0-9-]{0,39})?", self.prefix) is not None,
-            "prefix",
-            "must be at most 40 lower-case letters, digits and hyphens, no hyphen first",
-        )
-        for name in (
-            "transaction_timeout_seconds",
-            "session_timeout_seconds",
-            "outcomes_window_seconds",
-            "outcomes_window_count",
-            "batch_commands",
-            "batch_bytes",
-            "batch_seconds",
-            "dead_letters_in_a_row",
-        ):
-            _require(getattr(self, name) > 0, name, "must be more than 0")
-        _require(
-            self.batch_seconds <= self.transaction_timeout_seconds / 2,
-            "batch_seconds",
-            "must be at most half of transaction_timeout_seconds",
-        )
-        _require(
-            self.outcomes_window_seconds <= _MOST_WINDOW_SECONDS,
-            "outcomes_window_seconds",
-            f"must be at most {_MOST_WINDOW_SECONDS}",
-        )
-        _require(self.clock_lead_seconds >= 0, "clock_lead_seconds", "must be 0 or more")
-        _require(self.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
-        _require(self.log_format in {"text", "json"}, "log_format", "must be text or json")
-        _require(
-            set(self.special_use_domains.split(",")) <= {"", *RESERVED_FOR},
-            "special_use_domains",
-            f"must be among {','.join(RESERVED_FOR)}",
-        )
-        self._require_addresses()
+        check_values(self)
 
     def _separate_logins(self) -> None:
         """Move user names and passwords from URLs to their own settings, which take precedence."""
@@ -157,7 +138,7 @@ class Settings:
             try:
                 url, username, password = login_of(getattr(self, name))
             except ValueError as error:
-                raise _WrongValueError(name, str(error)) from None
+                raise WrongValueError(name, str(error)) from None
             found = {name: url}
             if getattr(self, f"{service}_username", "") in ("", username):
                 found |= {f"{service}_username": username} if name != "postgres_url" else {}
@@ -166,50 +147,9 @@ class Settings:
             for setting, value in found.items():
                 object.__setattr__(self, setting, value)  # the settings are frozen
 
-    def _require_addresses(self) -> None:
-        """Raise `Misconfigured` for values on which the clients would fail later."""
-        _require(
-            bool(self.kafka_bootstrap_servers), "kafka_bootstrap_servers", "must name a broker"
-        )
-        _require(
-            "@" not in self.kafka_bootstrap_servers,
-            "kafka_bootstrap_servers",
-            "must not have an @: a login belongs to kafka_sasl_username and kafka_sasl_password",
-        )
-        for name, choices in (
-            ("kafka_security_protocol", ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")),
-            ("kafka_sasl_mechanism", ("", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
-        ):
-            wanted = f"must be one of {', '.join(filter(None, choices))}"
-            _require(getattr(self, name).upper() in {c.upper() for c in choices}, name, wanted)
-        for name, begin, example in (
-            ("registry_url", r"https?://.", "http://host:port"),
-            ("elasticsearch_url", r"https?://.", "http://host:port"),
-            ("postgres_url", r"postgres(ql)?://|\w+ *=", "postgresql://user@host:port/database"),
-        ):
-            fits = re.match(begin, getattr(self, name)) is not None
-            _require(fits, name, f"must be an address like {example}")
-
     def named(self, name: str) -> str:
         """Return `name` with the prefix: the name of a topic, group or index on the servers."""
         return f"{self.prefix}-{name}" if self.prefix else name
-
-
-class _WrongValueError(Misconfigured):
-    """A setting whose value cannot work; `origin` is where it came from, '' if unknown."""
-
-    def __init__(self, name: str, rule: str, origin: str = "") -> None:
-        where = f" from {origin}" if origin else ""
-        super().__init__(
-            f"setting {name}{where} {rule}", code="bad_setting", next_step="correct it"
-        )
-        self.name = name
-        self.rule = rule
-
-
-def _require(condition: bool, name: str, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not condition:
-        raise _WrongValueError(name, rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +192,8 @@ def load_settings(
         values[name], origins[name] = _convert(value, spec.default, name, origin), origin
     try:
         settings = Settings(**values)
-    except _WrongValueError as wrong:
-        raise _WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
+    except WrongValueError as wrong:
+        raise WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
     return LoadedSettings(settings, origins | _origins_of_logins(settings, values, origins))
 
 
@@ -282,7 +222,7 @@ def _convert(value: Any, default: Any, name: str, origin: str) -> Any:
         return _as_kind(value, kind)
     except (ValueError, TypeError, OverflowError) as error:
         wanted = {str: "text", int: "a whole number", float: "a number"}[kind]
-        raise _WrongValueError(name, f"must be {wanted}", origin) from error
+        raise WrongValueError(name, f"must be {wanted}", origin) from error
 
 
 def _as_kind(value: Any, kind: type) -> Any:

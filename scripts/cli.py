@@ -10,6 +10,7 @@ from runtime.context import Root, Visibility
 from runtime.settings import Settings
 from runtime.terminal import run_command
 from scripts.lazy import LazyGroup
+from scripts.serve import TABLE
 
 # The wheel does not contain the benchmarks: they need the dependency groups of a checkout.
 _BENCH = "scripts.bench.cli:bench" if find_spec("scripts.bench") else "scripts.cli:bench_is_absent"
@@ -28,6 +29,8 @@ COMMANDS = {
         "projectors.cli.dead_letters:dead_letters",
         "List, retry and discard records that could not be applied.",
     ),
+    "serve": ("scripts.serve:serve", "Serve commands and queries over HTTP."),
+    "keys": ("runtime.callers.cli:keys", "Create, list and revoke keys for the services."),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
@@ -39,6 +42,9 @@ COMMANDS = {
     "completion": ("scripts.completion:completion", "Print the completion script of a shell."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }
+
+if not TABLE:
+    del COMMANDS["serve"]
 
 
 @click.group(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from docsgen.error_codes import error_codes
 from docsgen.raised import raised, sources
+from schemas.error_codes import error_codes
 
 ROOT = Path(__file__).parents[3]
 HELD = (

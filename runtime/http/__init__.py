@@ -1,0 +1,33 @@
+"""What the services over HTTP share. Importing it needs the extra `services`.
+
+app = application(settings, title="rollbook commands")
+
+@app.post("/users")
+async def create(caller: Annotated[Caller, Depends(require(Scope.COMMANDS))]) -> Response: ...
+
+serve(settings, app, "127.0.0.1:18082")
+"""
+
+from runtime.callers.caller import Caller, Scope
+from runtime.http.application import application, json_response, stopping
+from runtime.http.authorise import require
+from runtime.http.bodies import MERGE_PATCH, parse_object, read_object, refuse_unknown
+from runtime.http.problems import problem, problem_response, status_of
+from runtime.http.serve import serve
+
+__all__ = [
+    "MERGE_PATCH",
+    "Caller",
+    "Scope",
+    "application",
+    "json_response",
+    "parse_object",
+    "problem",
+    "problem_response",
+    "read_object",
+    "refuse_unknown",
+    "require",
+    "serve",
+    "status_of",
+    "stopping",
+]

@@ -1,0 +1,161 @@
+"""What every service over HTTP is made of: an application with limits, problems and probes."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runtime.callers.authority import Authority
+from runtime.http.guard import Guard, Limits
+from runtime.http.openapi import add_documentation
+from runtime.http.problems import problem_response
+from runtime.settings import Settings
+from schemas.errors import Rejected, RollbookError, Unavailable
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Ready = Callable[[], Awaitable[None] | None]
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
+_REQUEST_HEADERS = [
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
+    *("Last-Event-ID", "Prefer", "Rollbook-After"),
+]
+_RESPONSE_HEADERS = [
+    *("ETag", "Link", "Location", "Preference-Applied", "Retry-After", "Rollbook-Token"),
+]
+
+
+def application(
+    settings: Settings,
+    *,
+    title: str,
+    summary: str = "",
+    lifespan: Lifespan | None = None,
+    ready: Ready | None = None,
+    streams: Collection[str] = (),
+) -> FastAPI:
+    """Return a service without routes of its own; those are added with `@app.get(…)` and so on.
+
+    A route raises `RollbookError`, which becomes a problem document. It reads bodies with
+    `read_object` and returns a `Response`; nothing is validated by Pydantic. `ready` returns if
+    the service can answer, and raises `RollbookError` otherwise: `/readyz` shows that. The paths
+    `streams` take bodies of any length, which arrive while they are answered.
+
+    Raises `Misconfigured` if the file of keys cannot be read.
+    """
+    authority = Authority(settings)
+    origins = frozenset(filter(None, settings.http_cors_origins.split(",")))
+    app = FastAPI(
+        title=title,
+        summary=summary,
+        version=version("rollbook"),
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
+    )
+    app.state.authority = authority
+    app.state.stopping = asyncio.Event()
+    for kind, answer in (
+        (RollbookError, _on_error),
+        (RequestValidationError, _on_invalid),
+        (HTTPException, _on_http_error),
+    ):
+        app.add_exception_handler(kind, answer)
+    if origins:
+        _permit(app, origins)
+    limits = Limits(
+        body_bytes=settings.http_body_bytes,
+        request_seconds=settings.http_request_seconds,
+        origins=origins,
+        is_open=authority.is_open,
+        streams=frozenset(streams),
+    )
+    app.add_middleware(Guard, limits=limits)
+    _add_probes(app, ready)
+    add_documentation(app)
+    return app
+
+
+def _permit(app: FastAPI, origins: frozenset[str]) -> None:
+    """Let pages of these origins call the service."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(origins),
+        allow_methods=_METHODS,
+        allow_headers=_REQUEST_HEADERS,
+        expose_headers=_RESPONSE_HEADERS,
+    )
+
+
+def stopping(request: Request) -> asyncio.Event:
+    """Return the event that is set when the service stops: a stream without an end ends then."""
+    event: asyncio.Event = request.app.state.stopping
+    return event
+
+
+def json_response(
+    content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return `content` as JSON, written as `--json` writes it."""
+    return Response(
+        orjson.dumps(content, default=str),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type="application/json",
+    )
+
+
+def _add_probes(app: FastAPI, ready: Ready | None) -> None:
+    async def livez() -> Response:
+        """Answer 200 while the process runs."""
+        return json_response({"status": "alive"})
+
+    async def readyz() -> Response:
+        """Answer 200 if the service can do its work, else 503 with a problem document."""
+        if app.state.stopping.is_set():
+            return problem_response(Unavailable("the service stops", code="service_stopping"))
+        found = ready() if ready else None
+        if inspect.isawaitable(found):
+            await found
+        return json_response({"status": "ready"})
+
+    for path, probe in (("/livez", livez), ("/readyz", readyz)):
+        app.add_api_route(path, probe, methods=["GET"], tags=["Health"], response_class=Response)
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RollbookError):
+        raise error
+    return problem_response(error)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    """Answer for a parameter that FastAPI refused, without its words and without the value."""
+    where = error.errors()[0]["loc"] if isinstance(error, RequestValidationError) else ("",)
+    return problem_response(
+        Rejected(f"the {where[0]} parameter {where[-1]} is not valid", code="invalid_request")
+    )
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    """Answer for what the router refuses: an unknown path or method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 405:  # noqa: PLR2004 - Method Not Allowed
+        found = Rejected("the path does not support this method", code="method_not_allowed")
+    elif error.status_code == 404:  # noqa: PLR2004 - Not Found
+        found = Rejected("there is nothing at this path", code="path_not_found")
+    else:
+        found = Rejected("the request could not be understood", code="invalid_request")
+    return problem_response(found, headers=error.headers)

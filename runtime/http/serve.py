@@ -1,0 +1,120 @@
+"""Runs a service: one process, one event loop, until SIGTERM or SIGINT."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from runtime.http.guard import PROBES
+from runtime.http.listen import listen, tls_context
+from runtime.http.problems import problem_response
+from runtime.settings import Settings
+from schemas.errors import Rejected, Unavailable
+
+log = logging.getLogger(__name__)
+
+# Below the 20 s after which the local stack and docker-compose.yml kill a process.
+_DRAIN_SECONDS: Final = 15
+# Longer than a client's own, so that it is not the server that closes a connection in use.
+_KEEP_ALIVE_SECONDS: Final = 75
+
+
+def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
+    """Serve `app` at `HOST:PORT` until SIGTERM or SIGINT; then end what has begun, at most 15 s.
+
+    Logs must have been started. Raises `Misconfigured` if the address cannot be used or requires
+    keys or TLS that are not set, and `Unavailable` if the application does not start.
+    """
+    authority = app.state.authority
+    context = tls_context(settings)
+    listener = listen(settings, listen_at, is_open=authority.is_open)
+    served: ASGIApp = app
+    if settings.http_trusted_proxies:
+        served = _OnlyFromProxies(app, settings.http_trusted_proxies)
+    config = uvicorn.Config(
+        served,
+        lifespan="on",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    config.load()
+    config.ssl = context
+    log.info("%s: listening at %s", app.title, listener.url)
+    if authority.is_open:
+        log.warning(
+            "no keys are set (http_keys_file, http_jwt_issuer): "
+            "only this machine can connect, and everyone on it may do everything"
+        )
+    server = _Server(config, app)
+    try:
+        server.run(sockets=[listener.socket])
+    except SystemExit:
+        raise Unavailable(
+            f"{app.title} did not start", code="service_failed", next_step="read its log"
+        ) from None
+    finally:
+        listener.socket.close()
+    log.info("%s: stopped", app.title)
+
+
+class _Server(uvicorn.Server):
+    """Tells streams when it stops, and ends with exit code 0 after a signal."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle the signals while serving; uvicorn itself would raise them again afterwards."""
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Take no new connections, let streams end, and wait for what has begun."""
+        log.info("%s: stopping", self._app.title)
+        self._app.state.stopping.set()
+        await super().shutdown(sockets)
+
+
+class _OnlyFromProxies:
+    """Refuses requests that do not come from a trusted proxy, and believes its headers."""
+
+    def __init__(self, app: ASGIApp, proxies: str) -> None:
+        networks = [text.strip() for text in proxies.split(",") if text.strip()]
+        self._networks = [ip_network(text) for text in networks]
+        self._app = app
+        self._behind_proxy: Any = ProxyHeadersMiddleware(app, networks)  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+        elif self._is_trusted(scope["client"]):
+            await self._behind_proxy(scope, receive, send)
+        else:
+            refused = Rejected(
+                "this service answers only requests from its proxy", code="not_from_proxy"
+            )
+            await problem_response(refused)(scope, receive, send)
+
+    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
+        address = ip_address(client[0]) if client else None
+        return address is not None and any(address in network for network in self._networks)
