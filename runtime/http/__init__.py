@@ -12,6 +12,7 @@ from runtime.callers.caller import Caller, Scope
 from runtime.http.application import application, json_response, stopping
 from runtime.http.authorise import require
 from runtime.http.bodies import MERGE_PATCH, parse_object, read_object, refuse_unknown
+from runtime.http.openapi import refusals
 from runtime.http.problems import problem, problem_response, status_of
 from runtime.http.serve import serve
 
@@ -25,6 +26,7 @@ __all__ = [
     "problem",
     "problem_response",
     "read_object",
+    "refusals",
     "refuse_unknown",
     "require",
     "serve",

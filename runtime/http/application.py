@@ -18,6 +18,7 @@ from starlette.responses import Response
 from runtime.callers.authority import Authority
 from runtime.http.guard import Guard, Limits
 from runtime.http.openapi import add_documentation
+from runtime.http.page import JsonSchema
 from runtime.http.problems import problem_response
 from runtime.settings import Settings
 from schemas.errors import Rejected, RollbookError, Unavailable
@@ -43,13 +44,15 @@ def application(
     lifespan: Lifespan | None = None,
     ready: Ready | None = None,
     streams: Collection[str] = (),
+    schemas: Mapping[str, JsonSchema] | None = None,
 ) -> FastAPI:
     """Return a service without routes of its own; those are added with `@app.get(…)` and so on.
 
     A route raises `RollbookError`, which becomes a problem document. It reads bodies with
     `read_object` and returns a `Response`; nothing is validated by Pydantic. `ready` returns if
     the service can answer, and raises `RollbookError` otherwise: `/readyz` shows that. The paths
-    `streams` take bodies of any length, which arrive while they are answered.
+    `streams` take bodies of any length, which arrive while they are answered. Routes may refer to
+    `schemas` in what they say for the OpenAPI document.
 
     Raises `Misconfigured` if the file of keys cannot be read.
     """
@@ -61,6 +64,7 @@ def application(
         version=version("rollbook"),
         lifespan=lifespan,
         openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
     )
@@ -74,17 +78,22 @@ def application(
         app.add_exception_handler(kind, answer)
     if origins:
         _permit(app, origins)
-    limits = Limits(
+    app.add_middleware(Guard, limits=_limits(settings, origins, streams, is_open=authority.is_open))
+    _add_probes(app, ready)
+    add_documentation(app, schemas or {})
+    return app
+
+
+def _limits(
+    settings: Settings, origins: frozenset[str], streams: Collection[str], *, is_open: bool
+) -> Limits:
+    return Limits(
         body_bytes=settings.http_body_bytes,
         request_seconds=settings.http_request_seconds,
         origins=origins,
-        is_open=authority.is_open,
+        is_open=is_open,
         streams=frozenset(streams),
     )
-    app.add_middleware(Guard, limits=limits)
-    _add_probes(app, ready)
-    add_documentation(app)
-    return app
 
 
 def _permit(app: FastAPI, origins: frozenset[str]) -> None:
@@ -130,8 +139,19 @@ def _add_probes(app: FastAPI, ready: Ready | None) -> None:
             await found
         return json_response({"status": "ready"})
 
-    for path, probe in (("/livez", livez), ("/readyz", readyz)):
-        app.add_api_route(path, probe, methods=["GET"], tags=["Health"], response_class=Response)
+    for path, summary, probe in (
+        ("/livez", "Does the process run?", livez),
+        ("/readyz", "Can it do its work?", readyz),
+    ):
+        app.add_api_route(
+            path,
+            probe,
+            methods=["GET"],
+            tags=["Health"],
+            summary=summary,
+            response_class=Response,
+            responses={200: {"description": "Yes."}},
+        )
 
 
 async def _on_error(_request: Request, error: Exception) -> Response:

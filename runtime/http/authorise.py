@@ -1,5 +1,7 @@
 """The dependency of a route that says which scope its callers need."""
 
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
 from runtime.callers.authority import Authority
@@ -8,7 +10,7 @@ from runtime.http.guard import CALLER
 from schemas.errors import Rejected
 
 
-class require:  # noqa: N801 - it reads as a function where routes are declared
+class require(SecurityBase):  # noqa: N801 - it reads as a function where routes are declared
     """A FastAPI dependency that returns the `Caller`, if it has `scope`.
 
     async def create(caller: Annotated[Caller, Depends(require(Scope.COMMANDS))]) -> Response: ...
@@ -19,6 +21,9 @@ class require:  # noqa: N801 - it reads as a function where routes are declared
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        # FastAPI writes these to the OpenAPI document of each route.
+        self.model = HTTPBearer()
+        self.scheme_name = scope.value
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller. Raises `Rejected`."""
