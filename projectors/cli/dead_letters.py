@@ -1,9 +1,9 @@
 """`rollbook dead-letters`: see the records that could not be read or applied, and settle them."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import orjson
@@ -32,7 +32,6 @@ _READER = click.option(
 )
 _LETTERS = click.argument("places", metavar="[LETTER]...", nargs=-1)
 _MANY = 50  # from this many on, reading takes long enough to show progress
-_LIST = "`rollbook dead-letters list --all` shows all letters"
 
 
 @click.group("dead-letters")
@@ -95,9 +94,9 @@ def show(settings: Settings, place: str, *, payload: bool, as_json: bool) -> Non
       rollbook dead-letters show user-events:3:1207 --payload
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.dead_letters.place import look_at
-    from projectors.dead_letters.reader import letter_fields
+    from projectors.dead_letters.reader import letter_fields, named
 
-    found = _named(_read(settings, None, as_json=as_json), [place])
+    found = named(_read(settings, None, as_json=as_json), [place])
     there = look_at(settings, found[0], payload=payload)
     letters = [letter_fields(letter) for letter in found]
     if as_json:
@@ -230,7 +229,7 @@ def _retry(
             count += 1
             on_done(one)
             if as_json:
-                print_json(_retried_fields(one))
+                print_json(one.as_json())
             if show_progress is not None:
                 show_progress()
     # Letters of other readers were still tried.
@@ -249,24 +248,16 @@ def _print_retried(done: "Sequence[Retried]", *, dry_run: bool) -> None:
     say(f"{_count(len(done))} tried{' (dry run)' if dry_run else ''}{': ' if told else ''}{told}")
 
 
-def _retried_fields(one: "Retried") -> dict[str, Any]:
-    return {
-        "letter": one.letter.place,
-        "reader": one.letter.reader,
-        "result": one.how,
-        "error": one.error,
-        "message": one.message,
-    }
-
-
 def _chosen(
     settings: Settings, places: Sequence[str], reader: str | None, *, every: bool, as_json: bool
 ) -> "list[Letter]":
     """Return the letters named, or with `every` those that are open."""
+    from projectors.dead_letters.reader import named
+
     if every == bool(places):
         raise click.UsageError("name letters, or give --all for every open one")
     letters = _read(settings, reader, as_json=as_json)
-    return [one for one in letters if one.is_open] if every else _named(letters, places)
+    return [one for one in letters if one.is_open] if every else named(letters, places)
 
 
 def _read(settings: Settings, reader: str | None, *, as_json: bool) -> "list[Letter]":
@@ -277,19 +268,6 @@ def _read(settings: Settings, reader: str | None, *, as_json: bool) -> "list[Let
     if found.unreadable and not as_json:
         say(f"{found.unreadable} records among the dead letters are not letters and were skipped")
     return [letter for letter in found.letters if reader in {None, letter.reader}]
-
-
-def _named(letters: "Iterable[Letter]", places: Sequence[str]) -> "list[Letter]":
-    wanted = dict.fromkeys(places)
-    found = [letter for letter in letters if letter.place in wanted]
-    missing = [place for place in wanted if all(letter.place != place for letter in found)]
-    if missing:
-        raise Rejected(
-            f"there is no dead letter {missing[0]}",
-            code="dead_letter_not_found",
-            next_step=f"a letter is topic:partition:offset; {_LIST}",
-        )
-    return found
 
 
 def _count(number: int) -> str:

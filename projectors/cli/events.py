@@ -6,20 +6,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import click
-import orjson
 
 from projectors.cli.options import USER_ID
 from projectors.log.event_log import LogRecord, Start, read_log
-from projectors.log.times import EXAMPLES, parse_time
+from projectors.log.lines import json_line, parse_start, printable_key, time_of
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import Parsed, json_option, printable, say
 from schemas.identity import partition_of, user_shard
 from schemas.records import FieldChange, UserEvent, changes_of
-from schemas.rules import to_datetime
 from schemas.topics import HISTORY
 
 _KEY_MAX_CHARACTERS: Final = 80
@@ -124,48 +122,13 @@ def _pipe_is_closed() -> bool:
     return bool(output.poll(0))
 
 
-def parse_start(text: str, now: datetime) -> Start:
-    """Return where `--from` begins: beginning, end, or a time.
-
-    Raises `ValueError`, with a sentence as its message, for anything else.
-    """
-    if text == "beginning":
-        return "beginning"
-    if text == "end":
-        return "end"
-    try:
-        return parse_time(text, now)
-    except ValueError:
-        raise ValueError(f"{text!r} is not beginning, end, {EXAMPLES}") from None
-
-
-def json_line(record: LogRecord[UserEvent]) -> str:
-    """Return `record` as one line of JSON: its place, then the event or `error`."""
-    content: dict[str, Any] = {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp": _when(record.timestamp_ms),
-    }
-    event = record.event
-    if event is None:
-        content |= {"key": _key(record), "error": record.error}
-        return orjson.dumps(content).decode()
-    content |= event
-    content["occurred_at"] = _when(event["occurred_at"])
-    content["changes"] = changes_of(event)
-    if event["user"] is not None:
-        content["user"] = {**event["user"], "created_at": _when(event["user"]["created_at"])}
-    return orjson.dumps(content).decode()
-
-
 def text_line(record: LogRecord[UserEvent]) -> str:
     """Return `record` as one line for people, control characters escaped."""
     event = record.event
     where = f"{record.partition}:{record.offset}"
     if event is None:
         why = f"unreadable: {record.error}"
-        return f"{_time(record.timestamp_ms)}  {where:<9} {why:<16}  key {_key(record)}"
+        return f"{_time(record.timestamp_ms)}  {where:<9} {why:<16}  key {printable_key(record)}"
     line = (
         f"{_time(event['occurred_at'])}  {where:<9} {event['type']:<16}  {event['user_id']}"
         f"  v{event['version']}  seq {event['seq']}  command {event['command_id']}"
@@ -181,21 +144,7 @@ def _change(change: FieldChange) -> str:
 
 
 def _time(unix_ms: int) -> str:
-    when = _when(unix_ms)
+    when = time_of(unix_ms)
     if isinstance(when, int):
         return str(when)
     return when.isoformat(" ", "milliseconds").replace("+00:00", "Z")
-
-
-def _when(unix_ms: int) -> datetime | int:
-    """Return the time, or the number itself if it is outside of the calendar."""
-    try:
-        return to_datetime(unix_ms)
-    except (ValueError, OverflowError, OSError):
-        return unix_ms
-
-
-def _key(record: LogRecord[UserEvent]) -> str | None:
-    if record.key is None:
-        return None
-    return printable(record.key.decode(errors="backslashreplace"))[:_KEY_MAX_CHARACTERS]

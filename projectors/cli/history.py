@@ -9,7 +9,7 @@ import click
 
 from projectors.cli.options import USER_ID
 from projectors.command_line.after_option import wait_for_token
-from projectors.history.queries import EventStore
+from projectors.history.queries import EventStore, event_fields
 from projectors.log.times import iso_time
 from runtime.context import pass_settings
 from runtime.settings import Settings
@@ -48,23 +48,10 @@ def history(settings: Settings, user_id: str, *, from_version: int, as_json: boo
         say(f"no events from version {from_version} on")
     if as_json:
         for event in events:
-            print_json(as_object(event))
+            print_json(event_fields(event))
     elif events:
         once = sys.stdout.isatty()  # programs get every column of every line
         print_table(_COLUMNS, (row for event in events for row in rows_of(event, once=once)))
-
-
-def as_object(event: UserEvent) -> dict[str, Any]:
-    """Return an event as it is printed with --json."""
-    return {
-        "user_id": event["user_id"],
-        "version": event["version"],
-        "occurred_at": iso_time(event["occurred_at"]),
-        "type": event["type"],
-        "command_id": event["command_id"],
-        "seq": event["seq"],
-        "changes": changes_of(event),
-    }
 
 
 def rows_of(event: UserEvent, *, once: bool) -> Iterator[list[Any]]:

@@ -11,9 +11,8 @@ from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.highlights import unescaped
-from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch
+from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch, user_fields
 from projectors.elasticsearch.search.request import AGE_GROUPS, SORTS, Search
-from projectors.log.times import iso_time
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import Marked, json_option, print_json, print_table, say
@@ -156,7 +155,7 @@ def suggest(settings: Settings, *, prefix: tuple[str, ...], limit: int, as_json:
 def _print_users(
     users: Iterable[dict[str, Any]], asked: Search, cursor: str | None, *, as_json: bool
 ) -> None:
-    shown = ({**user, **_times(user)} for user in users)
+    shown = map(user_fields, users)
     if as_json:
         for user in shown:
             print_json(user | {"cursor": cursor} if cursor else user)
@@ -165,10 +164,6 @@ def _print_users(
     if asked.has_text or asked.sort != "relevance":
         columns += filter(None, [_SORTED_BY.get(asked.sort)])
     print_table(columns, ([_cell(user, column) for column in columns] for user in shown))
-
-
-def _times(user: dict[str, Any]) -> dict[str, str]:
-    return {name: iso_time(user[name]) for name in ("created_at", "updated_at")}
 
 
 def _cell(user: dict[str, Any], column: str) -> Any:

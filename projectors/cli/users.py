@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +80,7 @@ def get(
                 user = store.get_user_at_version(user_id, at_version)
             elif at_time is not None:
                 user = store.get_user_at(user_id, at_time)
-    (print_json if as_json else print_fields)(_shown(user))
+    (print_json if as_json else print_fields)(user.as_json())
 
 
 @click.command("list")
@@ -144,7 +143,7 @@ def _from(page: UserPage, queries: UserQueries, max_age: int) -> Iterator[UserVi
 def _print_users(users: Iterable[UserView], *, as_json: bool) -> None:
     if as_json:
         for user in users:
-            print_json(_shown(user) | {"cursor": write_cursor(user)})
+            print_json(user.as_json() | {"cursor": write_cursor(user)})
         return
     columns = ["user_id", "name", "email", "age", "group", "updated", "version"]
     print_table(
@@ -169,18 +168,10 @@ def summary(settings: Settings, *, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     with closing(UserQueries(settings)) as queries:
         found = queries.get_user_summary()
-    shown = asdict(found)
-    shown["last_updated"] = iso_time(found.last_updated) if found.last_updated else None
+    shown = found.as_json()
     if as_json:
         print_json(shown)
         return
     groups = shown.pop("users_by_age_group")
     shown["average_age"] = None if found.average_age is None else f"{found.average_age:.1f}"
     print_fields({**shown, **groups})
-
-
-def _shown(user: UserView) -> dict[str, Any]:
-    return asdict(user) | {
-        "created_at": iso_time(user.created_at),
-        "updated_at": iso_time(user.updated_at),
-    }

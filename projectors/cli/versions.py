@@ -3,7 +3,6 @@
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,32 +76,19 @@ def _rebuild(
     from projectors.versions.rebuild import Rebuild
     from runtime.progress import progress_reporter
 
-    def describe(seconds: float) -> str:
-        at = running.progress
-        left = at.seconds_left(time.monotonic())
-        rate = f"{at.step}: {at.events:,} events, {at.events / max(seconds, 1e-3):,.0f}/s"
-        return rate if left is None else f"{rate}, {left:.0f} s left"
-
     started = time.monotonic()
     running = Rebuild(settings, versions, stopping)
     with progress_reporter(
-        describe, lambda: round(100 * running.progress.fraction), 100, as_json=as_json
+        lambda seconds: running.progress.describe(seconds, time.monotonic()),
+        lambda: round(100 * running.progress.fraction),
+        100,
+        as_json=as_json,
     ) as show:
         running.on_progress = show or running.on_progress
         rebuilt = running.run()
     if rebuilt is None:
         return None
-    seconds = time.monotonic() - started
-    return {
-        "read_model": versions.name,
-        "version": rebuilt.version,
-        "events": rebuilt.events,
-        "seconds": round(seconds, 1),
-        "events_per_second": round(rebuilt.events / seconds),
-        "rows_compared": rebuilt.comparison.rows,
-        "users_left_out": rebuilt.comparison.with_letters,
-        "users_changed_meanwhile": rebuilt.comparison.changed,
-    }
+    return rebuilt.as_json(versions.name, time.monotonic() - started)
 
 
 @click.command()
@@ -116,13 +102,10 @@ def versions(settings: Settings, name: str, *, as_json: bool) -> None:
     Example:
       rollbook projector versions postgres
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from projectors.log.times import iso_time
+    from projectors.versions.status import version_fields
 
     with closing(open_versions(settings, name)) as found:
-        rows: list[dict[str, Any]] = [asdict(version) for version in found.versions()]
-    for row in rows:
-        for moment in ("created_at", "live_since"):
-            row[moment] = None if row[moment] is None else iso_time(row[moment])
+        rows = [version_fields(version) for version in found.versions()]
     if as_json:
         for row in rows:
             print_json({"read_model": name, **row})

@@ -1,5 +1,6 @@
 """Reads the dead letters and their settlements from their topic."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import check_topics
 from schemas.codec import RecordCodec
+from schemas.errors import Rejected
 from schemas.letters import APPLIED, PROJECTOR, Letter, Letters, is_letter
 from schemas.records import DeadLetter
 from schemas.topics import DEAD_LETTERS, Topic
@@ -60,3 +62,21 @@ def letter_fields(letter: Letter) -> dict[str, Any]:
         "occurred_at": iso_time(letter.occurred_at),
         "settled_at": None if letter.settled_at is None else iso_time(letter.settled_at),
     }
+
+
+def named(letters: Iterable[Letter], places: Iterable[str]) -> list[Letter]:
+    """Return the letters at these places; several readers may have one at the same place.
+
+    Raises `Rejected` (`dead_letter_not_found`) if there is none at one of them.
+    """
+    wanted = dict.fromkeys(places)
+    found = [letter for letter in letters if letter.place in wanted]
+    missing = [place for place in wanted if all(letter.place != place for letter in found)]
+    if missing:
+        raise Rejected(
+            f"there is no dead letter {missing[0]}",
+            code="dead_letter_not_found",
+            next_step="a letter is topic:partition:offset; "
+            "`rollbook dead-letters list --all` shows all letters",
+        )
+    return found

@@ -11,7 +11,7 @@ write those, and their order matters.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from confluent_kafka import Message
 
@@ -52,6 +52,16 @@ class Retried:
     def is_open(self) -> bool:
         """Whether the letter is still open."""
         return self.how in _LEAVES_OPEN
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as commands print it and services answer it."""
+        return {
+            "letter": self.letter.place,
+            "reader": self.letter.reader,
+            "result": self.how,
+            "error": self.error,
+            "message": self.message,
+        }
 
 
 class LetterRetry:

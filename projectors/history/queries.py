@@ -7,12 +7,13 @@ from typing import Any, Final, cast
 from psycopg.rows import dict_row
 
 from projectors.history.as_of import as_of_time, as_of_version
+from projectors.log.times import iso_time
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.identity import event_id, parse_user_id
-from schemas.records import UserEvent
+from schemas.records import UserEvent, changes_of
 
 _EVENTS: Final = """
 SELECT user_id::text AS user_id, version, seq, type, command_id, changes, email, email_key, name,
@@ -116,3 +117,16 @@ def event_of(row: Mapping[str, Any]) -> UserEvent:
             "user": user,
         },
     )
+
+
+def event_fields(event: UserEvent) -> dict[str, Any]:
+    """Return an event as `users history --json` prints it and services answer it."""
+    return {
+        "user_id": event["user_id"],
+        "version": event["version"],
+        "occurred_at": iso_time(event["occurred_at"]),
+        "type": event["type"],
+        "command_id": event["command_id"],
+        "seq": event["seq"],
+        "changes": changes_of(event),
+    }

@@ -23,7 +23,7 @@ from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
 from schemas.topics import Topic
 
-Start = Literal["beginning", "end"] | datetime
+Start = Literal["beginning", "end"] | datetime | Mapping[int, int]
 _BATCH_RECORDS: Final = 1000
 _WAIT_SECONDS: Final = 0.2  # also how long Ctrl-C may take
 
@@ -54,8 +54,9 @@ def read_log(
 ) -> Iterator[list[LogRecord[R]]]:
     """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
 
-    `start` may be a time: the first record that is not older, or the end if there is none. Records
-    of one partition are in order; partitions are interleaved as they arrive. Without `follow` it
+    `start` may be a time: the first record that is not older, or the end if there is none. It may
+    also map partitions to offsets; a partition without one is read from its beginning. Records of
+    one partition are in order; partitions are interleaved as they arrive. Without `follow` it
     ends when every partition was read to the end that it had at the beginning. Raises `Unavailable`
     if Kafka or the registry is unavailable at the start, and later too without `follow`; while
     following it reports that once and waits.
@@ -73,6 +74,14 @@ def read_log(
             brokers.check()
 
 
+def start_offsets(
+    settings: Settings, topic: Topic, partitions: Collection[int], start: Start
+) -> dict[int, int]:
+    """Return partition → the offset at which reading from `start` begins. Raises `Unavailable`."""
+    ranges = _ranges_from(settings, topic, partitions, start)
+    return {partition: found.low for partition, found in ranges.items()}
+
+
 def _ranges_from(
     settings: Settings, topic: Topic, partitions: Collection[int], start: Start
 ) -> dict[int, LogRange]:
@@ -80,6 +89,10 @@ def _ranges_from(
     ranges = log_ranges(settings, topic, partitions, since_ms)
     if start == "end":
         return {partition: LogRange(found.end, found.end) for partition, found in ranges.items()}
+    if isinstance(start, Mapping):
+        return {
+            p: LogRange(min(max(start.get(p, 0), r.low), r.end), r.end) for p, r in ranges.items()
+        }
     return ranges
 
 

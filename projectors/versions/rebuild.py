@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
 from projectors.dead_letters.reader import letter_offsets
@@ -51,6 +52,12 @@ class Progress:
             return None
         return (now - self.step_began_at) * (1 - self.fraction) / self.fraction
 
+    def describe(self, seconds: float, now: float) -> str:
+        """Return the progress as a line for people, `seconds` after the rebuild began."""
+        left = self.seconds_left(now)
+        rate = f"{self.step}: {self.events:,} events, {self.events / max(seconds, 1e-3):,.0f}/s"
+        return rate if left is None else f"{rate}, {left:.0f} s left"
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
@@ -59,6 +66,19 @@ class Rebuilt:
     version: int
     events: int
     comparison: Comparison
+
+    def as_json(self, read_model: str, seconds: float) -> dict[str, Any]:
+        """Return the result as commands print it and services answer it."""
+        return {
+            "read_model": read_model,
+            "version": self.version,
+            "events": self.events,
+            "seconds": round(seconds, 1),
+            "events_per_second": round(self.events / max(seconds, 1e-3)),
+            "rows_compared": self.comparison.rows,
+            "users_left_out": self.comparison.with_letters,
+            "users_changed_meanwhile": self.comparison.changed,
+        }
 
 
 class Rebuild:

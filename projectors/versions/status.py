@@ -79,6 +79,14 @@ def read_status(settings: Settings) -> ProjectorsStatus:
     return ProjectorsStatus(partitions, unavailable)
 
 
+def version_fields(version: Version) -> dict[str, Any]:
+    """Return a version as commands print it and services answer it."""
+    times = {"created_at": version.created_at, "live_since": version.live_since}
+    return asdict(version) | {
+        name: None if unix_ms is None else iso_time(unix_ms) for name, unix_ms in times.items()
+    }
+
+
 def _ask(
     settings: Settings, construct: Opener
 ) -> tuple[Source, list[tuple[Version | None, dict[int, Position]]] | Unavailable | Forbidden]:

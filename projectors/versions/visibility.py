@@ -17,7 +17,7 @@ the same token again waits for it again.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from projectors.catalog import open_versions
@@ -127,64 +127,33 @@ class LiveVersion:
         deadline = time.monotonic() + timeout_seconds
         pause_seconds = _FIRST_PAUSE_SECONDS
         seqs = self._seqs
-        while not self._shows(token):
+        while not self.shown([token]):
             now = time.monotonic()
             if extend_on_progress and self._seqs != seqs:
                 deadline, seqs = now + timeout_seconds, self._seqs
             if now >= deadline:
-                raise self._not_in_time(token, timeout_seconds)
+                raise self.not_in_time(token, timeout_seconds)
             time.sleep(min(pause_seconds, deadline - now))
             pause_seconds = min(2 * pause_seconds, _MAX_PAUSE_SECONDS)
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._close_model()
-        self._versions.close()
+    def shown(self, tokens: Sequence[Token]) -> list[Token]:
+        """Return those of `tokens` of which queries that start now see everything; checks once.
 
-    def _shows(self, token: Token) -> bool:
-        """Check once whether a version that stayed live meanwhile shows everything."""
+        Raises `Unavailable` if the store is down.
+        """
         while (model := self._opened()) is not None:
             try:
-                reached = self._has_reached(token, model)
+                reached = self._reached(tokens, model)
             except Dropped:  # pause before looking for the next live version
                 self._close_model()
-                return False
-            if self._live_number() == model.version:
+                return []
+            if self._live_number() == model.version:  # it stayed live meanwhile
                 return reached
             self._close_model()
-        return False
+        return []
 
-    def _opened(self) -> ReadModel | None:
-        """Return the open version, which was live when it was opened; None if none is live."""
-        if self._model is None and (number := self._live_number()) is not None:
-            self._model = self._versions.open(number)
-        return self._model
-
-    def _has_reached(self, token: Token, model: ReadModel) -> bool:
-        found = model.checkpoint()
-        self._seqs = {partition: position.last_seq for partition, position in found.items()}
-        if self._behind(token):
-            return False
-        topic_id = self._topic_id(model.source.topic)
-        self._is_of_other_topic = any(found[p].topic_id != topic_id for p in token.seqs)
-        if self._is_of_other_topic:
-            return False
-        model.make_visible()
-        return True
-
-    def _live_number(self) -> int | None:
-        return next((v.number for v in self._versions.versions() if v.live), None)
-
-    def _close_model(self) -> None:
-        if self._model is not None:
-            self._model.close()
-            self._model = None
-
-    def _behind(self, token: Token) -> list[int]:
-        """Return the partitions whose checkpoint is before the token."""
-        return [p for p, seq in sorted(token.seqs.items()) if self._seqs.get(p, 0) < seq]
-
-    def _not_in_time(self, token: Token, timeout_seconds: float) -> NotInTime:
+    def not_in_time(self, token: Token, timeout_seconds: float) -> NotInTime:
+        """Return the error for a token that was not among those `shown` in time."""
         name, behind = self._versions.name, self._behind(token)
         within = f"within {round(timeout_seconds, 1):g} s"
         if self._is_of_other_topic:
@@ -210,3 +179,39 @@ class LiveVersion:
             "event is a dead letter (`rollbook dead-letters list`) or the token is from another "
             "registry",
         )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._close_model()
+        self._versions.close()
+
+    def _opened(self) -> ReadModel | None:
+        """Return the open version, which was live when it was opened; None if none is live."""
+        if self._model is None and (number := self._live_number()) is not None:
+            self._model = self._versions.open(number)
+        return self._model
+
+    def _reached(self, tokens: Sequence[Token], model: ReadModel) -> list[Token]:
+        found = model.checkpoint()
+        self._seqs = {partition: position.last_seq for partition, position in found.items()}
+        passed = [token for token in tokens if not self._behind(token)]
+        if not passed:
+            return []
+        topic_id = self._topic_id(model.source.topic)
+        of_this_topic = [t for t in passed if all(found[p].topic_id == topic_id for p in t.seqs)]
+        self._is_of_other_topic = of_this_topic != passed
+        if of_this_topic:
+            model.make_visible()
+        return of_this_topic
+
+    def _live_number(self) -> int | None:
+        return next((v.number for v in self._versions.versions() if v.live), None)
+
+    def _close_model(self) -> None:
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+
+    def _behind(self, token: Token) -> list[int]:
+        """Return the partitions whose checkpoint is before the token."""
+        return [p for p, seq in sorted(token.seqs.items()) if self._seqs.get(p, 0) < seq]

@@ -33,8 +33,10 @@ def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_jso
       rollbook verify
       rollbook verify --log-only --json
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    checks = run_checks(settings, timeout_seconds=timeout_seconds, log_only=log_only)
-    for check in checks:
+    total = broken = 0
+    for check in run_checks(settings, timeout_seconds=timeout_seconds, log_only=log_only):
+        total += 1
+        broken += not check.holds
         if as_json:
             print_json(check.as_json())
             continue
@@ -43,11 +45,6 @@ def verify(settings: Settings, *, timeout_seconds: float, log_only: bool, as_jso
             click.echo(f"    {example}")
         if check.found > len(check.examples):
             click.echo(f"    … and {check.found - len(check.examples)} more")
-    broken = sum(not check.holds for check in checks)
     if not as_json:
-        say(
-            f"{broken} of {len(checks)} invariants are violated"
-            if broken
-            else "all invariants hold"
-        )
+        say(f"{broken} of {total} invariants are violated" if broken else "all invariants hold")
     return EXIT_FAILED if broken else 0

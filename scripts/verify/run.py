@@ -48,8 +48,8 @@ WaitCurrent: TypeAlias = Callable[[StoredModel, Topic], Check]
 
 def run_checks(
     settings: Settings, *, timeout_seconds: float = 30.0, log_only: bool = False
-) -> list[Check]:
-    """Return every check of the registry that `settings` name.
+) -> Iterator[Check]:
+    """Yield every check of the registry that `settings` name, those of the topics first.
 
     Handlers and projectors may be running: what they decide after the reading began is left out
     where two topics are compared. Raises `Unavailable` if a server is unavailable, `Misconfigured`
@@ -72,18 +72,17 @@ def run_checks(
         decisions.finish(letters, settings.named(COMMANDS.name), settled)
         log.finish(suspects)
         foreign.finish(letters, settings.named(COMMANDS.name))
-        checks = [*log.checks(), *claims.checks(), *decisions.checks()]
-        checks += [foreign.foreign, foreign.open_letters]
+        yield from (*log.checks(), *claims.checks(), *decisions.checks())
+        yield from (foreign.foreign, foreign.open_letters)
         if not log_only:
             deadline, ends = time.monotonic() + timeout_seconds, log.last_seqs()
 
             def wait_current(one: StoredModel, topic: Topic) -> Check:
                 return _wait_current(settings, one, ends, topic_ids[topic.name], deadline)
 
-            checks += _check_models(settings, reader, log, read_to, wait_current)
-            checks += _check_history(settings, reader, wait_current)
-            checks += check_others(settings, OURS, log.users)
-    return checks
+            yield from _check_models(settings, reader, log, read_to, wait_current)
+            yield from _check_history(settings, reader, wait_current)
+            yield from check_others(settings, OURS, log.users)
 
 
 def _check_partition(

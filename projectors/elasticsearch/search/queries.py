@@ -35,6 +35,7 @@ from projectors.elasticsearch.search.facets import Facets, read_facets
 from projectors.elasticsearch.search.highlights import highlights
 from projectors.elasticsearch.search.request import Search
 from projectors.elasticsearch.search.text import WHOLE_EMAIL, Typos, max_typos, words_of
+from projectors.log.times import iso_time
 from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
@@ -230,6 +231,11 @@ def search_users(
     """Search once; see `UserSearch.search_users`. For repeated searches, keep a `UserSearch`."""
     with UserSearch(settings) as connection:
         return connection.search_users(search, limit=limit)
+
+
+def user_fields(user: dict[str, Any]) -> dict[str, Any]:
+    """Return a user of a `Page` as commands print it and services answer it."""
+    return user | {name: iso_time(user[name]) for name in ("created_at", "updated_at")}
 
 
 def _search(search: str | Search) -> Search:

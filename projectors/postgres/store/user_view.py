@@ -1,8 +1,10 @@
 """A user as queries return it, now or at a point in time."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
+from projectors.log.times import iso_time
 from schemas.errors import Rejected
 
 
@@ -18,6 +20,13 @@ class UserView:
     created_at: datetime
     updated_at: datetime
     version: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the user as commands print it and services answer it, times in ISO 8601."""
+        return asdict(self) | {
+            "created_at": iso_time(self.created_at),
+            "updated_at": iso_time(self.updated_at),
+        }
 
 
 def user_not_found(message: str) -> Rejected:

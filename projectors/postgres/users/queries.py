@@ -4,13 +4,14 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
+from projectors.log.times import iso_time
 from projectors.postgres.store.database import Database
 from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.closing import Closing
@@ -54,6 +55,11 @@ class UserSummary:
     average_age: float | None
     users_by_age_group: dict[str, int]
     last_updated: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as commands print them and services answer them."""
+        last = self.last_updated
+        return asdict(self) | {"last_updated": None if last is None else iso_time(last)}
 
 
 class UserQueries(Closing):

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from projectors.cli.events import json_line, parse_start, text_line
+from projectors.cli.events import text_line
 from projectors.log.event_log import LogRecord, Start
+from projectors.log.lines import json_line, parse_start
 from schemas.records import USER_CREATED, UserEvent
 from tests.events import NOW as NOW_MS
 from tests.events import event_of, user_id_of

@@ -9,9 +9,10 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projectors.cli.history import as_object, rows_of
+from projectors.cli.history import rows_of
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.history.as_of import as_of_time, as_of_version
+from projectors.history.queries import event_fields
 from projectors.history.writer import without_erased
 from projectors.log.records import Record, every_event, last_per_user, read_record, to_apply
 from projectors.log.times import parse_time
@@ -176,7 +177,7 @@ def test_each_field_is_shown_before_and_after_its_change() -> None:
     assert [row[0] for row in rows_of(created, once=True)] == [1, None, None]
     marker = of_version(5, USER_ERASED)
     assert [row[2:] for row in rows_of(marker, once=True)] == [[USER_ERASED, "c", None, None, None]]
-    shown = as_object(created)
+    shown = event_fields(created)
     assert shown["occurred_at"] == "2023-11-14T22:13:21.000Z"
     assert [change["field"] for change in shown["changes"]] == ["email", "name", "age"]
 
