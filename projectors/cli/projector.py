@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from projectors.catalog import open_versions
-from projectors.cli.versions import drop, name_argument, rebuild, rollback, swap, versions
+from projectors.cli.versions import compare, drop, name_argument, rebuild, rollback, swap, versions
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_error, print_json, print_table
@@ -74,5 +74,5 @@ def print_positions(rows: Iterable[dict[str, Any]]) -> None:
     print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))
 
 
-for command in (rebuild, versions, swap, rollback, drop):
+for command in (rebuild, versions, compare, swap, rollback, drop):
     projector.add_command(command)

@@ -11,6 +11,7 @@ from projectors.catalog import OURS, open_versions
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import (
+    EXIT_FAILED,
     EXIT_INTERRUPTED,
     json_option,
     print_error,
@@ -89,6 +90,48 @@ def _rebuild(
     if rebuilt is None:
         return None
     return rebuilt.as_json(versions.name, time.monotonic() - started)
+
+
+@click.command()
+@name_argument
+@_version_argument
+@json_option
+@pass_settings
+def compare(settings: Settings, name: str, number: int, *, as_json: bool) -> int:
+    """Compare a version of a read model with the log, user by user. Changes nothing.
+
+    Projectors may be running: users that change meanwhile are left out, and so are those with a
+    dead letter. Exits with 1 if any other user differs.
+
+    \b
+    Example:
+      rollbook projector compare postgres 2
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from projectors.versions.compare import compare_version
+    from runtime.progress import progress_reporter
+
+    read = 0
+
+    def on_progress(partition: int) -> None:
+        nonlocal read
+        read = partition
+        if show is not None:
+            show()
+
+    with (
+        closing(open_versions(settings, name)) as found,
+        progress_reporter(
+            lambda _seconds: f"read {read} of {settings.partitions} partitions",
+            lambda: read,
+            settings.partitions,
+            as_json=as_json,
+        ) as show,
+    ):
+        result = compare_version(settings, found, number, on_progress)
+    fields = result.as_json(name, number)
+    fields["examples"] = fields["examples"] if as_json else ", ".join(fields["examples"])
+    (print_json if as_json else print_fields)(fields)
+    return 0 if result.same else EXIT_FAILED
 
 
 @click.command()

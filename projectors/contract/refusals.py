@@ -22,6 +22,15 @@ def ready_and_live(
     return ready, next((each for each in versions if each.live), None)
 
 
+def version_not_found(name: str, number: int) -> Rejected:
+    """Return the error for a version that is not listed."""
+    return Rejected(
+        f"there is no version {number} of {name}",
+        code="version_not_found",
+        next_step=f"`rollbook projector versions {name}` lists the versions",
+    )
+
+
 def version_is_live(name: str, number: int) -> Rejected:
     """Return the refusal to drop the live version."""
     return Rejected(

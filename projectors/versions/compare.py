@@ -6,11 +6,16 @@ differ are the rows themselves compared, to name the users.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
-from projectors.contract.read_model import ReadModel, Row
+from projectors.contract.read_model import ReadModel, ReadModelVersions, Row
+from projectors.contract.refusals import version_not_found
+from projectors.dead_letters.reader import letter_offsets
 from projectors.log.fold import LogFold, read_partition
 from projectors.log.records import Record
+from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
@@ -50,6 +55,35 @@ class Comparison:
         """Whether the read model equals the log."""
         return not self.differing
 
+    def as_json(self, read_model: str, version: int) -> dict[str, Any]:
+        """Return the result as commands print it and services answer it."""
+        return {
+            "read_model": read_model,
+            "version": version,
+            "same": self.same,
+            "rows_compared": self.rows,
+            "users_left_out": self.with_letters,
+            "users_changed_meanwhile": self.changed,
+            "users_differing": len(self.differing),
+            "examples": self.differing[:MAX_NAMED],
+        }
+
+
+def compare_version(
+    settings: Settings,
+    versions: ReadModelVersions,
+    number: int,
+    on_progress: Callable[[int], None] = lambda _partition: None,
+) -> Comparison:
+    """Compare a version with the log; see `compare`. Raises `Rejected` (`version_not_found`)."""
+    if number not in {version.number for version in versions.versions()}:
+        raise version_not_found(versions.name, number)
+    topic = versions.source.topic
+    decode = Registry(settings).codec(topic.schema).decode
+    letters = letter_offsets(settings, versions.name, topic)
+    with closing(versions.open(number)) as model:
+        return compare(settings, model, decode, letters, on_progress)
+
 
 def compare(
     settings: Settings,
@@ -60,8 +94,9 @@ def compare(
 ) -> Comparison:
     """Compare the rows of `model` with a fold of the log up to its checkpoint.
 
-    Nothing may be written to it meanwhile. `letters` maps partitions to the offsets of dead
-    letters; `on_progress` receives the number of partitions read. Raises `Unavailable`.
+    Projectors may write to it meanwhile: users that change are left out. `letters` maps partitions
+    to the offsets of dead letters; `on_progress` receives the number of partitions read. Raises
+    `Unavailable`.
     """
     log = _LogSide(settings, model, decode, letters)
     expected = {}
@@ -82,7 +117,10 @@ def compare(
             left_out = log.with_letters | log.changed  # read again: more users may have changed
             again = _stored_rows(model, settings.partitions, left_out)
             rows.subtract(row for where, row in again if where == partition)
-            differing |= {row[0] for row, count in rows.items() if count}
+            found_here = {row[0] for row, count in rows.items() if count}
+            if found_here:
+                log.fold(partition)  # and again: users may have changed while the rows were read
+            differing |= found_here - log.changed - log.with_letters
     compared = sum(digest.rows for digest in expected.values())
     return Comparison(compared, len(log.with_letters), len(log.changed), sorted(differing))
 

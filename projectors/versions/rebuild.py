@@ -13,14 +13,13 @@ itself, or by a projector if the rebuild was killed (see `abandoned`). It can be
 
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
-from projectors.dead_letters.reader import letter_offsets
 from projectors.engine.runner import open_runner
-from projectors.versions.compare import MAX_NAMED, Comparison, compare
+from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
 from projectors.versions.rebuild_lock import rebuild_lock
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -93,7 +92,7 @@ class Rebuild:
         self._settings = settings
         self._versions = versions
         self._stopping = stopping
-        self._decode = Registry(settings).codec(versions.source.topic.schema).decode
+        Registry(settings).codec(versions.source.topic.schema)  # to fail now rather than halfway
         self._events = 0
         self._step_began_at = time.monotonic()
 
@@ -153,9 +152,7 @@ class Rebuild:
             self._report("comparing with the log", partition / self._settings.partitions)
 
         on_progress(0)
-        with closing(self._versions.open(number)) as model:
-            letters = letter_offsets(self._settings, model.name, model.source.topic)
-            found = compare(self._settings, model, self._decode, letters, on_progress)
+        found = compare_version(self._settings, self._versions, number, on_progress)
         if not found.same:
             raise RebuildDiffersError(
                 f"version {number} of {self._versions.name} differs from the log in "

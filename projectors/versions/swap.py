@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Final
 
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions
+from projectors.contract.refusals import version_not_found
 from projectors.log.end import LogEnd, read_log_end
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -59,11 +60,7 @@ def version_before(versions: ReadModelVersions) -> int:
 def _check_ready(versions: ReadModelVersions, number: int) -> None:
     found = {version.number: version for version in versions.versions()}
     if number not in found:
-        raise Rejected(
-            f"there is no version {number} of {versions.name}",
-            code="version_not_found",
-            next_step=f"`rollbook projector versions {versions.name}` lists the versions",
-        )
+        raise version_not_found(versions.name, number)
     if found[number].state != READY:
         raise Rejected(
             f"version {number} of {versions.name} is not completely built",
