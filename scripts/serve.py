@@ -9,7 +9,7 @@ from scripts.lazy import LazyGroup
 
 _SERVICES = {
     "commands": ("producers.service.cli:commands", "Serve commands: create and change users."),
-    "queries": ("projectors.service.cli:queries", "Serve queries, events and operations."),
+    "queries": ("scripts.serve_queries:queries", "Serve queries, events and operations."),
     "console": ("scripts.console.cli:console", "Serve the console: pages for a browser."),
 }
 

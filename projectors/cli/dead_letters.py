@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,7 @@ from runtime.terminal import (
     print_table,
     say,
 )
-from schemas.errors import Rejected, RollbookError
+from schemas.errors import Rejected
 
 if TYPE_CHECKING:
     from projectors.dead_letters.retry import Retried
@@ -204,37 +203,24 @@ def _retry(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from projectors.dead_letters.retry import LetterRetry
+    from projectors.dead_letters.retry import retry_all
 
     if not letters:
         return
-    count, failed = 0, dict[str, RollbookError]()
-    with (
-        closing(LetterRetry(settings, dry_run=dry_run)) as trial,
-        progress_reporter(
-            lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
-            lambda: count,
-            len(letters),
-            as_json=as_json or len(letters) < _MANY,
-        ) as show_progress,
-    ):
-        for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
-            if letter.reader in failed:
-                continue
-            try:
-                one = trial.retry(letter)
-            except RollbookError as error:  # its store is down, or was created by another release
-                failed[letter.reader] = error
-                continue
+    count = 0
+    with progress_reporter(
+        lambda seconds: f"{count} of {len(letters)} letters, {count / (seconds or 1):.0f}/s",
+        lambda: count,
+        len(letters),
+        as_json=as_json or len(letters) < _MANY,
+    ) as show_progress:
+        for one in retry_all(settings, letters, dry_run=dry_run):
             count += 1
             on_done(one)
             if as_json:
                 print_json(one.as_json())
             if show_progress is not None:
                 show_progress()
-    # Letters of other readers were still tried.
-    for first in failed.values():
-        raise first
 
 
 def _print_retried(done: "Sequence[Retried]", *, dry_run: bool) -> None:

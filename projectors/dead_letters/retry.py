@@ -9,7 +9,8 @@ write those, and their order matters.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -22,7 +23,7 @@ from projectors.engine.dead_letter_writer import LetterLog, SafeProducer
 from projectors.log.records import Record, read_record
 from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.errors import Fenced, Poisoned, Rejected
+from schemas.errors import Fenced, Poisoned, Rejected, RollbookError
 from schemas.letters import APPLIED, DISCARDED, HANDLER, PROJECTOR, SENT, Letter, settlement
 from schemas.records import UserEvent
 from schemas.rules import clean_command_id
@@ -159,6 +160,27 @@ class LetterRetry:
             decode = self._registry.codec(versions.source.topic.schema).decode
             self._models[name] = _Versions(versions, decode)
         return self._models[name]
+
+
+def retry_all(
+    settings: Settings, letters: Sequence[Letter], *, dry_run: bool = False
+) -> Iterator[Retried]:
+    """Yield the result of each letter, in the order of the log.
+
+    A reader whose store fails is left out from then on; its error is raised after the letters of
+    the others were tried.
+    """
+    failed: dict[str, RollbookError] = {}
+    with closing(LetterRetry(settings, dry_run=dry_run)) as trial:
+        for letter in sorted(letters, key=lambda one: (one.topic, one.partition, one.offset)):
+            if letter.reader in failed:
+                continue
+            try:
+                yield trial.retry(letter)
+            except RollbookError as error:  # its store is down, or was created by another release
+                failed[letter.reader] = error
+    for first in failed.values():
+        raise first
 
 
 def discard(settings: Settings, letters: Sequence[Letter]) -> None:

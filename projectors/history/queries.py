@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from projectors.history.as_of import as_of_time, as_of_version
 from projectors.log.times import iso_time
-from projectors.postgres.store.database import Database
+from projectors.postgres.store.database import Database, statement_timeout
 from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.closing import Closing
 from runtime.settings import Settings
@@ -22,7 +22,7 @@ SELECT user_id::text AS user_id, version, seq, type, command_id, changes, email,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
 FROM {schema}.user_history
 WHERE user_id = %s AND """
-_FROM_VERSION: Final = _EVENTS + "version >= %s ORDER BY version"
+_FROM_VERSION: Final = _EVENTS + "version >= %s ORDER BY version LIMIT %s"
 _AT_VERSION: Final = _EVENTS + "version = %s"
 _AT_TIME: Final = _EVENTS + "occurred_at <= %s ORDER BY version DESC LIMIT 1"
 _LAST: Final = _EVENTS + "true ORDER BY version DESC LIMIT 1"
@@ -36,13 +36,15 @@ class EventStore(Closing):
     read model yet; `Rejected` with code `invalid_command` if an id is not a UUID.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._database = Database(
-            settings, read_model="history", session={"default_transaction_read_only": "on"}
-        )
+    def __init__(self, settings: Settings, *, timeout_seconds: float | None = None) -> None:
+        """Connect to nothing yet; a query that takes longer than the timeout is aborted."""
+        session = {"default_transaction_read_only": "on", **statement_timeout(timeout_seconds)}
+        self._database = Database(settings, read_model="history", session=session)
 
-    def get_events(self, user_id: str, from_version: int = 1) -> list[UserEvent]:
-        """Return the events of a user in order, from `from_version` (inclusive).
+    def get_events(
+        self, user_id: str, from_version: int = 1, *, limit: int | None = None
+    ) -> list[UserEvent]:
+        """Return the events of a user in order, from `from_version` (inclusive), at most `limit`.
 
         An event has its version, time (milliseconds since the epoch), type, command id and the
         state after it; `schemas.records.changes_of` returns each changed field before and after.
@@ -51,7 +53,7 @@ class EventStore(Closing):
         existed or has not reached the read model yet.
         """
         user_id = parse_user_id(user_id)
-        events = self._query(_FROM_VERSION, user_id, from_version)
+        events = self._query(_FROM_VERSION, user_id, from_version, limit)
         if not events:
             self._last(user_id)
         return events

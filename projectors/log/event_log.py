@@ -1,6 +1,6 @@
 """Reads every record of a topic, whether it can be decoded or not."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,7 +51,7 @@ def read_log(
     start: Start,
     *,
     follow: bool,
-) -> Iterator[list[LogRecord[R]]]:
+) -> Generator[list[LogRecord[R]], None, None]:
     """Yield the committed records of `topic` from `start` on, in batches, empty ones when idle.
 
     `start` may be a time: the first record that is not older, or the end if there is none. It may

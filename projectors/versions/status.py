@@ -16,7 +16,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
 from schemas.records import UserEvent
-from schemas.topics import EVENTS
+from schemas.topics import EVENTS, Topic
 
 NEVER_RUN = "never run"
 CAUGHT_UP = "caught up"
@@ -42,20 +42,27 @@ class PartitionStatus:
     lag: int | None
     applied_at: int | None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as commands print them and services answer them."""
+        at = self.applied_at
+        return asdict(self) | {"applied_at": None if at is None else iso_time(at)}
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectorsStatus:
-    """All partitions of the read models that answered, and the errors of the others."""
+    """All partitions of the read models that answered, and the errors of the others.
+
+    `versions` and `topics` are those of each read model; one that did not answer has no versions.
+    """
 
     partitions: list[PartitionStatus]
     unavailable: dict[str, Unavailable | Forbidden]
+    versions: dict[str, list[Version]]
+    topics: dict[str, Topic]
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the partitions as commands print them, with times in ISO 8601."""
-        rows = [asdict(partition) for partition in self.partitions]
-        for row in rows:
-            row["applied_at"] = None if row["applied_at"] is None else iso_time(row["applied_at"])
-        return rows
+        return [partition.as_json() for partition in self.partitions]
 
 
 def read_status(settings: Settings) -> ProjectorsStatus:
@@ -70,13 +77,16 @@ def read_status(settings: Settings) -> ProjectorsStatus:
     ends = _log_ends(settings, [source for source, _ in found.values()], decode)
     partitions: list[PartitionStatus] = []
     unavailable: dict[str, Unavailable | Forbidden] = {}
+    listed: dict[str, list[Version]] = {name: [] for name in found}
     for name, (source, answer) in found.items():
         if isinstance(answer, Unavailable | Forbidden):
             unavailable[name] = answer
             continue
         for version, checkpoint in answer:
+            listed[name] += [version] if version else []
             partitions += partition_statuses(name, version, checkpoint, *ends[source.topic.name])
-    return ProjectorsStatus(partitions, unavailable)
+    topics = {name: source.topic for name, (source, _) in found.items()}
+    return ProjectorsStatus(partitions, unavailable, listed, topics)
 
 
 def version_fields(version: Version) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def version_schema(settings: Settings, read_model: str, number: int) -> str:
     return f"{home_schema(settings)}_{read_model}_{number}"
 
 
+def statement_timeout(seconds: float | None) -> dict[str, str]:
+    """Return the setting of a session that aborts statements after `seconds`; none for None."""
+    return {} if seconds is None else {"statement_timeout": str(int(seconds * 1000))}
+
+
 class Database:
     """One connection in autocommit mode; after it fails, the next use opens a new one.
 

@@ -2,7 +2,7 @@
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from projectors.log.times import iso_time
-from projectors.postgres.store.database import Database
+from projectors.postgres.store.database import Database, statement_timeout
 from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.closing import Closing
 from runtime.settings import Settings
@@ -26,6 +26,7 @@ _COLUMNS: Final = (
     "id::text AS user_id, email, name, age, age_group, created_at, updated_at, version"
 )
 _ONE: Final = "SELECT {columns} FROM {schema}.user_views WHERE id = %s"
+_MANY: Final = "SELECT {columns} FROM {schema}.user_views WHERE id = ANY(%s::uuid[])"
 _PAGE: Final = """
 SELECT {columns} FROM {schema}.user_views
 WHERE (age, id) > (%s, %s) AND age <= %s
@@ -69,17 +70,20 @@ class UserQueries(Closing):
     `read_model_missing`, if no projector has built the read model yet.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timeout_seconds: float | None = None) -> None:
+        """Connect to nothing yet; a query that takes longer than the timeout is aborted."""
         self._database = Database(
             settings,
             # A generic plan would sort all users of an age range where a page of them is needed.
             session={
                 "default_transaction_read_only": "on",
                 "plan_cache_mode": "force_custom_plan",
+                **statement_timeout(timeout_seconds),
             },
         )
         columns = psycopg.sql.SQL(_COLUMNS)
         self._one = self._database.statement(_ONE, columns=columns)
+        self._many = self._database.statement(_MANY, columns=columns)
         self._page = self._database.statement(_PAGE, columns=columns)
         self._summary = self._database.statement(_SUMMARY)
 
@@ -93,8 +97,14 @@ class UserQueries(Closing):
         with self._cursor(UserView) as cursor:
             user: UserView | None = cursor.execute(self._one, (user_id,)).fetchone()
         if user is None:
-            raise user_not_found(f"there is no user {user_id}")
+            raise no_such_user(user_id)
         return user
+
+    def get_users(self, user_ids: Sequence[str]) -> dict[str, UserView]:
+        """Return user id → user, of those of the canonical ids that exist; one query."""
+        with self._cursor(UserView) as cursor:
+            users: list[UserView] = cursor.execute(self._many, (list(user_ids),)).fetchall()
+        return {user.user_id: user for user in users}
 
     def get_users_by_age_range(
         self,
@@ -136,6 +146,11 @@ class UserQueries(Closing):
             connection.cursor(row_factory=class_row(kind)) as cursor,
         ):
             yield cursor
+
+
+def no_such_user(user_id: str) -> Rejected:
+    """Return the error for a user that the read model does not have."""
+    return user_not_found(f"there is no user {user_id}")
 
 
 def write_cursor(user: UserView) -> str:

@@ -1,0 +1,57 @@
+"""`rollbook serve queries`: the application that answers queries and runs operations."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from projectors.service.dead_letters import dead_letter_routes
+from projectors.service.events import event_routes
+from projectors.service.feed import Feed
+from projectors.service.job_routes import job_routes, operation_routes
+from projectors.service.jobs import Jobs
+from projectors.service.operations import OPERATIONS
+from projectors.service.read_models import read_model_routes
+from projectors.service.schemas import SCHEMAS
+from projectors.service.search import search_routes
+from projectors.service.stores import Stores
+from projectors.service.users import user_routes
+from projectors.service.worker import Operation
+from runtime.http import application
+from runtime.settings import Settings
+
+
+def queries_application(settings: Settings, others: Mapping[str, Operation]) -> FastAPI:
+    """Return the service; it connects to nothing before the first request.
+
+    `others` are the operations that this package may not import: `verify`.
+    """
+    stores = Stores.open(settings)
+    jobs = Jobs(settings, {**OPERATIONS, **others})
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+        stores.close()
+
+    # A store that is down must not take the service from its load balancer, nor a projector that
+    # is behind: other queries still work. So it is ready as long as it runs.
+    app = application(
+        settings,
+        title="rollbook queries",
+        summary="Users, their history, search and events; read models and their operations.",
+        lifespan=lifespan,
+        schemas=SCHEMAS,
+    )
+    for routes in (
+        user_routes(stores),
+        search_routes(stores),
+        event_routes(Feed(settings)),
+        read_model_routes(settings, stores.log),
+        operation_routes(settings, jobs),
+        job_routes(jobs),
+        dead_letter_routes(stores, jobs),
+    ):
+        app.include_router(routes)
+    return app

@@ -1,0 +1,160 @@
+"""Streams of events from the log, each with its own reader in its own thread."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from projectors.log.event_log import LogRecord, Start, read_log, start_offsets
+from projectors.log.lines import json_line
+from projectors.service.answers import EVENT_STREAM, NDJSON, Stream, sse
+from projectors.service.event_ids import read_event_id, write_event_id
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topic_admin import check_topics
+from schemas.errors import Unavailable
+from schemas.identity import partition_of, user_shard
+from schemas.records import UserEvent
+from schemas.topics import HISTORY
+
+_MOST_STREAMS: Final = 100
+# Proxies cut connections that are silent for a minute. A browser also learns where to continue.
+_SILENCE_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The events that a stream has; `types` empty for all. `limit` counts events."""
+
+    start: Start
+    last_event_id: str | None
+    user_id: str | None
+    types: Collection[str]
+    limit: int | None
+    follow: bool
+
+    def has(self, record: LogRecord[UserEvent]) -> bool:
+        """Return whether the stream has a record; one that cannot be read has no type."""
+        key, event = record.key or b"", record.event
+        if self.user_id is not None and not key.startswith(f"{self.user_id}:".encode()):
+            return False
+        return not self.types or (event is not None and event["type"] in self.types)
+
+
+class Feed:
+    """Opens streams of the events in `user-history`, at most a hundred at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._streams = 0
+
+    async def open(self, wanted: Wanted, stopping: asyncio.Event, *, as_sse: bool) -> Stream:
+        """Return a stream that ends when the service stops: its reader continues elsewhere.
+
+        Raises `Unavailable`, `Misconfigured`, `Rejected` (`invalid_event_id`).
+        """
+        if self._streams >= _MOST_STREAMS:
+            raise Unavailable(
+                f"{_MOST_STREAMS} streams of events are open",
+                code="service_busy",
+                next_step="try again later, or ask another instance",
+            )
+        thread = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._streams += 1
+        try:
+            loop = asyncio.get_running_loop()
+            reading = await loop.run_in_executor(thread, _Reading, self._settings, wanted)
+        except BaseException:
+            self._end(thread)
+            raise
+
+        def end() -> None:
+            thread.submit(reading.close)
+            self._end(thread)
+
+        if as_sse:
+            return Stream(_as_sse(reading, thread, stopping), EVENT_STREAM, end)
+        return Stream(_as_lines(reading, thread, stopping), NDJSON, end)
+
+    def _end(self, thread: ThreadPoolExecutor) -> None:
+        self._streams -= 1
+        thread.shutdown(wait=False)
+
+
+async def _as_sse(
+    reading: "_Reading", thread: ThreadPoolExecutor, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n" + reading.place()
+    told_at = time.monotonic()
+    async for events in _batches(reading, thread, stopping):
+        if events:
+            yield b"".join(sse(line, event_id) for line, event_id in events)
+        elif time.monotonic() - told_at > _SILENCE_SECONDS:
+            yield reading.place()
+        else:
+            continue
+        told_at = time.monotonic()
+
+
+async def _as_lines(
+    reading: "_Reading", thread: ThreadPoolExecutor, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    async for events in _batches(reading, thread, stopping):
+        if events:
+            yield "".join(f"{line}\n" for line, _ in events).encode()
+
+
+async def _batches(
+    reading: "_Reading", thread: ThreadPoolExecutor, stopping: asyncio.Event
+) -> AsyncIterator[list[tuple[str, str]]]:
+    """Yield events as lines of JSON with their ids, and nothing about every 0.2 s if none come."""
+    loop = asyncio.get_running_loop()
+    while not (reading.is_over or stopping.is_set()):
+        yield await loop.run_in_executor(thread, reading.next_events)
+
+
+class _Reading:
+    """Reads the log for one stream. Blocks; for one thread."""
+
+    def __init__(self, settings: Settings, wanted: Wanted) -> None:
+        self.is_over = False
+        self._wanted = wanted
+        self._shown = 0
+        self._topic_id = check_topics(settings)[HISTORY.name]
+        partitions = list(range(settings.partitions))
+        if wanted.user_id is not None:
+            partitions = [partition_of(user_shard(wanted.user_id), settings.partitions)]
+        start = wanted.start
+        if wanted.last_event_id is not None:
+            start = read_event_id(wanted.last_event_id, self._topic_id, partitions)
+        self._offsets = start_offsets(settings, HISTORY, partitions, start)
+        codec = Registry(settings).codec(HISTORY.schema)
+        self._batches = read_log(
+            settings, codec, HISTORY, partitions, self._offsets, follow=wanted.follow
+        )
+
+    def place(self) -> bytes:
+        """Return a server-sent event without data: it only says where the stream continues."""
+        return f"id: {write_event_id(self._topic_id, self._offsets)}\n\n".encode()
+
+    def next_events(self) -> list[tuple[str, str]]:
+        """Return the next events, each as JSON and with its id; sets `is_over` after the last."""
+        events: list[tuple[str, str]] = []
+        batch = next(self._batches, None)
+        if batch is None:
+            self.is_over = True
+        for record in batch or ():
+            self._offsets[record.partition] = record.offset + 1
+            if self._wanted.has(record):
+                events.append((json_line(record), write_event_id(self._topic_id, self._offsets)))
+                self._shown += 1
+                if self._shown == self._wanted.limit:
+                    self.is_over = True
+                    break
+        return events
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._batches.close()

@@ -1,0 +1,38 @@
+"""`rollbook serve queries`, with the operations that the read side itself may not import."""
+
+import click
+
+from runtime.context import pass_settings
+from runtime.extras import require_services
+from runtime.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--listen",
+    "listen_at",
+    metavar="HOST:PORT",
+    default="127.0.0.1:18083",
+    show_default=True,
+    help="Where to listen.",
+)
+@pass_settings
+def queries(settings: Settings, listen_at: str) -> None:
+    """Answer queries over HTTP: users, history, search, events; and run operations.
+
+    Any number of instances may run; each keeps only its own jobs. Without keys (`rollbook keys`)
+    it listens on this machine only.
+
+    \b
+    Examples:
+      rollbook serve queries
+      rollbook serve queries --listen 0.0.0.0:8443
+    """  # noqa: D301 - \b tells click not to rewrap
+    require_services()
+    from projectors.service import queries_application
+    from runtime.http import serve
+    from runtime.process import start_logging
+    from scripts.verify.job import verify
+
+    start_logging(settings)
+    serve(settings, queries_application(settings, {"verify": verify}), listen_at)

@@ -1,0 +1,68 @@
+"""The query service as a process, and what its callers do."""
+
+import json
+import re
+from collections.abc import Generator
+from typing import Any
+
+import httpx2
+
+from tests.processes import Rollbook, RunningProcess, eventually
+
+PATIENCE_SECONDS = 60.0
+
+
+class Service:
+    """A running query service and a client of it."""
+
+    def __init__(self, rollbook: Rollbook) -> None:
+        self.process: RunningProcess = rollbook.start("serve", "queries", "--listen", "127.0.0.1:0")
+        self.process.wait_for("listening at")
+        url = re.search(r"listening at (\S+)", self.process.text())
+        assert url is not None
+        self.client = httpx2.Client(base_url=url[1], timeout=PATIENCE_SECONDS)
+
+    def get(self, path: str, status: int = 200, **options: Any) -> Any:
+        """Return the JSON that a GET is answered with."""
+        answer = self.client.get(path, **options)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def start_job(self, method: str, path: str, body: Any = None) -> str:
+        """Start a job; return its path."""
+        answer = self.client.request(method, path, json=body)
+        assert answer.status_code == 202, answer.text
+        return str(answer.headers["location"])
+
+    def finish_job(self, path: str) -> dict[str, Any]:
+        """Return a job once it has ended."""
+
+        def ended() -> Any:
+            job = self.get(path)
+            return job if job["state"] != "running" else None
+
+        found: dict[str, Any] = eventually(ended, what=f"the end of {path}")
+        return found
+
+    def run_job(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Run a job to its end; return it."""
+        return self.finish_job(self.start_job(method, path, body))
+
+    def events(
+        self, path: str, last_event_id: str | None = None
+    ) -> Generator[tuple[str, Any], None, None]:
+        """Yield the id and the content of each server-sent event; None for a mere place."""
+        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        with self.client.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200, answer.read()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            event_id, data = "", None
+            for line in answer.iter_lines():
+                field, _, value = line.partition(": ")
+                if field == "id":
+                    event_id = value
+                elif field == "data":
+                    data = json.loads(value)
+                elif not line:
+                    yield event_id, data
+                    data = None

@@ -1,0 +1,117 @@
+"""The queries over HTTP answer what the commands print, and each store fails alone."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.projectors.service.http import Service
+from tests.processes import Rollbook, RunningProcess
+
+NOBODY = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
+
+
+@pytest.fixture
+def jane(
+    rollbook: Rollbook, handler: RunningProcess, projectors: dict[str, RunningProcess]
+) -> dict[str, Any]:
+    """The outcome of Jane's second event; four others exist, too."""
+    for number in range(4):
+        address = f"user{number}@example.org"
+        name = f"Jose Number {number}"
+        rollbook.json("users", "create", "--email", address, "--name", name, "--age", str(number))
+    created = rollbook.json(
+        "users", "create", "--email", "jane@example.com", "--name", "Jane Doe", "--age", "34"
+    )
+    updated: dict[str, Any] = rollbook.json("users", "update", created["user_id"], "--age", "35")
+    return updated
+
+
+def test_every_query_answers_what_its_command_prints(
+    rollbook: Rollbook, service: Service, jane: dict[str, Any]
+) -> None:
+    path, token = f"/users/{jane['user_id']}", {"rollbook-after": jane["token"]}
+    answer = service.client.get(path, headers=token)
+    assert answer.json() == rollbook.json("users", "get", jane["user_id"])
+    assert answer.headers["etag"] == '"2"'
+    known = service.client.get(path, headers={"if-none-match": '"2"'})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", '"2"')
+
+    before = service.get(f"{path}?at_version=1", headers=token)
+    assert before == rollbook.json("users", "get", jane["user_id"], "--at-version", "1")
+    assert service.get(f"{path}?at=1d", status=404)["code"] == "user_not_yet_created"
+    assert service.get(f"/users/{NOBODY}", status=404)["code"] == "user_not_found"
+    assert service.get(f"{path}?at_version=3", status=404)["code"] == "version_not_found"
+
+    history = service.client.get(f"{path}/history?limit=1")
+    events = history.json()["events"] + service.get(history.links["next"]["url"])["events"]
+    assert events == rollbook.ndjson("users", "history", jane["user_id"])
+    assert service.get("/summary") == rollbook.json("users", "summary")
+
+    users, following = [], "/users?max_age=34&limit=3&after=" + jane["token"]
+    while following:
+        page = service.client.get(following)
+        users += page.json()["users"]
+        following = page.links.get("next", {}).get("url", "")
+    assert users == rollbook.ndjson("users", "list", "--max-age", "34")
+    assert len(users) == 4
+
+
+def test_a_search_has_the_same_answer_by_every_method(
+    rollbook: Rollbook, service: Service, jane: dict[str, Any]
+) -> None:
+    asked = {"text": "jnae doe", "highlight": True, "facets": True}
+    found = service.get("/search?text=jnae+doe&highlight=true&facets=true&after=" + jane["token"])
+    printed = rollbook.ndjson("users", "search", "jnae", "doe", "--highlight", "--facets")
+    assert [*found["users"], {"facets": found["facets"]}] == printed
+    assert found["users"][0]["user_id"] == jane["user_id"]
+    for method in ("POST", "QUERY"):
+        answer = service.client.request(method, "/search", json=asked)
+        assert answer.json() == found
+        assert answer.headers["accept-query"] == '"application/json"'
+        suggested = service.client.request(method, "/suggest", json={"prefix": "jan"})
+        assert suggested.json()["users"] == rollbook.ndjson("users", "suggest", "jan")
+
+    pages: list[str] = []
+    body = {"text": "jose", "limit": 3}
+    while True:
+        page = service.client.post("/search", json=body).json()
+        pages += [user["user_id"] for user in page["users"]]
+        if page["next"] is None:
+            break
+        body["cursor"] = page["next"]
+    assert len(pages) == len(set(pages)) == 4
+    page = service.client.get("/search?text=jose&limit=3")
+    assert len(service.get(page.links["next"]["url"])["users"]) == 1
+    body["text"] = "other"
+    assert service.client.post("/search", json=body).json()["code"] == "invalid_cursor"
+
+
+def test_a_wait_that_is_in_vain_delays_no_other_query(
+    service: Service, jane: dict[str, Any]
+) -> None:
+    path = f"/users/{jane['user_id']}"
+    service.get(path, headers={"rollbook-after": jane["token"]})
+    late = service.get(f"{path}?after=0:99999999&timeout=0.2", status=504)
+    assert late["code"] == "not_visible_in_time"
+    assert late["next"]
+
+
+def test_an_unavailable_store_is_said_at_once_and_the_others_answer(
+    rollbook: Rollbook, jane: dict[str, Any]
+) -> None:
+    rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
+    service = Service(rollbook)
+    service.get(f"/users/{jane['user_id']}", headers={"rollbook-after": jane["token"]})
+    began = time.monotonic()
+    refused = service.client.get("/search?text=jane")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert refused.json()["code"] == "elasticsearch_unavailable"
+    service.get(f"/users/{jane['user_id']}")
+    assert time.monotonic() - began < 10
+    models = {one["read_model"]: one for one in service.get("/read-models")["read_models"]}
+    assert models["elasticsearch"]["error"]["code"] == "elasticsearch_unavailable"
+    assert models["postgres"]["error"] is None
+    assert models["postgres"]["versions"][0]["lag_events"] == 0
+    assert service.get("/readyz") == {"status": "ready"}
