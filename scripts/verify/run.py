@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from projectors.catalog import OURS
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topic_admin import TopicReport, check_topics, topic_reports
+from runtime.topic_drift import lossy_drift
 from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
@@ -72,6 +73,7 @@ def run_checks(
         decisions.finish(letters, settings.named(COMMANDS.name), settled)
         log.finish(suspects)
         foreign.finish(letters, settings.named(COMMANDS.name))
+        yield check_options(topic_reports(settings), settings)
         yield from (*log.checks(), *claims.checks(), *decisions.checks())
         yield from (foreign.foreign, foreign.open_letters)
         if not log_only:
@@ -83,6 +85,16 @@ def run_checks(
             yield from _check_models(settings, reader, log, read_to, wait_current)
             yield from _check_history(settings, reader, wait_current)
             yield from check_others(settings, OURS, log.users)
+
+
+def check_options(reports: Iterable[TopicReport], settings: Settings) -> Check:
+    """Return the check that Kafka deletes no record that is needed."""
+    check = Check("topics: no option of a topic loses records")
+    for report in reports:
+        check.looked_at += 1
+        for option, wanted, found in lossy_drift(report, settings):
+            check.report(f"topic {report.name} has {option}={found}, it must be {wanted}")
+    return check
 
 
 def _check_partition(

@@ -225,6 +225,8 @@ def test_topics_are_ensured_and_drift_is_reported(rollbook: Rollbook, settings: 
     refused = rollbook.run("handler", "run", "--instance", "a")
     assert refused.returncode == 2
     assert fix in refused.stderr
+    [unkept] = [one for one in rollbook.ndjson("verify", "--log-only", code=1) if not one["holds"]]
+    assert unkept["examples"] == [f"topic {name} has cleanup.policy=delete, it must be compact"]
 
 
 def test_a_running_handler_stops_at_drift_that_loses_records(settings: Settings) -> None:

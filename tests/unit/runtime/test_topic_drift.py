@@ -6,6 +6,7 @@ from runtime.settings import Settings
 from runtime.topic_admin import TopicReport
 from runtime.topic_drift import fix_command, lossy_drift, refuse_lossy_drift
 from schemas.errors import Misconfigured
+from scripts.verify.run import check_options
 
 SETTINGS = Settings(kafka_bootstrap_servers="broker:9092", replication_factor=3)
 
@@ -33,6 +34,9 @@ def test_options_that_lose_records_stop_a_handler(
     with pytest.raises(Misconfigured, match="loses records") as caught:
         refuse_lossy_drift([drifted("user-emails"), report], SETTINGS)
     assert caught.value.code == "topic_drift"
+    check = check_options([drifted("user-emails"), report], SETTINGS)
+    option = option.replace("_", ".")
+    assert check.examples == [f"topic {topic} has {option}={found}, it must be {wanted}"]
     assert f"--entity-name {topic} --add-config " in caught.value.next_step
 
 
@@ -53,6 +57,7 @@ def test_bounds_and_replicas_do_not_stop_a_handler(
     report = drifted(topic, **{option: (wanted, found)})
     assert lossy_drift(report, SETTINGS) == []
     refuse_lossy_drift([report], SETTINGS)
+    assert check_options([report], SETTINGS).holds
 
 
 def test_the_command_sets_every_option_that_differs() -> None:
