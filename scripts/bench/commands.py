@@ -162,13 +162,10 @@ def lone_command_ms(settings: Settings) -> list[float]:
 def _restores(settings: Settings, plan: Plan, figures: Findings) -> None:
     for repeat in range(plan.repeats):
         figures.report(f"restore {repeat + 1} of {plan.repeats}")
-        whole = state_size.restore_in_own_process(settings, window=True)
-        figures.add("restore_users_per_second", whole.users / whole.seconds)
-        bare = state_size.restore_in_own_process(settings, window=False)
-        figures.add("bytes_per_user", bare.resident_bytes / bare.users)
-        kept = max(1, whole.outcomes - bare.outcomes)
-        window = (whole.resident_bytes - bare.resident_bytes) / kept
-        figures.add("window_bytes_per_command", window)
+        restored = state_size.restore_in_own_process(settings)
+        figures.add("restore_users_per_second", restored.users / restored.seconds)
+        figures.add("bytes_per_user", restored.users_bytes / restored.users)
+        figures.add("window_bytes_per_command", restored.window_bytes / restored.outcomes)
 
 
 def as_json(findings: CommandFindings) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
 from producers.handler.restore import Restore
@@ -30,7 +31,8 @@ class Restored:
     users: int
     outcomes: int
     seconds: float
-    resident_bytes: int
+    users_bytes: int
+    window_bytes: int
 
 
 def fill(
@@ -50,10 +52,8 @@ def fill(
     await_commits(settings, group, unseen, alive)
 
 
-def restore_in_own_process(settings: Settings, *, window: bool) -> Restored:
-    """Restore every partition in a new process; without `window` no outcomes are kept."""
-    if not window:
-        settings = replace(settings, outcomes_window_count=1, outcomes_window_seconds=0.001)
+def restore_in_own_process(settings: Settings) -> Restored:
+    """Restore every partition in a new process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
         return process.submit(_restore, settings).result()
@@ -70,11 +70,17 @@ def _restore(settings: Settings) -> Restored:
                 state = restore.step()
         states.append(state)
     seconds = time.perf_counter() - started
+    outcomes, with_windows = sum(len(state.window) for state in states), _needed_bytes()
+    # A second restore without windows would differ by more than the windows take.
+    for state in states:
+        state.window = OutcomeWindow(1, 1)
+    without_windows = _needed_bytes()
     return Restored(
         users=sum(len(state.users) for state in states),
-        outcomes=sum(len(state.window) for state in states),
+        outcomes=outcomes,
         seconds=seconds,
-        resident_bytes=_needed_bytes() - before,
+        users_bytes=without_windows - before,
+        window_bytes=with_windows - without_windows,
     )
 
 
