@@ -5,7 +5,7 @@ the same place and reader settles it: `user-dead-letters` is itself a log, so no
 edited.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -58,10 +58,12 @@ class Letter:
 
 
 class Letters:
-    """Every letter among the records given to `add`, in the order of their first record."""
+    """Every letter among `records` and those given to `add`, in the order of their first record."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: Iterable[DeadLetter] = ()) -> None:
         self._letters: dict[LetterId, Letter] = {}
+        for record in records:
+            self.add(record)
 
     def add(self, record: DeadLetter) -> None:
         """Fold the next record of the log: the last record of a letter counts.

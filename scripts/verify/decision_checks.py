@@ -5,8 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.letters import HANDLER, Letters
-from schemas.records import ACCEPTED, REJECTED, CommandOutcome, DeadLetter
+from schemas.letters import HANDLER, Letter
+from schemas.records import ACCEPTED, REJECTED, CommandOutcome
 from scripts.verify.facts import NO_CUT, Check, Entry, Fact
 
 
@@ -254,18 +254,16 @@ class DecisionChecks:
 
     def finish(
         self,
-        letters: Iterable[DeadLetter],
+        letters: Iterable[Letter],
         commands_topic: str,
         settled: AbstractSet[Open] = frozenset(),
     ) -> None:
-        """List the open dead letters of commands, and check what only they can explain.
+        """List the open ones of `letters` that are of commands; check what only they can explain.
 
         `settled` are commands that have been answered since, or have messages in transit.
         """
-        folded, dead = Letters(), set()
-        for record in letters:
-            folded.add(record)
-        for letter in (one for one in folded if one.topic == commands_topic):
+        dead = set()
+        for letter in (one for one in letters if one.topic == commands_topic):
             self.letters.looked_at += 1
             if letter.is_open:
                 where = f"partition {letter.partition} offset {letter.offset}"

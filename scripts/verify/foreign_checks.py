@@ -8,8 +8,7 @@ operator has settled its dead letters.
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from schemas.letters import Letters
-from schemas.records import DeadLetter
+from schemas.letters import Letter
 from scripts.verify.facts import Check, Entry
 
 # Topic (with its prefix), partition, offset.
@@ -32,17 +31,14 @@ class ForeignChecks:
                 self._found[topic, entry.partition, entry.offset] = entry.problem
             yield entry
 
-    def finish(self, letters: Iterable[DeadLetter], commands_topic: str) -> None:
+    def finish(self, letters: Iterable[Letter], commands_topic: str) -> None:
         """Report open letters, and the foreign records, except those whose letters are all settled.
 
         Anybody who may send commands can write anything as a command, so these do not count.
         """
-        folded = Letters()
-        for record in letters:
-            folded.add(record)
         settled: set[Place] = set()
         opened: set[Place] = set()
-        for letter in folded:
+        for letter in letters:
             place = (letter.topic, letter.partition, letter.offset)
             (opened if letter.is_open else settled).add(place)
             if letter.topic != commands_topic:

@@ -10,6 +10,7 @@ from projectors.catalog import OURS
 from runtime.settings import Settings
 from runtime.topic_admin import TopicReport, check_topics, topic_reports
 from runtime.topic_drift import lossy_drift
+from schemas.letters import Letters
 from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
@@ -67,7 +68,7 @@ def run_checks(
             partition: _check_partition(reader, partition, log, decisions, foreign)
             for partition in range(settings.partitions)
         }
-        letters = [entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record]
+        letters = Letters(entry.record for entry in reader.read(DEAD_LETTERS, 0) if entry.record)
         suspects = log.shared_addresses()
         claims, settled = check_claims(settings, reader, log, decisions.waiting(), read_to)
         decisions.finish(letters, settings.named(COMMANDS.name), settled)

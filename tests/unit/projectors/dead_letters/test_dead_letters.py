@@ -30,10 +30,7 @@ def letter(
 
 
 def folded(*records: DeadLetter) -> list[Letter]:
-    letters = Letters()
-    for record in records:
-        letters.add(record)
-    return list(letters)
+    return list(Letters(records))
 
 
 def settled(record: DeadLetter, how: str, now: int = 2_000) -> DeadLetter:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import Poisoned
-from schemas.letters import letter_of
+from schemas.letters import Letters, letter_of
 from schemas.records import CommandOutcome, DeadLetter
 from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
 from scripts.verify.facts import Entry
@@ -63,7 +63,7 @@ def decided(
     checks.partition(
         Decided(HOME, log.history(HOME, as_history(events)), outcomes, commands, **place)
     )
-    checks.finish(letters, "user-commands", settled)
+    checks.finish(Letters(letters), "user-commands", settled)
     return checks
 
 

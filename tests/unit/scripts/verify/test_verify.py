@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import Poisoned
-from schemas.letters import letter_of
+from schemas.letters import Letters, letter_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
 from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
 from scripts.verify.foreign_checks import ForeignChecks
@@ -236,13 +236,13 @@ def test_foreign_bytes_are_found_until_their_letters_are_settled() -> None:
     ):
         checks = ForeignChecks()
         assert len(list(checks.read("user-events", [*as_events(GOOD), foreign]))) == 1 + len(GOOD)
-        checks.finish(written, "user-commands")
+        checks.finish(Letters(written), "user-commands")
         assert checks.foreign.holds == holds
         assert checks.open_letters.holds == (holds or not written)
     checks = ForeignChecks()
     list(checks.read("user-events", [*as_events(GOOD), foreign]))
     of_command = letters[0] | {"topic": "user-commands"}
-    checks.finish([of_command], "user-commands")
+    checks.finish(Letters([of_command]), "user-commands")
     assert checks.open_letters.holds
     assert checks.foreign.examples == [f"user-events partition {HOME} offset 9: wrong_magic"]
 
