@@ -23,11 +23,15 @@ _NEVER_SET = {"unclean.leader.election.enable": "false"}
 
 @dataclass(slots=True)
 class TopicReport:
-    """The result of `ensure_topics` for one topic; `drift` maps option → (wanted, found)."""
+    """The result of `ensure_topics` for one topic; `drift` maps option → (wanted, found).
+
+    `options` are what the topic is created with.
+    """
 
     name: str
     purpose: str
     partitions: int
+    options: Mapping[str, str] = field(default_factory=dict)
     created: bool = False
     drift: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -53,41 +57,38 @@ def ensure_topics(
     another number of partitions: that number is fixed for life, because it determines each user's
     partition.
     """
-    reports = topic_reports(settings, overrides)
-    configs = {
-        settings.named(topic.name): _config(topic, settings, (overrides or {}).get(topic.name, {}))
-        for topic in TOPICS
-    }
     with kafka_available(settings):
-        missing = [report for report in reports if report.created]
-        _create(admin(settings), settings, missing, configs)
+        client = admin(settings)
+        reports = _reports(client, settings, overrides or {})
+        _create(client, settings, [report for report in reports if report.created])
     return reports
 
 
-def topic_reports(
-    settings: Settings, overrides: Mapping[str, Mapping[str, str]] | None = None
-) -> list[TopicReport]:
+def topic_reports(settings: Settings) -> list[TopicReport]:
     """Return what `ensure_topics` would, without creating the topics that it would create."""
-    reports = []
     with kafka_available(settings):
-        client = admin(settings)
-        existing = _describe(client, settings)
-        for topic in TOPICS:
-            name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
-            found = existing.get(name)
-            report = TopicReport(name, topic.purpose, wanted, created=found is None)
-            reports.append(report)
-            if found is None:
-                continue
-            check_partitions(name, len(found.partitions), wanted)
-            config = _config(topic, settings, (overrides or {}).get(topic.name, {}))
-            report.drift = _drift(client, name, config | _NEVER_SET)
-            copies = min(len(partition.replicas) for partition in found.partitions)
-            if copies < settings.replication_factor:
-                report.drift["replication.factor"] = (
-                    str(settings.replication_factor),
-                    str(copies),
-                )
+        return _reports(admin(settings), settings, {})
+
+
+def _reports(
+    client: AdminClient, settings: Settings, overrides: Mapping[str, Mapping[str, str]]
+) -> list[TopicReport]:
+    reports = []
+    existing = _describe(client, settings)
+    for topic in TOPICS:
+        name, wanted = settings.named(topic.name), wanted_partitions(topic, settings)
+        options = topic.config | {"min.insync.replicas": str(settings.min_insync_replicas)}
+        options |= overrides.get(topic.name, {})
+        found = existing.get(name)
+        report = TopicReport(name, topic.purpose, wanted, options, created=found is None)
+        reports.append(report)
+        if found is None:
+            continue
+        check_partitions(name, len(found.partitions), wanted)
+        report.drift = _drift(client, name, options | _NEVER_SET)
+        copies = min(len(partition.replicas) for partition in found.partitions)
+        if copies < settings.replication_factor:
+            report.drift["replication.factor"] = (str(settings.replication_factor), str(copies))
     return reports
 
 
@@ -147,20 +148,7 @@ def check_partitions(name: str, found: int, wanted: int) -> None:
         )
 
 
-def _config(topic: Topic, settings: Settings, overrides: Mapping[str, str]) -> dict[str, str]:
-    return {
-        **topic.config,
-        "min.insync.replicas": str(settings.min_insync_replicas),
-        **overrides,
-    }
-
-
-def _create(
-    client: AdminClient,
-    settings: Settings,
-    missing: list[TopicReport],
-    configs: dict[str, dict[str, str]],
-) -> None:
+def _create(client: AdminClient, settings: Settings, missing: list[TopicReport]) -> None:
     if not missing:
         return
     new = [
@@ -168,7 +156,7 @@ def _create(
             report.name,
             num_partitions=report.partitions,
             replication_factor=settings.replication_factor,
-            config=configs[report.name],
+            config=dict(report.options),
         )
         for report in missing
     ]
