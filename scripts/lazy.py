@@ -16,7 +16,9 @@ class LazyGroup(click.Group):
     """A group whose `table` maps a command's name to (`module:attribute`, one line of help)."""
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        # Click suggests one of these names for a misspelt one.
+        names = {name: click.Command(name) for name in table}
+        super().__init__(*args, commands=names, **kwargs)
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -130,6 +130,14 @@ def test_wrong_usage_exits_with_2(
     assert json.loads(err)["error"]["code"] == "usage"
 
 
+@pytest.mark.parametrize("arguments", [["user"], ["users", "serach"], ["projector", "rebiuld"]])
+def test_a_misspelt_command_gets_a_suggestion(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    assert "Did you mean" in capsys.readouterr().err
+
+
 def test_config_show_never_shows_a_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
