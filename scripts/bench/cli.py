@@ -3,6 +3,7 @@
 import click
 
 from runtime.context import pass_settings
+from runtime.process import signals_as_interrupts
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table
 from schemas.errors import CheckFailed
@@ -17,7 +18,8 @@ _repeats_option = click.option(
 
 
 @click.group()
-def bench() -> None:
+@click.pass_context
+def bench(context: click.Context) -> None:
     """Measure rollbook beside comparable systems and upper bounds.
 
     Benchmarks run from a checkout only; the wheel does not contain them.
@@ -27,6 +29,8 @@ def bench() -> None:
       rollbook bench commands      the command side, beside its upper bound and its peer
       rollbook bench projectors    the query side, beside its peers and its upper bounds
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    # Handlers and peers under measurement must not outlive it.
+    context.with_resource(signals_as_interrupts())
 
 
 @bench.command()
