@@ -16,10 +16,10 @@ class LazyGroup(click.Group):
     """A group whose `table` maps a command's name to (`module:attribute`, one line of help)."""
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        # Click suggests one of these names for a misspelt one.
-        names = {name: click.Command(name) for name in table}
-        super().__init__(*args, commands=names, **kwargs)
+        super().__init__(*args, **kwargs)
         self._table = table
+        # Click suggests one of these names for a misspelt one.
+        self.commands = {name: click.Command(name) for name in table}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table, which begins with the most used ones."""

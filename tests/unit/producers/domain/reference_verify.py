@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from schemas.errors import Poisoned
-from schemas.letters import letter_of
+from schemas.letters import Letters, letter_of
 from schemas.records import CHANGE_EMAIL, DeadLetter
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.verify.claim_checks import Claim, ClaimChecks, fold_claims
@@ -49,7 +49,7 @@ def verified(
         decided.partition(story)
     checks = ClaimChecks(len(logs))
     checks.finish(claims, log.users, [checks.suspects(claims, log.users, frozenset())])
-    decided.finish(letters, COMMANDS.name)
+    decided.finish(Letters(letters), COMMANDS.name)
     log.finish()
     return [*log.checks(), *checks.checks(), *(decided.checks() if decisions else [])]
 
