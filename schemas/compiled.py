@@ -2,11 +2,13 @@
 
 Coding records is the largest single cost of every hot loop, and fastavro walks the schema for each
 record. Straight-line code for one schema takes a third of the time (Python 3.11, one core): 1.7
-instead of 6.7 µs to encode an event, 1.8 instead of 4.1 µs to decode one. It handles ordinary
-records only. Everything else raises an error and is left to fastavro: decoding a text of 64 bytes
-or more, a list of 64 items or more, a time before 2004 or after 2039, a missing field whose default
-is not null, and broken bytes. Property tests check that both give the same result, for broken bytes
-too.
+instead of 6.7 µs to encode an event, 1.8 instead of 4.1 µs to decode one. A record of another
+release's schema is decoded in the same time; fastavro resolves it in N µs.
+
+It handles ordinary records only. Everything else raises an error and is left to fastavro: decoding
+a text of 64 bytes or more, a list of 64 items or more, a time before 2004 or after 2039, a missing
+field whose default is not null, and broken bytes. Property tests check that both give the same
+result, for other writers' schemas and for broken bytes too.
 """
 
 import json
@@ -17,7 +19,8 @@ from typing import Any
 
 _BITS = 0x7F
 _MORE = 0x80
-_TIME_BYTES = 6
+TIME = "timestamp-millis"
+TIME_BYTES = 6
 _LONG_BITS = 63
 _SMALL = 1 << 13
 
@@ -60,7 +63,7 @@ _written_time = lru_cache(maxsize=1 << 8)(long)
 @lru_cache(maxsize=1 << 8)
 def _read_time(value: bytes) -> int:
     number, at = _more(value, value[0], 1) if value[0] & _MORE else (0, 0)
-    if at != _TIME_BYTES:
+    if at != TIME_BYTES:
         raise UnusualError
     return (number >> 1) ^ -(number & 1)
 
@@ -90,25 +93,13 @@ def encoder(text: str) -> Callable[[Any], bytes]:
 
     It raises one of `NOT_ENCODED` for a record that lacks a field or has one of another type.
     """
-    lines = _Lines()
+    lines = Lines()
     expression = _written(json.loads(text), "record", lines)
     return lines.function("record", f"return {expression}")
 
 
-def decoder(text: str, start: int) -> Callable[[bytes], Any]:
-    """Return a function from bytes to the record of the schema `text` that begins at `start`.
-
-    It raises one of `NOT_DECODED` for bytes that are not ordinary, or broken.
-    """
-    lines = _Lines()
-    lines.add(f"at = {start}")
-    expression = _read(json.loads(text), lines)
-    lines.add("if at != len(value): raise UnusualError")
-    return lines.function("value", f"return {expression}")
-
-
-class _Lines:
-    """The body of one function under construction."""
+class Lines:
+    """The body of one generated function."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -116,12 +107,14 @@ class _Lines:
         self._names = (f"x{number}" for number in count())
 
     def name(self) -> str:
+        """Return an unused name for a local variable."""
         return next(self._names)
 
     def add(self, line: str) -> None:
+        """Add a line to the innermost open block."""
         self._lines.append("    " * self._indent + line)
 
-    def block(self, line: str) -> "_Lines":
+    def block(self, line: str) -> "Lines":
         """Begin an indented block; used as a context manager."""
         self.add(line)
         return self
@@ -133,26 +126,35 @@ class _Lines:
         self._indent -= 1
 
     def function(self, argument: str, last: str) -> Callable[[Any], Any]:
+        """Compile the lines and `last` as a function of one argument."""
         self.add(last)
         source = "\n".join([f"def compiled({argument}):", *self._lines])
         names = dict(_NAMES)
-        exec(source, names)  # noqa: S102 - from our own schemas; as dataclasses and namedtuple do it
+        # As dataclasses and namedtuple do it. The source has names from our own schemas only: of
+        # another writer's schema it has the order and the types.
+        exec(source, names)  # noqa: S102
         compiled: Callable[[Any], Any] = names["compiled"]
         return compiled
 
 
-def _kind(schema: Any) -> str:
-    kind: str = schema["type"] if isinstance(schema, dict) else schema
-    if kind == "long" and isinstance(schema, dict) and "logicalType" in schema:
-        return str(schema["logicalType"])
+def type_of(schema: Any) -> str:
+    """Return the name of the type of `schema`, which is no union."""
+    return str(schema["type"] if isinstance(schema, dict) else schema)
+
+
+def kind_of(schema: Any) -> str:
+    """Return the type of `schema`, or `TIME` for a time."""
+    kind = type_of(schema)
+    if kind == "long" and isinstance(schema, dict) and schema.get("logicalType") == TIME:
+        return TIME
     return kind
 
 
-def _written(schema: Any, value: str, lines: _Lines) -> str:
+def _written(schema: Any, value: str, lines: Lines) -> str:
     """Add the lines that must run first; return the expression for the bytes of `value`."""
     if isinstance(schema, list):
         return _written_union(schema, value, lines)
-    kind, name = _kind(schema), lines.name()
+    kind, name = kind_of(schema), lines.name()
     if kind == "record":
         parts = [_written(f["type"], _field_of(value, f), lines) for f in schema["fields"]]
         return f"b''.join(({', '.join(parts)},))"
@@ -168,7 +170,7 @@ def _written(schema: Any, value: str, lines: _Lines) -> str:
         "boolean": f"(b'\\1' if {value} else b'\\0')",
         "int": f"(SMALL[{name}] if 0 <= ({name} := {value}) < {_SMALL} else long({name}))",
         "long": f"(SMALL[{name}] if 0 <= ({name} := {value}) < {_SMALL} else long({name}))",
-        "timestamp-millis": f"written_time({value})",
+        TIME: f"written_time({value})",
     }[kind]
 
 
@@ -178,12 +180,12 @@ def _field_of(record: str, field: Any) -> str:
     return f"{record}.get({name})" if may_lack else f"{record}[{name}]"
 
 
-def _written_union(branches: list[Any], value: str, lines: _Lines) -> str:
+def _written_union(branches: list[Any], value: str, lines: Lines) -> str:
     name, expression = lines.name(), "unusual()"
     lines.add(f"{name} = {value}")
     for number, branch in reversed(list(enumerate(branches))):
         types = {"null": "None", "string": "str", "long": "int", "int": "int", "bytes": "bytes"}
-        wanted = types.get(_kind(branch), "dict")
+        wanted = types.get(kind_of(branch), "dict")
         if wanted == "None":
             expression = f"b'\\{2 * number:o}' if {name} is None else {expression}"
         else:
@@ -192,56 +194,3 @@ def _written_union(branches: list[Any], value: str, lines: _Lines) -> str:
                 f"b'\\{2 * number:o}' + {body} if isinstance({name}, {wanted}) else {expression}"
             )
     return f"({expression})"
-
-
-def _read(schema: Any, lines: _Lines) -> str:
-    """Add the lines that read a value at `at` and advance; return its expression."""
-    if isinstance(schema, list):
-        return _read_union(schema, lines)
-    kind = _kind(schema)
-    if kind == "record":
-        parts = [f"{f['name']!r}: {_read(f['type'], lines)}" for f in schema["fields"]]
-        return f"{{{', '.join(parts)}}}"
-    if kind == "array":
-        return _read_array(schema["items"], lines)
-    return "None" if kind == "null" else _read_plain(kind, lines)
-
-
-def _read_plain(kind: str, lines: _Lines) -> str:
-    name = lines.name()
-    if kind == "timestamp-millis":
-        lines.add(f"{name} = read_time(value[at:at + {_TIME_BYTES}]); at += {_TIME_BYTES}")
-        return name
-    lines.add(f"{name} = value[at]; at += 1")
-    if kind == "boolean":
-        lines.add(f"if {name} > 1: raise UnusualError")
-        return f"{name} == 1"
-    if kind in {"int", "long"}:
-        lines.add(f"if {name} & 0x80: {name}, at = more(value, {name}, at)")
-        return f"({name} >> 1) ^ -({name} & 1)"
-    # The low bit marks a negative length, the high bit one of 64 or more.
-    lines.add(f"if {name} & 0x81: raise UnusualError")
-    decode = {"string": ".decode()", "bytes": ""}[kind]
-    lines.add(f"end = at + ({name} >> 1); {name} = value[at:end]{decode}; at = end")
-    return name
-
-
-def _read_array(items: Any, lines: _Lines) -> str:
-    name, size = lines.name(), lines.name()
-    lines.add(f"{name} = []; {size} = value[at]; at += 1")
-    with lines.block(f"while {size}:"):
-        lines.add(f"if {size} & 0x81: raise UnusualError")
-        with lines.block(f"for _ in range({size} >> 1):"):
-            lines.add(f"{name}.append({_read(items, lines)})")
-        lines.add(f"{size} = value[at]; at += 1")
-    return name
-
-
-def _read_union(branches: list[Any], lines: _Lines) -> str:
-    name, branch = lines.name(), lines.name()
-    lines.add(f"{branch} = value[at]; at += 1")
-    for number, schema in enumerate(branches):
-        with lines.block(f"{'elif' if number else 'if'} {branch} == {2 * number}:"):
-            lines.add(f"{name} = {_read(schema, lines)}")
-    lines.add("else: raise UnusualError")
-    return name

@@ -12,35 +12,12 @@ from hypothesis import strategies as st
 
 from schemas import compiled
 from schemas.codec import RecordCodec, parse, schema_text
+from schemas.compiled_decoder import decoder
 from schemas.errors import Poisoned
 from schemas.topics import TOPICS
+from tests.unit.schemas.avro import ordinary, values
 
 NAMES = sorted({topic.schema for topic in TOPICS})
-# Characters of every width; lone surrogates cannot be encoded and are refused before.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
-LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(1_080_000_000_000, 2_300_000_000_000)
-
-
-def values(schema: Any) -> st.SearchStrategy[Any]:
-    """Return a strategy for values that fit a schema."""
-    if isinstance(schema, list):
-        return st.one_of(*(values(branch) for branch in schema))
-    kind = schema["type"] if isinstance(schema, dict) else schema
-    if kind == "record":
-        return st.fixed_dictionaries({f["name"]: values(f["type"]) for f in schema["fields"]})
-    if kind == "array":
-        return st.lists(values(schema["items"]), max_size=3)
-    plain: dict[str, st.SearchStrategy[Any]] = {
-        "null": st.none(),
-        "string": TEXTS,
-        "bytes": st.binary(max_size=80),
-        "boolean": st.booleans(),
-        "long": LONGS,
-        "int": st.integers(-(2**31), 2**31 - 1),
-    }
-    return plain[kind]
-
-
 SCHEMAS = {name: parse(schema_text(name)) for name in NAMES}
 RECORDS = {name: values(json.loads(schema_text(name))) for name in NAMES}
 
@@ -93,21 +70,7 @@ def test_ordinary_records_use_compiled_code(name: str) -> None:
     """Otherwise the fallback would do all the work, and slowly."""
     record = ordinary(json.loads(schema_text(name)))
     body = compiled.encoder(schema_text(name))(record)
-    assert compiled.decoder(schema_text(name), 0)(body) == record
-
-
-def ordinary(schema: Any) -> Any:
-    """Return an ordinary value that fits a schema."""
-    if isinstance(schema, list):
-        return ordinary(schema[-1])
-    kind = schema["type"] if isinstance(schema, dict) else schema
-    if kind == "record":
-        return {field["name"]: ordinary(field["type"]) for field in schema["fields"]}
-    if kind == "array":
-        return [ordinary(schema["items"])]
-    if isinstance(schema, dict):
-        return 1_790_000_000_000
-    return {"string": "Jürgen", "bytes": b"digest", "boolean": True, "int": 42, "long": 300}[kind]
+    assert decoder(schema_text(name), schema_text(name), 0)(body) == record
 
 
 def test_a_record_with_missing_fields_is_encoded_by_fastavro() -> None:
