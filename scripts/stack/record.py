@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from scripts.stack.places import HOST
@@ -11,7 +11,10 @@ from scripts.stack.places import HOST
 
 @dataclass(frozen=True, slots=True)
 class StackRecord:
-    """How a stack was brought up (`stack.json`)."""
+    """How a stack was brought up (`stack.json`).
+
+    Another release may have written it: it may have more fields, and fewer of those with defaults.
+    """
 
     mode: str  # native or docker
     ports: dict[str, int]
@@ -48,7 +51,9 @@ def read_record(stack: Path) -> StackRecord | None:
         text = (stack / "stack.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    return StackRecord(**json.loads(text))
+    known = {field.name for field in fields(StackRecord)}
+    found = json.loads(text)
+    return StackRecord(**{name: value for name, value in found.items() if name in known})
 
 
 def write_record(stack: Path, record: StackRecord) -> None:

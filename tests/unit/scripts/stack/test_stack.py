@@ -26,7 +26,13 @@ from scripts.stack.places import (
     reachable,
 )
 from scripts.stack.programs import Program, program_section, service_script
-from scripts.stack.record import password_file, read_record, write_private, write_settings
+from scripts.stack.record import (
+    StackRecord,
+    password_file,
+    read_record,
+    write_private,
+    write_settings,
+)
 
 SOMEBODY = ServerUser("somebody", uid=os.getuid() + 4711, gid=os.getgid() + 4711)
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another user")
@@ -222,6 +228,13 @@ def test_a_stack_that_never_was_up_is_down(tmp_path: Path, monkeypatch: pytest.M
     assert {status.state for status in stack.status()} == {"stopped"}
     assert stack.down(wipe=True) is False
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_of_another_release_is_read(tmp_path: Path) -> None:
+    """A later one may have more fields, an earlier one fewer."""
+    assert read_record(tmp_path) is None
+    write_private(tmp_path / "stack.json", '{"mode": "docker", "ports": {"kafka": 1}, "note": 2}')
+    assert read_record(tmp_path) == StackRecord("docker", {"kafka": 1})
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "Default", "-x", "a" * 41])
