@@ -35,7 +35,8 @@ class RollbookError(Exception):
 class Rejected(RollbookError):
     """The command breaks a rule, or what was asked for does not exist: answer, do not retry.
 
-    `user_id` names another user that the answer mentions: the holder of a taken address.
+    `user_id` names another user that the answer mentions: the holder of a taken address. `field`
+    is the field that breaks the rule, where it is known.
     """
 
     default_code = "rejected"
@@ -47,9 +48,11 @@ class Rejected(RollbookError):
         code: str | None = None,
         next_step: str = "",
         user_id: str | None = None,
+        field: str | None = None,
     ) -> None:
         super().__init__(message, code=code, next_step=next_step)
         self.user_id = user_id
+        self.field = field
 
 
 class NotInTime(RollbookError):

@@ -1,11 +1,14 @@
 """Builds the command records that a client sends, with every field checked and cleaned.
 
 The handler checks the same rules again (`producers.domain.parse`); checking them here rejects a bad
-field before anything is sent. Every function here raises `Rejected` (`invalid_command`).
+field before anything is sent. Every function here raises `Rejected` (`invalid_command`), whose
+`field` is the argument that breaks a rule.
 """
 
 import secrets
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from schemas import rules
 from schemas.errors import Rejected
@@ -27,6 +30,8 @@ from schemas.records import (
     UserCommand,
 )
 
+T = TypeVar("T")
+
 
 def new_command_id() -> str:
     """Return a UUIDv7: its timestamp lets `rollbook commands show` read less of the log."""
@@ -41,9 +46,9 @@ def create_command(
         "command_id": _command_id(command_id),
         "issued_at": _now_ms(),
         "kind": CREATE_USER,
-        "email": rules.clean_email(email),
-        "name": rules.clean_name(name),
-        "age": rules.clean_age(age),
+        "email": _clean("email", rules.clean_email, email),
+        "name": _clean("name", rules.clean_name, name),
+        "age": _clean("age", rules.clean_age, age),
     }
 
 
@@ -65,8 +70,8 @@ def update_command(
             next_step="give a name, an age or both",
         )
     command = _for_user(UPDATE_USER, user_id, expected_version, command_id)
-    command["name"] = None if name is None else rules.clean_name(name)
-    command["age"] = None if age is None else rules.clean_age(age)
+    command["name"] = None if name is None else _clean("name", rules.clean_name, name)
+    command["age"] = None if age is None else _clean("age", rules.clean_age, age)
     return command
 
 
@@ -75,7 +80,7 @@ def change_email_command(
 ) -> UserCommand:
     """Return a `ChangeEmail` with cleaned fields."""
     command = _for_user(CHANGE_EMAIL, user_id, expected_version, command_id)
-    command["email"] = rules.clean_email(email)
+    command["email"] = _clean("email", rules.clean_email, email)
     return command
 
 
@@ -105,18 +110,31 @@ def command_partition(command: UserCommand, partitions: int) -> int:
 def _for_user(
     kind: str, user_id: object, expected_version: object, command_id: object
 ) -> UserCommand:
-    version = None if expected_version is None else rules.clean_version(expected_version)
+    version = None
+    if expected_version is not None:
+        version = _clean("expected_version", rules.clean_version, expected_version)
     return {
         "command_id": _command_id(command_id),
         "issued_at": _now_ms(),
         "kind": kind,
-        "user_id": parse_user_id(user_id),
+        "user_id": _clean("user_id", parse_user_id, user_id),
         "expected_version": version,
     }
 
 
 def _command_id(value: object) -> str:
-    return new_command_id() if value is None else rules.clean_command_id(value)
+    if value is None:
+        return new_command_id()
+    return _clean("command_id", rules.clean_command_id, value)
+
+
+def _clean(field: str, clean: Callable[[object], T], value: object) -> T:
+    """Return the cleaned value; an error names the field."""
+    try:
+        return clean(value)
+    except Rejected as error:
+        error.field = field
+        raise
 
 
 def _now_ms() -> int:

@@ -1,34 +1,26 @@
-"""A command's answer as callers see it, and how to find it on the log.
+"""A command's answer as callers see it, and how to follow the answers on the log.
 
 The handler writes the answer to a command to `user-outcomes`, to the partition with the same number
 as the command's and with the command's id as key. So an answer is found by its key alone.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import UUID
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin._metadata import TopicMetadata
 
 from runtime.kafka import (
-    end_reader,
     is_denied,
     kafka_available,
     kafka_failure,
     lone_consumer,
 )
-from runtime.log_ranges import log_ranges, read_topic
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topic_admin import check_partitions, missing_topic, wanted_partitions
-from schemas.codec import RecordCodec
-from schemas.errors import NotInTime, Poisoned, Rejected
+from schemas.errors import Rejected
 from schemas.records import ACCEPTED, CommandOutcome
-from schemas.rules import clean_command_id
 from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES, Topic
 
@@ -39,8 +31,6 @@ _MISSING = {
 }
 _AT_THE_END = -1
 _RETRY_SECONDS = 0.05
-_HOUR_MS = 3_600_000
-_UUID_V7 = 7
 
 _NEXT_STEPS = {
     "user_already_exists": "`rollbook users get {user_id}` shows who holds it",
@@ -149,8 +139,8 @@ def open_outcomes(settings: Settings, **options: Any) -> Consumer:
     return consumer
 
 
-def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
-    """Assign all partitions of the outcomes, each from its current end.
+def follow_outcomes(consumer: Consumer, settings: Settings) -> dict[int, int]:
+    """Assign all partitions of the outcomes, each from its current end; return those offsets.
 
     All at once, because a partition that is added later waits for the fetch in progress, up to
     `fetch.wait.max.ms`. Retries for 5 s: brokers refuse while a partition changes its leader or
@@ -162,13 +152,14 @@ def follow_outcomes(consumer: Consumer, settings: Settings) -> None:
     with kafka_available(settings):
         while True:
             try:
-                consumer.assign(_offsets_at(consumer, ends))
+                places = _offsets_at(consumer, ends)
+                consumer.assign(places)
             except KafkaException as error:
                 if is_denied(error.args[0]) or time.monotonic() > deadline:
                     raise
                 time.sleep(_RETRY_SECONDS)
             else:
-                return
+                return {place.partition: place.offset for place in places}
 
 
 def _offsets_at(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
@@ -177,68 +168,3 @@ def _offsets_at(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPa
         if position.error is not None:
             raise KafkaException(position.error)
     return found
-
-
-def find_outcome(
-    settings: Settings, command_id: str, on_progress: Callable[[int], None] | None = None
-) -> Outcome:
-    """Return the first answer to `command_id`; `on_progress` gets the number of records read.
-
-    Reads the outcomes from the time that the id states, or all of them. Raises `Rejected`
-    (`invalid_command` if it is not a command id, `command_not_found` if the log has neither the
-    command nor an answer), `NotInTime` (`not_decided`) if the command is on the log but undecided,
-    `Unavailable` and `Misconfigured`.
-    """
-    key = clean_command_id(command_id).encode()
-    codec = Registry(settings).codec(OUTCOMES.schema)
-    count = 0
-
-    def matches(topic: Topic, since_ms: int) -> Iterator[Message]:
-        """Yield the records of `topic` with the key, from a time on; no value is decoded."""
-        nonlocal count
-        ranges = log_ranges(settings, topic, range(settings.partitions), since_ms)
-        for messages in read_topic(settings, consumer, topic, ranges):
-            yield from (message for message in messages if message.key() == key)
-            count += len(messages)
-            if on_progress and messages:
-                on_progress(count)
-
-    with closing(end_reader(settings)) as consumer:
-        check_command_topics(consumer, settings)
-        for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
-            answers = _decoded(matches(OUTCOMES, since_ms), codec)
-            if answers:
-                return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
-        if any(matches(COMMANDS, 0)):
-            raise NotInTime(
-                f"command {command_id} was sent but is not decided yet",
-                code="not_decided",
-                next_step="is a handler running? `rollbook status`; then ask again",
-            )
-    raise Rejected(
-        f"there is no command {command_id} on the log",
-        code="command_not_found",
-        next_step="it was never sent, or longer ago than the topics keep it (7 days)",
-    )
-
-
-def _decoded(
-    messages: Iterator[Message], codec: RecordCodec[CommandOutcome]
-) -> list[tuple[Outcome, int]]:
-    """Return the answers and when each was decided; foreign bytes with our key are skipped."""
-    answers = []
-    for message in messages:
-        with suppress(Poisoned):
-            record = codec.decode(message.value())
-            answers.append((outcome_of(record, message.partition() or 0), record["decided_at"]))
-    return answers
-
-
-def _sent_after_ms(command_id: str) -> int:
-    """Return a time before the command was sent, from the id if our client made it; otherwise 0."""
-    try:
-        parsed = UUID(command_id)
-    except ValueError:
-        return 0
-    # An hour covers clock skew. If it does not, the caller reads all outcomes next.
-    return max(0, (parsed.int >> 80) - _HOUR_MS) if parsed.version == _UUID_V7 else 0

@@ -1,4 +1,4 @@
-"""A proxy between a Kafka client and its broker that disturbs `EndTxn` as a network can.
+"""A proxy between a Kafka client and its broker that disturbs requests as a network can.
 
 The broker's own address in its answers is replaced by the proxy's, which must have the same length,
 so that the client never connects to the broker directly.
@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Self
 
-END_TXN = 26
+PRODUCE, END_TXN = 0, 26
 _LENGTH_BYTES = 4
 _ERROR_AT = 12
 
@@ -20,12 +20,13 @@ _ERROR_AT = 12
 class BrokerProxy:
     """A proxy at `address` for one broker; `done` is set once it has interfered.
 
-    The next `EndTxn` after `lose_answer` is carried out, but its connection is cut before the
-    answer arrives. The next one after `hold_back` is kept and its connection cut; it is carried out
-    only on `let_go`, whatever was written meanwhile.
+    It interferes with requests of the kind `api_key`. The next one after `lose_answer` is carried
+    out, but its connection is cut before the answer arrives. The next one after `hold_back` is kept
+    and its connection cut; it is carried out only on `let_go`, whatever was written meanwhile.
     """
 
-    def __init__(self, broker: str) -> None:
+    def __init__(self, broker: str, api_key: int = END_TXN) -> None:
+        self._api_key = api_key
         host, port = broker.split(":")
         self._broker = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -49,12 +50,17 @@ class BrokerProxy:
             one.close()
 
     def lose_answer(self) -> None:
-        """Carry out the next `EndTxn`, but do not let its answer through."""
+        """Carry out the next request, but do not let its answer through."""
         self.done.clear()
         self._next = self._lose_answer
 
+    def lose_answer_for_good(self) -> None:
+        """Do the same, and accept no connection from then on."""
+        self.done.clear()
+        self._next = self._lose_for_good
+
     def hold_back(self) -> None:
-        """Keep the next `EndTxn` until `let_go`."""
+        """Keep the next request until `let_go`."""
         self.done.clear()
         self._next = self._hold_back
 
@@ -71,6 +77,10 @@ class BrokerProxy:
     def _lose_answer(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
         _cut(client)
         broker.sendall(request)
+
+    def _lose_for_good(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
+        _cut(self._listener)
+        self._lose_answer(request, client, broker)
 
     def _hold_back(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
         _cut(client)
@@ -89,7 +99,8 @@ class BrokerProxy:
         with suppress(OSError):
             while request := _frame(client):
                 [key] = struct.unpack_from(">h", request, _LENGTH_BYTES)
-                act, self._next = (self._next, None) if key == END_TXN else (None, self._next)
+                is_wanted = key == self._api_key
+                act, self._next = (self._next, None) if is_wanted else (None, self._next)
                 if act:
                     act(request, client, server)
                     self.done.set()

@@ -14,7 +14,8 @@ from producers.client.build import (
     new_command_id,
     update_command,
 )
-from producers.client.outcomes import Outcome, _sent_after_ms, outcome_of
+from producers.client.lookup import _sent_after_ms
+from producers.client.outcomes import Outcome, outcome_of
 from schemas.errors import Rejected
 from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import CommandOutcome

@@ -1,0 +1,138 @@
+"""Finds the answer to a command on the log, also long after it was sent."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from confluent_kafka import Consumer, Message
+
+from producers.client.outcomes import Outcome, check_command_topics, outcome_of
+from runtime.kafka import end_reader
+from runtime.log_ranges import LogRange, log_ranges, read_topic
+from runtime.registry import Registry
+from runtime.settings import Settings
+from schemas.codec import RecordCodec
+from schemas.errors import NotInTime, Poisoned, Rejected
+from schemas.records import CommandOutcome
+from schemas.rules import clean_command_id
+from schemas.topics import COMMANDS, OUTCOMES, Topic
+
+_HOUR_MS: Final = 3_600_000
+_UUID_V7: Final = 7
+
+
+class CommandPlace(NamedTuple):
+    """Where a command is on the log.
+
+    It is at `offset` in `partition` of the commands; its answer is in the same partition of the
+    outcomes, at `answer_from` or behind it.
+    """
+
+    partition: int
+    offset: int
+    answer_from: int
+
+
+def find_outcome(
+    settings: Settings,
+    command_id: str,
+    on_progress: Callable[[int], None] | None = None,
+    place: CommandPlace | None = None,
+) -> Outcome:
+    """Return the first answer to `command_id`; `on_progress` gets the number of records read.
+
+    Reads the outcomes from the time that the id states, or all of them; with `place`, only one
+    partition from there on. Raises `Rejected` (`invalid_command` if it is not a command id,
+    `command_not_found` if the log has neither the command nor an answer), `NotInTime`
+    (`not_decided`) if the command is on the log but undecided, `Unavailable` and `Misconfigured`.
+    """
+    key = clean_command_id(command_id).encode()
+    codec = Registry(settings).codec(OUTCOMES.schema)
+    with closing(end_reader(settings)) as consumer:
+        check_command_topics(consumer, settings)
+        scan = _Scan(settings, consumer, key, on_progress)
+        for ranges in _of_outcomes(settings, command_id, place):
+            answers = _decoded(scan.matches(OUTCOMES, ranges), codec)
+            if answers:
+                return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
+        if any(scan.matches(COMMANDS, _of_commands(settings, place))):
+            raise NotInTime(
+                f"command {command_id} was sent but is not decided yet",
+                code="not_decided",
+                next_step="is a handler running? `rollbook status`; then ask again",
+            )
+    raise Rejected(
+        f"there is no command {command_id} on the log",
+        code="command_not_found",
+        next_step="it was never sent, or longer ago than the topics keep it (7 days)",
+    )
+
+
+class _Scan:
+    """Reads ranges of topics for the records with one key; no value is decoded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        key: bytes,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._key = key
+        self._on_progress = on_progress
+        self._count = 0
+
+    def matches(self, topic: Topic, ranges: Mapping[int, LogRange]) -> Iterator[Message]:
+        """Yield the records of `topic` in `ranges` that have the key."""
+        for messages in read_topic(self._settings, self._consumer, topic, ranges):
+            yield from (message for message in messages if message.key() == self._key)
+            self._count += len(messages)
+            if self._on_progress and messages:
+                self._on_progress(self._count)
+
+
+def _of_outcomes(
+    settings: Settings, command_id: str, place: CommandPlace | None
+) -> Iterator[Mapping[int, LogRange]]:
+    """Yield what to read of the outcomes: each time more, until the answer is found."""
+    if place is None:
+        for since_ms in dict.fromkeys((_sent_after_ms(command_id), 0)):
+            yield log_ranges(settings, OUTCOMES, range(settings.partitions), since_ms)
+    else:
+        partition, _, answer_from = place
+        [whole] = log_ranges(settings, OUTCOMES, [partition]).values()
+        yield {partition: LogRange(max(whole.low, answer_from), whole.end)}
+
+
+def _of_commands(settings: Settings, place: CommandPlace | None) -> Mapping[int, LogRange]:
+    """Return what to read of the commands to find out whether there is such a command."""
+    if place is None:
+        return log_ranges(settings, COMMANDS, range(settings.partitions), 0)
+    partition, offset, _ = place
+    [whole] = log_ranges(settings, COMMANDS, [partition]).values()
+    return {partition: LogRange(max(whole.low, offset), min(whole.end, offset + 1))}
+
+
+def _decoded(
+    messages: Iterator[Message], codec: RecordCodec[CommandOutcome]
+) -> list[tuple[Outcome, int]]:
+    """Return the answers and when each was decided; foreign bytes with our key are skipped."""
+    answers = []
+    for message in messages:
+        with suppress(Poisoned):
+            record = codec.decode(message.value())
+            answers.append((outcome_of(record, message.partition() or 0), record["decided_at"]))
+    return answers
+
+
+def _sent_after_ms(command_id: str) -> int:
+    """Return a time before the command was sent, from the id if our client made it; otherwise 0."""
+    try:
+        parsed = UUID(command_id)
+    except ValueError:
+        return 0
+    # An hour covers clock skew. If it does not, the caller reads all outcomes next.
+    return max(0, (parsed.int >> 80) - _HOUR_MS) if parsed.version == _UUID_V7 else 0

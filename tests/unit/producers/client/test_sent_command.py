@@ -1,0 +1,81 @@
+"""Which answer a command gets, and what its callers see, without servers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from producers.client.delivery import Delivery
+from producers.client.sent_command import SentCommand
+from schemas.errors import NotInTime
+from schemas.records import CommandOutcome
+from tests.unit.producers.client.test_outcomes import OUTCOME
+
+
+def answer(offset: int) -> CommandOutcome:
+    return {**OUTCOME, "command_offset": offset, "seq": offset}
+
+
+def on_a_loop(test: Callable[[SentCommand], Coroutine[Any, Any, None]]) -> None:
+    """Run `test` with a command that is with the producer."""
+
+    async def run() -> None:
+        delivery = Delivery("c-1", b"value", 3)
+        delivery.pending = True
+        await test(SentCommand(delivery, 10, 0))
+
+    asyncio.run(run())
+
+
+def confirm(sent: SentCommand, offset: int) -> bool:
+    sent.delivery.pending, sent.delivery.offset = False, offset
+    return sent.confirm()
+
+
+def test_an_answer_to_an_earlier_command_of_the_same_id_is_passed_over() -> None:
+    async def test(sent: SentCommand) -> None:
+        assert not confirm(sent, 7)
+        assert await sent.offset() == 7
+        assert not sent.answer(answer(5))
+        assert sent.answer(answer(7))
+        assert (await sent.outcome()).token == "3:7"
+
+    on_a_loop(test)
+
+
+def test_answers_before_the_offset_is_known_are_kept_until_then() -> None:
+    async def test(sent: SentCommand) -> None:
+        assert not sent.answer(answer(5))
+        assert not sent.answer(answer(7))
+        assert confirm(sent, 7)
+        assert (await sent.outcome()).token == "3:7"
+
+    on_a_loop(test)
+
+
+def test_a_caller_that_is_cancelled_takes_nothing_from_another() -> None:
+    async def test(sent: SentCommand) -> None:
+        gone, waits = (asyncio.create_task(sent.outcome()) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        confirm(sent, 7)
+        sent.answer(answer(7))
+        assert (await waits).token == "3:7"
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+
+    on_a_loop(test)
+
+
+def test_a_failure_reaches_whoever_asks_later_too() -> None:
+    """Nobody has to ask: asyncio would log an exception that was never seen."""
+
+    async def test(sent: SentCommand) -> None:
+        confirm(sent, 7)
+        sent.fail(NotInTime("late"))
+        assert await sent.offset() == 7
+        with pytest.raises(NotInTime):
+            await sent.outcome()
+
+    on_a_loop(test)
