@@ -58,7 +58,7 @@ def refuse_unknown(found: dict[str, Any], known: Sequence[str]) -> None:
             raise Rejected(
                 f"the body has a field {shown}that is not known here",
                 code="unknown_field",
-                next_step=f"the fields are {', '.join(known)}",
+                next_step=f"the fields are {', '.join(known)}" if known else "send none",
             )
 
 

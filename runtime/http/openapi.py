@@ -36,6 +36,7 @@ _PROBLEM: Final[JsonSchema] = {
         "detail": {"type": "string", "description": "What failed, for people."},
         "code": {"type": "string", "description": "What failed, for programs: it never changes."},
         "next": {"type": "string", "description": "What the caller can do."},
+        "field": {"type": "string", "description": "The field or header that breaks a rule."},
         "user_id": {
             "type": "string",
             "format": "uuid",

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from runtime.callers.errors import TooManyRequests, Unauthenticated
 from schemas.error_codes import ErrorCode, default_status, error_codes
-from schemas.errors import Fenced, Rejected, RollbookError, Unavailable
+from schemas.errors import Rejected, RollbookError
 
 MEDIA_TYPE: Final = "application/problem+json"
 # Servers that restart need a few seconds; an overloaded one must not be asked at once either.
@@ -35,8 +35,9 @@ def problem(error: RollbookError, **members: Any) -> dict[str, Any]:
         "code": error.code,
         "next": _next(error, row),
     }
-    if isinstance(error, Rejected) and error.user_id is not None:
-        document["user_id"] = error.user_id
+    if isinstance(error, Rejected):
+        known = {"field": error.field, "user_id": error.user_id}
+        document |= {name: value for name, value in known.items() if value is not None}
     return document | members
 
 
@@ -64,7 +65,7 @@ def _headers(error: RollbookError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(math.ceil(error.seconds))}
-    if isinstance(error, Unavailable | Fenced):
+    if status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
         return {"Retry-After": str(_RETRY_SECONDS)}
     return {}
 
@@ -73,7 +74,7 @@ def _next(error: RollbookError, row: ErrorCode | None) -> str:
     """Return what the caller can do: of the table, of the kind of error, or of the error itself."""
     if row and row.http_next:
         return row.http_next
-    if isinstance(error, Unavailable | Fenced):
+    if status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
         return "Send the request again after the time that Retry-After names."
     return error.next_step or (row.next_step if row else "")
 

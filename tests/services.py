@@ -1,0 +1,70 @@
+"""Starts `rollbook serve` for a test and calls it over HTTP."""
+
+import json
+import re
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from typing import Any
+
+import httpx2
+
+from tests.processes import Rollbook, RunningProcess, eventually
+
+_LISTENING = re.compile(r"listening at (http://\S+)")
+
+
+class Service:
+    """A running service: its process, its address and a client of it."""
+
+    def __init__(self, rollbook: Rollbook, *arguments: str) -> None:
+        self.process: RunningProcess = rollbook.start(
+            "serve", *arguments, "--listen", "127.0.0.1:0"
+        )
+        self.process.wait_for_match(_LISTENING.pattern)
+        found = _LISTENING.search(self.process.text())
+        assert found is not None
+        self.url = found[1]
+        self.http = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        eventually(lambda: self.http.get("/readyz").status_code == 200, what="the service is ready")
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+
+class CommandLines:
+    """A request of many commands, whose answers are read while lines are being sent."""
+
+    def __init__(self, service: Service) -> None:
+        self._connection = HTTPConnection("127.0.0.1", service.port, timeout=60)
+        self._connection.putrequest("POST", "/commands")
+        self._connection.putheader("Content-Type", "application/x-ndjson")
+        self._connection.putheader("Transfer-Encoding", "chunked")
+        self._connection.endheaders()
+        self._response = self._connection.getresponse()
+
+    def send(self, *lines: Any) -> None:
+        """Send objects, each as one line."""
+        self.send_bytes("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+    def send_bytes(self, content: bytes, timeout_seconds: float = 60) -> None:
+        """Send a part of the body. Raises TimeoutError if the service does not take it."""
+        socket = self._connection.sock
+        assert socket is not None
+        socket.settimeout(timeout_seconds)
+        socket.sendall(b"%x\r\n%s\r\n" % (len(content), content) if content else b"0\r\n\r\n")
+
+    def end(self) -> None:
+        """Send the end of the body."""
+        self.send_bytes(b"")
+
+    def answers(self) -> Iterator[Any]:
+        """Yield the answers until the service ends the response."""
+        while line := self._response.readline():
+            yield json.loads(line)
+
+    def close(self) -> None:
+        """Disconnect, whatever the service is doing."""
+        self._response.close()
+        self._connection.close()
