@@ -1,6 +1,9 @@
-"""A small service in memory, and the client that calls it."""
+"""A small service, in memory or as a process: `python -m … '{"http_keys_file": "…"}'`."""
 
 import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
@@ -8,7 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.testclient import TestClient
 
-from runtime.http import Caller, Scope, application, json_response, read_object, require
+from runtime.http import (
+    Caller,
+    Scope,
+    application,
+    json_response,
+    read_object,
+    require,
+    serve,
+    stopping,
+)
+from runtime.process import start_logging
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 
@@ -25,6 +38,16 @@ def trial(**settings: Any) -> FastAPI:
     ) -> Response:
         return json_response(await read_object(request) | {"by": caller.name}, status=201)
 
+    @app.get("/numbers/{number}")
+    async def numbers(number: int) -> Response:
+        return json_response({"number": number})
+
+    _add_failures(app)
+    _add_streams(app)
+    return app
+
+
+def _add_failures(app: FastAPI) -> None:
     @app.get("/users/{user_id}")
     async def get(user_id: str) -> Response:
         if user_id == "busy":
@@ -35,17 +58,38 @@ def trial(**settings: Any) -> FastAPI:
             await asyncio.sleep(60)
         raise Rejected("there is no such user", code="user_not_found")
 
-    @app.get("/numbers/{number}")
-    async def numbers(number: int) -> Response:
-        return json_response({"number": number})
 
+def _add_streams(app: FastAPI) -> None:
     @app.post("/lines")
     async def lines(request: Request) -> Response:
         return StreamingResponse(request.stream(), media_type="application/x-ndjson")
 
-    return app
+    @app.get("/second")
+    async def second() -> Response:
+        await asyncio.sleep(1)
+        return json_response("done")
+
+    @app.get("/ticks")
+    async def ticks(request: Request) -> Response:
+        async def lines() -> AsyncIterator[bytes]:
+            while not stopping(request).is_set():
+                yield b"tick\n"
+                await asyncio.sleep(0.05)
+            yield b"end\n"
+
+        return StreamingResponse(lines())
+
+    @app.get("/who")
+    async def who(request: Request) -> Response:
+        return json_response([request.client and request.client.host, request.url.scheme])
 
 
 def client(app: FastAPI, **options: Any) -> TestClient:
     """Return a client on this machine, whose requests reach `app` without a network."""
     return TestClient(app, base_url="http://127.0.0.1:18082", **options)
+
+
+if __name__ == "__main__":
+    given = Settings(**json.loads(sys.argv[1]))
+    start_logging(given)
+    serve(given, trial(**json.loads(sys.argv[1])), "127.0.0.1:0")

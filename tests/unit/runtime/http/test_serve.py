@@ -1,0 +1,173 @@
+"""A service on a real port: where it may listen, what encrypts it, and how it stops."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.x509.oid import NameOID
+
+from runtime.http.listen import listen, parse_address, tls_context
+from runtime.settings import Settings
+from schemas.errors import Misconfigured
+
+ROOT = Path(__file__).parents[4]
+LISTENING = re.compile(r"listening at (https?)://127\.0\.0\.1:(\d+)")
+
+
+class Service:
+    """A running service and connections to it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", scheme: str, port: int) -> None:
+        self.process = process
+        self.port = port
+        self._scheme = scheme
+
+    def connect(self) -> http.client.HTTPConnection:
+        if self._scheme == "https":
+            trusting = ssl.create_default_context()
+            trusting.check_hostname = False
+            trusting.verify_mode = ssl.CERT_NONE
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=trusting)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        connection = self.connect()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        found = answer.status, json.loads(answer.read())
+        connection.close()
+        return found
+
+
+@contextmanager
+def running(**settings: Any) -> Iterator[Service]:
+    command = [sys.executable, "-m", "tests.unit.runtime.http.services", json.dumps(settings)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            found = LISTENING.search(line := process.stderr.readline())
+            assert line, process.wait()
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        try:
+            yield Service(process, found[1], int(found[2]))
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+def test_what_has_begun_ends_before_the_service() -> None:
+    """A request is answered, a stream is told to end, and the exit code is 0."""
+    with running() as service:
+        slow, stream = service.connect(), service.connect()
+        slow.request("GET", "/second")
+        stream.request("GET", "/ticks")
+        ticks = stream.getresponse()
+        assert ticks.readline() == b"tick\n"
+        service.process.send_signal(signal.SIGTERM)
+        assert ticks.read().endswith(b"end\n")
+        assert slow.getresponse().read() == b'"done"'
+        slow.close()
+        stream.close()
+
+
+def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
+    with running(**certificate(tmp_path)) as service:
+        assert service.get("/who") == (200, ["127.0.0.1", "https"])
+
+
+def test_only_trusted_proxies_say_who_calls(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys":[]}', encoding="utf-8")
+    forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    with running(http_keys_file=str(keys), http_trusted_proxies="127.0.0.0/8") as service:
+        assert service.get("/who", **forwarded) == (200, ["192.0.2.7", "https"])
+    with running(http_keys_file=str(keys), http_trusted_proxies="10.0.0.0/8") as service:
+        status, document = service.get("/who", **forwarded)
+        assert (status, document["code"]) == (403, "not_from_proxy")
+        assert service.get("/livez")[0] == 200
+
+
+def test_beyond_this_machine_it_needs_keys_and_encryption(tmp_path: Path) -> None:
+    for address in ("0.0.0.0:0", "[::]:0"):
+        for settings, is_open, code in (
+            (Settings(), True, "open_service"),
+            (Settings(), False, "no_tls"),
+        ):
+            with pytest.raises(Misconfigured) as caught:
+                listen(settings, address, is_open=is_open)
+            assert caught.value.code == code
+    for protected in ({"http_trusted_proxies": "10.0.0.1"}, certificate(tmp_path)):
+        found = listen(Settings(**protected), "0.0.0.0:0", is_open=False)
+        found.socket.close()
+        assert not found.is_local
+
+
+def test_an_address_in_use_is_reported() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(Misconfigured) as caught:
+            listen(Settings(), f"127.0.0.1:{taken.getsockname()[1]}", is_open=True)
+        assert caught.value.code == "cannot_listen"
+
+
+@pytest.mark.parametrize("text", ["", "80", ":80", "host:", "host:x", "host:65536", "::1:80"])
+def test_an_address_is_a_host_and_a_port(text: str) -> None:
+    with pytest.raises(Misconfigured):
+        parse_address(text)
+    assert parse_address("[::1]:80") == ("::1", 80)
+
+
+def test_a_certificate_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    Path(files["http_tls_key"]).write_text("no key", encoding="utf-8")
+    with pytest.raises(Misconfigured) as caught:
+        tls_context(Settings(**files))
+    assert caught.value.code == "bad_certificate"
+
+
+def certificate(folder: Path) -> dict[str, Any]:
+    """Write a certificate for 127.0.0.1 and its key; return the settings that name them."""
+    key = generate_private_key(SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "tls.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (folder / "tls.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return {
+        "http_tls_certificate": str(folder / "tls.pem"),
+        "http_tls_key": str(folder / "tls.key"),
+    }
