@@ -15,9 +15,12 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "ROLLBOOK_"
 # Variables that are no settings: of the command, the local stack, its docker-compose.yml and tests.
-_SERVERS: Final = ("KAFKA", "REGISTRY", "POSTGRES", "ELASTICSEARCH", "KIBANA")
-_OTHERS: Final = {"CONFIG", "STACK", "STACKS", "SUPERVISED_BY", "COMPLETE"} | {
-    f"{server}_PORT" for server in _SERVERS
+_WITH_PORTS: Final = (
+    *("KAFKA", "REGISTRY", "POSTGRES", "ELASTICSEARCH", "KIBANA"),
+    *("COMMANDS", "QUERIES", "CONSOLE"),
+)
+_OTHERS: Final = {"CONFIG", "STACK", "STACKS", "SUPERVISED_BY", "COMPLETE", "HTTP_KEYS"} | {
+    f"{each}_PORT" for each in _WITH_PORTS
 }
 _TESTS: Final = "TEST_"
 # Kubernetes sets these in every pod of a namespace with a service called rollbook or rollbook-….

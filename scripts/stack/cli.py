@@ -9,10 +9,11 @@ import click
 
 from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_json, print_table, say
 from schemas.errors import Misconfigured
+from scripts.serve import TABLE
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
-from scripts.stack.places import HOST, named_directory
-from scripts.stack.record import ProcessStatus, Started, read_record
+from scripts.stack.places import named_directory
+from scripts.stack.record import ProcessStatus, Started, address, key_file, read_record
 from scripts.stack.system import bring_up, choose_mode
 
 _LINES_SHOWN = "200"
@@ -218,7 +219,7 @@ def _up(
 ) -> None:
     chosen = choose_mode(name, mode)
     started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=whole_system)
-    _print_started(chosen, name, started, as_json=as_json)
+    _print_started(chosen, name, started, as_json=as_json, whole_system=whole_system)
 
 
 def _mode(name: str | None) -> str:
@@ -230,7 +231,9 @@ def _stack(name: str | None) -> DockerStack | LocalStack:
     return DockerStack(name) if _mode(name) == "docker" else LocalStack(name)
 
 
-def _print_started(mode: str, name: str | None, started: Started, *, as_json: bool) -> None:
+def _print_started(
+    mode: str, name: str | None, started: Started, *, as_json: bool, whole_system: bool
+) -> None:
     directory = named_directory(name)
     config = directory / "rollbook.toml"
     if as_json:
@@ -242,8 +245,11 @@ def _print_started(mode: str, name: str | None, started: Started, *, as_json: bo
         say(f"stack {directory.name} was up already: {what}")
     else:
         say(f"stack {directory.name} is up ({mode}) after {started.seconds:.0f} s")
-    print_table(["server", "address"], ((n, f"{HOST}:{p}") for n, p in started.ports.items()))
+    names = [name for name in started.ports if whole_system or name not in TABLE]
+    print_table(["name", "address"], ((n, address(n, started.ports[n])) for n in names))
     say(f"settings: {config}")
+    if mode == "docker" and whole_system:
+        say(f"key of the services: {key_file(directory)}")
 
 
 def _print_status(
@@ -260,8 +266,11 @@ def _print_status(
         print_json(found if projectors is None else found | {"projectors": projectors})
         return
     say(f"stack {label} ({mode}), logs: `rollbook stack logs NAME`")
-    columns = ["name", "kind", "state", "pid", "uptime", "port"]
-    rows = ((p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), p.port) for p in processes)
+    columns = ["name", "kind", "state", "pid", "uptime", "address"]
+    rows = (
+        (p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), address(p.name, p.port))
+        for p in processes
+    )
     print_table(columns, rows)
     if not _all_run(processes):
         say("not everything is running: `rollbook up` starts what is missing")

@@ -23,6 +23,8 @@ from scripts.stack.record import (
     ProcessStatus,
     StackRecord,
     Started,
+    ensure_key,
+    keys_file,
     password_file,
     read_record,
     write_private,
@@ -89,6 +91,7 @@ class DockerStack:
             secret = password_file(self.directory)
             if not secret.exists():
                 write_private(secret, secrets.token_urlsafe(24) + "\n")
+            ensure_key(self.directory)
             write_record(self.directory, StackRecord("docker", chosen))
             services = [] if whole_system else SERVERS
             self._compose("up", "--detach", "--wait", *services, show=True)
@@ -153,10 +156,12 @@ class DockerStack:
         record = read_record(self.directory)
         ports = record.ports if record else published_ports({}, free=False)
         variables = {f"ROLLBOOK_{name.upper()}_PORT": str(port) for name, port in ports.items()}
-        secret = password_file(self.directory)
-        if secret.is_file():
-            password = secret.read_text(encoding="utf-8").strip()
-            variables["ROLLBOOK_POSTGRES_PASSWORD"] = password
+        for variable, secret in (
+            ("ROLLBOOK_POSTGRES_PASSWORD", password_file(self.directory)),
+            ("ROLLBOOK_HTTP_KEYS", keys_file(self.directory)),
+        ):
+            if secret.is_file():
+                variables[variable] = secret.read_text(encoding="utf-8").strip()
         return {**os.environ, **variables}
 
 

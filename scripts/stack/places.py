@@ -25,6 +25,9 @@ DEFAULT_PORTS = {
     "postgres": 15432,
     "elasticsearch": 19200,
     "elasticsearch-transport": 19300,
+    "commands": 18082,
+    "queries": 18083,
+    "console": 18084,
 }
 HOST = "127.0.0.1"
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from runtime.callers.caller import ALL_SCOPES
+from runtime.callers.key_file import as_json, new_key
+from scripts.serve import TABLE
 from scripts.stack.places import HOST
 
 
@@ -45,6 +48,13 @@ class Started:
     seconds: float
 
 
+def address(name: str, port: int | None) -> str:
+    """Return where to reach a server or service: a URL for those that people open or call."""
+    if port is None:
+        return ""
+    return f"http://{HOST}:{port}" if name in TABLE else f"{HOST}:{port}"
+
+
 def read_record(stack: Path) -> StackRecord | None:
     """Return what the last `up` recorded in folder `stack`; None if there was none since a wipe."""
     try:
@@ -78,6 +88,24 @@ def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
 def password_file(stack: Path) -> Path:
     """Return the path of the file that holds PostgreSQL's password."""
     return stack / "postgres.password"
+
+
+def key_file(stack: Path) -> Path:
+    """Return the path of the file with the key of the services that run in containers."""
+    return stack / "http.key"
+
+
+def keys_file(stack: Path) -> Path:
+    """Return the path of the file that those services read: the key's hash and its scopes."""
+    return stack / "http.keys.json"
+
+
+def ensure_key(stack: Path) -> None:
+    """Make a key that may do everything, unless the stack has one."""
+    if not key_file(stack).exists():
+        key, text = new_key("local", ALL_SCOPES)
+        write_private(keys_file(stack), as_json({key.id: key}).decode())
+        write_private(key_file(stack), text + "\n")
 
 
 def registry_url(ports: Mapping[str, int]) -> str:

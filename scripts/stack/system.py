@@ -1,8 +1,10 @@
 """All of rollbook on one machine: the servers, native or in Docker, and our services on them."""
 
 import shutil
+import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +12,26 @@ from runtime import extras
 from runtime.settings import Settings, load_settings
 from runtime.terminal import say
 from schemas.errors import Misconfigured, RollbookError, Unavailable
+from scripts.serve import TABLE
 from scripts.stack import docker
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
-from scripts.stack.places import named_directory
-from scripts.stack.record import Started, read_record
+from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
+from scripts.stack.record import ProcessStatus, Started, read_record
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
     "projector-postgres": ["projector", "run", "postgres"],
     "projector-history": ["projector", "run", "history"],
     "projector-elasticsearch": ["projector", "run", "elasticsearch"],
+    # These listen on the port that the stack has for their name.
+    **{name: ["serve", name] for name in TABLE},
 }
 
 # A misconfigured service reports its error and ends within this time.
 _SETTLED_SECONDS = 2.0
+_LISTENING_SECONDS = 60.0
 
 
 def choose_mode(name: str | None, wanted: str | None) -> str:
@@ -75,10 +81,11 @@ def bring_up(
 
 
 def start_services(stack: LocalStack) -> None:
-    """Create the topics, then run handler and projectors under the stack's supervisor.
+    """Create the topics, then run our services under the stack's supervisor.
 
-    Services get this process's `ROLLBOOK_*` variables, the prefix among them. Raises `Unavailable`,
-    with the last lines of its log, if a service ends at once.
+    Returns once those over HTTP listen. Services get this process's `ROLLBOOK_*` variables, the
+    prefix among them. Raises `Unavailable`, with the last lines of its log, if a service ends at
+    once or does not listen within a minute.
     """
     from runtime.registry import Registry
     from runtime.topic_admin import ensure_topics
@@ -94,20 +101,49 @@ def start_services(stack: LocalStack) -> None:
     say("topics and schemas exist")
     beside = Path(sys.executable).with_name("rollbook")
     rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
+    record = read_record(stack.directory)
+    ports = {
+        name: (record.ports if record else {}).get(name, DEFAULT_PORTS[name]) for name in TABLE
+    }
     for name, arguments in SERVICES.items():
-        stack.add_service(name, [rollbook, *arguments])
-    until = time.monotonic() + _SETTLED_SECONDS
-    while time.monotonic() < until:
-        time.sleep(0.1)
-        for service in stack.services().values():
-            if service.state == "exited":
-                raise Unavailable(
-                    f"{service.name} ended; its log {service.log} ends with:\n"
-                    + last_lines(Path(service.log)),
-                    code="service_failed",
-                    next_step=f"fix the cause, then `rollbook up`; the whole log: {service.log}",
-                )
+        listen = ["--listen", f"{HOST}:{ports[name]}"] if name in ports else []
+        stack.add_service(name, [rollbook, *arguments, *listen])
+    _wait_for_services(stack, ports)
     say(f"running {', '.join(SERVICES)}")
+
+
+def _wait_for_services(stack: LocalStack, ports: Mapping[str, int]) -> None:
+    """Wait until those with a port listen and the others have had the time to fail."""
+    began = time.monotonic()
+    waiting = set(ports)
+    while waiting or time.monotonic() < began + _SETTLED_SECONDS:
+        time.sleep(0.1)
+        services = stack.services()
+        ended = [one for one in services.values() if one.state == "exited"]
+        if ended:
+            raise _failure(ended[0], "ended")
+        waiting = {name for name in waiting if not _listens(ports[name])}
+        if waiting and time.monotonic() > began + _LISTENING_SECONDS:
+            raise _failure(
+                services[min(waiting)], f"does not listen after {_LISTENING_SECONDS:g} s"
+            )
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _failure(service: ProcessStatus, what: str) -> Unavailable:
+    return Unavailable(
+        f"{service.name} {what}; its log {service.log} ends with:\n"
+        + last_lines(Path(service.log)),
+        code="service_failed",
+        next_step=f"fix the cause, then `rollbook up`; the whole log: {service.log}",
+    )
 
 
 def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:

@@ -12,10 +12,13 @@ import jsonschema
 import pytest
 import yaml
 
+from runtime.callers.caller import ALL_SCOPES
+from runtime.callers.key_file import matching, parse_keys
 from runtime.settings import Settings
+from scripts.serve import TABLE
 from scripts.stack.docker import COMPOSE_FILE, KIBANA_PORT, SERVERS, DockerStack
 from scripts.stack.places import DEFAULT_PORTS
-from scripts.stack.record import password_file, write_private
+from scripts.stack.record import ensure_key, key_file, password_file, write_private
 from scripts.stack.server_files import KAFKA_OPTIONS
 from scripts.stack.system import SERVICES
 
@@ -86,7 +89,7 @@ def test_one_service_builds_the_image_before_the_others_start(compose: dict[str,
 def test_ports_match_the_default_settings(compose: dict[str, Any]) -> None:
     """A command without settings finds the servers in both modes; no other machine reaches them."""
     expected = {**DEFAULT_PORTS, "kibana": KIBANA_PORT}
-    for name in SERVERS:
+    for name in (*SERVERS, *TABLE):
         (published,) = compose["services"][name]["ports"]
         variable = f"ROLLBOOK_{name.upper()}_PORT"
         assert published.startswith(f"127.0.0.1:${{{variable}:-{expected[name]}}}:"), name
@@ -112,15 +115,17 @@ def test_our_services_run_the_same_commands_as_in_the_native_stack(compose: dict
     """`rollbook up` starts the same processes in both modes, after the topics were created."""
     for name, arguments in SERVICES.items():
         service = compose["services"][name]
-        assert service["command"] == arguments
+        listen = ["--listen", f"0.0.0.0:{DEFAULT_PORTS[name]}"] if name in TABLE else []
+        assert service["command"] == [*arguments, *listen]
         assert service["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
 def test_settings_of_our_services_exist(compose: dict[str, Any]) -> None:
     """A misspelt variable would be ignored silently."""
     names = {f"ROLLBOOK_{name.upper()}" for name in Settings.__dataclass_fields__}
-    for variable in compose["services"]["handler"]["environment"]:
-        assert variable.removesuffix("_FILE") in names
+    for service in ("handler", *TABLE):
+        for variable in compose["services"][service]["environment"]:
+            assert variable in names or variable.removesuffix("_FILE") in names
 
 
 def test_every_reference_is_declared(compose: dict[str, Any]) -> None:
@@ -154,8 +159,21 @@ def test_no_password_is_in_the_file_or_on_a_command_line(compose: dict[str, Any]
         for variable in service.get("environment", {}):
             assert "PASSWORD" not in variable or variable.endswith("_FILE")
     assert compose["secrets"] == {
-        "postgres_password": {"environment": "ROLLBOOK_POSTGRES_PASSWORD"}
+        "postgres_password": {"environment": "ROLLBOOK_POSTGRES_PASSWORD"},
+        "http_keys": {"environment": "ROLLBOOK_HTTP_KEYS"},
     }
+
+
+def test_services_that_other_containers_reach_require_keys(compose: dict[str, Any]) -> None:
+    """Without them they would refuse to start, because they listen beyond their container."""
+    for name in TABLE:
+        service = compose["services"][name]
+        assert "http_keys" in service["secrets"]
+        environment = service["environment"]
+        assert environment["ROLLBOOK_HTTP_KEYS_FILE"] == "/run/secrets/http_keys"
+        assert environment["ROLLBOOK_HTTP_TRUSTED_PROXIES"]
+        assert environment.items() >= compose["services"]["handler"]["environment"].items()
+        assert f":{DEFAULT_PORTS[name]}/readyz" in str(service["healthcheck"]["test"])
 
 
 def test_any_uid_can_read_the_secret(compose: dict[str, Any]) -> None:
@@ -174,6 +192,21 @@ def test_compose_gets_the_password_of_the_stack(
     assert "ROLLBOOK_POSTGRES_PASSWORD" not in stack.compose_environment()
     write_private(password_file(stack.directory), "made-up\n")
     assert stack.compose_environment()["ROLLBOOK_POSTGRES_PASSWORD"] == "made-up"
+
+
+def test_compose_gets_the_keys_of_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The services read the hash of a key that only the stack's folder holds."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
+    stack = DockerStack("secret")
+    for _ in range(2):
+        ensure_key(stack.directory)
+    keys = parse_keys(stack.compose_environment()["ROLLBOOK_HTTP_KEYS"].encode())
+    assert key_file(stack.directory).stat().st_mode & 0o077 == 0
+    found = matching(keys, key_file(stack.directory).read_text(encoding="utf-8").strip())
+    assert found
+    assert frozenset(found.scopes) == ALL_SCOPES
 
 
 def test_the_image_contains_every_package() -> None:
