@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from runtime.http.connection import Connection
 from runtime.http.guard import PROBES
 from runtime.http.listen import listen, tls_context
 from runtime.http.problems import problem_response
 from runtime.settings import Settings
-from schemas.errors import Rejected, Unavailable
+from schemas.errors import Rejected
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
     """Serve `app` at `HOST:PORT` until SIGTERM or SIGINT; then end what has begun, at most 15 s.
 
     Logs must have been started. Raises `Misconfigured` if the address cannot be used or requires
-    keys or TLS that are not set, and `Unavailable` if the application does not start.
+    keys or TLS that are not set, and whatever the application's lifespan raises.
     """
     authority = app.state.authority
     context = tls_context(settings)
@@ -40,7 +41,8 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
         served = _OnlyFromProxies(app, settings.http_trusted_proxies)
     config = uvicorn.Config(
         served,
-        lifespan="on",
+        http=Connection,
+        lifespan="off",
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,
@@ -61,10 +63,6 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
     server = _Server(config, app)
     try:
         server.run(sockets=[listener.socket])
-    except SystemExit:
-        raise Unavailable(
-            f"{app.title} did not start", code="service_failed", next_step="read its log"
-        ) from None
     finally:
         listener.socket.close()
     log.info("%s: stopped", app.title)
@@ -76,6 +74,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    async def serve(self, sockets: Any = None) -> None:
+        """Serve while the application's lifespan lasts.
+
+        uvicorn would run it too, but it logs what that raises and ends the process.
+        """
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

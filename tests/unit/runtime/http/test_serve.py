@@ -9,8 +9,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +21,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.x509.oid import NameOID
+from fastapi import FastAPI
 
+from runtime.http import application, serve
 from runtime.http.listen import listen, parse_address, tls_context
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
@@ -87,9 +89,34 @@ def test_what_has_begun_ends_before_the_service() -> None:
         stream.close()
 
 
+def test_a_service_that_cannot_start_says_why() -> None:
+    def fail() -> None:
+        raise Misconfigured("a topic is missing", code="missing_topic")
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        fail()
+        yield
+
+    app = application(Settings(), title="trial", lifespan=lifespan)
+    with pytest.raises(Misconfigured, match="a topic is missing"):
+        serve(Settings(), app, "127.0.0.1:0")
+
+
 def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
     with running(**certificate(tmp_path)) as service:
         assert service.get("/who") == (200, ["127.0.0.1", "https"])
+
+
+def test_a_head_without_an_end_ends_the_connection() -> None:
+    """Before it fills the memory; a slow one is closed after a time."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(20)
+        client.sendall(b"GET /who HTTP/1.1\r\nHost: localhost\r\n")
+        client.sendall(b"x: " + b"y" * 200_000)
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        assert service.get("/who")[0] == 200
 
 
 def test_only_trusted_proxies_say_who_calls(tmp_path: Path) -> None:

@@ -255,10 +255,10 @@ def test_durations_are_readable(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_docker_publishes_a_port_for_each_server_and_kibana() -> None:
+def test_docker_publishes_a_port_for_each_server_and_each_service_over_http() -> None:
     """Containers do not publish the servers' internal ports; a given port is used here too."""
     ports = docker.published_ports({"kibana": 23456}, free=False)
     assert ports["kibana"] == 23456
-    assert set(ports) == set(docker.SERVERS)
+    assert set(ports) == {*docker.SERVERS, "commands", "queries", "console"}
     free = docker.published_ports({}, free=True)
-    assert len(set(free.values())) == len(docker.SERVERS)
+    assert len(set(free.values())) == len(ports)
