@@ -17,7 +17,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 from runtime.settings import Settings
 from schemas.codec import RecordCodec, schema_text
 from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Misconfigured, Poisoned, Unavailable
-from schemas.topics import TOPICS
+from schemas.formats import earlier_schemas
+from schemas.topics import SCHEMAS
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 # Two attempts: so a command reports within 15 s that the registry does not answer.
@@ -78,14 +79,16 @@ class Registry:
             user = f"{settings.registry_username}:{settings.registry_password}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
         self._unknown = UnknownSchemas()
+        # The texts that we registered, by id: reading them needs no further request.
+        self._registered: dict[int, str] = {}
 
     def ensure(self) -> dict[str, int]:
-        """Register every schema as FULL_TRANSITIVE; return schema name → id. Idempotent.
+        """Register every schema as FULL_TRANSITIVE; return schema file → id. Idempotent.
 
         Raises `Misconfigured` if the registry has an incompatible schema of the same name.
         """
         ids = {}
-        for name in dict.fromkeys(topic.schema for topic in TOPICS):
+        for name in SCHEMAS:
             subject, ids[name] = self._register(schema_text(name))
             self._request("PUT", f"config/{subject}", subject, {"compatibility": COMPATIBILITY})
         return ids
@@ -95,9 +98,12 @@ class Registry:
     ) -> RecordCodec[Any]:
         """Return the codec of the schema file `name`, registering the schema if it is new.
 
-        It looks up other schemas with `schema_by_id`, by default the method of this name.
+        So are the schemas that earlier formats of the log have for the record. It looks up all
+        others with `schema_by_id`, by default the method of this name.
         Raises `Misconfigured` if the registry has another schema under the id of ours.
         """
+        for earlier in earlier_schemas(name):
+            self._register(schema_text(earlier))
         text = schema_text(name)
         subject, schema_id = self._register(text)
         stored = self._request("GET", f"schemas/ids/{schema_id}", subject)["schema"]
@@ -115,6 +121,8 @@ class Registry:
         Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, also from
         memory (see `UnknownSchemas`), `Unavailable` if the registry cannot be reached.
         """
+        if schema_id in self._registered:
+            return self._registered[schema_id]
         self._unknown.check(schema_id)
         try:
             found = self._request("GET", f"schemas/ids/{schema_id}", str(schema_id))
@@ -131,7 +139,9 @@ class Registry:
         subject = f"rollbook.{json.loads(text)['name']}"
         body = {"schema": text, "schemaType": "AVRO"}
         answer = self._request("POST", f"subjects/{subject}/versions", subject, body)
-        return subject, int(answer["id"])
+        schema_id = int(answer["id"])
+        self._registered[schema_id] = text
+        return subject, schema_id
 
     def _request(
         self, method: str, path: str, subject: str, body: dict[str, str] | None = None

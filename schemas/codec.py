@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 def schema_text(name: str) -> str:
-    """Return the Avro schema `name` (file stem, e.g. `user_event`) as it is registered."""
+    """Return the Avro schema `name` (file stem, e.g. `user_event.2`) as it is registered."""
     return files("schemas").joinpath(f"{name}.avsc").read_text(encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ class RecordCodec(Generic[R]):
     """
 
     def __init__(self, name: str, schema_id: int, writer_schema: Callable[[int], str]) -> None:
-        self.name = name
+        self.name = name.partition(".")[0]
         self.schema_id = schema_id
         self._text = schema_text(name)
         self._schema = parse(self._text)

@@ -12,6 +12,9 @@ UPDATE_USER: Final = "UpdateUser"
 CHANGE_EMAIL: Final = "ChangeEmail"
 DELETE_USER: Final = "DeleteUser"
 ERASE_USER: Final = "EraseUser"
+# About a partition, not a user: its id is the partition's mark (see `schemas.formats`).
+FINALISE_UPGRADE: Final = "FinaliseUpgrade"
+CHECK_UPGRADE: Final = "CheckUpgrade"
 
 USER_CREATED: Final = "UserCreated"
 USER_UPDATED: Final = "UserUpdated"
@@ -48,7 +51,10 @@ class FieldChange(TypedDict):
 
 
 class UserEvent(TypedDict):
-    """What happened and the whole state after it; `user` is None once the user is gone."""
+    """What happened and the whole state after it; `user` is None once the user is gone.
+
+    `issued_by` says who asked; None before format 2 (see `schemas.formats`), and of an erasure.
+    """
 
     event_id: str
     command_id: str
@@ -59,6 +65,7 @@ class UserEvent(TypedDict):
     type: EventType
     changes: list[FieldChange]
     user: User | None
+    issued_by: str | None
 
 
 class UserCommand(TypedDict):
@@ -135,6 +142,15 @@ class AddressMessage(TypedDict):
     digest: bytes | None
     expected_version: int | None
     again: bool
+    issued_by: str | None
+
+
+class LogFormat(TypedDict):
+    """The mark of a partition: the format that its handlers write (see `schemas.formats`)."""
+
+    format: int
+    finalised_at: int
+    finalised_by: str | None
 
 
 def changes_of(event: UserEvent) -> list[FieldChange]:

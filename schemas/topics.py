@@ -9,6 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from schemas.formats import (
+    ADDRESS_MESSAGE_SCHEMAS,
+    EVENT_SCHEMAS,
+    LATEST_FORMAT,
+    MARK_SCHEMA,
+)
+
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -23,7 +30,7 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic; `schema` names the `.avsc` file of its values, `key` says what its keys are."""
+    """One topic; `schema` names the latest `.avsc` file of its values, `key` what its keys are."""
 
     name: str
     schema: str
@@ -66,9 +73,10 @@ COMMANDS = Topic(
 )
 EVENTS = Topic(
     "user-events",
-    "user_event",
+    EVENT_SCHEMAS[LATEST_FORMAT],
     "user id",
-    "the latest event of each user, with the user's state: the source of the read models",
+    "the latest event of each user, with the user's state: the source of the read models; under a "
+    "reserved id, the format of the partition",
     {
         "cleanup.policy": Option("compact", "keeps the latest event of every user for ever"),
         "max.compaction.lag.ms": Option(
@@ -91,7 +99,7 @@ EVENTS = Topic(
 )
 HISTORY = Topic(
     "user-history",
-    "user_event",
+    EVENT_SCHEMAS[LATEST_FORMAT],
     "user id and version",
     "every event: the audit trail",
     {
@@ -139,7 +147,7 @@ EMAILS = Topic(
 )
 HOPS = Topic(
     "user-hops",
-    "email_hop",
+    ADDRESS_MESSAGE_SCHEMAS[LATEST_FORMAT],
     "claim id",
     "messages between partitions about changes of address",
     _delete(
@@ -160,3 +168,15 @@ DEAD_LETTERS = Topic(
 )
 
 TOPICS = (COMMANDS, EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS, DEAD_LETTERS)
+
+# Every schema that a release registers: those that it reads and those that it may write.
+SCHEMAS = tuple(
+    dict.fromkeys(
+        [
+            *EVENT_SCHEMAS.values(),
+            *ADDRESS_MESSAGE_SCHEMAS.values(),
+            *(topic.schema for topic in TOPICS),
+            MARK_SCHEMA,
+        ]
+    )
+)

@@ -31,6 +31,10 @@ COMMANDS = {
     ),
     "serve": ("scripts.serve:serve", "Serve commands and queries over HTTP."),
     "keys": ("runtime.callers.cli:keys", "Create, list and revoke keys for the services."),
+    "upgrade": (
+        "producers.cli.upgrade:upgrade",
+        "Show the format of the log, and finalise an upgrade.",
+    ),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),

@@ -38,6 +38,7 @@ def event_of(email: str, /, version: int = 1, *, number: int = 0, **fields: Any)
         "type": USER_UPDATED,
         "changes": [],
         "user": None if fields.pop("gone", False) else user,
+        "issued_by": None,
     }
     assert fields.keys() <= event.keys()
     return event | fields  # type: ignore[no-any-return]

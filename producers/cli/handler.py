@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from producers.cli.sending import user_id_argument
 from runtime.context import pass_settings
 from runtime.settings import Settings
+from runtime.terminal import json_option, print_fields, print_json
 from schemas.identity import SHARDS
 
 if TYPE_CHECKING:
@@ -63,6 +65,28 @@ def run(settings: Settings, *, instance: str, processes: int) -> int:
         return 0
     names = [f"{instance}.{number}" for number in range(1, processes + 1)]
     return run_processes(run_handler, settings, names, stop)
+
+
+@handler.command()
+@user_id_argument
+@json_option
+@pass_settings
+def repair(settings: Settings, *, user_id: str, as_json: bool) -> None:
+    """Replace a user's unreadable record (unreadable_log) by the last event of the history.
+
+    A partition with a record of a user that no handler can read is not decided. Stop all handlers,
+    find out who wrote the record, and repair its user: the id is the record's key. The event of
+    the history is appended as it is, so running this again changes nothing.
+
+    \b
+    Example:
+      rollbook handler repair ID
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from producers.handler.repair import repair_user
+
+    event = repair_user(settings, user_id)
+    fields = {name: event[name] for name in ("user_id", "version", "type", "seq")}
+    (print_json if as_json else print_fields)(fields)
 
 
 def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from producers.cli.sending import await_visible, visible_in, wait_option
+from producers.cli.sending import await_visible, issued_by_option, visible_in, wait_option
 from producers.importer.rejects import Rejects
 from runtime.context import pass_settings
 from runtime.process import signals_as_interrupts
@@ -79,27 +79,28 @@ _AGAIN = "run the same import again: it creates no user twice"
     help="Send nothing; only check each line: its fields, and that its address is not repeated "
     "(among the first million addresses of the file).",
 )
+@issued_by_option
 @wait_option
 @json_option
 @pass_settings
 def import_users(
     settings: Settings,
+    /,
     *,
     file: str,
     file_format: str | None,
     rejects_to: str | None,
-    in_flight: int,
     timeout_seconds: float,
     dry_run: bool,
     wait_for: tuple[str, ...],
     as_json: bool,
+    **sending: Any,
 ) -> int:
     """Create users from CSV (with a header) or NDJSON, plain or gzip: email, name, age.
 
     A line whose address is registered already changes nothing and is counted as already there. So
     an interrupted import can simply be run again, and so can one whose rejected lines were
-    corrected. The output of `users export` can be imported: users get new ids and start at version
-    1.
+    corrected. The output of `users export` can be imported: users get new ids and versions.
 
     CSV may have commas, semicolons or tabs between its columns, in any order. Columns other than
     email, name and age are ignored. From a pipe, lines are sent as they arrive.
@@ -119,7 +120,7 @@ def import_users(
         with ExitStack() as stack:
             source, lines = _read(stack, file, file_format)
             rejects = Rejects(file, rejects_to, dry_run=dry_run)
-            running = _opened(settings, rejects, in_flight, timeout_seconds, dry_run=dry_run)
+            running = _opened(settings, rejects, timeout_seconds, dry_run=dry_run, **sending)
             stack.callback(running.close)
             # Opened only now, so that an import that cannot start leaves the previous list
             # unchanged.
@@ -163,14 +164,14 @@ def _open(file: str) -> BinaryIO:
 
 
 def _opened(
-    settings: Settings, rejects: Rejects, in_flight: int, timeout_seconds: float, *, dry_run: bool
+    settings: Settings, rejects: Rejects, timeout_seconds: float, *, dry_run: bool, **sending: Any
 ) -> "UserCheck | UserImport":
     from producers.importer.check import UserCheck
     from producers.importer.run import UserImport
 
     if dry_run:
         return UserCheck(rejects.add)
-    return UserImport(settings, rejects.add, in_flight=in_flight, timeout_seconds=timeout_seconds)
+    return UserImport(settings, rejects.add, timeout_seconds=timeout_seconds, **sending)
 
 
 def _size(file: str) -> int | None:

@@ -16,7 +16,7 @@ from runtime.settings import Settings
 from runtime.terminal import Parsed, Seconds, json_option, print_fields, print_json, say
 from schemas.errors import Forbidden, NotInTime, Unavailable
 from schemas.identity import parse_user_id
-from schemas.rules import clean_command_id
+from schemas.rules import clean_command_id, clean_issued_by
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from producers.client import Outcome
@@ -31,6 +31,14 @@ expected_version_option = click.option(
     metavar="N",
     type=click.IntRange(min=1),
     help="Refuse unless the user is at this version.",
+)
+
+
+issued_by_option = click.option(
+    "--issued-by",
+    metavar="NAME",
+    type=Parsed("name", clean_issued_by),
+    help="Who asks, for the audit trail: the name of a key or an opaque id, never a person.",
 )
 
 
@@ -60,7 +68,8 @@ wait_option = click.option(
 class Sending:
     """How to send a command: read models to wait for, total time limit and output format.
 
-    `stdin` is whether its fields are read from standard input; `command_id` is the option's value.
+    `stdin` is whether its fields are read from standard input; `command_id` and `issued_by` are the
+    options' values.
     """
 
     wait_for: tuple[str, ...]
@@ -68,6 +77,7 @@ class Sending:
     as_json: bool
     stdin: bool
     command_id: str | None
+    issued_by: str | None
 
     def fields(self, **given: object) -> dict[str, object]:
         """Return the fields of the command: those `given` as options, or from standard input.
@@ -75,23 +85,24 @@ class Sending:
         Raises click's `UsageError` if both give fields, or if standard input is not one JSON object
         with these fields.
         """
+        options = {"command_id": self.command_id, "issued_by": self.issued_by}
         if not self.stdin:
-            return {**given, "command_id": self.command_id}
+            return {**given, **options}
         if any(value is not None for value in given.values()):
             raise click.UsageError("give the fields as options or with -, not both")
         # A field that the object lacks becomes None, and the rules reject it.
-        fields = dict.fromkeys(given) | _read_object({*given, "command_id"})
-        if self.command_id is not None:
-            if fields.get("command_id") not in (None, self.command_id):
-                raise click.UsageError(
-                    "--command-id and the JSON object give different command ids"
-                )
-            fields["command_id"] = self.command_id
+        fields = dict.fromkeys(given) | _read_object({*given, *options})
+        for name, value in options.items():
+            if value is not None:
+                if fields.get(name) not in (None, value):
+                    option = f"--{name.replace('_', '-')}"
+                    raise click.UsageError(f"{option} and the JSON object give different values")
+                fields[name] = value
         return fields
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `-`, `--command-id`, `--wait`, `--timeout` and `--json`, passed together as `how`."""
+    """Add `-`, `--command-id`, `--issued-by`, `--wait`, `--timeout` and `--json`, all as `how`."""
 
     @click.argument("stdin", metavar="[-]", required=False, type=click.Choice(["-"]))
     @click.option(
@@ -101,6 +112,7 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Repeat an earlier attempt by passing its id: for at least five minutes the command "
         "is decided only once and the answer is the same (see `rollbook commands show --help`).",
     )
+    @issued_by_option
     @wait_option
     @click.option(
         "--timeout",
@@ -120,9 +132,10 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         stdin: str | None,
         command_id: str | None,
+        issued_by: str | None,
         **given: Any,
     ) -> Any:
-        how = Sending(wait_for, timeout_seconds, as_json, bool(stdin), command_id)
+        how = Sending(wait_for, timeout_seconds, as_json, bool(stdin), command_id, issued_by)
         return command(*args, how=how, **given)
 
     return sending

@@ -3,6 +3,8 @@
 The handler checks the same rules again (`producers.domain.parse`); checking them here rejects a bad
 field before anything is sent. Every function here raises `Rejected` (`invalid_command`), whose
 `field` is the argument that breaks a rule.
+
+`issued_by` says who asks, for the audit trail: the name of a key, or an opaque id, never a person.
 """
 
 import secrets
@@ -12,6 +14,7 @@ from typing import TypeVar
 
 from schemas import rules
 from schemas.errors import Rejected
+from schemas.formats import mark_key
 from schemas.identity import (
     SHARDS,
     email_key,
@@ -39,7 +42,12 @@ def new_command_id() -> str:
 
 
 def create_command(
-    email: object, name: object, age: object, command_id: object = None
+    email: object,
+    name: object,
+    age: object,
+    command_id: object = None,
+    *,
+    issued_by: object = None,
 ) -> UserCommand:
     """Return a `CreateUser` with cleaned fields."""
     return {
@@ -49,6 +57,7 @@ def create_command(
         "email": _clean("email", rules.clean_email, email),
         "name": _clean("name", rules.clean_name, name),
         "age": _clean("age", rules.clean_age, age),
+        "issued_by": _issued_by(issued_by),
     }
 
 
@@ -58,6 +67,8 @@ def update_command(
     age: object = None,
     expected_version: object = None,
     command_id: object = None,
+    *,
+    issued_by: object = None,
 ) -> UserCommand:
     """Return an `UpdateUser` with cleaned fields; None leaves a field as it is.
 
@@ -69,33 +80,53 @@ def update_command(
             code="invalid_command",
             next_step="give a name, an age or both",
         )
-    command = _for_user(UPDATE_USER, user_id, expected_version, command_id)
+    command = _for_user(UPDATE_USER, user_id, expected_version, command_id, issued_by)
     command["name"] = None if name is None else _clean("name", rules.clean_name, name)
     command["age"] = None if age is None else _clean("age", rules.clean_age, age)
     return command
 
 
 def change_email_command(
-    user_id: object, email: object, expected_version: object = None, command_id: object = None
+    user_id: object,
+    email: object,
+    expected_version: object = None,
+    command_id: object = None,
+    *,
+    issued_by: object = None,
 ) -> UserCommand:
     """Return a `ChangeEmail` with cleaned fields."""
-    command = _for_user(CHANGE_EMAIL, user_id, expected_version, command_id)
+    command = _for_user(CHANGE_EMAIL, user_id, expected_version, command_id, issued_by)
     command["email"] = _clean("email", rules.clean_email, email)
     return command
 
 
 def delete_command(
-    user_id: object, expected_version: object = None, command_id: object = None
+    user_id: object,
+    expected_version: object = None,
+    command_id: object = None,
+    *,
+    issued_by: object = None,
 ) -> UserCommand:
     """Return a `DeleteUser`."""
-    return _for_user(DELETE_USER, user_id, expected_version, command_id)
+    return _for_user(DELETE_USER, user_id, expected_version, command_id, issued_by)
 
 
 def erase_command(
-    user_id: object, expected_version: object = None, command_id: object = None
+    user_id: object,
+    expected_version: object = None,
+    command_id: object = None,
+    *,
+    issued_by: object = None,
 ) -> UserCommand:
-    """Return an `EraseUser`."""
-    return _for_user(ERASE_USER, user_id, expected_version, command_id)
+    """Return an `EraseUser`. Its event does not keep `issued_by`: the person may have asked."""
+    return _for_user(ERASE_USER, user_id, expected_version, command_id, issued_by)
+
+
+def upgrade_command(
+    kind: str, partition: int, partitions: int, wanted: int, issued_by: object = None
+) -> UserCommand:
+    """Return a `FinaliseUpgrade` of a partition to the format `wanted`, or its `CheckUpgrade`."""
+    return _for_user(kind, mark_key(partition, partitions), wanted, None, issued_by)
 
 
 def command_partition(command: UserCommand, partitions: int) -> int:
@@ -108,7 +139,7 @@ def command_partition(command: UserCommand, partitions: int) -> int:
 
 
 def _for_user(
-    kind: str, user_id: object, expected_version: object, command_id: object
+    kind: str, user_id: object, expected_version: object, command_id: object, issued_by: object
 ) -> UserCommand:
     version = None
     if expected_version is not None:
@@ -119,6 +150,7 @@ def _for_user(
         "kind": kind,
         "user_id": _clean("user_id", parse_user_id, user_id),
         "expected_version": version,
+        "issued_by": _issued_by(issued_by),
     }
 
 
@@ -135,6 +167,10 @@ def _clean(field: str, clean: Callable[[object], T], value: object) -> T:
     except Rejected as error:
         error.field = field
         raise
+
+
+def _issued_by(value: object) -> str | None:
+    return None if value is None else _clean("issued_by", rules.clean_issued_by, value)
 
 
 def _now_ms() -> int:

@@ -133,7 +133,9 @@ def _decide(overlay: Overlay, message: AddressMessage) -> None:
             repeat(overlay, first, ref)
         return
     address = address_of(message["email"] or "")
-    command = ChangeEmail(ref.command_id, user_id, address, message["expected_version"])
+    command = ChangeEmail(
+        ref.command_id, user_id, address, message["expected_version"], message["issued_by"]
+    )
     if known is not None and known.command_id == ref.command_id:
         answer_latest_change(overlay, ref, command, known)
         return

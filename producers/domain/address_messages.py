@@ -26,6 +26,7 @@ def reserve(ref: CommandRef, command: ChangeEmail, now: int) -> AddressMessage:
         "command_offset": ref.offset,
         "digest": ref.digest,
         "expected_version": command.expected_version,
+        "issued_by": command.issued_by,
     }
 
 
@@ -83,6 +84,7 @@ def _message(kind: str, claim_id: str, user_id: str, key: str, now: int) -> Addr
         "digest": None,
         "expected_version": None,
         "again": False,
+        "issued_by": None,
     }
 
 

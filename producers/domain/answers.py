@@ -50,9 +50,11 @@ def accept(
     overlay.append_outcome(outcome)
 
 
-def reject(overlay: Overlay, ref: CommandRef, error: Rejected) -> None:
-    """Append a rejection: its code, and the user's version if there is such a user."""
-    version = _version_of(overlay, ref.user_id)
+def reject(
+    overlay: Overlay, ref: CommandRef, error: Rejected, *, version: int | None = None
+) -> None:
+    """Append a rejection: its code, and `version`, by default that of the user if there is one."""
+    version = version or _version_of(overlay, ref.user_id)
     user_id = error.user_id or (ref.user_id if version else None)
     outcome = _outcome(overlay, ref, REJECTED, user_id, version)
     outcome["code"], outcome["message"] = error.code, str(error)

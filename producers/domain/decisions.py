@@ -21,6 +21,7 @@ from producers.domain.answers import (
 from producers.domain.overlay import Overlay
 from producers.domain.parse import parse_command
 from producers.domain.snapshot import UserSnapshot
+from producers.domain.upgrade import UpgradeCommand, decide_upgrade
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import email_shard, uuid_bytes
 from schemas.records import UserCommand as CommandRecord
@@ -47,6 +48,9 @@ def decide_command(overlay: Overlay, offset: int, record: CommandRecord) -> None
         return
     try:
         command = parse_command(record)
+        if isinstance(command, UpgradeCommand):
+            decide_upgrade(overlay, ref, command)
+            return
         _require_home(overlay, command)
         if isinstance(command, CreateUser):
             _create(overlay, ref, command)

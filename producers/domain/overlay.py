@@ -12,12 +12,14 @@ from struct import Struct
 from producers.domain.aggregate import EventSlot
 from producers.domain.snapshot import UserSnapshot, pack, snapshot_of, unpack
 from producers.domain.state import PartitionState, claim_key
+from schemas.formats import mark_key
 from schemas.identity import history_key, new_user_id, partition_of, uuid_text
 from schemas.records import (
     USER_ERASED,
     AddressMessage,
     CommandOutcome,
     EmailClaim,
+    LogFormat,
     User,
     UserEvent,
 )
@@ -62,6 +64,9 @@ class Overlay:
         self.erased_history: list[str] = []
         self.claims: list[tuple[str, EmailClaim | None]] = []
         self.messages: list[tuple[int, AddressMessage]] = []
+        # Written before the events, all of which are written in this format.
+        self.mark: LogFormat | None = None
+        self.format = state.format
         self._random_bits = random_bits
         self._users: dict[bytes, bytes] = {}
         self._emails: dict[str, bytes | None] = {}
@@ -149,6 +154,16 @@ class Overlay:
         self._answers.setdefault(outcome["command_id"], outcome)
         self.outcomes.append(outcome)
 
+    @property
+    def mark_key(self) -> str:
+        """The key of the mark."""
+        return mark_key(self.state.partition, self.state.partitions)
+
+    def raise_format(self, wanted: int, issued_by: str | None) -> None:
+        """Write the records of this batch and all later ones in another format."""
+        self.format = wanted
+        self.mark = {"format": wanted, "finalised_at": self.now, "finalised_by": issued_by}
+
     def fold(self) -> None:
         """Move everything into the state: it is on the log now."""
         state = self.state
@@ -165,5 +180,6 @@ class Overlay:
                 state.claims.pop(key, None)
         for outcome in self.outcomes:
             state.window.add(outcome)
+        state.format = self.format
         state.last_seq = self.seq
         state.last_time = self.now

@@ -11,7 +11,7 @@ from schemas.identity import uuid_bytes, uuid_text
 from schemas.records import USER_ERASED, User, UserEvent
 
 # version, seq, created_at, age, flags, then the lengths in bytes of the texts that follow.
-_HEAD = Struct("<QQqBBHHHBB")
+_HEAD = Struct("<QQqHBHHHBB")
 _GONE, _ERASED, _SAME_KEY, _SAME_COMMAND, _UUID_COMMAND, _UUID_CREATED_BY = 1, 2, 4, 8, 16, 32
 _UUID_CHARACTERS = 36
 

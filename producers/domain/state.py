@@ -6,8 +6,9 @@ partition is revoked. The same methods fold it live and in a restore, so the two
 
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.snapshot import pack, packed_key, packed_version, snapshot_of
+from schemas.formats import FIRST_FORMAT
 from schemas.identity import email_shard, partition_of, uuid_bytes
-from schemas.records import CommandOutcome, EmailClaim, UserEvent
+from schemas.records import CommandOutcome, EmailClaim, LogFormat, UserEvent
 
 
 class PartitionState:
@@ -18,7 +19,7 @@ class PartitionState:
     partition who holds it. It is not kept during a restore: folding through a half-compacted log
     could free an address that a later state holds, so `finish_restore` builds it from the final
     states. `claims` maps the keys held or reserved by a user of another partition to that user's
-    claims.
+    claims. `format` is the one that its handlers write (see `schemas.formats`).
     """
 
     def __init__(self, partition: int, partitions: int, window: OutcomeWindow) -> None:
@@ -30,6 +31,7 @@ class PartitionState:
         self.window = window
         self.last_seq = 0
         self.last_time = 0
+        self.format = FIRST_FORMAT
         self._claims_by_id: dict[str, EmailClaim] = {}
 
     def owns(self, shard: int) -> bool:
@@ -49,6 +51,10 @@ class PartitionState:
             self.users[user_id] = pack(snapshot_of(event))
         self.last_seq = max(self.last_seq, event["seq"])
         self.last_time = max(self.last_time, event["occurred_at"])
+
+    def restore_mark(self, mark: LogFormat) -> None:
+        """Fold the partition's mark; its handlers write this format from there on."""
+        self.format = max(self.format, mark["format"])
 
     def restore_outcome(self, outcome: CommandOutcome) -> None:
         """Fold an outcome read from the log."""

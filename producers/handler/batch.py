@@ -16,9 +16,10 @@ from producers.handler.clients import Codecs
 from producers.handler.partition import Deciding
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
+from schemas.formats import LATEST_FORMAT
 from schemas.letters import HANDLER, letter_key, letter_of
 from schemas.positions import POSITION_KEY, Position, encode_position
-from schemas.records import AddressMessage, DeadLetter, UserCommand
+from schemas.records import DeadLetter, UserCommand
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Batch:
                 command = self._codecs.commands.decode(value)
                 self._decide_command(self._overlay(number), offset, command)
             else:
-                address_message = self._codecs.address_messages.decode(value)
+                address_message = self._codecs.address_messages[LATEST_FORMAT].decode(value)
                 apply_message(self._overlay(number), address_message)
         except Unavailable as error:
             log.debug("partition %d waits at offset %d of %s: %s", number, offset, topic, error)
@@ -163,9 +164,7 @@ class Batch:
                 if records:
                     yield named(topic.name), number, records
         yield from self._positions()
-        encode_message = codecs.address_messages.encode
-        for number, messages in self._address_messages().items():
-            records = [{"key": one["claim_id"], "value": encode_message(one)} for one in messages]
+        for number, records in self._address_messages().items():
             yield named(HOPS.name), number, records
         if self._letters:
             encode = codecs.letters.encode
@@ -185,7 +184,9 @@ class Batch:
         codecs = self._codecs
         latest: list[dict[str, Any]] = []
         every: list[dict[str, Any]] = []
-        encode_event = codecs.events.encode
+        if overlay.mark is not None:
+            latest.append({"key": overlay.mark_key, "value": codecs.marks.encode(overlay.mark)})
+        encode_event = codecs.events[overlay.format].encode
         for event in overlay.events:
             value = encode_event(event)
             latest.append({"key": event["user_id"], "value": value})
@@ -205,12 +206,14 @@ class Batch:
         ]
         yield EMAILS, claims
 
-    def _address_messages(self) -> dict[int, list[AddressMessage]]:
+    def _address_messages(self) -> dict[int, list[dict[str, Any]]]:
         """Return the address messages by receiver, those of one sender in the order sent."""
-        by_partition: dict[int, list[AddressMessage]] = {}
+        by_partition: dict[int, list[dict[str, Any]]] = {}
         for overlay in self._overlays.values():
+            encode = self._codecs.address_messages[overlay.format].encode
             for number, message in overlay.messages:
-                by_partition.setdefault(number, []).append(message)
+                record = {"key": message["claim_id"], "value": encode(message)}
+                by_partition.setdefault(number, []).append(record)
         return by_partition
 
     def fold(self) -> None:

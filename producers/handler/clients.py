@@ -5,8 +5,9 @@ tests, over which the same code runs through rebalances, fencing and aborts in m
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, Producer
 
@@ -14,15 +15,17 @@ from producers.handler.schema_lookup import SchemaLookup
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from schemas.codec import RecordCodec
+from schemas.formats import ADDRESS_MESSAGE_SCHEMAS, EVENT_SCHEMAS, MARK_SCHEMA
 from schemas.records import (
     AddressMessage,
     CommandOutcome,
     DeadLetter,
     EmailClaim,
+    LogFormat,
     UserCommand,
     UserEvent,
 )
-from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HOPS, OUTCOMES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, OUTCOMES
 
 
 class Clients(Protocol):
@@ -58,18 +61,37 @@ class Clients(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """The codecs of every record that a handler reads or writes."""
+    """The codecs of every record that a handler reads or writes.
+
+    `events` and `address_messages` are by the format of the partition that writes them; the latest
+    one reads all.
+    """
 
     commands: RecordCodec[UserCommand]
-    events: RecordCodec[UserEvent]
+    events: Mapping[int, RecordCodec[UserEvent]]
     outcomes: RecordCodec[CommandOutcome]
     claims: RecordCodec[EmailClaim]
-    address_messages: RecordCodec[AddressMessage]
+    address_messages: Mapping[int, RecordCodec[AddressMessage]]
     letters: RecordCodec[DeadLetter]
+    marks: RecordCodec[LogFormat]
+
+    @classmethod
+    def of(cls, codec: Callable[[str], RecordCodec[Any]]) -> "Codecs":
+        """Return the codecs that `codec` makes from the names of the schemas."""
+        return cls(
+            commands=codec(COMMANDS.schema),
+            events={number: codec(name) for number, name in EVENT_SCHEMAS.items()},
+            outcomes=codec(OUTCOMES.schema),
+            claims=codec(EMAILS.schema),
+            address_messages={
+                number: codec(name) for number, name in ADDRESS_MESSAGE_SCHEMAS.items()
+            },
+            letters=codec(DEAD_LETTERS.schema),
+            marks=codec(MARK_SCHEMA),
+        )
 
     @classmethod
     def from_registry(cls, registry: Registry) -> "Codecs":
         """Return the codecs with the registry's ids; raises what `Registry.codec` raises."""
-        topics = (COMMANDS, EVENTS, OUTCOMES, EMAILS, HOPS, DEAD_LETTERS)
         lookup = SchemaLookup(registry.schema_by_id)
-        return cls(*(registry.codec(topic.schema, lookup) for topic in topics))
+        return cls.of(lambda name: registry.codec(name, lookup))

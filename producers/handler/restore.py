@@ -15,16 +15,17 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from producers.domain.outcome_window import OutcomeWindow
-from producers.domain.state import PartitionState
+from producers.domain.state import PartitionState, claim_key
 from producers.handler.clients import Clients, Codecs
+from producers.handler.unreadable import UnreadableRecords
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.log_ranges import is_end
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
-from schemas.identity import parse_user_id, partition_of, user_shard
+from schemas.errors import Misconfigured, Poisoned, Unavailable
+from schemas.formats import LATEST_FORMAT, mark_key
 from schemas.positions import POSITION_KEY, Position, decode_position
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
-from schemas.trust import check_event
+from schemas.trust import check_event, is_claim_key
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Restore:
         self._settings = settings
         self._partition = partition
         self._codecs = codecs
+        self._mark_key = mark_key(partition, settings.partitions).encode()
         self._events_topic = settings.named(EVENTS.name)
         self._outcomes_topic = settings.named(OUTCOMES.name)
         self._claims_topic = settings.named(EMAILS.name)
@@ -64,7 +66,9 @@ class Restore:
                 settings.outcomes_window_count, int(settings.outcomes_window_seconds * 1000)
             ),
         )
+        self._unreadable = UnreadableRecords(partition, settings.partitions, self._claims_topic)
         self.recorded: Position | None = None
+        self._decode_event = codecs.events[LATEST_FORMAT].decode_whole
         self._started = time.monotonic()
         self._last_report_at = self._last_message_at = self._started
         self._records = 0
@@ -124,13 +128,15 @@ class Restore:
         """Read for at most about a tenth of a second; return the state once it is complete.
 
         Raises `Misconfigured` if our own log cannot be read (deciding without it could give an
-        address to two users), KafkaException if the broker fails.
+        address to two users) or a later release has raised its format, KafkaException if the
+        broker fails.
         """
         if self._unreached_ends:
             self._read()
             self._report()
         if self._unreached_ends:
             return None
+        self._unreadable.check()
         self._state.finish_restore()
         log.info(
             "restored partition %d: %d users, %d records in %.1f s",
@@ -159,17 +165,24 @@ class Restore:
         topic, offset = message.topic() or "", message.offset() or 0
         if not is_end(message):
             self._records += 1
+            key = message.key()
             try:
-                self._fold_record(topic, message.key(), message.value())
+                self._fold_record(topic, key, message.value())
             except Poisoned as poisoned:
-                self._skip_foreign(topic, message.key(), offset, poisoned)
+                self._unreadable.add(topic, key, offset, poisoned)
+            else:
+                if self._unreadable:
+                    self._unreadable.replaced(topic, key)
             offset += 1
         if offset >= self._unreached_ends.get(topic, 0):
             self._unreached_ends.pop(topic, None)
 
     def _fold_record(self, topic: str, key: bytes | None, value: Any) -> None:
         if topic == self._events_topic:
-            event = self._codecs.events.decode(value)
+            if key == self._mark_key:
+                self._fold_mark(value)
+                return
+            event = self._decode_event(value)
             check_event(event, key, self._partition, self._settings.partitions)
             self._state.restore_event(event)
         elif topic == self._outcomes_topic:
@@ -177,33 +190,31 @@ class Restore:
         elif key == POSITION_KEY:
             self.recorded = decode_position(value)
         else:
-            claim_id = (key or b"").decode("utf-8", "replace")
-            claim = None if value is None else self._codecs.claims.decode(value)
-            self._state.restore_claim(claim_id, claim)
+            self._fold_claim(key, value)
 
-    def _skip_foreign(self, topic: str, key: bytes | None, offset: int, poisoned: Poisoned) -> None:
-        """Skip bytes that no handler wrote; stop if the registry may be at fault.
-
-        If the registry does not know the schema id of a record, or has another record's schema
-        under it, and the key is a user of this partition, the record may be ours. Deciding without
-        it could give one address to two users.
-        """
-        where = f"{topic} partition {self._partition} offset {offset}"
-        if poisoned.code in {"unknown_schema", "wrong_schema"} and self._is_user(key):
+    def _fold_mark(self, value: Any) -> None:
+        """Note the partition's format. Raises `Misconfigured` if this release does not know it."""
+        mark = self._codecs.marks.decode(value)
+        if mark["format"] > LATEST_FORMAT:
             raise Misconfigured(
-                f"cannot restore: {where}: {poisoned}",
-                code="unreadable_log",
-                next_step="restore the registry's storage: ids on the log must keep their meaning",
-            ) from poisoned
-        log.warning("skipping a foreign record: %s: %s", where, poisoned)
+                f"cannot restore: partition {self._partition} is written in format "
+                f"{mark['format']}, and this release knows formats up to {LATEST_FORMAT}",
+                code="newer_log",
+                next_step="run the release that raised the format, or a later one "
+                "(docs/upgrading.md)",
+            )
+        self._state.restore_mark(mark)
 
-    def _is_user(self, key: bytes | None) -> bool:
-        """Return whether `key` is the id of a user who lives in this partition."""
-        try:
-            shard = user_shard(parse_user_id((key or b"").decode("ascii")))
-        except (UnicodeDecodeError, Rejected):
-            return False
-        return partition_of(shard, self._settings.partitions) == self._partition
+    def _fold_claim(self, key: bytes | None, value: Any) -> None:
+        """Fold a claim, or its release. Raises `Poisoned` if no handler can have written it."""
+        claim_id = (key or b"").decode("utf-8", "replace")
+        claim = None if value is None else self._codecs.claims.decode_whole(value)
+        if claim is not None:
+            if not is_claim_key(key) or claim_key(claim) != claim_id:
+                raise Poisoned("a claim's key is not its user's id and offset", code="wrong_key")
+            if not self._state.is_home_of(claim["email_key"]):
+                raise Poisoned("a claim is not in its address's partition", code="wrong_partition")
+        self._state.restore_claim(claim_id, claim)
 
     def _report(self) -> None:
         now = time.monotonic()

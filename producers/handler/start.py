@@ -9,21 +9,18 @@ import logging
 import socket
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer
 
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
+from producers.handler.members import GROUP, members
 from producers.handler.open_segments import COMPACTED, SegmentRoller
 from producers.handler.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
-    admin,
     consumer_config,
     end_reader,
-    kafka_available,
     lone_consumer,
     transactional_config,
 )
@@ -37,7 +34,6 @@ from schemas.rules import permit_special_use
 
 log = logging.getLogger(__name__)
 
-GROUP = "rollbook-handler"
 _POLL_SECONDS = 0.5
 _SPARE_SECONDS = 3.0
 
@@ -118,35 +114,22 @@ class KafkaClients:
         brokers.
         """
         deadline = time.monotonic() + self._settings.session_timeout_seconds + _SPARE_SECONDS
-        with kafka_available(self._settings):
-            client = admin(self._settings)
-            while not stop:
-                host = self._other_host(client)
-                if host is None:
-                    return
-                if time.monotonic() > deadline:
-                    raise Misconfigured(
-                        f"a handler on {host} runs as {self.identity}",
-                        code="instance_taken",
-                        next_step="give every handler of a registry its own --instance",
-                    )
-                log.warning(
-                    "a handler on %s has our identity: waiting for its session to expire", host
+        while not stop:
+            host = self._other_host()
+            if host is None:
+                return
+            if time.monotonic() > deadline:
+                raise Misconfigured(
+                    f"a handler on {host} runs as {self.identity}",
+                    code="instance_taken",
+                    next_step="give every handler of a registry its own --instance",
                 )
-                stop.wait(_POLL_SECONDS)
+            log.warning("a handler on %s has our identity: waiting for its session to expire", host)
+            stop.wait(_POLL_SECONDS)
 
-    def _other_host(self, client: AdminClient) -> str | None:
+    def _other_host(self) -> str | None:
         """Return the client id of a member with our identity on another host, if there is one."""
-        [described] = client.describe_consumer_groups(
-            [self.group], request_timeout=REQUEST_TIMEOUT_SECONDS
-        ).values()
-        try:
-            members = described.result().members
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return None
-            raise
-        for member in members:
+        for member in members(self._settings):
             if member.group_instance_id == self.identity and member.client_id != _client_id():
                 return str(member.client_id)
         return None

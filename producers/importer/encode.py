@@ -43,7 +43,11 @@ def clean_line(line: UserLine) -> tuple[str, str, int]:
 
 
 def encode_create(
-    line: UserLine, codec: RecordCodec[UserCommand], partitions: int, now_ms: int
+    line: UserLine,
+    codec: RecordCodec[UserCommand],
+    partitions: int,
+    now_ms: int,
+    issued_by: str | None = None,
 ) -> tuple[bytes, bytes, int]:
     """Return key, value and partition of the command that creates the user of `line`.
 
@@ -59,6 +63,7 @@ def encode_create(
             "email": email,
             "name": name,
             "age": age,
+            "issued_by": issued_by,
         }
     )
     return command_id.encode(), value, partition_of(email_shard(email_key(email)), partitions)

@@ -78,7 +78,8 @@ class UserImport:
     """One import. Construction sends nothing; it raises `Unavailable` or `Misconfigured`.
 
     At most `in_flight` lines are in memory. `on_reject` is called with line number, code and
-    message of each rejected line. `totals` may be read at any time, also after an error.
+    message of each rejected line. `issued_by` says who asks. `totals` may be read at any time, also
+    after an error.
     """
 
     def __init__(
@@ -88,7 +89,9 @@ class UserImport:
         *,
         in_flight: int = DEFAULT_IN_FLIGHT,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        issued_by: str | None = None,
     ) -> None:
+        self._issued_by = issued_by
         self.totals = ImportTotals()
         self._settings = settings
         self._on_reject = on_reject
@@ -161,7 +164,9 @@ class UserImport:
                 self._reject(line.number, line.code, line.message)
                 continue
             try:
-                key, value, partition = encode_create(line, codec, partitions, now_ms)
+                key, value, partition = encode_create(
+                    line, codec, partitions, now_ms, self._issued_by
+                )
             except Rejected as error:
                 self._reject(line.number, error.code, str(error))
                 continue

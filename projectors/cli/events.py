@@ -133,7 +133,8 @@ def text_line(record: LogRecord[UserEvent]) -> str:
         f"{_time(event['occurred_at'])}  {where:<9} {event['type']:<16}  {event['user_id']}"
         f"  v{event['version']}  seq {event['seq']}  command {event['command_id']}"
     )
-    return printable("  ".join(chain([line], map(_change, changes_of(event)))))
+    who = [f"by {event['issued_by']}"] if event["issued_by"] else []
+    return printable("  ".join(chain([line], who, map(_change, changes_of(event)))))
 
 
 def _change(change: FieldChange) -> str:

@@ -117,6 +117,7 @@ def event_of(row: Mapping[str, Any]) -> UserEvent:
                 for change in row["changes"] or []
             ],
             "user": user,
+            "issued_by": row.get("issued_by"),
         },
     )
 

@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from projectors.contract.read_model import EventKey
 from projectors.contract.source import Source
 from schemas.errors import Poisoned
+from schemas.formats import is_mark_key
 from schemas.records import UserEvent
 from schemas.trust import removed_event
 
@@ -20,6 +21,7 @@ from schemas.trust import removed_event
 class Record:
     """One record of the log: its place, and its event, or the event it removes, or its `poison`.
 
+    The mark of the log's format (see `schemas.formats`) has none of them.
     A record that the read model refused has both an event and `poison`.
     """
 
@@ -48,6 +50,8 @@ def read_record(
         event = decode(message.value())
         source.check(event, message.key(), partition, partitions)
     except Poisoned as poison:
+        if poison.code == "wrong_schema" and is_mark_key(message.key(), partition, partitions):
+            return Record(partition, offset, None)  # states the format of the log: no event
         return Record(partition, offset, None, poison.with_traceback(None))
     return Record(partition, offset, event)
 

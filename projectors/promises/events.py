@@ -34,6 +34,7 @@ def user_event(number: int, version: int = 1, **state: Any) -> UserEvent:
         "type": "UserUpdated",
         "changes": [],
         "user": None if state.pop("gone", False) else fields | state,  # type: ignore[typeddict-item]
+        "issued_by": None,
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from producers.client.command_client import CommandClient
-from producers.handler.start import GROUP
+from producers.handler.members import GROUP
 from runtime.settings import Settings
 from scripts.bench import passthrough, state_size
 from scripts.bench.peers import eventsourcing_library

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
+from producers.handler.members import GROUP
 from producers.handler.restore import Restore
-from producers.handler.start import GROUP, KafkaClients
+from producers.handler.start import KafkaClients
 from runtime.registry import Registry
 from runtime.settings import Settings
 from scripts.bench.workload.processes import await_commits, resident_bytes

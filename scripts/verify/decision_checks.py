@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from schemas.formats import is_mark_id
 from schemas.letters import HANDLER, Letter
 from schemas.records import ACCEPTED, REJECTED, CommandOutcome
 from scripts.verify.facts import NO_CUT, Check, Entry, Fact
@@ -221,10 +222,10 @@ class DecisionChecks:
                 self._report_uncaused(decided, fact)
                 versions[fact.user_id] = fact.version
                 at += 1
-            if not accepted:
+            user_id, version = outcome["user_id"] or "", outcome["version"]
+            if not accepted or is_mark_id(user_id):  # of a partition's format: no event
                 continue
             self.effect.looked_at += 1
-            user_id, version = outcome["user_id"] or "", outcome["version"]
             if at < len(facts) and facts[at].seq == seq:
                 versions[facts[at].user_id] = facts[at].version
                 self.cause.looked_at += 1

@@ -25,6 +25,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
+from schemas.formats import is_mark_key
 from schemas.positions import POSITION_KEY, decode_position
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, TOPICS, Topic
 from schemas.trust import check_event, check_history_event, removed_event
@@ -95,7 +96,7 @@ class LogReader(Closing):
     def read(self, topic: Topic, partition: int, start: int | None = None) -> Iterator[Entry]:
         """Yield the committed records from `start` (default: the first) to the current end.
 
-        Positions that handlers record are left out: they say nothing about users.
+        Positions and marks of the format are left out: they say nothing about users.
 
         Raises `NotInTime` if a transaction stays open longer than its timeout.
         """
@@ -116,7 +117,15 @@ class LogReader(Closing):
                 )
             for message in messages:
                 if not is_position(topic, message.key(), message.value()):
-                    yield self._entry(topic, message)
+                    entry = self._entry(topic, message)
+                    if not self._is_mark(topic, entry):
+                        yield entry
+
+    def _is_mark(self, topic: Topic, entry: Entry) -> bool:
+        """Return whether a record states the format of its partition (see `schemas.formats`)."""
+        is_other_schema = topic is EVENTS and entry.problem == "wrong_schema"
+        key = (entry.key or "").encode()
+        return is_other_schema and is_mark_key(key, entry.partition, self._settings.partitions)
 
     def _entry(self, topic: Topic, message: Any) -> Entry:
         key, value = message.key(), message.value()

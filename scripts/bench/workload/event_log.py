@@ -122,6 +122,7 @@ def user_event(
             "created_at": created_at,
             "created_by": f"bench-{number}-1",
         },
+        "issued_by": None,
     }
 
 

@@ -20,7 +20,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from producers.handler.start import GROUP
+from producers.handler.members import GROUP
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin
 from runtime.settings import Settings
 from schemas.errors import CheckFailed

@@ -10,22 +10,25 @@ from fastavro import schemaless_reader
 from hypothesis import given
 from hypothesis import strategies as st
 
+import schemas
 from schemas import records
 from schemas.codec import RecordCodec, parse, schema_text
 from schemas.errors import Poisoned, Unavailable
-from schemas.topics import TOPICS
+from schemas.formats import ADDRESS_MESSAGE_SCHEMAS, EVENT_SCHEMAS, MARK_SCHEMA
+from schemas.topics import SCHEMAS, TOPICS
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = sorted({topic.schema for topic in TOPICS})
+NAMES = sorted({MARK_SCHEMA, *(topic.schema for topic in TOPICS)})
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir())
 NEWEST = max(VERSIONS, key=lambda version: int(version[1:]))
 TYPES: dict[str, Any] = {
     "user_command": records.UserCommand,
-    "user_event": records.UserEvent,
+    "user_event.2": records.UserEvent,
     "command_outcome": records.CommandOutcome,
     "dead_letter": records.DeadLetter,
     "email_claim": records.EmailClaim,
-    "email_hop": records.AddressMessage,
+    "email_hop.2": records.AddressMessage,
+    "log_format": records.LogFormat,
 }
 # Not the golden files' id, so that they are read as another writer's.
 OUR_ID = 1000
@@ -36,19 +39,32 @@ def no_other_schema(schema_id: int) -> str:
     raise Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
 
 
-def codec(name: str = "user_event") -> RecordCodec[Any]:
+def codec(name: str = "user_event.2") -> RecordCodec[Any]:
     return RecordCodec(name, OUR_ID, no_other_schema)
 
 
+def golden(version: str, name: str, kind: str) -> Path:
+    """Return the path of a golden file; its name has no format."""
+    return GOLDEN / version / f"{name.partition('.')[0]}.{kind}"
+
+
+SHIPPED = [
+    (version, name)
+    for version in VERSIONS
+    for name in NAMES
+    if golden(version, name, "avsc").exists()
+]
+
+
 def golden_record(version: str, name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((GOLDEN / version / f"{name}.json").read_text("utf-8"))
+    record: dict[str, Any] = json.loads(golden(version, name, "json").read_text("utf-8"))
     if isinstance(record.get("digest"), str):
         record["digest"] = bytes.fromhex(record["digest"])
     return record
 
 
 def secret_event() -> dict[str, Any]:
-    event = golden_record("v1", "user_event")
+    event = golden_record(NEWEST, "user_event")
     event["user"] |= {"email": SECRET, "email_key": SECRET, "name": SECRET}
     return event
 
@@ -61,23 +77,21 @@ def poisoned_code(reader: RecordCodec[Any], value: bytes | None) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("version", "name"), SHIPPED)
 def test_reads_every_schema_ever_shipped(version: str, name: str) -> None:
     """Today's code reads a record written by any shipped version, field for field."""
-    shipped = (GOLDEN / version / f"{name}.avsc").read_text("utf-8")
+    shipped = golden(version, name, "avsc").read_text("utf-8")
     reader: RecordCodec[Any] = RecordCodec(name, OUR_ID, lambda _id: shipped)
-    decoded = reader.decode((GOLDEN / version / f"{name}.bin").read_bytes())
+    decoded = reader.decode(golden(version, name, "bin").read_bytes())
     expected = golden_record(version, name)
     assert {field: decoded[field] for field in expected} == expected
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("version", "name"), SHIPPED)
 def test_every_schema_ever_shipped_reads_ours(version: str, name: str) -> None:
     """Compatibility is full: a reader of any shipped version reads what we write today."""
     ours = codec(name).encode(golden_record(version, name))
-    shipped = parse((GOLDEN / version / f"{name}.avsc").read_text("utf-8"))
+    shipped = parse(golden(version, name, "avsc").read_text("utf-8"))
     writer: Any = parse(schema_text(name))
     decoded: Any = schemaless_reader(BytesIO(ours[5:]), writer, shipped)
     assert decoded == golden_record(version, name)
@@ -86,10 +100,24 @@ def test_every_schema_ever_shipped_reads_ours(version: str, name: str) -> None:
 def test_todays_schemas_are_among_the_golden_ones() -> None:
     """A changed schema needs a new golden version; existing ones are never edited."""
     for name in NAMES:
-        golden = (GOLDEN / NEWEST / f"{name}.avsc").read_text("utf-8")
-        assert json.loads(schema_text(name)) == json.loads(golden), (
+        shipped = golden(NEWEST, name, "avsc").read_text("utf-8")
+        assert json.loads(schema_text(name)) == json.loads(shipped), (
             f"{name}.avsc changed: add golden/v{int(NEWEST[1:]) + 1}, keep {NEWEST}"
         )
+
+
+@pytest.mark.parametrize("by_format", [EVENT_SCHEMAS, ADDRESS_MESSAGE_SCHEMAS])
+def test_the_schemas_of_earlier_formats_are_never_edited(by_format: dict[int, str]) -> None:
+    """A partition is written in its format until it is raised, by whatever release."""
+    for number, version in ((1, "v3"), (2, "v4")):
+        shipped = golden(version, by_format[number], "avsc").read_text("utf-8")
+        assert schema_text(by_format[number]) == shipped
+
+
+def test_every_schema_is_registered() -> None:
+    """No process can write a record whose schema `topics ensure` left out."""
+    files = {path.stem for path in Path(schemas.__file__).parent.glob("*.avsc")}
+    assert files == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,7 +128,7 @@ def test_typed_dicts_mirror_the_schemas(name: str) -> None:
 
 def test_nested_typed_dicts_mirror_the_schema() -> None:
     """`User` and `FieldChange` have exactly the fields they have inside an event."""
-    fields = {field["name"]: field for field in json.loads(schema_text("user_event"))["fields"]}
+    fields = {field["name"]: field for field in json.loads(schema_text("user_event.2"))["fields"]}
     user = fields["user"]["type"][1]["fields"]
     change = fields["changes"]["type"]["items"]["fields"]
     assert [field["name"] for field in user] == list(records.User.__annotations__)
@@ -110,7 +138,7 @@ def test_nested_typed_dicts_mirror_the_schema() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_truncation_at_every_length_is_poisoned(name: str) -> None:
     """No prefix of a record is accepted as a record."""
-    value = codec(name).encode(golden_record("v1", name))
+    value = codec(name).encode(golden_record(NEWEST, name))
     for length in range(len(value)):
         expected = "wrong_magic" if length < 5 else "bad_avro"
         assert poisoned_code(codec(name), value[:length]) == expected
@@ -152,7 +180,7 @@ def test_a_text_of_impossible_length_is_poisoned(length: bytes) -> None:
 )
 def test_a_foreign_schema_is_poisoned(foreign: str) -> None:
     """Another record's schema, or none, is never read as ours and never crashes a reader."""
-    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, lambda _id: foreign)
+    reader: RecordCodec[Any] = RecordCodec("user_event.2", OUR_ID, lambda _id: foreign)
     assert poisoned_code(reader, b"\x00\x00\x00\x00\x07" + SECRET.encode()) == "wrong_schema"
 
 
@@ -161,7 +189,7 @@ def test_a_schema_of_our_name_without_our_fields_is_poisoned() -> None:
     namesake = json.dumps(
         {"type": "record", "name": "rollbook.UserEvent", "fields": [{"name": "x", "type": "long"}]}
     )
-    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, lambda _id: namesake)
+    reader: RecordCodec[Any] = RecordCodec("user_event.2", OUR_ID, lambda _id: namesake)
     assert poisoned_code(reader, b"\x00\x00\x00\x00\x07\x02") == "bad_avro"
 
 
@@ -172,7 +200,7 @@ def test_an_unavailable_registry_does_not_poison_a_record() -> None:
         message = "the schema registry is away"
         raise Unavailable(message)
 
-    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, absent)
+    reader: RecordCodec[Any] = RecordCodec("user_event.2", OUR_ID, absent)
     with pytest.raises(Unavailable):
         reader.decode(b"\x00\x00\x00\x00\x07\x02")
 
@@ -183,9 +211,9 @@ def test_a_writers_schema_is_fetched_once() -> None:
 
     def registry(schema_id: int) -> str:
         asked.append(schema_id)
-        return schema_text("user_event")
+        return schema_text("user_event.2")
 
-    reader: RecordCodec[Any] = RecordCodec("user_event", OUR_ID, registry)
+    reader: RecordCodec[Any] = RecordCodec("user_event.2", OUR_ID, registry)
     value = b"\x00\x00\x00\x00\x07" + codec().encode(secret_event())[5:]
     for _ in range(3):
         assert reader.decode(value)["user"]["email"] == SECRET

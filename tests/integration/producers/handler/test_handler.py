@@ -7,7 +7,7 @@ import json
 
 from confluent_kafka import Consumer
 
-from producers.handler.start import GROUP
+from producers.handler.members import GROUP
 from runtime.kafka import consumer_config
 from runtime.registry import Registry
 from runtime.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from producers.client.command_client import CommandClient
-from producers.handler.start import GROUP
+from producers.handler.members import GROUP
 from projectors.engine.runner import group_of
 from runtime.kafka import admin
 from runtime.log_ranges import log_ranges

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import TopicPartition
 
-from producers.handler.start import GROUP, KafkaClients
+from producers.handler.members import GROUP
+from producers.handler.start import KafkaClients
 from runtime.kafka import admin, producer
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS

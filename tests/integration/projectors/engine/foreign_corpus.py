@@ -82,11 +82,11 @@ def _events(settings: Settings, topic: Topic) -> Iterator[Case]:
         ({"seq": 2**63 - 1}, "bad_seq"),
         ({"occurred_at": -1}, "bad_time"),
         ({"occurred_at": 2**62}, "bad_time"),
-        ({"age": 151}, "bad_user"),
+        ({"age": 2**16}, "bad_user"),
         ({"age": -1}, "bad_user"),
-        ({"name": SECRET * 26}, "bad_user"),
+        ({"name": SECRET * 1_001}, "bad_user"),
         ({"name": "x" * LARGE}, "bad_user"),
-        ({"command_id": "x" * 65}, "bad_user"),
+        ({"command_id": "x" * 256}, "bad_user"),
     ):
         made: dict[str, Any] = changes
         event, home = forged(settings, "foreign", **made)

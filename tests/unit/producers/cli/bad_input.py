@@ -185,7 +185,7 @@ LINES = [
     *(usage(*line.split()) for line in INCOMPLETE),
     usage(*OPTIONS),
     usage(*NEW, "--name", SECRET, stdin=body(), named="not both"),
-    usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="different command ids"),
+    usage(*NEW, "--command-id", "a", stdin=body(command_id="b"), named="different values"),
     usage(*NEW, "--wait", "postgres,", stdin=body(), named="by commas"),
     *(
         Case(line, 2, "unknown_read_model", body(), named=("mongodb",))

@@ -76,6 +76,7 @@ def test_a_creation_makes_the_user_at_version_one() -> None:
         "occurred_at": NOW,
         "type": "UserCreated",
         "changes": [],
+        "issued_by": None,
         "user": {
             "email": JANE,
             "email_key": JANE,

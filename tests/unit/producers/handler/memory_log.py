@@ -59,7 +59,7 @@ class MemoryLog:
         self._before: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
         self._after: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
 
-    def append(self, topic: str, number: int, key: bytes, value: bytes | None) -> int:
+    def append(self, topic: str, number: int, key: bytes | None, value: bytes | None) -> int:
         """Append a record outside of any transaction; return its offset."""
         log = self.partitions[topic, number]
         log.entries.append(Entry(key, value))

@@ -12,12 +12,11 @@ from producers.handler.transaction import Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.process import StopSignal
 from runtime.settings import Settings
+from schemas.formats import is_mark_key
 from schemas.identity import email_shard, partition_of, user_shard
-from schemas.positions import POSITION_KEY
-from schemas.records import UserCommand
+from schemas.records import LogFormat, UserCommand
 from schemas.topics import (
     COMMANDS,
-    DEAD_LETTERS,
     EMAILS,
     EVENTS,
     HISTORY,
@@ -30,7 +29,7 @@ from scripts.verify.reader import is_position
 from tests.codecs import codec
 from tests.given import PARTITIONS, create
 from tests.log import assert_decided_once
-from tests.unit.producers.domain.reference_log import CODECS, PartitionLog, Record, Window
+from tests.unit.producers.domain.reference_log import PartitionLog, Record, Window
 from tests.unit.producers.domain.reference_verify import verified
 from tests.unit.producers.handler.memory_consumer import MemoryClients
 from tests.unit.producers.handler.memory_group import MemoryGroup
@@ -63,8 +62,7 @@ class Cluster:
             {topic.name: 1 if topic.one_partition else PARTITIONS for topic in TOPICS}
         )
         self.group = MemoryGroup(self.log, "rollbook-handler", PARTITIONS)
-        topics = (COMMANDS, EVENTS, OUTCOMES, EMAILS, HOPS, DEAD_LETTERS)
-        self.codecs = Codecs(*(codec(topic.schema) for topic in topics))
+        self.codecs = Codecs.of(codec)
         self.clients: dict[str, MemoryClients] = {}
         self.roll_after_ms: dict[str, int] = {}
 
@@ -139,22 +137,36 @@ class Cluster:
     def read(self, topic: Topic) -> list[tuple[int, Any]]:
         """Return (partition, record) of every committed record; None for a tombstone.
 
-        Recorded positions are left out, as in `rollbook verify`.
+        Recorded positions and marks are left out, as in `rollbook verify`.
         """
         decode = codec(topic.schema).decode
         return [
             (number, None if value is None else decode(value))
             for number, key, value in self.log.records(topic.name)
-            if not is_position(topic, key, value)
+            if not self._is_bookkeeping(topic, number, key, value)
         ]
+
+    def _is_bookkeeping(
+        self, topic: Topic, number: int, key: bytes | None, value: bytes | None
+    ) -> bool:
+        is_mark = topic is EVENTS and is_mark_key(key, number, PARTITIONS)
+        return is_mark or is_position(topic, key, value)
+
+    def marks(self) -> dict[int, LogFormat]:
+        """Return the latest mark of each partition that has one."""
+        return {
+            number: self.codecs.marks.decode(value)
+            for number, key, value in self.log.records(EVENTS.name)
+            if is_mark_key(key, number, PARTITIONS)
+        }
 
     def assert_log_is_valid(self) -> None:
         """Fail unless the checks of `rollbook verify` find nothing wrong in the log."""
         logs = [PartitionLog() for _ in range(PARTITIONS)]
-        for name in CODECS:
-            for number, key, value in self.log.records(name):
-                records = logs[number].topics[name]
-                if name != EMAILS.name or key != POSITION_KEY:
+        for topic in (COMMANDS, EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS):
+            for number, key, value in self.log.records(topic.name):
+                records = logs[number].topics[topic.name]
+                if not self._is_bookkeeping(topic, number, key, value):
                     records.append(Record(len(records), (key or b"").decode(), value))
         checks = verified(logs, WINDOW, Random(0), decisions=True)
         broken = [check for check in checks if not check.holds]

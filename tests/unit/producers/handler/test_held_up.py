@@ -1,6 +1,7 @@
 """What must not hold up a handler: a silent registry, a batch that is too large, many restores."""
 
 import threading
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -12,8 +13,10 @@ from producers.handler.partition import Restoring
 from producers.handler.schema_lookup import SchemaLookup
 from schemas.codec import RecordCodec, schema_text
 from schemas.errors import Poisoned, Unavailable
+from schemas.formats import EVENT_SCHEMAS
 from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
+from tests.codecs import codec, schema_by_id
 from tests.given import PARTITIONS, create, erase, home_of, update
 from tests.unit.producers.handler.memory_log import failure
 from tests.unit.producers.handler.stepping import Cluster
@@ -49,10 +52,19 @@ def is_unknown(_id: int) -> NoReturn:
 def cluster_with(registry: Any) -> Cluster:
     """Return a cluster whose handlers look schemas of commands and events up there."""
     cluster = Cluster()
-    for name in ("commands", "events"):
-        ours = getattr(cluster.codecs, name)
-        reader: RecordCodec[Any] = RecordCodec(ours.name, ours.schema_id, registry)
-        object.__setattr__(cluster.codecs, name, reader)
+
+    def find(schema_id: int) -> str:
+        text: str = registry(schema_id) if schema_id == THEIR_ID else schema_by_id(schema_id)
+        return text
+
+    def asking(name: str) -> RecordCodec[Any]:
+        return RecordCodec(name, codec(name).schema_id, find)
+
+    cluster.codecs = replace(
+        cluster.codecs,
+        commands=asking(COMMANDS.schema),
+        events={number: asking(name) for number, name in EVENT_SCHEMAS.items()},
+    )
     return cluster
 
 

@@ -59,6 +59,13 @@ def test_a_line_shows_the_place_the_user_and_the_changes() -> None:
     assert f"{USER_ID}  v2  seq 7  command command-1  name: Jane → Jill" in line
 
 
+def test_a_line_shows_who_asked() -> None:
+    assert "  by billing-key  name: Jane" in text_line(
+        record(updated("Jo", issued_by="billing-key"))
+    )
+    assert "  by " not in text_line(record(updated("Jo")))
+
+
 def test_control_characters_never_reach_the_terminal() -> None:
     """Neither from a name nor from a foreign key."""
     assert text_line(record(updated("Ji\x1b[31mll\n"))).isprintable()

@@ -17,8 +17,9 @@ from projectors.log.records import Record, first_long_run, last_per_user, read_r
 from projectors.log.times import iso_time
 from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, partition_statuses
 from schemas.errors import Poisoned
+from schemas.formats import MARK_SCHEMA, mark_key
 from schemas.identity import email_shard, new_user_id, partition_of
-from schemas.records import UserEvent
+from schemas.records import LogFormat, UserEvent
 from schemas.topics import EVENTS
 from schemas.trust import MAX_VERSION
 from tests.codecs import codec
@@ -64,11 +65,12 @@ def test_an_event_of_an_unknown_type_is_applied_by_its_state() -> None:
         ({"seq": 0}, "bad_seq"),
         ({"occurred_at": -1}, "bad_time"),
         ({"occurred_at": 10**15}, "bad_time"),
-        ({"command_id": "c" * 65}, "bad_user"),
-        ({"command_id": "ж"}, "bad_user"),
-        ({"age": 151}, "bad_user"),
-        ({"name": "n" * 201}, "bad_user"),
-        ({"email": "e" * 763}, "bad_user"),
+        ({"command_id": "c" * 256}, "bad_user"),
+        ({"command_id": "ж" * 128}, "bad_user"),
+        ({"age": -1}, "bad_user"),
+        ({"age": 2**16}, "bad_user"),
+        ({"name": "n" * 8_001}, "bad_user"),
+        ({"email": "山" * 2_667}, "bad_user"),
         ({"user_id": "jane"}, "bad_user_id"),
         ({"user_id": USER_ID.upper()}, "bad_user_id"),
         ({"user_id": new_user_id(0, 0, 0)}, "wrong_partition"),
@@ -89,12 +91,23 @@ def test_a_record_without_key_or_value_or_under_another_key_is_poisoned() -> Non
         (b"\xff", value, "wrong_key"),
         (USER_ID.encode(), None, "no_value"),
         (USER_ID.encode(), b"", "wrong_magic"),
-        (USER_ID.encode(), b"\x00\x00\x00\x00\x02abc", "unknown_schema"),
+        (USER_ID.encode(), b"\x00\x00\x00\x00\x63abc", "unknown_schema"),
     ]
     for key, data, code in cases:
         poison = read_record(message(key, data), LATEST_STATE, CODEC.decode, 4).poison
         assert poison is not None
         assert poison.code == code
+
+
+def test_the_mark_of_the_format_is_neither_an_event_nor_poison() -> None:
+    """Any other bytes under its key are poison, and so is a mark in another partition."""
+    mark: LogFormat = {"format": 2, "finalised_at": 1, "finalised_by": None}
+    value, key = codec(MARK_SCHEMA).encode(mark), mark_key(PARTITION, 4).encode()
+    found = read_record(message(key, value), LATEST_STATE, CODEC.decode, 4)
+    assert found == Record(PARTITION, 7, None)
+    elsewhere = mark_key(PARTITION - 1, 4).encode()
+    for other, data in ((key, b"no avro"), (key, None), (elsewhere, value)):
+        assert read_record(message(other, data), LATEST_STATE, CODEC.decode, 4).poison
 
 
 def test_only_the_highest_version_of_each_user_is_kept() -> None:

@@ -1,0 +1,43 @@
+"""Which handlers run, and which partitions the consumer group has assigned to each."""
+
+from contextlib import suppress
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin._group import MemberDescription
+
+from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.settings import Settings
+from schemas.errors import Forbidden, Unavailable
+
+GROUP = "rollbook-handler"
+
+
+def members(settings: Settings) -> list[MemberDescription]:
+    """Return the members of the handlers' group. Raises `Unavailable` and `Forbidden`."""
+    group = settings.named(GROUP)
+    with kafka_available(settings):
+        client = admin(settings)
+        [described] = client.describe_consumer_groups(
+            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
+        ).values()
+        try:
+            return list(described.result().members)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            raise
+
+
+def assigned_to(settings: Settings) -> dict[int, str]:
+    """Return by partition the instance of its handler and its host, as far as that is known.
+
+    Nothing is known of a group that we may not describe, or that is being rebalanced.
+    """
+    found: dict[int, str] = {}
+    with suppress(Unavailable, Forbidden):
+        for member in members(settings):
+            instance = (member.group_instance_id or "").removeprefix(f"{settings.named(GROUP)}-")
+            host = member.client_id.removeprefix("rollbook@")
+            for place in member.assignment.topic_partitions:
+                found[place.partition] = f"{instance} on {host}"
+    return found
