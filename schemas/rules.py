@@ -24,6 +24,8 @@ from schemas.special_use import RESERVED_FOR
 
 NAME_MAX_CHARACTERS = 200
 AGE_MAX_YEARS = 150
+# The greatest age that is stored, if another release accepted it.
+STORED_AGE_MAX_YEARS = 2**16 - 1
 COMMAND_ID_MAX_CHARACTERS = 64
 TEEN_BELOW_YEARS = 20
 SENIOR_FROM_YEARS = 65
@@ -189,6 +191,14 @@ def clean_version(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _VERSION_MAX:
         raise _invalid("the expected version is not a whole number from 1")
     return value
+
+
+def age_bound(max_age: int) -> int:
+    """Return the greatest age that a query up to `max_age` finds.
+
+    A query up to the limit of the rules also finds the older users that another release accepted.
+    """
+    return max_age if max_age < AGE_MAX_YEARS else STORED_AGE_MAX_YEARS
 
 
 def age_group(age: int) -> str:

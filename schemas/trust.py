@@ -10,6 +10,7 @@ import re
 from schemas.errors import Poisoned
 from schemas.identity import history_key, partition_of, user_shard
 from schemas.records import User, UserEvent
+from schemas.rules import STORED_AGE_MAX_YEARS
 
 # One less than the greatest 64-bit number: the highest version that Elasticsearch accepts.
 MAX_VERSION = 2**63 - 2
@@ -20,7 +21,6 @@ MAX_TIME_MS = 253_402_300_799_999
 # four bytes a character, so a shorter text is within its limit without being encoded.
 _TEXT_MAX_BYTES = 8_000
 _ID_MAX_BYTES = 255
-_AGE_MAX = 2**16 - 1
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
 _CLAIM_KEY = re.compile(_CANONICAL_ID.pattern.encode() + rb":[0-9]{1,19}")
@@ -110,7 +110,7 @@ def _is_possible(user: User) -> bool:
     user would give the address to a second one.
     """
     return (
-        0 <= user["age"] <= _AGE_MAX
+        0 <= user["age"] <= STORED_AGE_MAX_YEARS
         and _is_within(_TEXT_MAX_BYTES, user["name"])
         and _is_within(_TEXT_MAX_BYTES, user["email"])
         and _is_within(_TEXT_MAX_BYTES, user["email_key"])

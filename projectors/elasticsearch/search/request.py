@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 from projectors.elasticsearch.search.facets import AGGREGATIONS
 from projectors.elasticsearch.search.text import Typos, invalid_query, text_query, words_of
-from schemas.rules import AGE_MAX_YEARS
+from schemas.rules import AGE_MAX_YEARS, age_bound
 
 Sort = Literal["relevance", "name", "age", "created", "updated"]
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
@@ -90,7 +90,9 @@ class Search:
     def _filters(self) -> list[dict[str, Any]]:
         filters: list[dict[str, Any]] = []
         if (self.min_age, self.max_age) != (0, AGE_MAX_YEARS):
-            filters.append({"range": {"age": {"gte": self.min_age, "lte": self.max_age}}})
+            filters.append(
+                {"range": {"age": {"gte": self.min_age, "lte": age_bound(self.max_age)}}}
+            )
         if self.age_groups:
             filters.append({"terms": {"age_group": list(self.age_groups)}})
         return filters

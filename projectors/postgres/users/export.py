@@ -18,7 +18,7 @@ from projectors.log.times import iso_time
 from projectors.postgres.store.database import Database
 from runtime.closing import Closing
 from runtime.settings import Settings
-from schemas.rules import AGE_MAX_YEARS
+from schemas.rules import AGE_MAX_YEARS, age_bound
 
 _USERS_PER_FETCH = 2_000
 
@@ -38,7 +38,7 @@ class UserExport(Closing):
         self, settings: Settings, *, min_age: int = 0, max_age: int = AGE_MAX_YEARS
     ) -> None:
         self.exported = 0
-        self._ages = (min_age, max_age)
+        self._ages = (min_age, age_bound(max_age))
         self._database = Database(
             settings,
             # All rows will be read: plan for the last row, not for the first.
@@ -50,7 +50,7 @@ class UserExport(Closing):
 
         Raises `Unavailable` as `lines` does.
         """
-        if self._ages != (0, AGE_MAX_YEARS):
+        if self._ages != (0, age_bound(AGE_MAX_YEARS)):
             return None
         with self._database.session() as connection:
             [[total]] = connection.execute(self._database.statement(_TOTAL)).fetchall()

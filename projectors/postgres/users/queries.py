@@ -18,7 +18,7 @@ from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import parse_user_id, uuid_bytes, uuid_text
-from schemas.rules import AGE_MAX_YEARS
+from schemas.rules import AGE_MAX_YEARS, age_bound
 
 MOST_PER_PAGE: Final = 10_000
 
@@ -123,7 +123,7 @@ class UserQueries(Closing):
         # One lower bound: given two, PostgreSQL may start at the lower one and scan to the other.
         age, user_id = max(parse_cursor(after), (min_age, _LOWEST_ID))
         with self._cursor(UserView) as cursor:
-            parameters = (age, user_id, max_age, limit + 1)
+            parameters = (age, user_id, age_bound(max_age), limit + 1)
             users: list[UserView] = cursor.execute(self._page, parameters).fetchall()
         following = write_cursor(users[limit - 1]) if len(users) > limit else None
         return UserPage(users[:limit], following)
