@@ -139,7 +139,11 @@ class ReadModelVersions(Protocol):
         """Return every version, by number; empty before `begin`."""
 
     def begin(self) -> None:
-        """Create the first version, ready and live, if there is none. Safe to call concurrently."""
+        """Create the first version, ready and live, if there is none. Safe to call concurrently.
+
+        A projector calls it again before it opens a version: if the store needs to be brought up to
+        date after an upgrade of its software, this is the place.
+        """
 
     def create(self) -> int:
         """Create an empty version in state `building`; return its number."""

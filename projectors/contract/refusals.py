@@ -64,3 +64,14 @@ def check_filled(name: str, number: int, stored: Collection[str], filled: Collec
             code=OTHER_SHAPE,
             next_step="a newer rollbook created it: run that one, or swap to an older version",
         )
+
+
+def check_format(store: str, *, required: int, known: int) -> None:
+    """Raise `Misconfigured` (`newer_bookkeeping`) if `store` requires a format we do not know."""
+    if required > known:
+        raise Misconfigured(
+            f"{store} has been changed by a later rollbook: using it requires format {required} of "
+            f"its bookkeeping, and this rollbook knows format {known}",
+            code="newer_bookkeeping",
+            next_step="run the rollbook that changed it, or a later one (docs/upgrading.md)",
+        )

@@ -116,6 +116,7 @@ class Host:
             raise error
         if running.is_due:
             try:
+                self._versions.begin()  # an older release may have added the version
                 running.start(self._versions.open(version.number))
             except RollbookError as error:
                 if version.live or isinstance(error, Unavailable):

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from projectors.contract.read_model import BUILDING
 from projectors.contract.refusals import check_filled
-from projectors.elasticsearch.index.mapping import DATE, USER_FIELDS, document
+from projectors.elasticsearch.index.mapping import USER_FIELDS, document
 from runtime.settings import Settings
 from schemas.records import UserEvent
 
@@ -22,24 +22,10 @@ CHECKPOINTS_INDEX: Final = "rollbook-checkpoints-1"
 NOT_GONE: Final = {"term": {"gone": False}}
 REFRESH_INTERVAL: Final = "1s"
 _USED_SUFFIX: Final = "-dropped"
-
-_CHECKPOINT_FIELDS: Final[dict[str, Any]] = {
-    "index": {"type": "keyword"},
-    # Ties the checkpoint to the data: an index that was deleted and created again under the same
-    # name must not use the old checkpoint.
-    "index_uuid": {"type": "keyword"},
-    "partition": {"type": "integer"},
-    "topic_id": {"type": "keyword"},
-    "next_offset": {"type": "long"},
-    "last_seq": {"type": "long"},
-    "applied_at": DATE,
-}
-
-
 # These override index templates that match our names too: a pipeline would change documents, and
 # without their source they could not be shown.
-_OWN_SETTINGS: Final = {"default_pipeline": "_none", "final_pipeline": "_none"}
-_OWN_MAPPING: Final[dict[str, Any]] = {
+OWN_SETTINGS: Final = {"default_pipeline": "_none", "final_pipeline": "_none"}
+OWN_MAPPING: Final[dict[str, Any]] = {
     "dynamic": "strict",
     "_source": {"enabled": True},
     "_routing": {"required": False},
@@ -120,8 +106,8 @@ def write_alias(index: str) -> str:
 def users_body(settings: Settings, shape: DocumentShape = USERS) -> dict[str, Any]:
     """Return the body that creates an index of users for queries, without aliases."""
     return {
-        "settings": {"number_of_shards": 1, **_OWN_SETTINGS, **served_settings(settings)},
-        "mappings": {**_OWN_MAPPING, "properties": dict(shape.fields)},
+        "settings": {"number_of_shards": 1, **OWN_SETTINGS, **served_settings(settings)},
+        "mappings": {**OWN_MAPPING, "properties": dict(shape.fields)},
     }
 
 
@@ -156,17 +142,3 @@ def building_settings() -> dict[str, Any]:
     the documents.
     """
     return {"refresh_interval": -1, "number_of_replicas": 0}
-
-
-def checkpoints_body(settings: Settings) -> dict[str, Any]:
-    """Return the body that creates the index of checkpoints."""
-    return {
-        "settings": {
-            "number_of_shards": 1,
-            "number_of_replicas": settings.elasticsearch_replicas,
-            "hidden": True,
-            **_OWN_SETTINGS,
-        },
-        "mappings": {**_OWN_MAPPING, "properties": _CHECKPOINT_FIELDS},
-        "aliases": {settings.named(CHECKPOINTS_ALIAS): {"is_hidden": True}},
-    }

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from elasticsearch import ApiError, BadRequestError, NotFoundError, TransportError
+from elasticsearch import NotFoundError
 
 from projectors.contract.read_model import BUILDING, READY, Version
 from projectors.contract.refusals import ready_and_live, version_is_live
 from projectors.contract.source import LATEST_STATE
-from projectors.elasticsearch.client import connect, elasticsearch_available, explain, reason_of
+from projectors.elasticsearch.client import connect, elasticsearch_available
+from projectors.elasticsearch.index.bookkeeping import Bookkeeping, create_index
 from projectors.elasticsearch.index.checkpoints import Checkpoints
 from projectors.elasticsearch.index.indexes import (
     CHECKPOINTS_INDEX,
@@ -24,7 +25,6 @@ from projectors.elasticsearch.index.indexes import (
     USERS_ALIAS,
     DocumentShape,
     building_settings,
-    checkpoints_body,
     document_for,
     meta_of,
     new_meta,
@@ -45,9 +45,8 @@ from projectors.elasticsearch.index.write_lock import (
 )
 from projectors.elasticsearch.index.writer import ElasticsearchUsers
 from runtime.settings import Settings
-from schemas.errors import Misconfigured, RollbookError, Unavailable
+from schemas.errors import RollbookError, Unavailable
 
-_EXISTS: Final = "resource_already_exists_exception"
 _TRIES: Final = 5
 # Only this is requested of each index, because its mapping would be hundreds of lines.
 _FACTS: Final = ["*.aliases", "*.mappings._meta", "*.settings.index.creation_date"]
@@ -65,10 +64,15 @@ class ElasticsearchVersions:
         self._alias = settings.named(USERS_ALIAS)
         self._checkpoints_index = settings.named(CHECKPOINTS_INDEX)
         self._client = connect(settings)
+        self._bookkeeping = Bookkeeping(settings, self._client)
         self._leftovers = IndexLeftovers(settings, self._client)
 
     def versions(self) -> list[Version]:
-        """Return all versions in order of their numbers; none before `begin`."""
+        """Return all versions in order of their numbers; none before `begin`.
+
+        Raises `Misconfigured` (`newer_bookkeeping`), as other methods do, if a later release has
+        changed the indexes in a way that this one cannot use.
+        """
         found = []
         for index, facts in self._indexes().items():
             number = number_of(self._settings, index)
@@ -84,10 +88,11 @@ class ElasticsearchVersions:
     def begin(self) -> None:
         """Create the first version, ready and live, unless one exists. Safe to run concurrently.
 
-        If the index of checkpoints was deleted, it is created again, and the log is replayed.
+        If the index of checkpoints was deleted, it is created again, and the log is replayed. That
+        of an earlier release is brought to our format.
         """
-        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
         indexes = self._indexes()
+        self._bookkeeping.update(indexes.get(self._checkpoints_index))
         if any(number_of(self._settings, index) for index in indexes):
             return
         body = users_body(self._settings, self._shape)
@@ -99,7 +104,7 @@ class ElasticsearchVersions:
 
     def create(self) -> int:
         """Create an empty version in state `building`; return its number."""
-        self._create_index(self._checkpoints_index, checkpoints_body(self._settings))
+        self._bookkeeping.update(self._indexes().get(self._checkpoints_index))
         body = users_body(self._settings, self._shape)
         body["settings"] |= building_settings()
         body["mappings"]["_meta"] = new_meta(self._shape, BUILDING, None)
@@ -247,24 +252,7 @@ class ElasticsearchVersions:
         """Create the index of a version; return False if it already exists."""
         index = users_index(self._settings, number)
         aliases = {write_alias(index): {"is_hidden": True}, **aliases}
-        return self._create_index(index, {**body, "aliases": aliases})
-
-    def _create_index(self, index: str, body: Mapping[str, Any]) -> bool:
-        try:
-            self._client.indices.create(index=index, **body)
-        except (ApiError, TransportError) as error:
-            if isinstance(error, BadRequestError) and error.error == _EXISTS:
-                return False
-            if isinstance(error, BadRequestError):
-                # This reason quotes no document.
-                raise Misconfigured(
-                    f"Elasticsearch refuses to create the index {index}: {reason_of(error)}",
-                    code="elasticsearch_refused",
-                    next_step="does an index template of the cluster match this name? "
-                    "then exclude it, or choose another prefix",
-                ) from None
-            raise explain(self._settings, error) from None
-        return True
+        return create_index(self._settings, self._client, index, {**body, "aliases": aliases})
 
     def _set_meta(self, number: int, facts: Mapping[str, Any]) -> None:
         """Update the `_meta` of a version."""
@@ -274,12 +262,20 @@ class ElasticsearchVersions:
             self._client.indices.put_mapping(index=index, meta=meta)
 
     def _indexes(self) -> dict[str, Any]:
-        """Return the facts of all version indexes, and of the index that records used numbers."""
+        """Return the facts of all version indexes and of the index of checkpoints.
+
+        The aliases of the latter record used numbers, its `_meta` the format, which is checked.
+        """
         with elasticsearch_available(self._settings):
             answer = self._client.indices.get(
-                index=f"{self._alias}-*", expand_wildcards="all", filter_path=_FACTS
+                index=[f"{self._alias}-*", self._checkpoints_index],
+                expand_wildcards="all",
+                ignore_unavailable=True,
+                filter_path=_FACTS,
             )
-        return dict(answer)
+        indexes = dict(answer)
+        self._bookkeeping.check(indexes.get(self._checkpoints_index))
+        return indexes
 
     def _published(self, index: str) -> dict[str, Any]:
         return {"add": {"index": index, "alias": self._alias, "filter": NOT_GONE}}

@@ -4,7 +4,8 @@ Clients query views in the home schema, which show the live version; a swap repl
 The table `model_versions` of the home schema lists the versions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -18,6 +19,7 @@ from projectors.contract.refusals import (
     version_is_live,
 )
 from projectors.contract.source import Source
+from projectors.postgres.store.bookkeeping import FORMAT, Bookkeeping
 from projectors.postgres.store.database import MISSING, Database
 from projectors.postgres.store.leftovers import PostgresLeftovers
 from projectors.postgres.store.publish import publish
@@ -29,25 +31,14 @@ from schemas.errors import Unavailable
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _CREATE_HOME: Final = "CREATE SCHEMA IF NOT EXISTS {home}"
-_CREATE_VERSIONS: Final = """
-CREATE TABLE IF NOT EXISTS {home}.model_versions (
-    model text NOT NULL,
-    number integer NOT NULL,
-    state text NOT NULL DEFAULT 'building',
-    finished boolean NOT NULL DEFAULT false,
-    live boolean NOT NULL DEFAULT false,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    live_since timestamptz,
-    PRIMARY KEY (model, number)
-)"""
 _VERSIONS: Final = """
 SELECT number, state, live, (extract(epoch FROM created_at) * 1000)::bigint,
        (extract(epoch FROM live_since) * 1000)::bigint
 FROM {home}.model_versions WHERE model = %s AND state <> 'dropped' ORDER BY number"""
 # A number is never reused: a stale writer of a dropped version must not write to a later one.
 _ADD: Final = """
-INSERT INTO {home}.model_versions (model, number)
-SELECT %(model)s, coalesce(max(number), 0) + 1
+INSERT INTO {home}.model_versions (model, number, format)
+SELECT %(model)s, coalesce(max(number), 0) + 1, %(format)s
 FROM {home}.model_versions WHERE model = %(model)s
 RETURNING number"""
 _IS_FINISHED: Final = "SELECT finished FROM {home}.model_versions WHERE model = %s AND number = %s"
@@ -94,10 +85,15 @@ class PostgresVersions:
         self._shape = shape
         self._open_model = open_model
         self._database = Database(settings, read_model=name)
+        self._bookkeeping = Bookkeeping(self._database)
         self._leftovers = PostgresLeftovers(settings, name, shape)
 
     def versions(self) -> list[Version]:
-        """Return all versions in order of their numbers; none before `begin`."""
+        """Return all versions in order of their numbers; none before `begin`.
+
+        Raises `Misconfigured` (`newer_bookkeeping`), as all methods do, if a later release has
+        changed the store in a way that this one cannot use.
+        """
         try:
             rows = self._run(_VERSIONS, (self.name,)).fetchall()
         except Unavailable as error:
@@ -107,11 +103,14 @@ class PostgresVersions:
         return [Version(*row) for row in rows]
 
     def begin(self) -> None:
-        """Create the first version, ready and live, unless one exists. Safe to run concurrently."""
+        """Create the first version, ready and live, unless one exists. Safe to run concurrently.
+
+        Also brings the tables of an earlier release to our format.
+        """
+        self._update()
         if self.versions():
             return
-        with self._database.session() as connection, connection.transaction():
-            self._prepare(connection)
+        with self._changing() as connection:
             if connection.execute(self._home(_VERSIONS), (self.name,)).fetchall():
                 return
             number = self._create(connection)
@@ -121,8 +120,7 @@ class PostgresVersions:
 
     def create(self) -> int:
         """Create an empty version in state `building`; return its number."""
-        with self._database.session() as connection, connection.transaction():
-            self._prepare(connection)
+        with self._changing() as connection:
             return self._create(connection)
 
     def open(self, number: int) -> ReadModel:
@@ -155,8 +153,7 @@ class PostgresVersions:
         `Rejected` (`version_not_ready`), `Unavailable` (`views_in_use`) if a long query locks the
         views.
         """
-        with self._database.session() as connection, connection.transaction():
-            self._prepare(connection)
+        with self._changing() as connection:
             _, live = ready_and_live(self.name, self.versions(), number)
             if live is None or live.number == number:
                 return
@@ -168,8 +165,7 @@ class PostgresVersions:
 
     def drop(self, number: int) -> None:
         """Remove a version and its data. Idempotent. Raises `Rejected` (`version_is_live`)."""
-        with self._database.session() as connection, connection.transaction():
-            self._prepare(connection)
+        with self._changing() as connection:
             connection.execute(self._home(_REMOVE), (self.name, number))
             if any(version.number == number for version in self.versions()):
                 raise version_is_live(self.name, number)
@@ -189,7 +185,9 @@ class PostgresVersions:
         self._database.close()
 
     def _create(self, connection: psycopg.Connection[Any]) -> int:
-        [[number]] = connection.execute(self._home(_ADD), {"model": self.name}).fetchall()
+        [[number]] = connection.execute(
+            self._home(_ADD), {"model": self.name, "format": FORMAT}
+        ).fetchall()
         tables = ("CREATE SCHEMA {schema}", CREATE_CHECKPOINTS, *self._shape.tables)
         self._run_all(connection, number, tables)
         return int(number)
@@ -207,11 +205,24 @@ class PostgresVersions:
         values = {"model": self.name, "number": number}
         connection.execute(self._home(_GO_LIVE), values)
 
-    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
-        # Even CREATE … IF NOT EXISTS fails if two sessions run it at the same time.
-        connection.execute(_LOCK, (self._database.home,))
-        for text in (_CREATE_HOME, _CREATE_VERSIONS):
-            connection.execute(self._home(text))
+    @contextmanager
+    def _changing(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection for one transaction, in which nobody else changes the versions."""
+        self._update()
+        with self._database.session() as connection, connection.transaction():
+            connection.execute(_LOCK, (self._database.home,))
+            yield connection
+
+    def _update(self) -> None:
+        """Bring the bookkeeping up to date, in a transaction of its own."""
+        with self._database.session() as connection:
+            if self._bookkeeping.is_current(connection):
+                return
+            with connection.transaction():
+                # Even CREATE … IF NOT EXISTS fails if two sessions run it at the same time.
+                connection.execute(_LOCK, (self._database.home,))
+                connection.execute(self._home(_CREATE_HOME))
+                self._bookkeeping.update(connection, self._version_of)
 
     def _columns(self, number: int) -> list[str]:
         """Return the columns of a version that a writer fills."""
@@ -233,10 +244,14 @@ class PostgresVersions:
 
     def _run(self, text: LiteralString, parameters: Sequence[object]) -> psycopg.Cursor[Any]:
         with self._database.session() as connection:
+            self._bookkeeping.check(connection)
             return connection.execute(self._home(text), parameters)
 
     def _home(self, text: LiteralString) -> sql.Composed:
         return self._database.statement(text)
 
     def _version(self, number: int) -> Database:
-        return Database(self._settings, read_model=self.name, version=number)
+        return self._version_of(self.name, number)
+
+    def _version_of(self, model: str, number: int) -> Database:
+        return Database(self._settings, read_model=model, version=number)
