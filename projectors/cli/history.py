@@ -16,7 +16,7 @@ from runtime.settings import Settings
 from runtime.terminal import json_option, print_json, print_table, say
 from schemas.records import UserEvent, changes_of
 
-_COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
+_COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after", "issued_by"]
 
 
 @click.command()
@@ -35,6 +35,7 @@ _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after"]
 def history(settings: Settings, user_id: str, *, from_version: int, as_json: bool) -> None:
     """Show everything that happened to a user, oldest first: each field before and after.
 
+    The last column is who asked, if the client said so and the log has it (docs/upgrading.md).
     For an erased user, only the erasure is left. Exits with 3 if no user ever had that id.
 
     \b
@@ -63,8 +64,11 @@ def rows_of(event: UserEvent, *, once: bool) -> Iterator[list[Any]]:
         event["command_id"],
     ]
     changes = changes_of(event)
+    issuer = event["issued_by"]
     if not changes:
-        yield [*what, None, None, None]
+        yield [*what, None, None, None, issuer]
     for number, change in enumerate(changes):
-        named = [None] * len(what) if once and number else what
-        yield [*named, change["field"], change["before"], change["after"]]
+        follows = once and number > 0
+        named = [None] * len(what) if follows else what
+        fields = (change["field"], change["before"], change["after"])
+        yield [*named, *fields, None if follows else issuer]

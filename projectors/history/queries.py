@@ -15,9 +15,10 @@ from runtime.settings import Settings
 from schemas.identity import event_id, parse_user_id
 from schemas.records import UserEvent, changes_of
 
+# Not simply `issued_by`: until a rebuild, the live version may be one without that column.
 _EVENTS: Final = """
 SELECT user_id::text AS user_id, version, seq, type, command_id, changes, email, email_key, name,
-       age, created_by,
+       age, created_by, to_jsonb(user_history) ->> 'issued_by' AS issued_by,
        (extract(epoch FROM occurred_at) * 1000)::bigint AS occurred_ms,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
 FROM {schema}.user_history
@@ -46,11 +47,11 @@ class EventStore(Closing):
     ) -> list[UserEvent]:
         """Return the events of a user in order, from `from_version` (inclusive), at most `limit`.
 
-        An event has its version, time (milliseconds since the epoch), type, command id and the
-        state after it; `schemas.records.changes_of` returns each changed field before and after.
-        Versions have no gaps. An erased user has the event `UserErased` only. The list is empty if
-        the user has no version that high. Raises `Rejected` (`user_not_found`) if the user never
-        existed or has not reached the read model yet.
+        An event has its version, time (milliseconds since the epoch), type, command id, who asked
+        (None if that is not known) and the state after it; `schemas.records.changes_of` returns
+        each changed field before and after. Versions have no gaps. An erased user has the event
+        `UserErased` only. The list is empty if the user has no version that high. Raises `Rejected`
+        (`user_not_found`) if the user never existed or has not reached the read model yet.
         """
         user_id = parse_user_id(user_id)
         events = self._query(_FROM_VERSION, user_id, from_version, limit)
@@ -117,7 +118,7 @@ def event_of(row: Mapping[str, Any]) -> UserEvent:
                 for change in row["changes"] or []
             ],
             "user": user,
-            "issued_by": row.get("issued_by"),
+            "issued_by": row["issued_by"],
         },
     )
 
@@ -131,5 +132,6 @@ def event_fields(event: UserEvent) -> dict[str, Any]:
         "type": event["type"],
         "command_id": event["command_id"],
         "seq": event["seq"],
+        "issued_by": event["issued_by"],
         "changes": changes_of(event),
     }

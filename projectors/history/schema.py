@@ -1,8 +1,11 @@
 """The table of every event, in one version.
 
-A row is an event: what it changed and the user after it. An erased user has one row, the event
-`UserErased` without personal data. It stays for ever, and older events of the user are never stored
-again.
+A row is an event: what it changed, the user after it, and who asked for it. Who asked is null in
+events before format 2 of the log. A version that an earlier release built lacks that column, and
+goes without it until a rebuild replaces the version (docs/decisions/0027).
+
+An erased user has one row, the event `UserErased` without personal data. It stays for ever, and
+older events of the user are never stored again.
 """
 
 from typing import Final
@@ -25,6 +28,7 @@ CREATE TABLE {schema}.user_history (
     age integer,
     created_at timestamptz,
     created_by text,
+    issued_by text,
     PRIMARY KEY (user_id, version)
 )"""
 
@@ -42,7 +46,7 @@ SHAPE: Final = TableShape(
     table="user_history",
     columns=(
         *("user_id", "version", "seq", "occurred_at", "type", "command_id", "changes"),
-        *("email", "email_key", "name", "age", "created_at", "created_by"),
+        *("email", "email_key", "name", "age", "created_at", "created_by", "issued_by"),
     ),
     # Every incoming row is looked up in the indexes, so none of them can be deferred.
     tables=(_USER_HISTORY, _NO_STATISTICS, _ERASED),

@@ -16,14 +16,14 @@ from projectors.postgres.store.tables import VersionTables
 from projectors.postgres.store.versions import PostgresVersions
 from runtime.settings import Settings
 from schemas.identity import uuid_bytes
-from schemas.records import USER_ERASED, UserEvent
+from schemas.records import USER_ERASED, FieldChange, User, UserEvent
 
 _INCOMING: Final = """
 CREATE TEMP TABLE incoming_history (
     user_id uuid, version bigint, seq bigint, occurred_at timestamptz,
     type text, command_id text, changes jsonb,
     email text, email_key text, name text, age integer,
-    created_at timestamptz, created_by text
+    created_at timestamptz, created_by text, issued_by text
 ) ON COMMIT DELETE ROWS"""
 _COPY: Final = "COPY pg_temp.incoming_history FROM STDIN (FORMAT binary)"
 
@@ -50,8 +50,9 @@ WHERE stored.user_id = removed.user_id AND stored.version = removed.version"""
 _ROWS: Final = """
 SELECT user_id::text, version, seq, (extract(epoch FROM occurred_at) * 1000)::bigint,
        type, command_id, changes, email, email_key, name, age,
-       (extract(epoch FROM created_at) * 1000)::bigint, created_by
+       (extract(epoch FROM created_at) * 1000)::bigint, created_by, issued_by
 FROM {schema}.user_history"""
+_ROWS_WITHOUT_ISSUER: Final = _ROWS.replace(", issued_by", "")
 
 # Every row is looked up by its key. Without statistics for the incoming rows, or for a new table,
 # the planner would choose to read the whole history for every batch.
@@ -61,7 +62,7 @@ _SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_
 _ROW_BEGIN: Final = struct.Struct(">hi16siqiqiq")  # user_id, version, seq, occurred_at
 _AGE_AND_CREATION: Final = struct.Struct(">iiiq")
 _NO_USER: Final = 6 * NULL
-_COLUMNS: Final = 13
+_COLUMNS: Final = 14
 _JSONB_VERSION: Final = b"\x01"
 
 
@@ -78,6 +79,7 @@ class PostgresHistory(VersionTables):
         self._add = statement(
             _ADD, erased=sql.Literal(USER_ERASED), columns=sql.SQL(", ").join(names)
         )
+        self._has_issuer = "issued_by" in stored.columns
         self._erase = statement(_ERASE)
         self._remove = statement(_REMOVE)
 
@@ -99,20 +101,22 @@ class PostgresHistory(VersionTables):
                 cursor.execute(self._add)
 
     def row_of(self, event: UserEvent) -> Row:
-        """Return the row of `event`: all fields but the event id, which the others determine."""
-        kind, changes, user = event["type"], event["changes"], event["user"]
-        if kind == USER_ERASED:
-            changes, user = [], None
+        """Return the row of `event`: all fields but the event id, which the others determine.
+
+        Without who asked, if the version has no column for it.
+        """
+        kind, changes, user, issuer = _kept(event)
         key = (event["user_id"], event["version"], event["seq"], event["occurred_at"])
         what = (*key, kind, event["command_id"], _sorted_json(changes))
+        by = (issuer,) if self._has_issuer else ()
         if user is None:
-            return (*what, None, None, None, None, None, None)
+            return (*what, None, None, None, None, None, None, *by)
         state = (user["email"], user["email_key"], user["name"], user["age"])
-        return (*what, *state, user["created_at"], user["created_by"])
+        return (*what, *state, user["created_at"], user["created_by"], *by)
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every stored event, in the form of `row_of`."""
-        for rows in self.fetch(_ROWS):
+        for rows in self.fetch(_ROWS if self._has_issuer else _ROWS_WITHOUT_ISSUER):
             yield [(*row[:6], _sorted_json(row[6]), *row[7:]) for row in rows]
 
 
@@ -160,16 +164,14 @@ def _arrays(keys: Sequence[EventKey]) -> tuple[list[str], list[int]]:
 
 
 def _pack_event(event: UserEvent) -> bytes:
-    user, changes = event["user"], event["changes"]
-    if event["type"] == USER_ERASED:  # no personal data, whatever a foreign event contains
-        user, changes = None, []
+    kind, changes, user, issuer = _kept(event)
     occurred_at = (event["occurred_at"] - EPOCH_MS) * 1000
     parts = [
         _ROW_BEGIN.pack(
             *(_COLUMNS, 16, uuid_bytes(event["user_id"])),
             *(8, event["version"], 8, event["seq"], 8, occurred_at),
         ),
-        *_text(event["type"]),
+        *_text(kind),
         *_text(event["command_id"]),
         *(_value(_JSONB_VERSION + orjson.dumps(changes)) if changes else (NULL,)),
     ]
@@ -184,7 +186,15 @@ def _pack_event(event: UserEvent) -> bytes:
             _AGE_AND_CREATION.pack(4, user["age"], 8, created_at),
             *_text(user["created_by"]),
         )
+    parts += (NULL,) if issuer is None else _text(issuer)
     return b"".join(parts)
+
+
+def _kept(event: UserEvent) -> tuple[str, list[FieldChange], User | None, str | None]:
+    """Return what is stored of an event: its type, its changes, the user after it, who asked."""
+    if event["type"] == USER_ERASED:  # no personal data, whatever a foreign event contains
+        return USER_ERASED, [], None, None
+    return event["type"], event["changes"], event["user"], event["issued_by"]
 
 
 def _text(text: str) -> tuple[bytes, bytes]:

@@ -130,6 +130,7 @@ SCHEMAS: Final[Schema] = {
             "type": _TEXT,
             "command_id": {"type": "string", "maxLength": COMMAND_ID_MAX_CHARACTERS},
             "seq": _COUNT,
+            "issued_by": _or_null(_TEXT),
             "changes": many(_CHANGE),
         }
     ),

@@ -29,7 +29,7 @@ _TABLES: dict[str, tuple[str, list[str]]] = {
     "postgres": ("users", ["user_id", "version", "updated_at"]),
     "history": (
         "user_history",
-        ["user_id", "version", "seq", "occurred_at", "type", "command_id"],
+        ["user_id", "version", "seq", "occurred_at", "type", "command_id", "issued_by"],
     ),
 }
 _PERSONAL = """

@@ -175,9 +175,11 @@ class HistoryFold:
     """The fold of one partition of `user-history`: user id → version → hash of the event.
 
     `erased` maps a user to the version of its erasure: every earlier version is removed, in
-    whatever order the records arrive.
+    whatever order the records arrive. Who asked is compared `with_issuer` only: a version of an
+    earlier release has no column for it.
     """
 
+    with_issuer: bool = True
     kept: dict[str, dict[int, int]] = field(default_factory=dict)
     erased: dict[str, int] = field(default_factory=dict)
 
@@ -192,7 +194,8 @@ class HistoryFold:
             for older in [one for one in versions if one < version]:
                 del versions[older]
         # The first record of a version counts; a second one is reported by the checks of the log.
-        versions.setdefault(version, event_hash(event))
+        issuer = [event["issued_by"]] if self.with_issuer else []
+        versions.setdefault(version, event_hash(event, issuer))
 
     def remove(self, key: str) -> None:
         """Remove the event that a tombstone names."""
@@ -201,9 +204,9 @@ class HistoryFold:
             self.kept.get(user_id, {}).pop(int(version), None)
 
 
-def fold(entries: Iterable[Entry], partitions: int) -> HistoryFold:
+def fold(entries: Iterable[Entry], partitions: int, *, with_issuer: bool = True) -> HistoryFold:
     """Return the fold of one partition; foreign records are ignored."""
-    left = HistoryFold()
+    left = HistoryFold(with_issuer)
     for entry in entries:
         event: UserEvent | None = entry.record
         if event is None:
@@ -217,14 +220,17 @@ def fold(entries: Iterable[Entry], partitions: int) -> HistoryFold:
     return left
 
 
-def event_hash(event: UserEvent) -> int:
-    """Return a 64-bit hash of everything that the read model must hold of an event."""
+def event_hash(event: UserEvent, issuer: list[Any]) -> int:
+    """Return a 64-bit hash of everything that the read model must hold of an event.
+
+    `issuer` has who asked, or nothing if the version has no column for it.
+    """
     user: Mapping[str, Any] | None = event["user"]
     changes = [(one["field"], one["before"], one["after"]) for one in event["changes"]]
     state = None if user is None else [user[name] for name in _STATE]
     if event["type"] == USER_ERASED:
-        changes, state = [], None
-    return _hash(event, changes, state)
+        changes, state, issuer = [], None, [None] * len(issuer)
+    return _hash(event, changes, state, issuer)
 
 
 def row_hash(row: Mapping[str, Any]) -> int:
@@ -232,12 +238,16 @@ def row_hash(row: Mapping[str, Any]) -> int:
     found = row["changes"] or []
     changes = [(one["field"], one["before"], one["after"]) for one in found]
     state = [row[name] for name in _STATE]
-    return _hash(row, changes, None if all(value is None for value in state) else state)
+    issuer = [row["issued_by"]] if "issued_by" in row else []
+    state_after = None if all(value is None for value in state) else state
+    return _hash(row, changes, state_after, issuer)
 
 
-def _hash(event: Mapping[str, Any], changes: list[Any], state: list[Any] | None) -> int:
+def _hash(
+    event: Mapping[str, Any], changes: list[Any], state: list[Any] | None, issuer: list[Any]
+) -> int:
     names = ("seq", "occurred_at", "type", "command_id")
-    return text_hash(repr(([event[name] for name in names], changes, state)))
+    return text_hash(repr(([event[name] for name in names], changes, state, issuer)))
 
 
 class HistoryChecks:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from elasticsearch import Elasticsearch
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from projectors.catalog import open_versions
@@ -48,10 +49,11 @@ _HISTORY_ROWS = """
 SELECT user_id::text AS user_id, version, seq, type, command_id, changes,
        (extract(epoch FROM occurred_at) * 1000)::bigint AS occurred_at,
        email, email_key, name, age,
-       (extract(epoch FROM created_at) * 1000)::bigint AS created_at, created_by
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_at, created_by{issuer}
 FROM {schema}.user_history
 WHERE ((get_byte(uuid_send(user_id), 6) & 15) * 256 + get_byte(uuid_send(user_id), 7))
       * %s >> 12 = %s"""
+_NO_HISTORY_ROWS = "SELECT * FROM {schema}.user_history LIMIT 0"
 
 
 @dataclass(slots=True)
@@ -175,10 +177,13 @@ def check_history(settings: Settings, reader: LogReader, version: int) -> list[C
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         offsets = dict(connection.execute(database.statement(_OFFSETS)).fetchall())
-        statement = database.statement(_HISTORY_ROWS)
+        columns = connection.execute(database.statement(_NO_HISTORY_ROWS)).description or []
+        with_issuer = any(column.name == "issued_by" for column in columns)
+        issuer = sql.SQL(", issued_by" if with_issuer else "")
+        statement = database.statement(_HISTORY_ROWS, issuer=issuer)
         for partition in range(settings.partitions):
             entries = _before(reader.read(HISTORY, partition), offsets.get(partition, 0))
-            left = fold(entries, settings.partitions)
+            left = fold(entries, settings.partitions, with_issuer=with_issuer)
             checks.partition(
                 left, _history_rows(connection, statement, settings.partitions, partition)
             )

@@ -77,7 +77,7 @@ def assert_every_step_is_shown(rollbook: Rollbook, user_id: str) -> None:
     ]
     assert {change["after"] for change in shown[3]["changes"]} == {None}
     table = rollbook.run("users", "history", user_id, "--from-version", "2").stdout.splitlines()
-    assert table[0].split("\t")[-3:] == ["field", "before", "after"]
+    assert table[0].split("\t")[-4:] == ["field", "before", "after", "issued_by"]
     assert len(table) == 1 + 2 + 1 + 3
 
     get = ("users", "get", user_id)

@@ -3,21 +3,25 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from projectors.contract.read_model import Batch
+from projectors.contract.source import WHOLE_HISTORY
 from projectors.history.queries import EventStore
-from projectors.history.writer import _COPY, _pack_event, history_versions
+from projectors.history.schema import SHAPE
+from projectors.history.writer import _COPY, PostgresHistory, _pack_event, history_versions
 from projectors.postgres.store.copy_rows import copy_rows
+from projectors.postgres.store.versions import PostgresVersions
 from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
-from schemas.errors import Poisoned, Rejected, Unavailable
+from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.records import USER_ERASED, UserEvent
 from tests.events import event_of
 from tests.processes import eventually
-from tests.read_models import OpenVersion
+from tests.read_models import OpenVersion, at_once, ready_version
 
 SECRET = "qsecretq"
 WAITING = """
@@ -28,6 +32,7 @@ def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
     """Return an event of user `number`."""
     own: dict[str, Any] = {
         "command_id": f"c{number}-{version}",
+        "issued_by": f"key-{number}",
         "seq": version,
         "occurred_at": NOW + 1000 * version,
         "changes": [
@@ -42,7 +47,7 @@ def event(number: int, version: int = 1, **fields: Any) -> UserEvent:
 
 def erasure(number: int, version: int) -> UserEvent:
     """Return the marker of an erasure."""
-    return event(number, version, type=USER_ERASED, user=None, changes=[])
+    return event(number, version, type=USER_ERASED, user=None, changes=[], issued_by=None)
 
 
 class OpenHistory(OpenVersion):
@@ -136,6 +141,31 @@ def test_stored_rows_equal_the_rows_of_their_events(opened: OpenHistory) -> None
     opened.write(*events)
     rows = [row for some in opened.model.rows() for row in some]
     assert sorted(rows, key=repr) == sorted(map(opened.model.row_of, events), key=repr)
+
+
+def test_who_asked_is_shown_once_the_version_has_a_column_for_it(settings: Settings) -> None:
+    """A version of the previous release is kept up to date without it, and can go live again."""
+    table, *others = SHAPE.tables
+    shape = replace(
+        SHAPE,
+        columns=SHAPE.columns[:-1],
+        tables=(table.replace("    issued_by text,\n", ""), *others),
+    )
+    previous = PostgresVersions(settings, "history", WHOLE_HISTORY, shape, PostgresHistory)
+    with closing(previous):
+        previous.begin()
+        with OpenHistory(settings) as opened:
+            opened.write(event(1))
+            assert opened.store.get_events(user_id(1)) == [event(1, issued_by=None)]
+            assert [row for some in opened.model.rows() for row in some] == [
+                opened.model.row_of(event(1))
+            ]
+            opened.versions.swap(ready_version(opened.versions, event(1)), at_once)
+            assert opened.store.get_events(user_id(1)) == [event(1)]
+            with pytest.raises(Misconfigured):
+                previous.open(2)
+            previous.swap(1, at_once)
+            assert opened.store.get_events(user_id(1)) == [event(1, issued_by=None)]
 
 
 def test_incoming_events_are_looked_up_by_key_however_long_the_history(opened: OpenHistory) -> None:

@@ -166,8 +166,8 @@ def test_no_state_of_an_erased_user_is_shown() -> None:
 
 def test_each_field_is_shown_before_and_after_its_change() -> None:
     """A creation has all fields. The columns of the event are repeated for programs only."""
-    created = of_version(1, USER_CREATED)
-    fields = [row[4:] for row in rows_of(created, once=False)]
+    created = of_version(1, USER_CREATED, issued_by="key-1")
+    fields = [row[4:7] for row in rows_of(created, once=False)]
     assert fields == [
         ["email", None, "jane@example.com"],
         ["name", None, "Jane Doe"],
@@ -175,9 +175,13 @@ def test_each_field_is_shown_before_and_after_its_change() -> None:
     ]
     assert [row[0] for row in rows_of(created, once=False)] == [1, 1, 1]
     assert [row[0] for row in rows_of(created, once=True)] == [1, None, None]
+    assert [row[7] for row in rows_of(created, once=False)] == ["key-1"] * 3
+    assert [row[7] for row in rows_of(created, once=True)] == ["key-1", None, None]
     marker = of_version(5, USER_ERASED)
-    assert [row[2:] for row in rows_of(marker, once=True)] == [[USER_ERASED, "c", None, None, None]]
+    [shown_marker] = rows_of(marker, once=True)
+    assert shown_marker[2:] == [USER_ERASED, "c", None, None, None, None]
     shown = event_fields(created)
+    assert shown["issued_by"] == "key-1"
     assert shown["occurred_at"] == "2023-11-14T22:13:21.000Z"
     assert [change["field"] for change in shown["changes"]] == ["email", "name", "age"]
 

@@ -17,7 +17,7 @@ EVENTS: list[UserEvent] = [event(1), event(2, 2) | {"changes": CHANGES}, event(3
 
 def row(event: UserEvent) -> dict[str, Any]:
     """Return the row that the read model holds of an event."""
-    names = ("user_id", "version", "seq", "type", "command_id", "occurred_at")
+    names = ("user_id", "version", "seq", "type", "command_id", "occurred_at", "issued_by")
     state = dict.fromkeys(("email", "email_key", "name", "age", "created_at", "created_by"))
     held: dict[str, Any] = {name: event[name] for name in names}  # type: ignore[literal-required]
     return held | state | (event["user"] or {}) | {"changes": event["changes"] or None}
@@ -61,6 +61,7 @@ def test_every_event_is_a_row() -> None:
         {"age": 5},
         {"created_at": 9},
         {"created_by": "another"},
+        {"issued_by": "Mallory"},
         {"version": 9},
     ],
 )
@@ -119,6 +120,17 @@ def test_a_marker_with_personal_data_is_found(forge: dict[str, Any]) -> None:
     on_the_log = ERASED | {"changes": CHANGES, "user": EVENTS[0]["user"]}
     assert wrong(check(as_history([on_the_log]), [row(on_the_log)])) == ["same", "erased"]
     assert wrong(check(as_history([on_the_log]), [row(ERASED)])) == []
+
+
+def test_a_version_without_a_column_for_who_asked_is_compared_without_it() -> None:
+    """An earlier release built it. The events on the log may say who asked."""
+    entries = as_history([one | {"issued_by": "key-1"} for one in EVENTS])
+    rows = [{n: v for n, v in row(one).items() if n != "issued_by"} for one in EVENTS]
+    for rows_held, expected in ((rows, []), (rows[1:], ["same"])):
+        checks = HistoryChecks()
+        checks.partition(fold(entries, PARTITIONS, with_issuer=False), rows_held)
+        assert wrong(checks) == expected
+    assert wrong(check(entries, rows)) == ["same"]
 
 
 def test_a_tombstone_removes_its_event_without_an_erasure_too() -> None:
