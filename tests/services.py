@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
@@ -10,6 +11,7 @@ import httpx2
 
 from tests.processes import Rollbook, RunningProcess, eventually
 
+_BUFFER_BYTES = 16_384
 _LISTENING = re.compile(r"listening at (http://\S+)")
 
 
@@ -34,10 +36,18 @@ class Service:
 
 
 class CommandLines:
-    """A request of many commands, whose answers are read while lines are being sent."""
+    """A request of many commands, whose answers are read while lines are being sent.
+
+    The connection's buffers are small: a service soon has to wait for a caller that does not read.
+    """
 
     def __init__(self, service: Service) -> None:
-        self._connection = HTTPConnection("127.0.0.1", service.port, timeout=60)
+        self._connection = HTTPConnection("127.0.0.1", service.port)
+        self._connection.sock = socket.socket()
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._connection.sock.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
+        self._connection.sock.settimeout(60)
+        self._connection.sock.connect(("127.0.0.1", service.port))
         self._connection.putrequest("POST", "/commands")
         self._connection.putheader("Content-Type", "application/x-ndjson")
         self._connection.putheader("Transfer-Encoding", "chunked")
@@ -50,14 +60,13 @@ class CommandLines:
 
     def send_bytes(self, content: bytes, timeout_seconds: float = 60) -> None:
         """Send a part of the body. Raises TimeoutError if the service does not take it."""
-        socket = self._connection.sock
-        assert socket is not None
-        socket.settimeout(timeout_seconds)
-        socket.sendall(b"%x\r\n%s\r\n" % (len(content), content) if content else b"0\r\n\r\n")
-
-    def end(self) -> None:
-        """Send the end of the body."""
-        self.send_bytes(b"")
+        connection = self._connection.sock
+        assert connection is not None
+        connection.settimeout(timeout_seconds)
+        try:
+            connection.sendall(b"%x\r\n%s\r\n" % (len(content), content))
+        finally:
+            connection.settimeout(60)
 
     def answers(self) -> Iterator[Any]:
         """Yield the answers until the service ends the response."""

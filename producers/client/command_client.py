@@ -5,6 +5,8 @@ answer to the last.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 from confluent_kafka import Message, Producer
 
@@ -85,6 +87,7 @@ class CommandClient(UserCommands[Outcome], Closing):
         delivery = Delivery(command["command_id"], self._commands.encode(command), partition)
         topic = self._settings.named(COMMANDS.name)
         delivery.attempt(self._producer, topic)
+        answers: list[CommandOutcome] = []
         try:
             while (left := deadline - time.monotonic()) > 0:
                 self._producer.poll(0)
@@ -92,9 +95,11 @@ class CommandClient(UserCommands[Outcome], Closing):
                 if delivery.must_repeat:
                     delivery.attempt(self._producer, topic)
                 message = self._consumer.poll(min(left, _STEP_SECONDS))
-                record = None if message is None else self._answer(message, delivery)
-                if record is not None:
-                    return outcome_of(record, partition)
+                if message is not None:
+                    answers += self._answers(message, delivery)
+                for record in answers:
+                    if delivery.is_answered_by(record):
+                        return outcome_of(record, partition)
         finally:
             # The caller no longer waits, so the command must not be sent minutes later.
             if delivery.pending:
@@ -125,22 +130,16 @@ class CommandClient(UserCommands[Outcome], Closing):
         except (Unavailable, Forbidden) as error:
             raise nothing_sent(error) from error
 
-    def _answer(self, message: Message, delivery: Delivery) -> CommandOutcome | None:
-        """Return the answer in `message`, or None if it answers another command.
-
-        An earlier command may have had the same id.
-        """
+    def _answers(self, message: Message, delivery: Delivery) -> Iterator[CommandOutcome]:
+        """Yield the answer in `message` if it is to the command's id."""
         try:
             check_readable(self._settings, message.error())
         except Forbidden as forbidden:
             raise delivery.unreadable(forbidden) from None
-        is_other = message.key() != delivery.key
-        if message.error() is not None or is_other or message.partition() != delivery.partition:
-            return None
-        try:
-            record: CommandOutcome = self._outcomes.decode(message.value())
-        except Poisoned:
-            return None
+        is_other = message.key() != delivery.key or message.partition() != delivery.partition
+        if message.error() is not None or is_other:
+            return
         if delivery.pending:
             self._producer.flush(_STEP_SECONDS)
-        return record if record["command_offset"] >= delivery.offset else None
+        with suppress(Poisoned):  # foreign bytes with our key
+            yield self._outcomes.decode(message.value())

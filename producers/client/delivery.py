@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from runtime.kafka import is_denied, kafka_failure
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Unavailable
+from schemas.records import CommandOutcome
 from schemas.topics import COMMANDS, OUTCOMES
 
 # In addition to `producer_config`. The sequence numbers of an idempotent producer would require
@@ -95,6 +96,13 @@ class Delivery:
     def must_repeat(self) -> bool:
         """Whether the attempt has ended without a confirmation."""
         return not self.pending and self.offset < 0
+
+    def is_answered_by(self, record: CommandOutcome) -> bool:
+        """Return whether `record`, an answer to the same id, answers this command.
+
+        Another command may have had the id before. Until this one is confirmed, it is unknown.
+        """
+        return 0 <= self.offset <= record["command_offset"]
 
     def check(self, settings: Settings) -> None:
         """Raise `Forbidden` or `Misconfigured` if Kafka refused the command and it is on no log."""

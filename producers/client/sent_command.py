@@ -13,7 +13,7 @@ class SentCommand:
     """A command on its way; `AsyncCommandClient.start` returns it.
 
     Its answer will be in the partition of the same number of the outcomes, at `answer_from` or
-    behind it. A caller that is cancelled while it waits withdraws nothing.
+    behind it. Await each method once. A caller that is cancelled meanwhile withdraws nothing.
     """
 
     __slots__ = (
@@ -53,14 +53,14 @@ class SentCommand:
 
     async def outcome(self) -> Outcome:
         """Return the answer. Raises as `AsyncCommandClient.send` does."""
-        return await asyncio.shield(self._answered)
+        return await self._answered
 
     async def offset(self) -> int:
         """Return its place in its partition of the commands, once a broker has confirmed it.
 
         From then on it is certain to be decided. Raises as `AsyncCommandClient.send` does.
         """
-        return await asyncio.shield(self._confirmed)
+        return await self._confirmed
 
     def when_over(self, function: Callable[["SentCommand"], object]) -> None:
         """Call `function` with this command from the event loop once `result` is known."""
@@ -71,19 +71,14 @@ class SentCommand:
         return self._answered.result()
 
     def answer(self, record: CommandOutcome) -> bool:
-        """Note an answer to its id; return whether it is the answer to this command.
-
-        An earlier command may have had the same id.
-        """
-        offset = self.delivery.offset
-        if offset < 0:
+        """Note an answer to its id; return whether it is the answer to this command."""
+        if self.delivery.offset < 0:
             self._early.append(record)
-            return False
-        if record["command_offset"] < offset:
-            return False
-        if not self._answered.done():
-            self._answered.set_result(outcome_of(record, self.partition))
-        return True
+        elif self.delivery.is_answered_by(record):
+            if not self._answered.done():
+                self._answered.set_result(outcome_of(record, self.partition))
+            return True
+        return False
 
     def confirm(self) -> bool:
         """Note that a broker has confirmed it; return whether its answer has come already."""

@@ -6,7 +6,6 @@ caller. At that number no further line is read, so the caller's connection fills
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -54,8 +53,10 @@ class CommandStream:
         self._caller = caller
         self._stopping = stopping
         self._places = asyncio.Semaphore(MOST_UNANSWERED)
-        # User id → the latest command about that user, until it is decided.
-        self._latest: dict[str, SentCommand] = {}
+        # The users of commands that are not decided yet, and an event for each decision.
+        self._users: set[str] = set()
+        self._decided = asyncio.Event()
+        self._has_ended = False  # no further line is read
         self._undecided = 0
         self._ready: list[bytes] = []
         self._wake = asyncio.Event()
@@ -67,7 +68,7 @@ class CommandStream:
         stopping = asyncio.create_task(self._stopping.wait())
         stopping.add_done_callback(lambda _: reader.cancel())
         try:
-            while self._undecided or self._ready or not reader.done():
+            while self._undecided or self._ready or not self._has_ended:
                 await self._wake.wait()
                 self._wake.clear()
                 ready, self._ready = self._ready, []
@@ -101,22 +102,22 @@ class CommandStream:
                 )
             command = command_of_line(line, self._caller)
             user_id = command.get("user_id") or ""
-            while user_id in self._latest:
-                with suppress(RollbookError):
-                    await self._latest[user_id].outcome()
-                await asyncio.sleep(0)
+            while user_id in self._users:
+                self._decided.clear()
+                await self._decided.wait()
             sent = await self._client.start(command, _DECIDE_SECONDS)
         except RollbookError as error:
             self._answer(number, _failed(error))
             return
         self._undecided += 1
         if user_id:
-            self._latest[user_id] = sent
+            self._users.add(user_id)
         sent.when_over(partial(self._on_outcome, number, user_id))
 
     def _on_outcome(self, number: int, user_id: str, sent: SentCommand) -> None:
         self._undecided -= 1
-        self._latest.pop(user_id, None)
+        self._users.discard(user_id)
+        self._decided.set()
         try:
             fields = sent.result().as_fields()
         except RollbookError as error:
@@ -130,6 +131,7 @@ class CommandStream:
             self._answer(None, _failed(stopped))
         elif isinstance(error := reader.exception(), RollbookError):
             self._answer(None, _failed(error))
+        self._has_ended = True
         self._wake.set()
 
     def _answer(self, number: int | None, fields: dict[str, Any]) -> None:

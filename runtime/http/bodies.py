@@ -31,10 +31,7 @@ async def read_object(request: Request, allowed: frozenset[str] = JSON) -> dict[
 def parse_object(content: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises `Rejected` (`malformed_body`) for anything else."""
     try:
-        # Without text, json.loads would guess the encoding.
-        found = json.loads(
-            content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_number
-        )
+        found = _DECODER.decode(content.decode())
     except UnicodeDecodeError:
         raise _malformed("the body is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -75,3 +72,6 @@ def _no_number(_text: str) -> NoReturn:
 
 def _malformed(message: str) -> Rejected:
     return Rejected(message, code="malformed_body", next_step="correct the JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_without_repetition, parse_constant=_no_number)

@@ -18,7 +18,7 @@ SEED = 20_261_128
 CALLERS = 8
 KILLS = depth(2, 12)
 # So many users are created between two kills.
-USERS = depth(200, 1_000)
+USERS = depth(80, 1_000)
 
 
 class Told(NamedTuple):
@@ -75,14 +75,16 @@ class Callers:
 def test_what_callers_were_told_is_what_happened(settings: Settings, rollbook: Rollbook) -> None:
     chance = random.Random(SEED)
     handler = rollbook.start_handler()
-    callers = Callers(Service(rollbook, "commands"))
+    services = [Service(rollbook, "commands")]
+    callers = Callers(services[0])
     try:
         for kill in range(KILLS):
             wanted = callers.created() + chance.randint(USERS // 2, USERS)
             callers.wait_for(wanted)
             if kill % 2:
                 callers.service.process.kill()
-                callers.service = Service(rollbook, "commands")
+                services.append(Service(rollbook, "commands"))
+                callers.service = services[-1]
             else:
                 handler.kill()
                 handler = rollbook.start_handler(wait=False)
@@ -90,6 +92,8 @@ def test_what_callers_were_told_is_what_happened(settings: Settings, rollbook: R
         callers.wait_for(wanted)
     finally:
         callers.stop()
+        for service in services:
+            service.http.close()
     eventually(lambda: _ids(settings, COMMANDS) <= _ids(settings, OUTCOMES), what="all decided")
     created = Counter(event["command_id"] for _, event in read(settings, HISTORY))
     users = {event["command_id"]: event["user_id"] for _, event in read(settings, HISTORY)}

@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from producers.client import AsyncCommandClient, Outcome
 from runtime.settings import Settings
 from schemas.errors import NotInTime, RollbookError
 from schemas.topics import COMMANDS, HISTORY
+from tests.depth import DEEP
 from tests.faults.outage import Servers
 from tests.log import read
 from tests.processes import Rollbook, eventually
@@ -46,6 +49,7 @@ class Load:
                 self.told[name] = error
 
 
+@pytest.mark.skipif(not DEEP, reason="takes half a minute; `make test-deep` runs it")
 def test_callers_are_told_the_truth_and_continue_when_the_broker_is_back(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,9 +23,11 @@ NOBODY = "018bcfe5-6800-7abc-8000-000000000000"
 
 
 @pytest.fixture
-def service(rollbook: Rollbook) -> Service:
+def service(rollbook: Rollbook) -> Iterator[Service]:
     """The service of commands, ready."""
-    return Service(rollbook, "commands")
+    service = Service(rollbook, "commands")
+    yield service
+    service.http.close()
 
 
 def test_a_user_from_creation_to_erasure(handler: RunningProcess, service: Service) -> None:
@@ -152,15 +155,15 @@ def test_many_commands_are_answered_line_by_line(handler: RunningProcess, servic
 
 def test_a_caller_that_does_not_read_its_answers_has_to_wait(service: Service) -> None:
     """The service stops reading, at the cost of a bounded number of lines in memory."""
-    block = b'{"kind": "CreateUser", "email": "jane@example.com", "name": "Jane"}\n' * 1_000
+    block = b'{"kind": "CreateUser", "email": "jane@example.com", "name": "Jane"}\n' * 100
     process = psutil.Process(service.process.pid)
     before = process.memory_info().rss
     lines = CommandLines(service)
     sent = 0
     with suppress(TimeoutError):
         while sent < ENDLESS:
-            lines.send_bytes(block, timeout_seconds=2)
-            sent += 1_000
+            lines.send_bytes(block, timeout_seconds=1)
+            sent += 100
     assert sent < ENDLESS
     assert process.memory_info().rss - before < 50_000_000
     numbers = [next(lines.answers())["line"] for _ in range(sent)]
@@ -179,6 +182,7 @@ def test_when_the_service_stops_streams_end_and_say_so(
     assert service.process.stop() == 0
     [last] = answers
     assert (last["line"], last["status"], last["code"]) == (None, "not_sent", "service_stopping")
+    lines.close()
 
 
 def test_lines_that_arrived_are_decided_although_their_caller_is_gone(

@@ -54,16 +54,19 @@ def test_answers_before_the_offset_is_known_are_kept_until_then() -> None:
     on_a_loop(test)
 
 
-def test_a_caller_that_is_cancelled_takes_nothing_from_another() -> None:
+def test_callers_that_are_cancelled_change_nothing() -> None:
+    """Whether or not the command is confirmed by then."""
+
     async def test(sent: SentCommand) -> None:
-        gone, waits = (asyncio.create_task(sent.outcome()) for _ in range(2))
-        await asyncio.sleep(0)
-        gone.cancel()
-        confirm(sent, 7)
-        sent.answer(answer(7))
-        assert (await waits).token == "3:7"
-        with pytest.raises(asyncio.CancelledError):
-            await gone
+        for wait in (sent.offset, sent.outcome):
+            gone = asyncio.create_task(wait())
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+        assert not confirm(sent, 7)
+        assert sent.answer(answer(7))
+        sent.fail(NotInTime("late"))
 
     on_a_loop(test)
 

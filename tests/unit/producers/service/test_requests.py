@@ -1,6 +1,7 @@
 """Requests that are refused before anything is sent, in memory and without brokers."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,6 +9,8 @@ from starlette.testclient import TestClient
 
 from producers.service.app import command_application
 from producers.service.bodies import KINDS
+from runtime.callers.caller import Scope
+from runtime.callers.key_file import add_key, new_key
 from runtime.settings import Settings
 
 ID = "018bcfe5-6800-7abc-8000-000000000000"
@@ -132,3 +135,29 @@ def test_the_document_describes_every_path(service: TestClient) -> None:
     }
     lines = paths["/commands"]["post"]["requestBody"]["content"]["application/x-ndjson"]
     assert [line["properties"]["kind"]["const"] for line in lines["schema"]["oneOf"]] == list(KINDS)
+
+
+def test_each_path_needs_its_scope(tmp_path: Path) -> None:
+    """Erasing has its own: whoever may change users may not erase them."""
+    file = tmp_path / "keys.json"
+    keys = {}
+    for scope in (Scope.COMMANDS, Scope.ERASE):
+        key, keys[scope] = new_key(scope, frozenset({scope}))
+        add_key(file, key)
+    service = TestClient(
+        command_application(Settings(http_keys_file=str(file))), base_url="http://127.0.0.1:18082"
+    )
+
+    def code(case: Case, key: str) -> str:
+        headers = dict(case.headers) | ({"authorization": f"Bearer {key}"} if key else {})
+        body = {} if case.body is None else {"json": case.body}
+        answer = service.request(case.method, case.path, headers=headers, **body)
+        found: str = answer.json()["code"]
+        return found
+
+    for case in ACCEPTABLE:
+        needed = Scope.ERASE if case.path.endswith("/erasure") else Scope.COMMANDS
+        [other] = set(keys) - {needed}
+        assert code(case, "") == "unauthenticated"
+        assert code(case, keys[other]) == "scope_missing"
+        assert code(case, keys[needed]) == "kafka_unavailable"
