@@ -27,6 +27,17 @@ _TOGETHER = (
     frozenset({"LATIN", "CJK", "HANGUL"}),
 )
 _WORD = re.compile(r"[^@.]+")
+# Letters and digits, except for the blank ones among them, and what stands between the words of a
+# name. One match takes a tenth of the time of looking at each character.
+_PLAINLY_VISIBLE = re.compile(r"(?:[^\W_\u115f\u1160\u3164\uffa0]|[ .'’-])+")
+
+
+def is_plainly_visible(text: str) -> bool:
+    """Return whether `text`, which does not end with a space, is neither blank nor has invisibles.
+
+    False for a text that `is_blank` and `has_invisible` must decide.
+    """
+    return _PLAINLY_VISIBLE.fullmatch(text) is not None
 
 
 def is_blank(text: str) -> bool:

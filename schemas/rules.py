@@ -18,6 +18,7 @@ from schemas.lookalikes import (
     has_invisible,
     is_blank,
     is_folded_further,
+    is_plainly_visible,
     mixes_scripts,
 )
 from schemas.special_use import RESERVED_FOR
@@ -39,7 +40,9 @@ _ADDRESS = re.compile(r"[^@]+@[^@]+\.[^@]+")
 _PLAIN_EMAIL = re.compile(
     r"([A-Za-z0-9_]{1,16}(?:[.+-]?[A-Za-z0-9_]{1,16}){0,2})@(?:[a-z0-9]{1,40}\.){1,3}([a-z]{2,20})"
 )
-# Except for the mailboxes that every domain has, in any case (RFC 2142): it lower-cases them.
+# Except for top-level domains that a setting permits or refuses,
+_MAY_BE_REFUSED = frozenset(RESERVED_FOR)
+# and for the mailboxes that every domain has, in any case (RFC 2142): it lower-cases them.
 _SHARED_MAILBOXES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 # Control characters, lone surrogates, line and paragraph separators, and the bidirectional
@@ -73,8 +76,8 @@ def clean_email(value: object) -> str:
     plain = _PLAIN_EMAIL.fullmatch(value)
     if (
         plain
-        and plain[2] not in SPECIAL_USE_DOMAIN_NAMES
-        and plain[1].lower() not in _SHARED_MAILBOXES
+        and plain[2] not in _MAY_BE_REFUSED
+        and (value.islower() or plain[1].lower() not in _SHARED_MAILBOXES)
     ):
         return value
     if len(value) > 2 * _EMAIL_MAX_CHARACTERS:
@@ -134,7 +137,7 @@ def clean_name(value: object) -> str:
             raise _invalid("the name has control characters")
         if not _BIDI_CONTROLS.isdisjoint(name):
             raise _invalid("the name has control characters that change its direction")
-    if not name.isascii():
+    if not name.isascii() and not is_plainly_visible(name):
         _refuse_invisible(name)
     name = unicodedata.normalize("NFC", name)
     if len(name) > NAME_MAX_CHARACTERS:

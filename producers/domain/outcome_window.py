@@ -7,6 +7,8 @@ answers in another, and `bytearray.find` is the search.
 """
 
 from collections import deque
+from itertools import compress
+from operator import not_
 from struct import Struct
 
 from schemas.identity import uuid_bytes, uuid_text
@@ -15,11 +17,12 @@ from schemas.records import ACCEPTED, REJECTED, CommandOutcome
 # Two independent hashes of the id, 80 bits together: two ids never meet by chance, and Python keys
 # its hash of texts at random in each process, so nobody can construct ids that do.
 _KEY = Struct("<qH")
-# The period, the body's digest, the user's id, the version, the reason's number, offset and seq.
-_ANSWER = Struct("<H8s16sIH12s")
+# The period, the body's digest, the user's id, the version, the reason's number, and the offset and
+# the seq in 48 bits each.
+_ANSWER = Struct("<H8s16sIHIHIH")
 _PERIOD = Struct("<H")
 _KEY_BYTES, _ANSWER_BYTES = _KEY.size, _ANSWER.size
-_16_BITS, _32_BITS, _48_BITS = (1 << 16) - 1, (1 << 32) - 1, (1 << 48) - 1
+_16_BITS, _32_BITS = (1 << 16) - 1, (1 << 32) - 1
 _PERIODS = 1 << 16
 _NO_USER = bytes(16)
 
@@ -63,18 +66,18 @@ class OutcomeWindow:
         packed = self._table.find(command_id)
         if packed is None:
             return None
-        _, digest, user_id, version, reason, places = _ANSWER.unpack(packed)
+        _, digest, user_id, version, reason, *places = _ANSWER.unpack(packed)
         code, message = self._reasons[reason]
-        both = int.from_bytes(places, "little")
+        low_offset, high_offset, low_seq, high_seq = places
         return {
             "command_id": command_id,
-            "command_offset": both & _48_BITS,
+            "command_offset": high_offset << 32 | low_offset,
             "decided_at": 0,
             "digest": digest,
             "status": REJECTED if reason else ACCEPTED,
             "user_id": None if user_id == _NO_USER else uuid_text(user_id),
             "version": version or None,
-            "seq": both >> 48,
+            "seq": high_seq << 32 | low_seq,
             "code": code or None,
             "message": message,
             "repeated": False,
@@ -96,15 +99,15 @@ class OutcomeWindow:
             self._pass_time(decided_at)
         if code == "command_id_reused":
             return
-        user_id, version = outcome["user_id"], outcome["version"] or 0
-        places = (offset & _48_BITS) | ((outcome["seq"] or 0) & _48_BITS) << 48
+        user_id, version, seq = outcome["user_id"], outcome["version"] or 0, outcome["seq"] or 0
         answer = _ANSWER.pack(
             self._period,
             outcome["digest"],
             uuid_bytes(user_id) if user_id else _NO_USER,
-            min(_32_BITS, version),
+            min(version, _32_BITS),
             self._reason_number(code, outcome["message"]) if code else 0,
-            places.to_bytes(12, "little"),
+            *(offset & _32_BITS, offset >> 32 & _16_BITS),
+            *(seq & _32_BITS, seq >> 32 & _16_BITS),
         )
         self._table.put(outcome["command_id"], answer)
 
@@ -207,18 +210,13 @@ class _Table:
 
     def _grow(self) -> None:
         """Split the next bucket in two."""
-        keys, answers = self._keys[self._split], self._answers[self._split]
         bit = self._mask + 1
-        halves = [bytearray(), bytearray()], [bytearray(), bytearray()]
-        for at in range(len(keys) // _KEY_BYTES):
-            key = keys[at * _KEY_BYTES : (at + 1) * _KEY_BYTES]
-            half = int.from_bytes(key[:8], "little") & bit > 0
-            halves[0][half] += key
-            halves[1][half] += answers[at * _ANSWER_BYTES : (at + 1) * _ANSWER_BYTES]
-        for buckets, (stay, move) in zip((self._keys, self._answers), halves, strict=True):
-            # Copied: `+=` reserves an eighth more, and a bucket may not grow again for long.
-            buckets[self._split] = stay[:]
-            buckets.append(move[:])
+        moves = [number & bit > 0 for number, _ in _KEY.iter_unpack(self._keys[self._split])]
+        for buckets, size in ((self._keys, _KEY_BYTES), (self._answers, _ANSWER_BYTES)):
+            whole = bytes(buckets[self._split])
+            parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+            buckets[self._split] = bytearray().join(compress(parts, map(not_, moves)))
+            buckets.append(bytearray().join(compress(parts, moves)))
         self._most_ids += _IDS_PER_BUCKET
         self._split += 1
         if self._split == bit:

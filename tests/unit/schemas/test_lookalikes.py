@@ -1,11 +1,13 @@
 """What only looks like another name or address is refused on input, with its own reason."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from schemas.errors import Rejected
 from schemas.identity import email_key
+from schemas.lookalikes import has_invisible, is_blank, is_plainly_visible
 from schemas.rules import clean_email, clean_name, permit_special_use
 from schemas.special_use import RESERVED_FOR
 from schemas.trust import check_event
@@ -49,6 +51,14 @@ def test_two_names_do_not_differ_by_what_nobody_sees(character: str, place: str)
 )
 def test_real_names_are_accepted(name: str) -> None:
     assert clean_name(name) == name
+
+
+def test_no_invisible_character_is_plainly_visible() -> None:
+    """The quick check of names lets nothing pass that the slow one refuses, in all of Unicode."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if is_plainly_visible(character):
+            assert not is_blank(character) or character == " ", hex(ord(character))
+            assert not has_invisible(character), hex(ord(character))
 
 
 @pytest.mark.parametrize(
