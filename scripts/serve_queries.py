@@ -29,7 +29,7 @@ def queries(settings: Settings, listen_at: str) -> None:
       rollbook serve queries --listen 0.0.0.0:8443
     """  # noqa: D301 - \b tells click not to rewrap
     require_services()
-    from projectors.service import queries_application
+    from projectors.service.app import queries_application
     from runtime.http import serve
     from runtime.process import start_logging
     from scripts.verify.job import verify

@@ -11,11 +11,12 @@ from typing import Final
 
 from projectors.postgres.store.user_view import UserView
 from projectors.postgres.users.queries import UserQueries, no_such_user
-from projectors.service.pools import Pool
+from projectors.service.pools import Pool, busy
 from schemas.identity import parse_user_id
 
 THREADS: Final = 2
 _MOST_PER_QUERY: Final = 200
+_WAITING_MOST: Final = 400  # see `projectors.service.pools`
 _Waiting = tuple[str, "asyncio.Future[UserView]"]
 
 
@@ -32,6 +33,8 @@ class Gets:
 
         Raises what that does, and what `Pool.run` does.
         """
+        if len(self._waiting) >= _WAITING_MOST:
+            raise busy("PostgreSQL")
         found: asyncio.Future[UserView] = asyncio.get_running_loop().create_future()
         self._waiting.append((parse_user_id(user_id), found))
         if len(self._tasks) < THREADS:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -68,19 +69,24 @@ class Job:
             "error": self.error,
         }
 
+    def wake_followers(self) -> None:
+        """Tell whoever follows that there is a line, or the end."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
     async def follow(
         self, after: int, stopping: asyncio.Event
     ) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
         """Yield the lines after a number as they come, until the job or the service ends."""
         while not stopping.is_set():
-            self.changed.clear()
+            changed = self.changed  # taken first, so that no line is missed
             for number, line in list(self.lines):
                 if number > after:
                     after = number
                     yield number, line
             if self.state != RUNNING and (not self.lines or after >= self.lines[-1][0]):
                 return
-            waits = [asyncio.ensure_future(one.wait()) for one in (self.changed, stopping)]
+            waits = [asyncio.ensure_future(one.wait()) for one in (changed, stopping)]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for one in waits:
                 one.cancel()
@@ -152,7 +158,7 @@ class Jobs:
 def _read(job: Job, pipe: Connection, loop: asyncio.AbstractEventLoop) -> None:
     """Hand what the process sends to the event loop; runs in a thread."""
     numbers = itertools.count(1)
-    with pipe:
+    with pipe, suppress(RuntimeError):  # the loop is closed: the service has ended
         while True:
             try:
                 kind, content = pipe.recv()
@@ -160,8 +166,8 @@ def _read(job: Job, pipe: Connection, loop: asyncio.AbstractEventLoop) -> None:
                 break
             number = next(numbers) if kind == "line" else 0
             loop.call_soon_threadsafe(_note, job, kind, (number, content))
-    job.process.join()
-    loop.call_soon_threadsafe(_note_end, job)
+        job.process.join()
+        loop.call_soon_threadsafe(_note_end, job)
 
 
 def _note(job: Job, kind: str, numbered: tuple[int, Mapping[str, Any]]) -> None:
@@ -171,7 +177,7 @@ def _note(job: Job, kind: str, numbered: tuple[int, Mapping[str, Any]]) -> None:
         job.result = numbered[1]
     else:
         job.error = numbered[1]
-    job.changed.set()
+    job.wake_followers()
 
 
 def _note_end(job: Job) -> None:
@@ -182,4 +188,4 @@ def _note_end(job: Job) -> None:
         job.state = SUCCEEDED
     else:  # it was asked to stop, or killed
         job.state = STOPPED
-    job.changed.set()
+    job.wake_followers()

@@ -4,6 +4,9 @@ Our query classes block, so the event loop calls them in threads. A pool has few
 on the calls that wait for one: beyond it a caller is refused at once instead of waiting longer and
 longer. A call that takes too long is answered; its thread stays occupied until the store answers or
 its connection fails, and if that happens to all of them, further calls are refused at once.
+
+The service answers at most a thousand requests at once. All bounds together are lower for any one
+store, so those that wait for a store that hangs leave room for the requests of the others.
 """
 
 import asyncio
@@ -17,7 +20,7 @@ from schemas.errors import CHECK_SERVER, Unavailable
 R = TypeVar("R")
 
 TIMEOUT_SECONDS: Final = 5.0
-_WAITING_PER_THREAD: Final = 50
+_WAITING_PER_THREAD: Final = 25
 
 
 class Closable(Protocol):
@@ -60,11 +63,7 @@ class Pool(Generic[C]):
         if it takes too long.
         """
         if len(self._calls) >= self._most:
-            raise Unavailable(
-                f"too many requests wait for {self._server}",
-                code="service_busy",
-                next_step="try again later, with fewer requests at a time",
-            )
+            raise busy(self._server)
         running = self._executor.submit(self._run, call)
         self._calls.add(running)
         running.add_done_callback(self._calls.discard)
@@ -89,3 +88,12 @@ class Pool(Generic[C]):
             self._own.one = self._open_one()
             self._opened.append(self._own.one)
         return call(self._own.one)
+
+
+def busy(server: str) -> Unavailable:
+    """Return the error for a request that comes while too many others wait."""
+    return Unavailable(
+        f"too many requests wait for {server}",
+        code="service_busy",
+        next_step="try again later, with fewer requests at a time",
+    )

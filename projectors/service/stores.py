@@ -55,8 +55,7 @@ class Stores:
         def events() -> EventStore:
             return EventStore(settings, timeout_seconds=_STATEMENT_SECONDS)
 
-        def search() -> UserSearch:
-            return UserSearch(settings, timeout_seconds=_STATEMENT_SECONDS)
+        search = UserSearch(settings, timeout_seconds=_STATEMENT_SECONDS)  # for all threads
 
         def live(read_model: str) -> LiveVersion:
             return LiveVersion(open_versions(settings, read_model), TopicIds(settings).id_of)
@@ -65,7 +64,7 @@ class Stores:
             one_user = Pool("PostgreSQL", queries, threads=gets.THREADS)
             users = Pool("PostgreSQL", queries, threads=_LISTS)
             history = Pool("PostgreSQL", events, threads=_HISTORIES)
-            searches = Pool("Elasticsearch", search, threads=_SEARCHES)
+            searches = Pool("Elasticsearch", lambda: search, threads=_SEARCHES)
             log = Pool("Kafka", NoConnection, threads=_LOG_READERS, timeout_seconds=15)
             waits = Waits(settings.partitions, live)
             for one in (one_user, users, history, searches, log, waits):

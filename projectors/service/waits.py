@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from projectors.service.pools import Pool
+from projectors.service.pools import Pool, busy
 from projectors.versions.visibility import LiveVersion
-from schemas.errors import Unavailable
 from schemas.tokens import Token, parse_token
 
 # Less than a request may take in all (`http_request_seconds`).
 TIMEOUT_MAX_SECONDS: Final = 50.0
-_WAITING_MOST: Final = 10_000
+_WAITING_MOST: Final = 100  # see `projectors.service.pools`
 # Between two looks, doubling until another request comes.
 _FIRST_PAUSE_SECONDS: Final = 0.002
 _MAX_PAUSE_SECONDS: Final = 0.05
@@ -64,6 +63,7 @@ class _Model:
     """The requests that wait for one read model."""
 
     def __init__(self, name: str, open_live: Callable[[str], LiveVersion]) -> None:
+        self._name = name
         open_one = partial(open_live, name)
         server = f"the store of {name}"
         self._pool = Pool(server, open_one, threads=1, timeout_seconds=_LOOK_SECONDS)
@@ -73,7 +73,7 @@ class _Model:
 
     async def wait(self, token: Token, timeout_seconds: float) -> None:
         if len(self._waiting) >= _WAITING_MOST:
-            raise Unavailable("too many requests wait for a token", code="service_busy")
+            raise busy(f"the read model {self._name}")
         shown = asyncio.get_running_loop().create_future()
         until = time.monotonic() + timeout_seconds
         self._waiting.append(_Waiting(token, timeout_seconds, until, shown))

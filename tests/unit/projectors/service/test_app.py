@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from projectors.service import queries_application
+from projectors.service.app import queries_application
 from runtime.settings import Settings
 
 USER = "/users/0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"

@@ -15,7 +15,7 @@ from projectors.service.pools import Pool
 from schemas.errors import Rejected, Unavailable
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-IDS = [f"0198c2d4-5f3a-7b21-9c4d-{number:012x}" for number in range(500)]
+IDS = [f"0198c2d4-5f3a-7b21-9c4d-{number:012x}" for number in range(300)]
 
 
 class Table:
