@@ -10,15 +10,14 @@ from runtime.settings import Settings
 @click.command()
 @click.option(
     "--listen",
-    "listen_at",
     metavar="HOST:PORT",
     default="127.0.0.1:18083",
     show_default=True,
-    help="Where to listen.",
+    help="Address to listen on.",
 )
 @pass_settings
-def queries(settings: Settings, listen_at: str) -> None:
-    """Answer queries over HTTP: users, history, search, events; and run operations.
+def queries(settings: Settings, *, listen: str) -> None:
+    """Serve users, history, search, events and operations over HTTP until stopped.
 
     Any number of instances may run; each keeps only its own jobs. Without keys (`rollbook keys`)
     it listens on this machine only.
@@ -26,7 +25,7 @@ def queries(settings: Settings, listen_at: str) -> None:
     \b
     Examples:
       rollbook serve queries
-      rollbook serve queries --listen 0.0.0.0:8443
+      rollbook serve queries --listen 0.0.0.0:18083
     """  # noqa: D301 - \b tells click not to rewrap
     require_services()
     from projectors.service.app import queries_application
@@ -35,4 +34,4 @@ def queries(settings: Settings, listen_at: str) -> None:
     from scripts.verify.job import verify
 
     start_logging(settings)
-    serve(settings, queries_application(settings, {"verify": verify}), listen_at)
+    serve(settings, queries_application(settings, {"verify": verify}), listen)

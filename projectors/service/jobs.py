@@ -32,7 +32,7 @@ STATES: Final = (RUNNING, SUCCEEDED, FAILED, STOPPED)
 
 _MOST_JOBS: Final = 100
 _MOST_LINES: Final = 10_000
-_STOP_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 4.0  # a projector drops what a rebuild leaves behind
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Stop the job that is running, and wait for it, at most 10 s."""
+        """Stop the job that is running, and wait for it, at most 4 s."""
         running = [job.process for job in self._jobs.values() if job.process.is_alive()]
         for process in running:
             process.terminate()
