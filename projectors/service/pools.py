@@ -19,7 +19,7 @@ from schemas.errors import CHECK_SERVER, Unavailable
 
 R = TypeVar("R")
 
-TIMEOUT_SECONDS: Final = 5.0
+TIMEOUT_SECONDS: Final = 10.0
 _WAITING_PER_THREAD: Final = 25
 
 

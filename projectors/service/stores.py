@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from projectors.catalog import open_versions
+from projectors.elasticsearch.client import QUERY_TIMEOUT_SECONDS
 from projectors.elasticsearch.search.queries import UserSearch
 from projectors.history.queries import EventStore
 from projectors.postgres.users.queries import UserQueries
@@ -15,9 +16,11 @@ from projectors.service.waits import Waits
 from projectors.versions.visibility import LiveVersion, TopicIds
 from runtime.settings import Settings
 
-# PostgreSQL and Elasticsearch end a query before its caller gives up, so that no thread stays
-# occupied by a query that nobody waits for.
-_STATEMENT_SECONDS = TIMEOUT_SECONDS - 1
+# PostgreSQL ends a query before its caller gives up, so that no thread stays occupied by a query
+# that nobody waits for.
+_STATEMENT_SECONDS = TIMEOUT_SECONDS - 2
+# A search is several requests to Elasticsearch, each of which has a time limit of its own.
+_SEARCH_SECONDS = 1.5 * QUERY_TIMEOUT_SECONDS
 # More at a time would only wait in Elasticsearch, which has that many search threads on two cores.
 _SEARCHES = 8
 _LISTS = 4
@@ -55,7 +58,7 @@ class Stores:
         def events() -> EventStore:
             return EventStore(settings, timeout_seconds=_STATEMENT_SECONDS)
 
-        search = UserSearch(settings, timeout_seconds=_STATEMENT_SECONDS)  # for all threads
+        search = UserSearch(settings)  # for all threads
 
         def live(read_model: str) -> LiveVersion:
             return LiveVersion(open_versions(settings, read_model), TopicIds(settings).id_of)
@@ -64,7 +67,9 @@ class Stores:
             one_user = Pool("PostgreSQL", queries, threads=gets.THREADS)
             users = Pool("PostgreSQL", queries, threads=_LISTS)
             history = Pool("PostgreSQL", events, threads=_HISTORIES)
-            searches = Pool("Elasticsearch", lambda: search, threads=_SEARCHES)
+            searches = Pool(
+                "Elasticsearch", lambda: search, threads=_SEARCHES, timeout_seconds=_SEARCH_SECONDS
+            )
             log = Pool("Kafka", NoConnection, threads=_LOG_READERS, timeout_seconds=15)
             waits = Waits(settings.partitions, live)
             for one in (one_user, users, history, searches, log, waits):

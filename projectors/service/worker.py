@@ -26,7 +26,9 @@ def run_operation(
     def emit(line: Mapping[str, Any]) -> None:
         pipe.send(("line", line))
 
-    logging.basicConfig(level=logging.INFO, handlers=[_Lines(emit)], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Lines(emit)], force=True)
+    for ours in ("projectors", "runtime", "scripts"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         result = operation(settings, arguments, emit)
     except RollbookError as error:

@@ -70,11 +70,9 @@ class UserSearch(Closing):
     index exists yet.
     """
 
-    def __init__(
-        self, settings: Settings, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = connect(settings, timeout_seconds=timeout_seconds)
+        self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
     def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return at most `limit` (1–1000) users, best match first; see `Page`.

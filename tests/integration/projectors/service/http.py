@@ -52,7 +52,9 @@ class Service:
         self, path: str, last_event_id: str | None = None
     ) -> Generator[tuple[str, Any], None, None]:
         """Yield the id and the content of each server-sent event; None for a mere place."""
-        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        headers = {"accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["last-event-id"] = last_event_id
         with self.client.stream("GET", path, headers=headers) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")

@@ -66,8 +66,7 @@ def test_a_stream_can_be_limited_to_a_user_and_to_types(
     lines = service.client.get(f"/events?{query}", headers={"accept": "application/x-ndjson"})
     assert len(lines.text.splitlines()) == 4
 
-
-def test_streams_end_when_the_service_stops(service: Service, handler: RunningProcess) -> None:
+    # A stream ends when the service stops.
     stream = service.events("/events")
     next(stream)
     assert service.process.stop() == 0
