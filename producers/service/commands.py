@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from producers.client import CommandPlace, Outcome, find_outcome
@@ -14,7 +14,7 @@ from producers.service.answers import undecided
 from producers.service.state import service_of
 from producers.service.stream import CommandStream, StreamedAnswers
 from producers.service.users import Changes
-from runtime.http import Caller, Scope, json_response, require, stopping
+from runtime.http import Caller, Scope, json_response, require, routes, stopping
 from runtime.http.admission import media_type
 from schemas.errors import NotInTime, Rejected
 from schemas.rules import clean_command_id
@@ -25,7 +25,7 @@ _LOOKUP_SECONDS: Final = 20
 _PLACE: Final = ("partition", "offset", "answer_from")
 _MOST_OFFSET: Final = 2**63 - 1
 
-commands: Final = APIRouter(tags=["Commands"], default_response_class=Response)
+commands: Final = routes(tags=["Commands"], default_response_class=Response)
 
 
 @commands.get("/commands/{command_id:path}", **openapi.SHOW)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from producers.service import openapi
@@ -18,13 +18,14 @@ from runtime.http import (
     read_object,
     refuse_unknown,
     require,
+    routes,
 )
 from schemas.records import CHANGE_EMAIL, CREATE_USER, DELETE_USER, ERASE_USER, UPDATE_USER
 
 Changes = Annotated[Caller, Depends(require(Scope.COMMANDS))]
 Erases = Annotated[Caller, Depends(require(Scope.ERASE))]
 
-users: Final = APIRouter(tags=["Users"], default_response_class=Response)
+users: Final = routes(tags=["Users"], default_response_class=Response)
 
 
 @users.post("/users", **openapi.CREATE)

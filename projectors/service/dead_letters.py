@@ -14,7 +14,7 @@ from projectors.service.job_routes import accepted
 from projectors.service.jobs import Jobs
 from projectors.service.parameters import Parameter
 from projectors.service.stores import Stores
-from runtime.http import Caller, Scope, json_response, require
+from runtime.http import Caller, Scope, json_response, require, routes
 from runtime.settings import Settings
 from schemas.errors import Rejected
 
@@ -59,7 +59,7 @@ _Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]
 
 def dead_letter_routes(stores: Stores, jobs: Jobs) -> APIRouter:
     """Return the routes of dead letters."""
-    router = APIRouter(tags=["dead letters"])
+    router = routes(tags=["dead letters"])
 
     @router.get("/dead-letters", **d.dead_letters(_LIST))
     async def list_letters(request: Request, _caller: _Operator) -> Response:

@@ -11,7 +11,7 @@ from projectors.service.answers import NDJSON, wants
 from projectors.service.asking import query_of
 from projectors.service.feed import Feed, Wanted
 from projectors.service.parameters import Parameter
-from runtime.http import Scope, require, stopping
+from runtime.http import Scope, require, routes, stopping
 from schemas.identity import parse_user_id
 from schemas.records import EventType
 
@@ -56,7 +56,7 @@ _EVENTS: Final = (
 
 def event_routes(feed: Feed) -> APIRouter:
     """Return the route that streams events."""
-    router = APIRouter(tags=["events"], dependencies=[Depends(require(Scope.QUERIES))])
+    router = routes(tags=["events"], dependencies=[Depends(require(Scope.QUERIES))])
 
     @router.get("/events", **d.events(_EVENTS))
     async def events(request: Request) -> Response:

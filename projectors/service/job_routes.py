@@ -12,7 +12,7 @@ from projectors.service.answers import EVENT_STREAM, NDJSON, Stream, sse, wants
 from projectors.service.asking import body_of
 from projectors.service.jobs import Job, Jobs
 from projectors.service.parameters import Parameter
-from runtime.http import Caller, Scope, json_response, require, stopping
+from runtime.http import Caller, Scope, json_response, require, routes, stopping
 from runtime.settings import Settings
 from schemas.errors import Rejected
 
@@ -41,7 +41,7 @@ def accepted(job: Job) -> Response:
 
 def job_routes(jobs: Jobs) -> APIRouter:
     """Return the routes of jobs."""
-    router = APIRouter(tags=["jobs"], dependencies=[Depends(require(Scope.OPERATE))])
+    router = routes(tags=["jobs"], dependencies=[Depends(require(Scope.OPERATE))])
 
     @router.get("/jobs", **d.jobs())
     async def all_jobs() -> Response:
@@ -79,7 +79,7 @@ async def _lines(job: Job, after: int, stopping: Any, *, as_sse: bool) -> AsyncI
 
 def operation_routes(settings: Settings, jobs: Jobs) -> APIRouter:
     """Return the routes that start an operation on read models, or `verify`."""
-    router = APIRouter(tags=["operations"])
+    router = routes(tags=["operations"])
 
     def start(operation: str, name: str, version: str | None, caller: Caller) -> Response:
         open_versions(settings, name).close()  # raises if there is no such read model

@@ -13,7 +13,7 @@ from projectors.service import documents as d
 from projectors.service.pools import Pool
 from projectors.service.stores import NoConnection
 from projectors.versions.status import PartitionStatus, read_status, version_fields
-from runtime.http import Scope, json_response, require
+from runtime.http import Scope, json_response, require, routes
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import Topic
@@ -24,7 +24,7 @@ _FRESH_SECONDS: Final = 0.5
 
 def read_model_routes(settings: Settings, pool: Pool[NoConnection]) -> APIRouter:
     """Return the routes that show read models."""
-    router = APIRouter(tags=["read models"], dependencies=[Depends(require(Scope.QUERIES))])
+    router = routes(tags=["read models"], dependencies=[Depends(require(Scope.QUERIES))])
     shared = _Shared(settings, pool)
 
     @router.get("/read-models", **d.read_models())

@@ -19,7 +19,7 @@ from projectors.service.answers import next_link
 from projectors.service.asking import AGES, WAITING, ask, body_of, cursor, limit, query_of, wait_for
 from projectors.service.parameters import Parameter
 from projectors.service.stores import Stores
-from runtime.http import Scope, json_response, require
+from runtime.http import Scope, json_response, require, routes
 from schemas.errors import Rejected
 
 _TEXT: Final = {"type": "string", "maxLength": TEXT_MAX_CHARACTERS}
@@ -62,7 +62,7 @@ _ACCEPT_QUERY: Final = {"accept-query": '"application/json"'}
 
 def search_routes(stores: Stores) -> APIRouter:
     """Return the routes that search."""
-    router = APIRouter(tags=["search"], dependencies=[Depends(require(Scope.QUERIES))])
+    router = routes(tags=["search"], dependencies=[Depends(require(Scope.QUERIES))])
 
     async def asked_of(request: Request, parameters: Sequence[Parameter]) -> dict[str, Any]:
         if request.method in {"GET", "HEAD"}:

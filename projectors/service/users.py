@@ -15,7 +15,7 @@ from projectors.service.answers import next_link, tagged
 from projectors.service.asking import AGES, WAITING, ask, cursor, limit, query_of, wait_for
 from projectors.service.parameters import Parameter
 from projectors.service.stores import Stores
-from runtime.http import Scope, json_response, require
+from runtime.http import Scope, json_response, require, routes
 from schemas.errors import Rejected
 
 _VERSION: Final = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
@@ -39,7 +39,7 @@ _HISTORY: Final = (
 
 def user_routes(stores: Stores) -> APIRouter:
     """Return the routes that read users."""
-    router = APIRouter(tags=["users"], dependencies=[Depends(require(Scope.QUERIES))])
+    router = routes(tags=["users"], dependencies=[Depends(require(Scope.QUERIES))])
 
     @router.get("/users/{user_id}", **d.get_user((*_AT, *WAITING)))
     async def get_user(request: Request, user_id: str) -> Response:

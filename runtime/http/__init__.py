@@ -14,6 +14,7 @@ from runtime.http.authorise import require
 from runtime.http.bodies import MERGE_PATCH, parse_object, read_object, refuse_unknown
 from runtime.http.openapi import refusals
 from runtime.http.problems import problem, problem_response, status_of
+from runtime.http.route import routes
 from runtime.http.serve import serve
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "refusals",
     "refuse_unknown",
     "require",
+    "routes",
     "serve",
     "status_of",
     "stopping",

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from runtime.http.guard import Guard, Limits
 from runtime.http.openapi import add_documentation
 from runtime.http.page import JsonSchema
 from runtime.http.problems import problem_response
+from runtime.http.route import DirectRoute
 from runtime.settings import Settings
 from schemas.errors import Rejected, RollbookError, Unavailable
 
@@ -68,11 +68,11 @@ def application(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
     )
+    app.router.route_class = DirectRoute
     app.state.authority = authority
     app.state.stopping = asyncio.Event()
     for kind, answer in (
         (RollbookError, _on_error),
-        (RequestValidationError, _on_invalid),
         (HTTPException, _on_http_error),
     ):
         app.add_exception_handler(kind, answer)
@@ -158,14 +158,6 @@ async def _on_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RollbookError):
         raise error
     return problem_response(error)
-
-
-async def _on_invalid(_request: Request, error: Exception) -> Response:
-    """Answer for a parameter that FastAPI refused, without its words and without the value."""
-    where = error.errors()[0]["loc"] if isinstance(error, RequestValidationError) else ("",)
-    return problem_response(
-        Rejected(f"the {where[0]} parameter {where[-1]} is not valid", code="invalid_request")
-    )
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:

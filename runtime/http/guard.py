@@ -146,14 +146,17 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Send a part of the answer. Raises TimeoutError if the client does not take it in time.
 
-        From the first part on, only each part has a time limit: a stream may last.
+        Once there is more than one part, only each part has a time limit: a stream may last.
         """
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.deadline.reschedule(None)
             _complete_headers(message)
-        async with asyncio.timeout(self._seconds):
-            await self._send(message)
+        elif message.get("more_body", False):
+            self.deadline.reschedule(None)
+            async with asyncio.timeout(self._seconds):
+                await self._send(message)
+            return
+        await self._send(message)
 
     def overdue(self) -> RollbookError:
         """Return what to answer when the time is over."""

@@ -38,10 +38,6 @@ def trial(**settings: Any) -> FastAPI:
     ) -> Response:
         return json_response(await read_object(request) | {"by": caller.name}, status=201)
 
-    @app.get("/numbers/{number}")
-    async def numbers(number: int) -> Response:
-        return json_response({"number": number})
-
     _add_failures(app)
     _add_streams(app)
     return app

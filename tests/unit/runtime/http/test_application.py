@@ -18,7 +18,6 @@ JSON = {"content-type": "application/json"}
         ("GET", "/users/busy", 503, "postgres_unavailable"),
         ("GET", "/users/crash", 500, "error"),
         ("GET", "/users/slow", 504, "request_not_in_time"),
-        ("GET", "/numbers/x", 400, "invalid_request"),
     ],
 )
 def test_every_failure_is_a_problem_document(

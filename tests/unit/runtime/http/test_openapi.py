@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
-from runtime.http import refusals
+from runtime.http import json_response, refusals
 from tests.unit.runtime.http.services import client, trial
 
 
@@ -20,9 +21,9 @@ def test_each_operation_says_who_may_call_it_and_what_it_refuses() -> None:
     assert create["operationId"] == "create"
     assert create["security"] == [{"key": ["commands"]}]
     assert {"401", "403", "429", "500", "503", "504"} <= set(create["responses"])
-    numbers = found["paths"]["/numbers/{number}"]["get"]
-    assert "422" not in numbers["responses"]
-    assert "401" not in numbers["responses"]
+    get = found["paths"]["/users/{user_id}"]["get"]
+    assert "422" not in get["responses"]
+    assert "401" not in get["responses"]
     assert "HTTPValidationError" not in found["components"]["schemas"]
     assert "security" not in found["paths"]["/livez"]["get"]
     assert set(found["components"]["securitySchemes"]) == {"key"}
@@ -35,6 +36,14 @@ def test_codes_of_one_status_are_listed_together() -> None:
     assert "`user_erased`" in found[410]["description"]
     with pytest.raises(KeyError):
         refusals("no_such_code")
+
+
+def test_a_route_that_fastapi_would_have_to_read_for_is_refused() -> None:
+    async def several(limit: int) -> Response:
+        return json_response(limit)
+
+    with pytest.raises(TypeError, match="/several"):
+        trial().get("/several")(several)
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
