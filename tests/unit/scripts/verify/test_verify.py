@@ -205,6 +205,15 @@ def test_events_decided_during_the_reading_are_left_out() -> None:
     only(checks, checks.same)
 
 
+def test_a_repaired_record_may_come_late() -> None:
+    """`rollbook handler repair` appends a copy of the user's last event, and no other one."""
+    other = event(3, email=address_in(HOME))
+    history = as_history([event(1), event(2, 2), other])
+    assert broken(log_checks(history, as_events([event(2, 2), other, event(2, 2)])).checks()) == []
+    checks = log_checks(history, as_events([event(2, 2), other, event(1)]))
+    assert checks.order.promise in broken(checks.checks())
+
+
 def test_events_out_of_order_or_bare_tombstones_are_found() -> None:
     """`user-events` keeps its order under compaction, and a deletion is a record."""
     checks = log_checks(as_history(GOOD), as_events([GOOD[1], GOOD[0], GOOD[2]]))
