@@ -75,6 +75,18 @@ def summary(parameters: Sequence[Parameter]) -> Route:
     )
 
 
+def creations(parameters: Sequence[Parameter]) -> Route:
+    """GET /creations."""
+    return _route(
+        "creations",
+        "Count the users created in each of the last minutes",
+        ref("Creations"),
+        _ELASTICSEARCH,
+        parameters=parameters,
+        description="The oldest minute first. Users who are deleted by now are not counted.",
+    )
+
+
 def search(parameters: Sequence[Parameter], body: Sequence[Parameter] = ()) -> Route:
     """GET and POST /search."""
     return _route(

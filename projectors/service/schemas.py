@@ -143,6 +143,7 @@ SCHEMAS: Final[Schema] = {
             "last_updated": _or_null(_TIME),
         }
     ),
+    "Creations": _object({"per_minute": many(_COUNT)}),
     "PartitionStatus": _object(_PARTITION),
     "ReadModelVersion": _object(_STORED_VERSION),
     "Error": _object({"code": _TEXT, "message": _TEXT, "next": _TEXT}),

@@ -56,6 +56,14 @@ _SUGGEST: Final = (
     Parameter("prefix", _TEXT, "The beginning of a name, an address, or several.", example="ja"),
     limit(LIMIT_MAX, 10, "users"),
 )
+_CREATIONS: Final = (
+    Parameter(
+        "minutes",
+        {"type": "integer", "minimum": 1, "maximum": 1_440},
+        "How many minutes, up to now.",
+        default=60,
+    ),
+)
 # Tells clients that they may send QUERY, and in which form.
 _ACCEPT_QUERY: Final = {"accept-query": '"application/json"'}
 
@@ -84,6 +92,12 @@ def search_routes(stores: Stores) -> APIRouter:
             raise Rejected("prefix is missing", code="invalid_request")
         content = await stores.search.run(partial(_suggest, asked))
         return json_response(content, headers=_ACCEPT_QUERY)
+
+    @router.get("/creations", **d.creations((*_CREATIONS, *WAITING)))
+    async def creations(request: Request) -> Response:
+        asked = await ask(request, stores, _CREATIONS, "elasticsearch")
+        counts = await stores.search.run(lambda users: users.count_creations(asked["minutes"]))
+        return json_response({"per_minute": counts})
 
     for path, answer, parameters, document in (
         ("/search", search, _SEARCH, d.search),

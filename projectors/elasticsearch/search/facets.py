@@ -13,6 +13,27 @@ AGGREGATIONS: Final[dict[str, Any]] = {
 }
 
 
+def creations_body(minutes: int) -> dict[str, Any]:
+    """Return a request that counts the users created in each of the last minutes."""
+    first = f"now-{minutes - 1}m/m"
+    histogram = {
+        "field": "created_at",
+        "fixed_interval": "1m",
+        "min_doc_count": 0,
+        "extended_bounds": {"min": first, "max": "now/m"},
+    }
+    return {
+        "size": 0,
+        "query": {"range": {"created_at": {"gte": first, "lte": "now"}}},
+        "aggs": {"minutes": {"date_histogram": histogram}},
+    }
+
+
+def read_creations(answer: dict[str, Any]) -> list[int]:
+    """Return the counts in an answer to such a request, the oldest minute first."""
+    return [bucket["doc_count"] for bucket in answer["aggregations"]["minutes"]["buckets"]]
+
+
 @dataclass(frozen=True, slots=True)
 class Facets:
     """How many users a search finds, in total and by kind.

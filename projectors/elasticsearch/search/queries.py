@@ -31,7 +31,12 @@ from projectors.elasticsearch.search.cursor import (
     read_cursor,
     write_cursor,
 )
-from projectors.elasticsearch.search.facets import Facets, read_facets
+from projectors.elasticsearch.search.facets import (
+    Facets,
+    creations_body,
+    read_creations,
+    read_facets,
+)
 from projectors.elasticsearch.search.highlights import highlights
 from projectors.elasticsearch.search.request import Search
 from projectors.elasticsearch.search.text import WHOLE_EMAIL, Typos, max_typos, words_of
@@ -139,6 +144,14 @@ class UserSearch(Closing):
             if hits:
                 break
         return [hit["_source"] for hit in hits]
+
+    def count_creations(self, minutes: int) -> list[int]:
+        """Return how many users were created in each of the last minutes, the oldest first.
+
+        Users who are deleted or erased by now are not counted. The last minute is not over.
+        """
+        with self._existing_index():
+            return read_creations(self._post(f"/{self._index}/_search", creations_body(minutes)))
 
     def _find(self, search: Search, place: Place, limit: int) -> tuple[Page, Place | None]:
         """Return the page at `place`, and the place of the next page, None after the last."""

@@ -232,6 +232,10 @@ def test_facets_count_all_users_found(search: UserSearch) -> None:
     assert typos.total > 0
 
 
+def test_every_minute_has_a_count_of_creations(search: UserSearch) -> None:
+    assert search.count_creations(3) == [0, 0, 0]
+
+
 def test_a_prefix_suggests_users(search: UserSearch) -> None:
     """By name and address; with typos only if there is no other match."""
     assert names(search.suggest_users("jan")) == ["Jana Roe", "Jane Smith", "Janet Poe"]
