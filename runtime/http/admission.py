@@ -21,19 +21,25 @@ JSON_TYPES: Final = frozenset(
         "application/jsonl",
     }
 )
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAME_SITE: Final = frozenset({b"same-origin", b"none"})
 
 
 def admit(
-    scope: Scope, headers: Mapping[bytes, bytes], origins: frozenset[str], *, is_open: bool
+    scope: Scope,
+    headers: Mapping[bytes, bytes],
+    origins: frozenset[str],
+    media_types: frozenset[str],
+    *,
+    is_open: bool,
 ) -> None:
     """Raise `Rejected` unless the request may be looked at; `origins` are those of the setting."""
     if is_open:
         _require_here(headers)
     _require_origin(scope, headers, origins)
     if has_body(headers):
-        media_type(headers.get(b"content-type", b"").decode("latin-1"), JSON_TYPES)
+        media_type(headers.get(b"content-type", b"").decode("latin-1"), media_types)
 
 
 def has_body(headers: Mapping[bytes, bytes]) -> bool:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.callers.authority import Authority
+from runtime.http.admission import FORM_TYPES, JSON_TYPES
 from runtime.http.guard import Guard, Limits
 from runtime.http.openapi import add_documentation
 from runtime.http.page import JsonSchema
@@ -45,6 +46,7 @@ def application(
     ready: Ready | None = None,
     streams: Collection[str] = (),
     schemas: Mapping[str, JsonSchema] | None = None,
+    has_pages: bool = False,
 ) -> FastAPI:
     """Return a service without routes of its own; those are added with `@app.get(…)` and so on.
 
@@ -52,7 +54,8 @@ def application(
     `read_object` and returns a `Response`; nothing is validated by Pydantic. `ready` returns if
     the service can answer, and raises `RollbookError` otherwise: `/readyz` shows that. The paths
     `streams` take bodies of any length, which arrive while they are answered. Routes may refer to
-    `schemas` in what they say for the OpenAPI document.
+    `schemas` in what they say for the OpenAPI document. One that `has_pages` for people has no such
+    document; it takes forms instead of JSON, and must check that a form is from its own page.
 
     Raises `Misconfigured` if the file of keys cannot be read.
     """
@@ -78,14 +81,21 @@ def application(
         app.add_exception_handler(kind, answer)
     if origins:
         _permit(app, origins)
-    app.add_middleware(Guard, limits=_limits(settings, origins, streams, is_open=authority.is_open))
+    limits = _limits(settings, origins, streams, is_open=authority.is_open, has_pages=has_pages)
+    app.add_middleware(Guard, limits=limits)
     _add_probes(app, ready)
-    add_documentation(app, schemas or {})
+    if not has_pages:
+        add_documentation(app, schemas or {})
     return app
 
 
 def _limits(
-    settings: Settings, origins: frozenset[str], streams: Collection[str], *, is_open: bool
+    settings: Settings,
+    origins: frozenset[str],
+    streams: Collection[str],
+    *,
+    is_open: bool,
+    has_pages: bool,
 ) -> Limits:
     return Limits(
         body_bytes=settings.http_body_bytes,
@@ -93,6 +103,7 @@ def _limits(
         origins=origins,
         is_open=is_open,
         streams=frozenset(streams),
+        media_types=FORM_TYPES if has_pages else JSON_TYPES,
     )
 
 

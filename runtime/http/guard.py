@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,6 +42,7 @@ class Limits:
     origins: frozenset[str]
     is_open: bool
     streams: frozenset[str]
+    media_types: frozenset[str]
 
 
 class Guard:
@@ -61,7 +62,7 @@ class Guard:
         exchange = _Exchange(scope, receive, send, self._limits)
         try:
             with self._counted():
-                admit(scope, exchange.headers, self._limits.origins, is_open=self._limits.is_open)
+                self._admit(scope, exchange.headers)
                 await self._answer(scope, exchange)
         except RollbookError as error:
             await exchange.refuse(error)
@@ -81,6 +82,10 @@ class Guard:
                 seconds * 1000,
                 (caller and caller.name) or "-",
             )
+
+    def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        limits = self._limits
+        admit(scope, headers, limits.origins, limits.media_types, is_open=limits.is_open)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
