@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench plots docs clean
+.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench plots screenshots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/
 
 plots: setup ## write the tables of docs/performance.md and its picture from the last benchmarks
 	@.venv/bin/python -m scripts.bench.report.page
+
+screenshots: setup ## take the pictures of the console on the local stack; needs Chromium
+	@.venv/bin/python -m docsgen.screenshots
 
 docs: $(UV) ## build the site into build/docs; a warning or a broken link is an error
 	@$(UV) $(SYNC) --group docs

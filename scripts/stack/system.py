@@ -105,9 +105,15 @@ def start_services(stack: LocalStack) -> None:
     ports = {
         name: (record.ports if record else {}).get(name, DEFAULT_PORTS[name]) for name in TABLE
     }
+    # The console is a client of the other two.
+    urls = {
+        f"ROLLBOOK_HTTP_{name.upper()}_URL": f"http://{HOST}:{ports[name]}"
+        for name in ("commands", "queries")
+    }
     for name, arguments in SERVICES.items():
         listen = ["--listen", f"{HOST}:{ports[name]}"] if name in ports else []
-        stack.add_service(name, [rollbook, *arguments, *listen])
+        environment = urls if name == "console" else None
+        stack.add_service(name, [rollbook, *arguments, *listen], environment=environment)
     _wait_for_services(stack, ports)
     say(f"running {', '.join(SERVICES)}")
 

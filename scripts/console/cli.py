@@ -1,0 +1,37 @@
+"""`rollbook serve console`: pages for people, on the two services."""
+
+import click
+
+from runtime.context import pass_settings
+from runtime.extras import require_services
+from runtime.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--listen",
+    "listen_at",
+    metavar="HOST:PORT",
+    default="127.0.0.1:18084",
+    show_default=True,
+    help="Where browsers connect. Port 0 is any free port.",
+)
+@pass_settings
+def console(settings: Settings, listen_at: str) -> None:
+    """Serve the console: pages to see and change users, and to run the read models.
+
+    It calls `serve commands` and `serve queries`, at http_commands_url and http_queries_url, with
+    the key of the person who signs in. Without keys, nobody needs to sign in, and it listens on
+    this machine only.
+
+    \b
+    Example:
+      rollbook serve console
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    require_services()
+    from runtime.http import serve
+    from runtime.process import start_logging
+    from scripts.console.application import console_of
+
+    start_logging(settings)
+    serve(settings, console_of(settings), listen_at)

@@ -1,0 +1,127 @@
+"""The two services over HTTP, called with the key of the person who is signed in."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import httpx2
+import orjson
+
+from runtime.settings import Settings
+
+# Longer than the services take to answer or to give up.
+_ANSWER_SECONDS: Final = 65.0
+_CONNECT_SECONDS: Final = 3.0
+# Every open log page keeps a connection.
+_MOST_CONNECTIONS: Final = 1_000
+_UNAVAILABLE: Final = 503
+
+
+class Problem(Exception):
+    """What a service answered instead of what it was asked for."""
+
+    def __init__(self, status: int, members: Mapping[str, Any]) -> None:
+        super().__init__(members.get("detail", ""))
+        self.status = status
+        self.code: str = members.get("code", "")
+        self.detail: str = members.get("detail", "")
+        self.next: str = members.get("next", "")
+        # Only the handler knows whether an address is taken: its answer names no field.
+        is_taken = self.code == "user_already_exists"
+        self.field: str = members.get("field") or ("email" if is_taken else "")
+        self.user_id: str | None = members.get("user_id")
+
+
+class Services:
+    """Calls the services. Every method raises `Problem` for an answer that is an error."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._urls = {
+            "commands": settings.http_commands_url.rstrip("/"),
+            "queries": settings.http_queries_url.rstrip("/"),
+        }
+        self._client = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
+            trust_env=False,  # no proxy may see a key
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(
+        self,
+        key: str,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+    ) -> httpx2.Response:
+        """Return the answer of a service; parameters that are None are left out."""
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        try:
+            answer = await self._client.request(
+                method,
+                self._urls[service] + path,
+                params=given,
+                headers={**_authorization(key), **(headers or {})},
+                **({} if body is None else {"json": body}),
+            )
+        except httpx2.TransportError as error:
+            raise _no_answer(service) from error
+        _check(answer)
+        return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, key: str, path: str, *, last: str = "", **parameters: Any
+    ) -> AsyncIterator[httpx2.EventSource]:
+        """Yield the server-sent events of the query service, after the event with id `last`."""
+        headers = {**_authorization(key), "Accept": "text/event-stream"}
+        if last:
+            headers["Last-Event-ID"] = last
+        given = {name: value for name, value in parameters.items() if value}
+        endless = httpx2.Timeout(_CONNECT_SECONDS, read=None)
+        try:
+            async with self._client.stream(
+                "GET", self._urls["queries"] + path, params=given, headers=headers, timeout=endless
+            ) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    _check(answer)
+                yield httpx2.EventSource(answer)
+        except httpx2.TransportError as error:
+            raise _no_answer("queries") from error
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _check(answer: httpx2.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        members = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        members = None
+    if not isinstance(members, dict):
+        members = {"detail": f"the service answered with status {answer.status_code}"}
+    raise Problem(answer.status_code, members)
+
+
+def _no_answer(service: str) -> Problem:
+    return Problem(
+        _UNAVAILABLE,
+        {
+            "code": "unavailable",
+            "detail": f"the service for {service} does not answer",
+            "next": f"is `rollbook serve {service}` running? `rollbook status` shows it",
+        },
+    )

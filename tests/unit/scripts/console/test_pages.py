@@ -1,0 +1,122 @@
+"""The console without any service: who sees a page, which forms are carried out."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from runtime.callers.caller import ALL_SCOPES
+from runtime.callers.key_file import add_key, new_key
+from runtime.settings import load_settings
+from scripts.console.application import console_of
+from scripts.console.pages import FOLDER, part
+
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there
+STYLESHEET_LINES = 300
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> str:
+    key, _ = new_key("anna", ALL_SCOPES)
+    add_key(tmp_path / "keys.json", key)
+    return str(tmp_path / "keys.json")
+
+
+def browser(keys_file: str = "", url: str = "http://127.0.0.1:18084") -> TestClient:
+    """Return a browser for a console of its own."""
+    flags = dict.fromkeys(("http_commands_url", "http_queries_url"), NOWHERE)
+    settings = load_settings({**flags, "http_keys_file": keys_file}).settings
+    return TestClient(console_of(settings), base_url=url)
+
+
+@pytest.fixture
+def anyone() -> Iterator[TestClient]:
+    """A browser at a console that requires no key."""
+    with browser() as opened:
+        yield opened
+
+
+def token_in(text: str) -> str:
+    found = re.search('name="token" value="([0-9a-f]{64})"', text)
+    assert found
+    return found[1]
+
+
+def test_without_keys_everybody_is_signed_in(anyone: TestClient) -> None:
+    assert "<h1>Check</h1>" in anyone.get("/check").text
+    assert anyone.get("/check", headers={"host": "rebound.example"}).status_code == 403
+
+
+def test_with_keys_a_page_asks_to_sign_in_first(keys_file: str) -> None:
+    with browser(keys_file) as opened:
+        answer = opened.get("/read-models?job=1")
+        assert answer.url.path == "/sign-in"
+        assert 'name="next" value="/read-models?job=1"' in answer.text
+        assert 'value="/users"' in opened.get("/sign-in?next=//evil.example/").text
+        form = {"key": "rbk_0_0", "token": token_in(answer.text)}
+        assert "does not answer" in opened.post("/sign-in", data=form).text
+        assert opened.get("/check").url.path == "/sign-in"
+
+
+def test_the_cookie_is_out_of_reach_and_changes_on_signing_in(keys_file: str) -> None:
+    with browser() as opened:
+        cookie = opened.get("/sign-in", follow_redirects=False).headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        before = opened.cookies["rollbook-18084"]
+        opened.get("/sign-in")
+        assert opened.cookies["rollbook-18084"] != before
+    with browser(keys_file, "https://127.0.0.1:18084") as opened:
+        cookie = opened.get("/sign-in").headers["set-cookie"]
+        assert "Secure" in cookie
+        assert cookie.startswith("__Host-rollbook-18084=")
+
+
+def test_a_form_is_carried_out_only_with_the_token_of_its_browser(anyone: TestClient) -> None:
+    """The service does not run, so a form that is carried out ends with 503."""
+    token = token_in(anyone.get("/check").text)
+    with browser() as other:
+        foreign = token_in(other.get("/check").text)
+    assert anyone.post("/check", data={"token": token}).status_code == 503
+    for given in ({}, {"token": ""}, {"token": foreign}, {"token": "ä"}):
+        assert anyone.post("/check", data=given).status_code == 403
+    assert anyone.post("/check", json={"token": token}).status_code == 415
+    elsewhere = {"origin": "https://evil.example"}
+    assert anyone.post("/check", data={"token": token}, headers=elsewhere).status_code == 403
+    anyone.post("/sign-out", data={"token": token}, follow_redirects=False)
+    assert anyone.post("/check", data={"token": token}, follow_redirects=False).status_code == 303
+
+
+def test_every_answer_forbids_what_is_inline_or_from_elsewhere(anyone: TestClient) -> None:
+    for path in ("/check", "/users", "/static/console.js", "/no-such-page"):
+        policy = anyone.get(path).headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+
+
+def test_no_page_needs_what_the_policy_forbids() -> None:
+    texts = [file.read_text() for file in (FOLDER / "templates").glob("*.html")]
+    for text in [*texts, (FOLDER / "static" / "console.js").read_text()]:
+        assert not re.search(r"<script(?![^>]* src=)|\sstyle=|\son[a-z]+=|javascript:|\|safe", text)
+        assert "://" not in text
+    stylesheet = (FOLDER / "static" / "console.css").read_text()
+    assert "url(" not in stylesheet
+    assert len(stylesheet.splitlines()) < STYLESHEET_LINES
+
+
+def test_what_a_service_answers_stays_text() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    user = {
+        "user_id": evil,
+        "name": evil,
+        "email": evil,
+        "age": 1,
+        "age_group": evil,
+        "updated_at": evil,
+        "highlights": {"name": f"<em>&lt;b&gt;</em>{evil}"},
+    }
+    text = part("_found.html", found={"facets": None, "users": [user]}, more=None)
+    assert "<mark>&lt;b&gt;</mark>&lt;img" in text
+    assert "<img" not in text
