@@ -10,7 +10,7 @@ field before anything is sent. Every function here raises `Rejected` (`invalid_c
 import secrets
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from schemas import rules
 from schemas.errors import Rejected
@@ -35,10 +35,14 @@ from schemas.records import (
 
 T = TypeVar("T")
 
+_RANDOM_BITS: Final = 62 + (SHARDS - 1).bit_length()
+
 
 def new_command_id() -> str:
     """Return a UUIDv7: its timestamp lets `rollbook commands show` read less of the log."""
-    return new_user_id(secrets.randbelow(SHARDS), _now_ms(), secrets.randbits(62))
+    # One call: the system's random numbers are a third of the cost of an id.
+    random, shard = divmod(secrets.randbits(_RANDOM_BITS), SHARDS)
+    return new_user_id(shard, _now_ms(), random)
 
 
 def create_command(

@@ -5,8 +5,8 @@ as the command's and with the command's id as key. So an answer is found by its 
 """
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin._metadata import TopicMetadata
@@ -21,7 +21,6 @@ from runtime.settings import Settings
 from runtime.topic_admin import check_partitions, missing_topic, wanted_partitions
 from schemas.errors import Rejected
 from schemas.records import ACCEPTED, CommandOutcome
-from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES, Topic
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -65,9 +64,7 @@ class Outcome:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the fields that commands print, in order."""
-        fields = asdict(self)
-        del fields["repeated"]
-        return fields
+        return {name: getattr(self, name) for name in OUTCOME_FIELDS}
 
     def rejection(self) -> Rejected:
         """Return the error for a rejected outcome, with a next step where there is one."""
@@ -81,6 +78,9 @@ class Outcome:
         )
 
 
+OUTCOME_FIELDS: Final = tuple(name for name in Outcome.__slots__ if name != "repeated")
+
+
 def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
     """Return a record from `partition` of the outcomes as an `Outcome`."""
     seq = record["seq"]
@@ -91,7 +91,7 @@ def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
         version=record["version"],
         code=record["code"],
         message=record["message"],
-        token=None if seq is None else str(Token({partition: seq})),
+        token=None if seq is None else f"{partition}:{seq}",  # as `str(Token(…))`
         repeated=record["repeated"],
     )
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from producers.client import AsyncCommandClient, Outcome, SentCommand
+from producers.client.outcomes import OUTCOME_FIELDS
 from producers.service.headers import Preferences
 from runtime.http import json_response, problem_response
 from schemas.errors import NotInTime
@@ -79,10 +80,7 @@ def respond(kind: str, outcome: Outcome, headers: dict[str, str]) -> Response:
 
 def undecided(command_id: str) -> dict[str, Any]:
     """Return what stands in for the outcome of a command that is not decided yet."""
-    return dict.fromkeys(Outcome.__slots__[:-1]) | {
-        "command_id": command_id,
-        "status": "undecided",
-    }
+    return dict.fromkeys(OUTCOME_FIELDS) | {"command_id": command_id, "status": "undecided"}
 
 
 def location(sent: SentCommand) -> str:

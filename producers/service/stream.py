@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from producers.client import AsyncCommandClient, Outcome, SentCommand
+from producers.client import AsyncCommandClient, SentCommand
+from producers.client.outcomes import OUTCOME_FIELDS
 from producers.service.bodies import command_of_line
 from runtime.http import Caller
 from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
@@ -23,7 +24,6 @@ from schemas.records import REJECTED
 LINE_MAX_BYTES: Final = 65_536
 MOST_UNANSWERED: Final = 2_000
 
-_FIELDS: Final = [name for name in Outcome.__slots__ if name != "repeated"]
 # As for `users import`: a handler that restarts must not end the stream.
 _DECIDE_SECONDS: Final = 60.0
 # After so many lines, other requests get their turn.
@@ -148,7 +148,11 @@ def _failed(error: RollbookError) -> dict[str, Any]:
         status = "undecided"
     else:
         status = "not_sent"
-    return dict.fromkeys(_FIELDS) | {"status": status, "code": error.code, "message": str(error)}
+    return dict.fromkeys(OUTCOME_FIELDS) | {
+        "status": status,
+        "code": error.code,
+        "message": str(error),
+    }
 
 
 async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
