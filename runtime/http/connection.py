@@ -1,12 +1,17 @@
 """Limits on the head of a request, which uvicorn does not have: its size and its time.
 
 Without them, a client that sends headers slowly or without an end holds a connection or memory.
+What is not HTTP is answered with a problem document, like everything else.
 """
 
 import asyncio
 from typing import Final
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from runtime.http.problems import MEDIA_TYPE, problem
+from schemas.errors import Rejected
 
 _HEAD_SECONDS: Final = 10.0
 _HEAD_BYTES: Final = 65_536
@@ -45,6 +50,17 @@ class Connection(HttpToolsProtocol):
         """Answer the request."""
         self._stop_waiting()
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Answer what cannot be read, and close the connection."""
+        why = "the request is not HTTP, or its address is too long"
+        content = orjson.dumps(problem(Rejected(why, code="invalid_request")))
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\nContent-Type: {MEDIA_TYPE}\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self.transport.close()
 
     def _expect_head(self) -> None:
         self._stop_waiting()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.responses import HTMLResponse, Response
 
 JsonSchema = Mapping[str, Any]
+_LARGEST: Final = 2**63 - 1
 _LIMITS: Final = {
     "minimum": "from {}",
     "maximum": "to {}",
@@ -87,6 +88,8 @@ def kind_of(schema: JsonSchema) -> str:
     if kind == "array":
         kind = f"list of {kind_of(schema.get('items', {}))}"
     details = [str(schema["format"])] if "format" in schema else []
-    details += [text.format(schema[name]) for name, text in _LIMITS.items() if name in schema]
+    # A bound that only says how numbers are stored tells people nothing.
+    limits = {name: value for name, value in schema.items() if value != _LARGEST}
+    details += [text.format(limits[name]) for name, text in _LIMITS.items() if name in limits]
     details += [f"`{schema['pattern']}`"] if "pattern" in schema else []
     return ", ".join([kind, *details])

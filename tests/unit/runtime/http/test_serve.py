@@ -108,15 +108,36 @@ def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
         assert service.get("/who") == (200, ["127.0.0.1", "https"])
 
 
-def test_a_head_without_an_end_ends_the_connection() -> None:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A running service without keys."""
+    with running() as found:
+        yield found
+
+
+def test_a_head_without_an_end_ends_the_connection(service: Service) -> None:
     """Before it fills the memory; a slow one is closed after a time."""
-    with running() as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
         client.settimeout(20)
         client.sendall(b"GET /who HTTP/1.1\r\nHost: localhost\r\n")
         client.sendall(b"x: " + b"y" * 200_000)
         with suppress(ConnectionResetError):
             assert client.recv(1) == b""
         assert service.get("/who")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "sent", [b"no HTTP\r\n\r\n", b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+def test_what_is_not_http_is_answered_with_a_problem_document(
+    sent: bytes, service: Service
+) -> None:
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(20)
+        client.sendall(sent)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (400, "invalid_request")
 
 
 def test_only_trusted_proxies_say_who_calls(tmp_path: Path) -> None:
