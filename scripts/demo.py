@@ -24,6 +24,7 @@ from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
+from scripts.stack.record import address, read_record
 from scripts.verify.store_checks import Summary, digest, recomputed
 
 PEOPLE = 20_000
@@ -259,5 +260,8 @@ def _print_next_steps(narrator: Narrator, user_id: str, seconds: float) -> None:
     narrator.explain(f"Done in {seconds:.0f} s. Everything keeps running; try:")
     for line in lines:
         click.echo(f"  {line}")
+    record = read_record(stack_directory())
+    if record is not None:
+        narrator.explain(f"See it all in a browser: {address('console', record.ports['console'])}")
     narrator.explain("Stop it and keep the data, or delete the data as well:")
     click.echo(f"  {rollbook} down\n  {rollbook} down --wipe")
