@@ -38,7 +38,8 @@ def console(
     handler: RunningProcess,
     projectors: dict[str, RunningProcess],
 ) -> tuple[RunningProcess, str]:
-    """The console and its address, with everything that it shows."""
+    """The console and its address, with everything that it shows, also who changed what."""
+    assert rollbook.run("upgrade", "finalise", "--yes").returncode == 0
     for service in ("commands", "queries"):
         _, url = serve(rollbook, service)
         rollbook.overrides[f"ROLLBOOK_HTTP_{service.upper()}_URL"] = url

@@ -34,6 +34,8 @@ def test_a_user_is_created_found_changed_and_seen_through_time(browser: Browser)
     browser.find("h1", "Jane Roe")
     browser.find(".tag", "version 2")
     browser.find(".timeline del", HTML)
+    browser.find(".timeline li:first-child strong", "UserUpdated")
+    browser.find(".timeline li:first-child p strong", "anna")
     slide = (
         "arguments[0].value = 1; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
     )
