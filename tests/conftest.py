@@ -92,7 +92,14 @@ def stack() -> LocalStack:
 
 
 @pytest.fixture
-def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
+def settings(empty: Settings) -> Settings:
+    """Settings with a prefix for this test, which has all topics."""
+    ensure_topics(empty)
+    return empty
+
+
+@pytest.fixture
+def empty(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     """Settings with a prefix for this test; its topics and read models are removed afterwards."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
@@ -100,7 +107,6 @@ def settings(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
         "state_directory": str(tmp_path),
     }
     settings = load_settings(flags, config=str(stack.config_file)).settings
-    ensure_topics(settings)
     yield settings
     remove_read_models(settings)
     # A broker with thousands of idle partitions would slow down every later test.

@@ -16,6 +16,7 @@ from typing import Any
 from runtime.settings import Settings
 from tests.depth import depth
 from tests.fork_server import ForkedProcess
+from tests.installed_process import InstalledProcess
 
 # A shell that runs the tests in the background makes them, and so their processes, ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,12 +39,11 @@ def eventually(condition: Callable[[], object], timeout_seconds: float = 60, wha
 
 
 class RunningProcess:
-    """A `rollbook` process in the background, its output in `log`."""
+    """A process in the background, usually of `rollbook`, its output in `log`."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, process: ForkedProcess | InstalledProcess, log: Path) -> None:
         self.log = log
-        log.touch()
-        self._process = ForkedProcess(arguments, environment, Path.cwd(), log, log)
+        self._process = process
 
     @property
     def pid(self) -> int:
@@ -89,24 +89,28 @@ class RunningProcess:
         """Let it continue: SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> int:
+    def stop(self, timeout_seconds: float = 30) -> int:
         """Ask it to end with SIGTERM; return its exit code."""
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(30)
+            return self._process.wait(timeout_seconds)
         finally:
             self.kill()
 
 
 @dataclass
 class Rollbook:
-    """The `rollbook` command with the settings of one test."""
+    """The `rollbook` command with the settings of one test.
+
+    It is that of this tree, unless `installed` is the command of another release.
+    """
 
     settings: Settings
     config: Path
     directory: Path
     overrides: dict[str, str] = field(default_factory=dict)
+    installed: str | None = None
     _started: list[RunningProcess] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
@@ -126,7 +130,7 @@ class Rollbook:
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         timeout_seconds *= DEEP_PATIENCE
-        if stdin:
+        if stdin or self.installed:
             return self._run_installed(arguments, stdin, timeout_seconds)
         with TemporaryDirectory() as folder:
             output, errors = Path(folder, "output"), Path(folder, "errors")
@@ -142,9 +146,9 @@ class Rollbook:
     def _run_installed(
         self, arguments: Sequence[str], stdin: str | bytes, timeout_seconds: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command that reads from a pipe."""
+        """Run a command that reads from a pipe, or is that of another release."""
         done = subprocess.run(
-            [ROLLBOOK, *arguments],
+            [self.installed or ROLLBOOK, *arguments],
             env=self.environment(),
             cwd=self.directory,
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -170,8 +174,25 @@ class Rollbook:
 
     def start(self, *arguments: str) -> RunningProcess:
         """Start a command in the background; it is stopped when the test ends."""
-        log = self.directory / f"{len(self._started)}-{'-'.join(arguments[:3])}.log"
-        process = RunningProcess(list(arguments), self.environment(), log)
+        if self.installed:
+            return self.start_program(self.installed, *arguments)
+        log = self._new_log(*arguments)
+        process = ForkedProcess(arguments, self.environment(), Path.cwd(), log, log)
+        return self._keep(RunningProcess(process, log))
+
+    def start_program(self, program: str, *arguments: str) -> RunningProcess:
+        """Start any program in the background with our environment; it is stopped, too."""
+        log = self._new_log(Path(program).name, *arguments)
+        process = InstalledProcess([program, *arguments], self.environment(), self.directory, log)
+        return self._keep(RunningProcess(process, log))
+
+    def _new_log(self, *words: str) -> Path:
+        name = "-".join(Path(word).name for word in words[:4])
+        log = self.directory / f"{len(self._started)}-{name}.log"
+        log.touch()
+        return log
+
+    def _keep(self, process: RunningProcess) -> RunningProcess:
         self._started.append(process)
         return process
 
