@@ -34,7 +34,7 @@ check: setup ## format, lint, types, import contract, pure tests: within a minut
 # Three workers on two sets of servers, one of them to be taken away: the tests mostly wait.
 # The files that take longest come first, so that no worker is left alone with one of them.
 SERVER_TESTS := -n 3 --dist loadfile --no-loadscope-reorder \
-	tests/faults tests/integration/scripts tests/integration/projectors/versions tests/integration
+	tests/faults tests/upgrade tests/integration/scripts tests/integration/projectors/versions tests/integration
 
 test: check ## everything, on real servers it starts itself
 	.venv/bin/pytest --durations 25 $(SERVER_TESTS)
