@@ -100,6 +100,9 @@ def _check_addresses(settings: "Settings") -> None:
     ):
         fits = re.match(begin, getattr(settings, name)) is not None
         _require(fits, name, f"must be an address like {example}")
+    # Unlike the servers' URLs, these need no login, so none is separated from them.
+    for name in ("http_commands_url", "http_queries_url", "http_jwt_keys_url"):
+        _require("@" not in getattr(settings, name), name, "must not have an @: it takes no login")
 
 
 def _check_http(settings: "Settings") -> None:

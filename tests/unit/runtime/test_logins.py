@@ -98,14 +98,21 @@ def test_a_login_in_its_own_settings_takes_precedence() -> None:
 
 
 def test_every_setting_that_may_hold_a_login_is_separated() -> None:
-    """A new URL among the settings must be separated too."""
+    """A new URL among the settings must be separated too, or refuse a login."""
     for spec in fields(Settings):
-        if spec.name.endswith("_url"):
-            service = spec.name.removesuffix("_url")
-            scheme = "postgresql" if service == "postgres" else "http"
-            settings = load_settings({spec.name: f"{scheme}://u:{SECRET}@h/x"}).settings
-            assert SECRET not in getattr(settings, spec.name)
-            assert getattr(settings, f"{service}_password") == SECRET
+        if not spec.name.endswith("_url"):
+            continue
+        service = spec.name.removesuffix("_url")
+        scheme = "postgresql" if service == "postgres" else "http"
+        flags = {spec.name: f"{scheme}://u:{SECRET}@h/x"}
+        if service.startswith("http_"):
+            with pytest.raises(Misconfigured, match=spec.name) as refused:
+                load_settings(flags)
+            assert SECRET not in str(refused.value)
+            continue
+        settings = load_settings(flags).settings
+        assert SECRET not in getattr(settings, spec.name)
+        assert getattr(settings, f"{service}_password") == SECRET
 
 
 def test_files_with_a_bom_and_windows_line_ends(tmp_path: Path) -> None:
