@@ -10,7 +10,6 @@ from runtime.context import Root, Visibility
 from runtime.settings import Settings
 from runtime.terminal import run_command
 from scripts.lazy import LazyGroup
-from scripts.serve import TABLE
 
 # The wheel does not contain the benchmarks: they need the dependency groups of a checkout.
 _BENCH = "scripts.bench.cli:bench" if find_spec("scripts.bench") else "scripts.cli:bench_is_absent"
@@ -46,9 +45,6 @@ COMMANDS = {
     "completion": ("scripts.completion:completion", "Print the completion script of a shell."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }
-
-if not TABLE:
-    del COMMANDS["serve"]
 
 
 @click.group(

@@ -28,15 +28,14 @@ def rebuild(settings: Settings, asked: Arguments, emit: Emit) -> Mapping[str, An
     with closing(open_versions(settings, asked["read_model"])) as versions:
         began = told = time.monotonic()
         running = Rebuild(settings, versions, stopping)
-        stage = ("", False)
+        step = ""
 
         def on_progress() -> None:
-            nonlocal told, stage
+            nonlocal told, step
             at, now = running.progress, time.monotonic()
-            reached = (at.step, at.fraction >= 1)
-            if reached == stage and now - told < _LINE_EVERY_SECONDS:
+            if at.step == step and now - told < _LINE_EVERY_SECONDS:
                 return
-            told, stage = now, reached
+            told, step = now, at.step
             left = at.seconds_left(now)
             emit(
                 {

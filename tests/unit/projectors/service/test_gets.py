@@ -1,37 +1,39 @@
 """Gets share queries: none is lost, mixed up, or answered from before it was asked."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from projectors.postgres.store.user_view import UserView
-from projectors.service.gets import Gets
+from projectors.postgres.users.queries import UserQueries
+from projectors.service.gets import THREADS, Gets
+from projectors.service.pools import Pool
 from schemas.errors import Rejected, Unavailable
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-CONNECTIONS = 2
 IDS = [f"0198c2d4-5f3a-7b21-9c4d-{number:012x}" for number in range(300)]
 
 
 class Table:
-    """Users in memory, read as `UserGets` reads them."""
+    """Users in memory, read as `UserQueries` reads them."""
 
     def __init__(self) -> None:
         self.versions = dict.fromkeys(IDS, 1)
         self.queries: list[int] = []
         self.fails: Exception | None = None
-        self.asked = asyncio.Event()
-        self.may_answer = asyncio.Event()
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
         self.may_answer.set()
 
-    async def get_users(self, user_ids: Sequence[str]) -> dict[str, UserView]:
+    def get_users(self, user_ids: Sequence[str]) -> dict[str, UserView]:
         seen = {user_id: self.versions[user_id] for user_id in user_ids if user_id in self.versions}
         self.queries.append(len(user_ids))
         self.asked.set()
-        await self.may_answer.wait()
+        self.may_answer.wait(30)
         if self.fails:
             raise self.fails
         return {
@@ -39,7 +41,7 @@ class Table:
             for user_id, version in seen.items()
         }
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Do nothing."""
 
 
@@ -48,7 +50,7 @@ def run(step: Coroutine[Any, Any, None]) -> None:
 
 
 def gets_from(table: Table) -> Gets:
-    return Gets([table] * CONNECTIONS)
+    return Gets(Pool("the store", lambda: cast("UserQueries", table), threads=THREADS))
 
 
 def test_many_gets_need_few_queries_and_each_gets_its_own_user() -> None:
@@ -58,7 +60,7 @@ def test_many_gets_need_few_queries_and_each_gets_its_own_user() -> None:
         users = await asyncio.gather(*(gets.get(user_id) for user_id in IDS))
         assert [user.user_id for user in users] == IDS
         assert sum(table.queries) == len(IDS)
-        assert len(table.queries) <= 1 + CONNECTIONS * len(IDS) // 200 + 1
+        assert len(table.queries) <= 1 + THREADS * len(IDS) // 200 + 1
 
     run(steps())
 
@@ -68,8 +70,8 @@ def test_a_get_is_answered_by_a_query_that_began_after_it() -> None:
         table = Table()
         gets = gets_from(table)
         table.may_answer.clear()
-        before = [asyncio.create_task(gets.get(IDS[0])) for _ in range(CONNECTIONS)]
-        await table.asked.wait()
+        before = [asyncio.create_task(gets.get(IDS[0])) for _ in range(THREADS)]
+        await asyncio.to_thread(table.asked.wait, 30)
         table.versions[IDS[0]] = 2
         after = asyncio.create_task(gets.get(IDS[0]))
         await asyncio.sleep(0.01)
