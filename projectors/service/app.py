@@ -33,7 +33,7 @@ def queries_application(settings: Settings, others: Mapping[str, Operation]) -> 
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         jobs.close()
-        stores.close()
+        await stores.close()
 
     # A store that is down must not take the service from its load balancer, nor a projector that
     # is behind: other queries still work. So it is ready as long as it runs.

@@ -28,14 +28,15 @@ def rebuild(settings: Settings, asked: Arguments, emit: Emit) -> Mapping[str, An
     with closing(open_versions(settings, asked["read_model"])) as versions:
         began = told = time.monotonic()
         running = Rebuild(settings, versions, stopping)
-        step = ""
+        stage = ("", False)
 
         def on_progress() -> None:
-            nonlocal told, step
+            nonlocal told, stage
             at, now = running.progress, time.monotonic()
-            if at.step == step and now - told < _LINE_EVERY_SECONDS:
+            reached = (at.step, at.fraction >= 1)
+            if reached == stage and now - told < _LINE_EVERY_SECONDS:
                 return
-            told, step = now, at.step
+            told, stage = now, reached
             left = at.seconds_left(now)
             emit(
                 {

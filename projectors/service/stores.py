@@ -8,8 +8,7 @@ from projectors.catalog import open_versions
 from projectors.elasticsearch.client import QUERY_TIMEOUT_SECONDS
 from projectors.elasticsearch.search.queries import UserSearch
 from projectors.history.queries import EventStore
-from projectors.postgres.users.queries import UserQueries
-from projectors.service import gets
+from projectors.postgres.users.queries import UserGets, UserQueries
 from projectors.service.gets import Gets
 from projectors.service.pools import TIMEOUT_SECONDS, Pool
 from projectors.service.waits import Waits
@@ -23,6 +22,7 @@ _STATEMENT_SECONDS = TIMEOUT_SECONDS - 2
 _SEARCH_SECONDS = 1.5 * QUERY_TIMEOUT_SECONDS
 # More at a time would only wait in Elasticsearch, which has that many search threads on two cores.
 _SEARCHES = 8
+_GETS = 2
 _LISTS = 4
 _HISTORIES = 4
 _LOG_READERS = 4
@@ -64,7 +64,9 @@ class Stores:
             return LiveVersion(open_versions(settings, read_model), TopicIds(settings).id_of)
 
         with ExitStack() as closing:
-            one_user = Pool("PostgreSQL", queries, threads=gets.THREADS)
+            connections = [
+                UserGets(settings, timeout_seconds=_STATEMENT_SECONDS) for _ in range(_GETS)
+            ]
             users = Pool("PostgreSQL", queries, threads=_LISTS)
             history = Pool("PostgreSQL", events, threads=_HISTORIES)
             searches = Pool(
@@ -72,12 +74,13 @@ class Stores:
             )
             log = Pool("Kafka", NoConnection, threads=_LOG_READERS, timeout_seconds=15)
             waits = Waits(settings.partitions, live)
-            for one in (one_user, users, history, searches, log, waits):
+            for one in (users, history, searches, log, waits):
                 closing.callback(one.close)
             return cls(
-                settings, Gets(one_user), users, history, searches, log, waits, closing.pop_all()
+                settings, Gets(connections), users, history, searches, log, waits, closing.pop_all()
             )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all connections."""
+        await self.gets.close()
         self._closing.close()

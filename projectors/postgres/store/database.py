@@ -92,7 +92,7 @@ class Database:
         except psycopg.Error as error:
             if is_temporary(error):
                 self.close()  # the next attempt may reach another server, or one that has recovered
-            raise self._explained(error) from None
+            raise self.explained(error) from None
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
@@ -112,20 +112,30 @@ class Database:
         return self._connection
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(
-            self._settings.postgres_url,
-            password=self._settings.postgres_password or None,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="rollbook",
+        return psycopg.connect(**self.connect_options())
+
+    def connect_options(self) -> dict[str, Any]:
+        """Return what a connection is opened with."""
+        return {
+            "conninfo": self._settings.postgres_url,
+            "password": self._settings.postgres_password or None,
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "rollbook",
             # Here too: with another one, perhaps an unknown one, no statement might get through.
-            client_encoding="UTF8",
+            "client_encoding": "UTF8",
             # A server that disappears without closing is noticed in seconds instead of hours.
-            keepalives_idle=5,
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=10_000,
-        )
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
+
+    def session_statement(self) -> tuple[sql.Composed, list[str]]:
+        """Return what gives a new session its settings; its first column is the server's pid."""
+        columns = sql.SQL(", ").join([sql.SQL("set_config(%s, %s, false)")] * len(self._session))
+        settings = [text for setting in self._session.items() for text in setting]
+        return sql.SQL("SELECT pg_backend_pid(), {}").format(columns), settings
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> None:
         """Give a new session its settings.
@@ -133,10 +143,7 @@ class Database:
         They are no options of the connection, which PgBouncer refuses. Raises `Misconfigured`
         (`shared_sessions`) if a pooler gives the session to others between transactions.
         """
-        columns = sql.SQL(", ").join([sql.SQL("set_config(%s, %s, false)")] * len(self._session))
-        settings = [text for setting in self._session.items() for text in setting]
-        statement = sql.SQL("SELECT pg_backend_pid(), {}").format(columns)
-        pid = connection.execute(statement, settings).fetchall()[0][0]
+        pid = connection.execute(*self.session_statement()).fetchall()[0][0]
         if pid == connection.info.backend_pid:
             return  # no pooler
         for _ in range(_POOLER_TRIES):
@@ -150,7 +157,13 @@ class Database:
                         next_step="set pool_mode = session, or connect without the pooler",
                     )
 
-    def _explained(self, error: psycopg.Error) -> RollbookError:
+    def check_pooler(self) -> None:
+        """Open a session and close it. Raises `Misconfigured` (`shared_sessions`)."""
+        with self.session():
+            self.close()
+
+    def explained(self, error: psycopg.Error) -> RollbookError:
+        """Return what an error of PostgreSQL means; see `session`."""
         if isinstance(error, _MISSING):
             return Unavailable(
                 f"PostgreSQL schema {self.schema} has no read model {self._read_model}",

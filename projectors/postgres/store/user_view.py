@@ -1,6 +1,6 @@
 """A user as queries return it, now or at a point in time."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +23,15 @@ class UserView:
 
     def as_json(self) -> dict[str, Any]:
         """Return the user as commands print it and services answer it, times in ISO 8601."""
-        return asdict(self) | {
+        return {  # `asdict` takes five times as long: it copies the times deeply
+            "user_id": self.user_id,
+            "email": self.email,
+            "name": self.name,
+            "age": self.age,
+            "age_group": self.age_group,
             "created_at": iso_time(self.created_at),
             "updated_at": iso_time(self.updated_at),
+            "version": self.version,
         }
 
 

@@ -20,14 +20,14 @@ WAIT = [
 def test_the_state_of_the_server_makes_a_projector_wait_and_reconnect(state: str) -> None:
     error = errors.lookup(state)("failed")
     assert is_temporary(error)
-    assert isinstance(Database(Settings())._explained(error), Unavailable)
+    assert isinstance(Database(Settings()).explained(error), Unavailable)
 
 
 @pytest.mark.parametrize("state", ["22001", "22021", "23502", "54000"])
 def test_a_value_that_cannot_be_stored_is_poisoned(state: str) -> None:
     error = errors.lookup(state)("failed")
     assert not is_temporary(error)
-    assert isinstance(Database(Settings())._explained(error), Poisoned)
+    assert isinstance(Database(Settings()).explained(error), Poisoned)
 
 
 def test_a_wrong_statement_is_not_retried() -> None:

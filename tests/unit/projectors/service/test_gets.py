@@ -1,39 +1,37 @@
 """Gets share queries: none is lost, mixed up, or answered from before it was asked."""
 
 import asyncio
-import threading
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from projectors.postgres.store.user_view import UserView
-from projectors.postgres.users.queries import UserQueries
-from projectors.service.gets import THREADS, Gets
-from projectors.service.pools import Pool
+from projectors.service.gets import Gets
 from schemas.errors import Rejected, Unavailable
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+CONNECTIONS = 2
 IDS = [f"0198c2d4-5f3a-7b21-9c4d-{number:012x}" for number in range(300)]
 
 
 class Table:
-    """Users in memory, read as `UserQueries` reads them."""
+    """Users in memory, read as `UserGets` reads them."""
 
     def __init__(self) -> None:
         self.versions = dict.fromkeys(IDS, 1)
         self.queries: list[int] = []
         self.fails: Exception | None = None
-        self.asked = threading.Event()
-        self.may_answer = threading.Event()
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def get_users(self, user_ids: Sequence[str]) -> dict[str, UserView]:
+    async def get_users(self, user_ids: Sequence[str]) -> dict[str, UserView]:
         seen = {user_id: self.versions[user_id] for user_id in user_ids if user_id in self.versions}
         self.queries.append(len(user_ids))
         self.asked.set()
-        self.may_answer.wait(30)
+        await self.may_answer.wait()
         if self.fails:
             raise self.fails
         return {
@@ -41,7 +39,7 @@ class Table:
             for user_id, version in seen.items()
         }
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Do nothing."""
 
 
@@ -50,7 +48,7 @@ def run(step: Coroutine[Any, Any, None]) -> None:
 
 
 def gets_from(table: Table) -> Gets:
-    return Gets(Pool("the store", lambda: cast("UserQueries", table), threads=THREADS))
+    return Gets([table] * CONNECTIONS)
 
 
 def test_many_gets_need_few_queries_and_each_gets_its_own_user() -> None:
@@ -60,7 +58,7 @@ def test_many_gets_need_few_queries_and_each_gets_its_own_user() -> None:
         users = await asyncio.gather(*(gets.get(user_id) for user_id in IDS))
         assert [user.user_id for user in users] == IDS
         assert sum(table.queries) == len(IDS)
-        assert len(table.queries) <= 1 + THREADS * len(IDS) // 200 + 1
+        assert len(table.queries) <= 1 + CONNECTIONS * len(IDS) // 200 + 1
 
     run(steps())
 
@@ -70,8 +68,8 @@ def test_a_get_is_answered_by_a_query_that_began_after_it() -> None:
         table = Table()
         gets = gets_from(table)
         table.may_answer.clear()
-        before = [asyncio.create_task(gets.get(IDS[0])) for _ in range(THREADS)]
-        await asyncio.to_thread(table.asked.wait, 30)
+        before = [asyncio.create_task(gets.get(IDS[0])) for _ in range(CONNECTIONS)]
+        await table.asked.wait()
         table.versions[IDS[0]] = 2
         after = asyncio.create_task(gets.get(IDS[0]))
         await asyncio.sleep(0.01)
