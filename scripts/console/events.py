@@ -7,7 +7,6 @@ import orjson
 from starlette.responses import Response
 
 from scripts.console.pages import Page, message, part
-from scripts.console.services import Problem
 
 TYPES = ("UserCreated", "UserUpdated", "UserEmailChanged", "UserDeleted", "UserErased")
 
@@ -22,18 +21,13 @@ async def stream(page: Page) -> Response:
     """Send the events as rows of a table, after the one that the browser had last."""
     last = page.request.headers.get("last-event-id") or page.asked("last")
     parameters: dict[str, Any] = {name: page.asked(name) for name in ("from", "user", "type")}
-    return page.stream(_rows(page, last, parameters))
+    return page.stream(_rows(page, last, parameters), "_log_problem.html")
 
 
 async def _rows(page: Page, last: str, parameters: dict[str, Any]) -> AsyncIterator[bytes]:
-    try:
-        async with page.services.stream(
-            page.session.key, "/events", last=last, **parameters
-        ) as events:
-            async for event in events:
-                # An event without data only says where to continue.
-                row = part("_event.html", event=orjson.loads(event.data)) if event.data else ""
-                yield message("rows", row, event.id)
-    except Problem as problem:
-        yield message("rows", part("_log_problem.html", problem=problem))
-        yield message("done", "")
+    key = page.session.key
+    async with page.services.stream(key, "/events", last=last, **parameters) as events:
+        async for event in events:
+            # An event without data only says where to continue.
+            row = part("_event.html", event=orjson.loads(event.data)) if event.data else ""
+            yield message("rows", row, event.id)

@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator
-from html import escape
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
 from scripts.console.pages import NAVIGATION, Page, message, part, see
-from scripts.console.services import Problem
 
 log = logging.getLogger(__name__)
 
@@ -26,24 +24,20 @@ async def started(
 async def lines(page: Page) -> Response:
     """Send the lines of a job as they come."""
     last = page.request.headers.get("last-event-id") or page.asked("last")
-    return page.stream(_lines(page, page.place("job"), last))
+    return page.stream(_lines(page, page.place("job"), last), "_line_problem.html")
 
 
 async def _lines(page: Page, job: str, last: str) -> AsyncIterator[bytes]:
-    try:
-        async with page.services.stream(page.session.key, f"/jobs/{job}/lines", last=last) as found:
-            async for event in found:
-                content = orjson.loads(event.data)
-                if event.event == "end":
-                    yield message("rows", part("_job_end.html", job=content))
-                    yield message("done", "")
-                    return
-                yield message("rows", part("_line.html", line=content), event.id)
-                if "fraction" in content:
-                    yield message("progress", str(content["fraction"]))
-    except Problem as problem:
-        yield message("rows", escape(f"{problem.detail}\n"))
-        yield message("done", "")
+    async with page.services.stream(page.session.key, f"/jobs/{job}/lines", last=last) as found:
+        async for event in found:
+            content = orjson.loads(event.data)
+            if event.event == "end":
+                yield message("rows", part("_job_end.html", job=content))
+                yield message("done", "")
+                return
+            yield message("rows", part("_line.html", line=content), event.id)
+            if "fraction" in content:
+                yield message("progress", str(content["fraction"]))
 
 
 async def stop(page: Page) -> Response:

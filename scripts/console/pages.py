@@ -108,11 +108,22 @@ class Page:
         """Return the page."""
         return render(self.request, template, status=status, signed_in=True, **values)
 
-    def stream(self, messages: AsyncIterator[bytes]) -> Response:
-        """Return server-sent events."""
+    def stream(self, messages: AsyncIterator[bytes], problem_template: str) -> Response:
+        """Return server-sent events; one that says why there are none, if that will not change."""
         headers = {"x-accel-buffering": "no"}
-        content = _until_set(stopping(self.request), messages)
+        content = _until_set(stopping(self.request), _with_problem(messages, problem_template))
         return StreamingResponse(content, media_type="text/event-stream", headers=headers)
+
+
+async def _with_problem(messages: AsyncIterator[bytes], template: str) -> AsyncIterator[bytes]:
+    try:
+        async for one in messages:
+            yield one
+    except Problem as problem:
+        if problem.status != httpx2.codes.SERVICE_UNAVAILABLE:
+            yield message("rows", part(template, problem=problem))
+            yield message("done", "")
+        # Otherwise the stream ends, and the browser asks again every few seconds.
 
 
 async def _until_set(stops: asyncio.Event, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
