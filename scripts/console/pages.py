@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from html import unescape
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -89,8 +90,11 @@ class Page:
         return self.form.get(name, [""])[0].strip()
 
     def place(self, name: str) -> str:
-        """Return a part of the path, quoted for the path of a service."""
-        return quote(self.request.path_params[name], ":")
+        """Return a part of the path, for the path of a service. Raises `Problem` for dots."""
+        part = quote(self.request.path_params[name], ":")
+        if part in {".", ".."}:
+            raise Problem(HTTPStatus.NOT_FOUND, {"detail": "there is no such page"})
+        return part
 
     def asked(self, name: str) -> str:
         """Return a parameter of the address, trimmed; '' if it is missing."""
@@ -120,7 +124,7 @@ async def _with_problem(messages: AsyncIterator[bytes], template: str) -> AsyncI
         async for one in messages:
             yield one
     except Problem as problem:
-        if problem.status != httpx2.codes.SERVICE_UNAVAILABLE:
+        if problem.status != HTTPStatus.SERVICE_UNAVAILABLE:
             yield message("rows", part(template, problem=problem))
             yield message("done", "")
         # Otherwise the stream ends, and the browser asks again every few seconds.
@@ -198,7 +202,7 @@ def signed_in(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         try:
             return await handler(page)
         except Problem as problem:
-            if problem.status == httpx2.codes.UNAUTHORIZED:
+            if problem.status == HTTPStatus.UNAUTHORIZED:
                 sessions.end(request)
                 return see("/sign-in")
             name = "_problem.html" if page.is_fragment else "problem.html"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final, Self
 
 import httpx2
@@ -14,7 +15,6 @@ _ANSWER_SECONDS: Final = 65.0
 _CONNECT_SECONDS: Final = 3.0
 # Every open log page keeps a connection.
 _MOST_CONNECTIONS: Final = 1_000
-_UNAVAILABLE: Final = 503
 
 
 class Problem(Exception):
@@ -70,7 +70,7 @@ class Services:
                 method,
                 self._urls[service] + path,
                 params=given,
-                headers={**_authorization(key), **(headers or {})},
+                headers=_headers(key, headers or {}),
                 **({} if body is None else {"json": body}),
             )
         except httpx2.TransportError as error:
@@ -83,9 +83,8 @@ class Services:
         self, key: str, path: str, *, last: str = "", **parameters: Any
     ) -> AsyncIterator[httpx2.EventSource]:
         """Yield the server-sent events of the query service, after the event with id `last`."""
-        headers = {**_authorization(key), "Accept": "text/event-stream"}
-        if last:
-            headers["Last-Event-ID"] = last
+        resume = {"Last-Event-ID": last} if last else {}
+        headers = _headers(key, {"Accept": "text/event-stream", **resume})
         given = {name: value for name, value in parameters.items() if value}
         endless = httpx2.Timeout(_CONNECT_SECONDS, read=None)
         try:
@@ -100,8 +99,15 @@ class Services:
             raise _no_answer("queries") from error
 
 
-def _authorization(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+def _headers(key: str, others: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a request. Raises `Problem` for what people cannot have meant."""
+    headers = {**others, "Authorization": f"Bearer {key}"} if key else dict(others)
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            {"code": "invalid_request", "detail": "a key or an id has characters that none has"},
+        )
+    return headers
 
 
 def _check(answer: httpx2.Response) -> None:
@@ -118,7 +124,7 @@ def _check(answer: httpx2.Response) -> None:
 
 def _no_answer(service: str) -> Problem:
     return Problem(
-        _UNAVAILABLE,
+        HTTPStatus.SERVICE_UNAVAILABLE,
         {
             "code": "unavailable",
             "detail": f"the service for {service} does not answer",

@@ -1,9 +1,9 @@
 """The pages about users: find them, create one, see one through time and change it."""
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from scripts.console.pages import Page, see
 from scripts.console.services import Problem
 
 _PER_PAGE: Final = 25
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _EVENTS_SHOWN: Final = 200
 AGE_GROUPS: Final = ("teen", "adult", "senior")
 SORTS: Final = {
@@ -75,9 +76,7 @@ async def users(page: Page) -> Response:
 
 def _number(text: str) -> int | str | None:
     """Return a number, or the text for the service to refuse."""
-    with suppress(ValueError):
-        return int(text)
-    return text or None
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else text or None
 
 
 def _new_command_id() -> str:

@@ -57,6 +57,7 @@ def test_with_keys_a_page_asks_to_sign_in_first(keys_file: str) -> None:
         assert 'value="/users"' in opened.get("/sign-in?next=//evil.example/").text
         form = {"key": "rbk_0_0", "token": token_in(answer.text)}
         assert "does not answer" in opened.post("/sign-in", data=form).text
+        assert "has characters" in opened.post("/sign-in", data={**form, "key": "ключ\n"}).text
         assert opened.get("/check").url.path == "/sign-in"
 
 
