@@ -4,6 +4,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -101,10 +102,17 @@ def settings(empty: Settings) -> Settings:
 @pytest.fixture
 def empty(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
     """Settings with a prefix for this test; its topics and read models are removed afterwards."""
+    with own_registry(stack, tmp_path) as settings:
+        yield settings
+
+
+@contextmanager
+def own_registry(stack: LocalStack, directory: Path) -> Iterator[Settings]:
+    """Yield settings with their own prefix; remove their topics and read models afterwards."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
         "partitions": PARTITIONS,
-        "state_directory": str(tmp_path),
+        "state_directory": str(directory),
     }
     settings = load_settings(flags, config=str(stack.config_file)).settings
     yield settings

@@ -91,10 +91,10 @@ class Page:
 
     def place(self, name: str) -> str:
         """Return a part of the path, for the path of a service. Raises `Problem` for dots."""
-        part = quote(self.request.path_params[name], ":")
-        if part in {".", ".."}:
+        quoted = quote(self.request.path_params[name], ":")
+        if quoted in {".", ".."}:
             raise Problem(HTTPStatus.NOT_FOUND, {"detail": "there is no such page"})
-        return part
+        return quoted
 
     def asked(self, name: str) -> str:
         """Return a parameter of the address, trimmed; '' if it is missing."""

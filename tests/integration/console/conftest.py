@@ -1,15 +1,69 @@
-"""The services, the console and a browser that is signed in, on servers of their own prefix."""
+"""The services, the console and a browser that is signed in: one registry for all tests of a file.
+
+Starting a handler, three projectors, three services and a browser takes longer than any test here.
+"""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from projectors.catalog import OURS
+from runtime.settings import Settings
+from scripts.stack.local import LocalStack
+from tests.conftest import own_registry
 from tests.integration.console.browser import CHROMEDRIVER, CHROMIUM, Browser, chromium
 from tests.processes import Rollbook, RunningProcess
 
 ADDRESS = r"listening at (http://\S+)"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("console")
+
+
+@pytest.fixture(scope="module")
+def settings(stack: LocalStack, directory: Path) -> Iterator[Settings]:
+    if not (CHROMIUM and CHROMEDRIVER):
+        pytest.skip("the console was not tested in a browser: install chromium and chromium-driver")
+    with own_registry(stack, directory) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def rollbook(settings: Settings, stack: LocalStack, directory: Path) -> Iterator[Rollbook]:
+    rollbook = Rollbook(settings, stack.config_file, directory)
+    try:
+        yield rollbook
+    finally:
+        rollbook.stop_all()
+        sys.stdout.write(rollbook.last_output())
+
+
+@pytest.fixture(scope="module")
+def key(rollbook: Rollbook, directory: Path) -> str:
+    """A key with every scope, which all services ask for from now on."""
+    rollbook.overrides["ROLLBOOK_HTTP_KEYS_FILE"] = str(directory / "keys.json")
+    scopes = ("commands", "queries", "erase", "operate")
+    made = rollbook.json("keys", "create", "anna", *(f"--scope={scope}" for scope in scopes))
+    text: str = made["key"]
+    return text
+
+
+@pytest.fixture(scope="module")
+def console(rollbook: Rollbook, key: str) -> tuple[RunningProcess, str]:
+    """The console and its address, with everything that it shows, also who changed what."""
+    rollbook.start_handler()
+    for name in OURS:
+        rollbook.start_projector(name)
+    assert rollbook.run("upgrade", "finalise", "--yes").returncode == 0
+    for service in ("commands", "queries"):
+        _, url = serve(rollbook, service)
+        rollbook.overrides[f"ROLLBOOK_HTTP_{service.upper()}_URL"] = url
+    return serve(rollbook, "console")
 
 
 def serve(rollbook: Rollbook, service: str) -> tuple[RunningProcess, str]:
@@ -22,35 +76,8 @@ def serve(rollbook: Rollbook, service: str) -> tuple[RunningProcess, str]:
 
 
 @pytest.fixture
-def key(rollbook: Rollbook, tmp_path: Path) -> str:
-    """A key with every scope, which all services ask for from now on."""
-    rollbook.overrides["ROLLBOOK_HTTP_KEYS_FILE"] = str(tmp_path / "keys.json")
-    scopes = ("commands", "queries", "erase", "operate")
-    made = rollbook.json("keys", "create", "anna", *(f"--scope={scope}" for scope in scopes))
-    text: str = made["key"]
-    return text
-
-
-@pytest.fixture
-def console(
-    rollbook: Rollbook,
-    key: str,
-    handler: RunningProcess,
-    projectors: dict[str, RunningProcess],
-) -> tuple[RunningProcess, str]:
-    """The console and its address, with everything that it shows, also who changed what."""
-    assert rollbook.run("upgrade", "finalise", "--yes").returncode == 0
-    for service in ("commands", "queries"):
-        _, url = serve(rollbook, service)
-        rollbook.overrides[f"ROLLBOOK_HTTP_{service.upper()}_URL"] = url
-    return serve(rollbook, "console")
-
-
-@pytest.fixture
 def browser(console: tuple[RunningProcess, str], key: str) -> Iterator[Browser]:
     """A browser that is signed in; at the end, nothing may be in its console."""
-    if not (CHROMIUM and CHROMEDRIVER):
-        pytest.skip("the console was not tested in a browser: install chromium and chromium-driver")
     with chromium(console[1]) as opened:
         opened.open("/log")
         opened.type("#key", key)
