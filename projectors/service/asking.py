@@ -13,10 +13,9 @@ from runtime.http import read_object
 from schemas.rules import AGE_MAX_YEARS
 from schemas.tokens import parse_token
 
-TOKEN_MAX_CHARACTERS: Final = 65_536
 AFTER: Final = Parameter(
     "after",
-    {"type": "string", "maxLength": TOKEN_MAX_CHARACTERS},
+    {"type": "string", "pattern": "^[0-9:,]+$", "maxLength": 8_192},
     "Wait until the answer shows what a command did: the token of its answer. "
     "The header `Rollbook-After` does the same.",
     lambda text: str(parse_token(text)),
@@ -44,7 +43,8 @@ def limit(most: int, default: int, what: str) -> Parameter:
 
 def cursor(description: str = "Continue after this cursor of an earlier page.") -> Parameter:
     """Return the parameter that names the next page."""
-    return Parameter("cursor", {"type": "string", "maxLength": 16_384}, description)
+    schema = {"type": "string", "pattern": "^[!-~]+$", "maxLength": 4_096}
+    return Parameter("cursor", schema, description)
 
 
 async def ask(
@@ -70,7 +70,7 @@ async def wait_for(
 
 def query_of(request: Request, parameters: Sequence[Parameter]) -> dict[str, Any]:
     """Return the parameters of the query string; see `read_query`."""
-    if not request.scope["query_string"]:  # most gets
+    if not (request.scope["query_string"] or any(one.required for one in parameters)):
         return {one.name: one.default for one in parameters}
     return read_query(parameters, request.query_params.multi_items())
 

@@ -17,10 +17,11 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter; `schema` is its JSON Schema, of which `_refusal` checks what we use.
+    """One parameter, with its JSON Schema.
 
-    `convert` turns a valid value into what the query takes; it raises `Rejected`, or ValueError
-    with a sentence. `example` is for the OpenAPI document.
+    A pattern in the schema is not checked here: `convert` and the query refuse more. `convert`
+    turns a valid value into what the query takes; it raises `Rejected`, or ValueError with a
+    sentence. `example` is for the OpenAPI document.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Parameter:
     convert: Callable[[Any], Any] = lambda value: value
     default: Any = None
     example: Any = None
+    required: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -62,6 +64,7 @@ class Parameter:
             "in": "query",
             "schema": schema,
             "description": self.description,
+            "required": self.required,
         }
         return described if self.example is None else described | {"example": self.example}
 
@@ -82,13 +85,15 @@ def read_body(parameters: Iterable[Parameter], body: Mapping[str, object]) -> di
     return _read(parameters, body, Parameter.read)
 
 
-def body_schema(parameters: Iterable[Parameter]) -> dict[str, Any]:
+def body_schema(parameters: Sequence[Parameter]) -> dict[str, Any]:
     """Return the JSON Schema of a body with these parameters."""
     properties = {
         one.name: {**one.as_openapi()["schema"], "description": one.description}
         for one in parameters
     }
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    required = [one.name for one in parameters if one.required]
+    return schema | {"required": required} if required else schema
 
 
 def _read(
@@ -102,6 +107,9 @@ def _read(
             raise _invalid(
                 f"there is no parameter {name[:40]!r}", f"choose from {', '.join(sorted(known))}"
             )
+    for name, one in known.items():
+        if one.required and name not in given:
+            raise _invalid(f"{name} is missing")
     return {
         name: read(one, given[name]) if name in given else one.default
         for name, one in known.items()

@@ -53,7 +53,13 @@ _SEARCH: Final = (
     cursor("Continue after this cursor of the previous page, within five minutes."),
 )
 _SUGGEST: Final = (
-    Parameter("prefix", _TEXT, "The beginning of a name, an address, or several.", example="ja"),
+    Parameter(
+        "prefix",
+        _TEXT,
+        "The beginning of a name, an address, or several.",
+        example="ja",
+        required=True,
+    ),
     limit(LIMIT_MAX, 10, "users"),
 )
 _CREATIONS: Final = (
@@ -88,8 +94,6 @@ def search_routes(stores: Stores) -> APIRouter:
 
     async def suggest(request: Request) -> Response:
         asked = await asked_of(request, _SUGGEST)
-        if asked["prefix"] is None:
-            raise Rejected("prefix is missing", code="invalid_request")
         content = await stores.search.run(partial(_suggest, asked))
         return json_response(content, headers=_ACCEPT_QUERY)
 
