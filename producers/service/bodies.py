@@ -57,9 +57,8 @@ def command_of(
         if value is None:
             raise Rejected(f"the field {name} is null", code="invalid_command", field=name)
     given = {**body, **known}
-    command = build(**{name: given.get(name) for name in (*fields, "command_id")})
-    command["issued_by"] = caller.name
-    return command
+    wanted = {name: given.get(name) for name in (*fields, "command_id")}
+    return build(**wanted, issued_by=caller.name)
 
 
 def command_of_line(line: bytes, caller: Caller) -> UserCommand:
