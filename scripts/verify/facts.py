@@ -4,13 +4,13 @@ They keep only the last event of each user, with texts as hashes. A finding name
 ids, never personal data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from schemas.identity import email_shard
-from schemas.records import USER_ERASED, UserEvent
+from schemas.records import USER_ERASED, CommandOutcome, UserEvent
 
 NO_CUT = 1 << 62
 EXAMPLES = 10
@@ -131,3 +131,13 @@ class Check:
             "found": self.found,
             "examples": self.examples,
         }
+
+
+def last_decided(facts: Sequence[Fact], outcomes: Iterable[CommandOutcome], committed: int) -> int:
+    """Return the last seq that was decided before a partition was read, for `Decided.cut`.
+
+    `committed` is the offset of its commands before the reading. A change of address may be decided
+    during it although its command is older. The history was read first, so it shows that.
+    """
+    before = [one["seq"] or 0 for one in outcomes if one["command_offset"] < committed]
+    return min(max(before, default=0), facts[-1].seq if facts else 0)

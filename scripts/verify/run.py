@@ -14,8 +14,13 @@ from schemas.letters import Letters
 from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
-from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
-from scripts.verify.facts import Check, Entry
+from scripts.verify.decision_checks import (
+    Command,
+    Decided,
+    DecisionChecks,
+    Open,
+)
+from scripts.verify.facts import Check, Entry, last_decided
 from scripts.verify.foreign_checks import ForeignChecks
 from scripts.verify.log_checks import LogChecks
 from scripts.verify.other_versions import check_others
@@ -110,7 +115,7 @@ def _check_partition(
     def read(topic: Topic) -> Iterator[Entry]:
         return foreign.read(reader.name_of(topic), reader.read(topic, partition))
 
-    committed = reader.committed(partition)
+    committed, messages_committed = reader.committed(partition), reader.committed(partition, HOPS)
     commands_at = reader.ends(COMMANDS, partition)
     facts = log.history(partition, read(HISTORY))
     tail = reader.ends(EVENTS, partition).end
@@ -130,9 +135,9 @@ def _check_partition(
         outcomes_begin=outcomes_at.low,
         erased=log.erasures(),
     )
-    if reader.committed(partition) != committed:
-        before = [o["seq"] or 0 for o in outcomes if o["command_offset"] < committed]
-        decided = replace(decided, cut=max(before, default=0))
+    has_moved = reader.committed(partition) != committed
+    if has_moved or reader.committed(partition, HOPS) != messages_committed:
+        decided = replace(decided, cut=last_decided(facts, outcomes, committed))
     decisions.partition(decided)
     log.compare_topics(partition, decided.cut)
     return ReadTo(tail, outcomes_at.end)

@@ -8,8 +8,13 @@ import pytest
 from schemas.errors import Poisoned
 from schemas.letters import Letters, letter_of
 from schemas.records import CommandOutcome, DeadLetter
-from scripts.verify.decision_checks import Command, Decided, DecisionChecks, Open
-from scripts.verify.facts import Entry
+from scripts.verify.decision_checks import (
+    Command,
+    Decided,
+    DecisionChecks,
+    Open,
+)
+from scripts.verify.facts import Entry, last_decided
 from scripts.verify.log_checks import LogChecks
 from tests.unit.scripts.verify.forged import HOME, ID, PARTITIONS, as_history, broken, event, only
 
@@ -214,3 +219,12 @@ def test_two_answers_at_one_offset_are_found_unless_the_first_was_forgotten() ->
     """A grant sent again after a long outage is refused once more."""
     checks = decided([*STORY, outcome(4, 3, 3, command_id="c5", repeated=True, decided_at=9000)])
     assert broken(checks.checks()) == []
+
+
+def test_what_is_decided_during_the_reading_is_left_out() -> None:
+    """Also a change of address, whose command is older than the offset before the reading."""
+    facts = LogChecks(PARTITIONS).history(HOME, as_history(FACTS[:2]))
+    assert last_decided(facts, STORY[:2], committed=2) == 2
+    assert last_decided(facts, [*STORY[:2], outcome(5, 3, 3)], committed=2) == 2
+    assert last_decided(facts, [*STORY[:2], outcome(0, 3, 3)], committed=2) == 2
+    assert last_decided([], STORY, committed=0) == 0
