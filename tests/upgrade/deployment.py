@@ -47,6 +47,14 @@ class Load:
         self._answers += new.count(b"}\n")
         return self._answers
 
+    def freeze(self) -> None:
+        """Make it send nothing; handlers may still decide what it has sent."""
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let it continue."""
+        self._process.thaw()
+
     def stop(self) -> list[Told]:
         """Let it get its last answers; return what it was told."""
         assert self._process.stop(timeout_seconds=120) == 0, self._process.text()[-2_000:]
@@ -89,6 +97,10 @@ class Deployment:
         else:
             assert process.stop() == 0, process.text()
         self.start(name, release, wait=wait)
+        return self._running[name]
+
+    def process(self, name: str) -> RunningProcess:
+        """Return the process that runs under a name now."""
         return self._running[name]
 
     def all_run(self) -> bool:
