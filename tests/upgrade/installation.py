@@ -38,7 +38,9 @@ def missing_history(commit: str) -> str | None:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    # Otherwise git refuses a checkout that belongs to another user, as in a container.
+    command = ["git", "-c", f"safe.directory={ROOT}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
 
 
 def install(commit: str) -> Path:
@@ -53,9 +55,8 @@ def install(commit: str) -> Path:
 
 
 def _install(commit: str, folder: Path) -> None:
-    archive = subprocess.run(
-        ["git", "archive", "--format=tar", commit], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    )
+    archive = _git("archive", "--format=tar", commit)
+    archive.check_returncode()
     subprocess.run(["tar", "-x"], cwd=folder, input=archive.stdout, check=True)
     environment = {name: v for name, v in os.environ.items() if name not in _NOT_PASSED}
     uv = which("uv") or str(ROOT / ".uv" / "bin" / "uv")
