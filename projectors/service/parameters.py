@@ -12,6 +12,7 @@ from typing import Any, Final
 from schemas.errors import Rejected
 
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+_PLAIN_NAME: Final = re.compile(r"[\w-]{1,40}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -104,9 +105,9 @@ def _read(
     known = {one.name: one for one in parameters}
     for name in given:
         if name not in known:
-            raise _invalid(
-                f"there is no parameter {name[:40]!r}", f"choose from {', '.join(sorted(known))}"
-            )
+            shown = f" {name}" if _PLAIN_NAME.fullmatch(name) else ""  # not a text in its place
+            choice = ", ".join(sorted(known))
+            raise _invalid(f"there is no parameter{shown}", f"choose from {choice}")
     for name, one in known.items():
         if one.required and name not in given:
             raise _invalid(f"{name} is missing")
