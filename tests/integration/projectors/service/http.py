@@ -41,7 +41,7 @@ class Service:
             job = self.get(path)
             return job if job["state"] != "running" else None
 
-        found: dict[str, Any] = eventually(ended, what=f"the end of {path}")
+        found: dict[str, Any] = eventually(ended, 180, f"the end of {path}")
         return found
 
     def run_job(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
