@@ -108,7 +108,7 @@ def empty(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
 
 @contextmanager
 def own_registry(stack: LocalStack, directory: Path) -> Iterator[Settings]:
-    """Yield settings with their own prefix; remove their topics and read models afterwards."""
+    """Yield settings with their own prefix; remove its topics and read models afterwards."""
     flags = {
         "prefix": f"t{uuid.uuid4().hex[:10]}",
         "partitions": PARTITIONS,

@@ -12,6 +12,7 @@ import pytest
 
 from projectors.catalog import OURS
 from runtime.settings import Settings
+from runtime.topic_admin import ensure_topics
 from scripts.stack.local import LocalStack
 from tests.conftest import own_registry
 from tests.integration.console.browser import CHROMEDRIVER, CHROMIUM, Browser, chromium
@@ -30,6 +31,7 @@ def settings(stack: LocalStack, directory: Path) -> Iterator[Settings]:
     if not (CHROMIUM and CHROMEDRIVER):
         pytest.skip("the console was not tested in a browser: install chromium and chromium-driver")
     with own_registry(stack, directory) as settings:
+        ensure_topics(settings)
         yield settings
 
 
