@@ -79,6 +79,8 @@ def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
         "postgres_url": postgres_url(ports),
         "postgres_password_file": str(password_file(stack)),
         "elasticsearch_url": elasticsearch_url(ports),
+        # Handlers of two stacks may have the same name.
+        "state_directory": str(stack),
     }
     # A JSON string is a TOML string.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())

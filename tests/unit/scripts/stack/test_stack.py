@@ -217,6 +217,8 @@ def test_the_settings_of_a_stack_lead_every_command_to_it(
     settings = load_settings().settings
     assert settings.kafka_bootstrap_servers == "127.0.0.1:29092"
     assert settings.postgres_password == "guessed"
+    # Two stacks can both run a handler called local-1.
+    assert settings.state_directory == str(stack.directory)
     assert "guessed" not in (stack.directory / "rollbook.toml").read_text()
 
 
