@@ -5,18 +5,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from projectors.service.api.schemas import SCHEMAS
 from projectors.service.dead_letters import dead_letter_routes
 from projectors.service.events import event_routes
 from projectors.service.feed import Feed
-from projectors.service.job_routes import job_routes, operation_routes
-from projectors.service.jobs import Jobs
-from projectors.service.operations import OPERATIONS
+from projectors.service.jobs.jobs import Jobs
+from projectors.service.jobs.operations import OPERATIONS
+from projectors.service.jobs.routes import job_routes, operation_routes
+from projectors.service.jobs.worker import Operation
 from projectors.service.read_models import read_model_routes
-from projectors.service.schemas import SCHEMAS
 from projectors.service.search import search_routes
-from projectors.service.stores import Stores
+from projectors.service.stores.connections import Stores
 from projectors.service.users import user_routes
-from projectors.service.worker import Operation
 from runtime.http import application
 from runtime.settings import Settings
 

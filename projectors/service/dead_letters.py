@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from projectors.dead_letters.place import look_at
 from projectors.dead_letters.reader import letter_fields, named, read_letters
-from projectors.service import documents as d
-from projectors.service.asking import body_of, limit, query_of
-from projectors.service.job_routes import accepted
-from projectors.service.jobs import Jobs
-from projectors.service.parameters import Parameter
-from projectors.service.stores import Stores
+from projectors.service.api import documents as d
+from projectors.service.api.asking import body_of, limit, query_of
+from projectors.service.api.parameters import Parameter
+from projectors.service.jobs.jobs import Jobs
+from projectors.service.jobs.routes import accepted
+from projectors.service.stores.connections import Stores
 from runtime.http import Caller, Scope, json_response, require, routes
 from runtime.settings import Settings
 from schemas.errors import Rejected

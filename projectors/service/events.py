@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 from fastapi import APIRouter, Depends, Request, Response
 
 from projectors.log.lines import parse_start
-from projectors.service import documents as d
-from projectors.service.answers import NDJSON, wants
-from projectors.service.asking import query_of
+from projectors.service.api import documents as d
+from projectors.service.api.answers import NDJSON, wants
+from projectors.service.api.asking import query_of
+from projectors.service.api.parameters import Parameter
 from projectors.service.feed import Feed, Wanted
-from projectors.service.parameters import Parameter
 from runtime.http import Scope, require, routes, stopping
 from schemas.identity import parse_user_id
 from schemas.records import EventType

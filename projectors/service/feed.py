@@ -9,7 +9,7 @@ from typing import Final
 
 from projectors.log.event_log import LogRecord, Start, read_log, start_offsets
 from projectors.log.lines import json_line
-from projectors.service.answers import EVENT_STREAM, NDJSON, Stream, sse
+from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
 from runtime.registry import Registry
 from runtime.settings import Settings

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Response
 
 from projectors.contract.read_model import Version
 from projectors.log.waiting import first_times
-from projectors.service import documents as d
-from projectors.service.pools import Pool
-from projectors.service.stores import NoConnection
+from projectors.service.api import documents as d
+from projectors.service.stores.connections import NoConnection
+from projectors.service.stores.pool import Pool
 from projectors.versions.status import PartitionStatus, read_status, version_fields
 from runtime.http import Scope, json_response, require, routes
 from runtime.settings import Settings

@@ -14,11 +14,20 @@ from fastapi import APIRouter, Depends, Request, Response
 from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch, user_fields
 from projectors.elasticsearch.search.request import AGE_GROUPS, SORTS, Search
 from projectors.elasticsearch.search.text import TEXT_MAX_CHARACTERS
-from projectors.service import documents as d
-from projectors.service.answers import next_link
-from projectors.service.asking import AGES, WAITING, ask, body_of, cursor, limit, query_of, wait_for
-from projectors.service.parameters import Parameter
-from projectors.service.stores import Stores
+from projectors.service.api import documents as d
+from projectors.service.api.answers import next_link
+from projectors.service.api.asking import (
+    AGES,
+    WAITING,
+    ask,
+    body_of,
+    cursor,
+    limit,
+    query_of,
+    wait_for,
+)
+from projectors.service.api.parameters import Parameter
+from projectors.service.stores.connections import Stores
 from runtime.http import Scope, json_response, require, routes
 from schemas.errors import Rejected
 

@@ -10,11 +10,11 @@ from projectors.history.queries import EventStore, event_fields
 from projectors.log.times import parse_time
 from projectors.postgres.store.user_view import UserView
 from projectors.postgres.users.queries import MOST_PER_PAGE, UserQueries, write_cursor
-from projectors.service import documents as d
-from projectors.service.answers import next_link, tagged
-from projectors.service.asking import AGES, WAITING, ask, cursor, limit, query_of, wait_for
-from projectors.service.parameters import Parameter
-from projectors.service.stores import Stores
+from projectors.service.api import documents as d
+from projectors.service.api.answers import next_link, tagged
+from projectors.service.api.asking import AGES, WAITING, ask, cursor, limit, query_of, wait_for
+from projectors.service.api.parameters import Parameter
+from projectors.service.stores.connections import Stores
 from runtime.http import Scope, json_response, require, routes
 from schemas.errors import Rejected
 

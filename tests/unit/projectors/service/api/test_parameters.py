@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from projectors.service.parameters import Parameter, body_schema, read_body, read_query
+from projectors.service.api.parameters import Parameter, body_schema, read_body, read_query
 from schemas.errors import Rejected
 
 PARAMETERS = (

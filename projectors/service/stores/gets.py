@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 from projectors.postgres.store.user_view import UserView
 from projectors.postgres.users.queries import no_such_user
-from projectors.service.pools import busy
+from projectors.service.stores.pool import busy
 from schemas.identity import parse_user_id
 
 _MOST_PER_QUERY: Final = 200
-_WAITING_MOST: Final = 400  # see `projectors.service.pools`
+_WAITING_MOST: Final = 400  # see `projectors.service.stores.pool`
 _Waiting = tuple[str, "asyncio.Future[UserView]"]
 
 

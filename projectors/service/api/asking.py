@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from projectors.service.parameters import Parameter, read_body, read_query
-from projectors.service.stores import Stores
-from projectors.service.waits import TIMEOUT_MAX_SECONDS
+from projectors.service.api.parameters import Parameter, read_body, read_query
+from projectors.service.stores.connections import Stores
+from projectors.service.stores.waits import TIMEOUT_MAX_SECONDS
 from projectors.versions.visibility import DEFAULT_TIMEOUT_SECONDS
 from runtime.http import read_object
 from schemas.rules import AGE_MAX_YEARS

@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import Request
 
-from projectors.service.answers import matches, next_link
+from projectors.service.api.answers import matches, next_link
 from projectors.service.event_ids import read_event_id, write_event_id
 from schemas.errors import Rejected
 

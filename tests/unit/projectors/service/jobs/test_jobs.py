@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from projectors.service.jobs import FAILED, RUNNING, STOPPED, SUCCEEDED, Job, Jobs
-from projectors.service.worker import Emit
+from projectors.service.jobs.jobs import FAILED, RUNNING, STOPPED, SUCCEEDED, Job, Jobs
+from projectors.service.jobs.worker import Emit
 from runtime.settings import Settings
 from schemas.errors import Rejected
 

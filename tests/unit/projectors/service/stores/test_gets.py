@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from projectors.postgres.store.user_view import UserView
-from projectors.service.gets import Gets
+from projectors.service.stores.gets import Gets
 from schemas.errors import Rejected, Unavailable
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from projectors.catalog import open_versions
 from projectors.dead_letters.reader import named, read_letters
 from projectors.dead_letters.retry import discard as discard_letters
 from projectors.dead_letters.retry import retry_all
-from projectors.service.worker import Emit, Operation
+from projectors.service.jobs.worker import Emit, Operation
 from projectors.versions.compare import compare_version
 from projectors.versions.rebuild import Rebuild
 from projectors.versions.swap import swap as make_live

@@ -9,9 +9,9 @@ from projectors.elasticsearch.client import QUERY_TIMEOUT_SECONDS
 from projectors.elasticsearch.search.queries import UserSearch
 from projectors.history.queries import EventStore
 from projectors.postgres.users.queries import UserGets, UserQueries
-from projectors.service.gets import Gets
-from projectors.service.pools import TIMEOUT_SECONDS, Pool
-from projectors.service.waits import Waits
+from projectors.service.stores.gets import Gets
+from projectors.service.stores.pool import TIMEOUT_SECONDS, Pool
+from projectors.service.stores.waits import Waits
 from projectors.versions.visibility import LiveVersion, TopicIds
 from runtime.settings import Settings
 

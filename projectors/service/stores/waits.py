@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from projectors.service.pools import Pool, busy
+from projectors.service.stores.pool import Pool, busy
 from projectors.versions.visibility import LiveVersion
 from schemas.tokens import Token, parse_token
 
 # Less than a request may take in all (`http_request_seconds`).
 TIMEOUT_MAX_SECONDS: Final = 50.0
-_WAITING_MOST: Final = 100  # see `projectors.service.pools`
+_WAITING_MOST: Final = 100  # see `projectors.service.stores.pool`
 # Between two looks, doubling until another request comes.
 _FIRST_PAUSE_SECONDS: Final = 0.002
 _MAX_PAUSE_SECONDS: Final = 0.05

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from fastapi import Response
 
-from projectors.service.answers import EVENT_STREAM, NDJSON
-from projectors.service.asking import AFTER
-from projectors.service.parameters import Parameter, body_schema
-from projectors.service.schemas import Schema, ref
+from projectors.service.api.answers import EVENT_STREAM, NDJSON
+from projectors.service.api.asking import AFTER
+from projectors.service.api.parameters import Parameter, body_schema
+from projectors.service.api.schemas import Schema, ref
 from runtime.http import refusals
 
 Route = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from projectors.service.pools import Pool
+from projectors.service.stores.pool import Pool
 from schemas.errors import Rejected, Unavailable
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from projectors.service.waits import Waits
+from projectors.service.stores.waits import Waits
 from projectors.versions.visibility import LiveVersion
 from schemas.errors import NotInTime, Rejected, Unavailable
 from tests.unit.projectors.versions.memory_versions import MemoryVersions

@@ -20,7 +20,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Final
 
 from projectors.log.times import iso_time
-from projectors.service.worker import Operation, run_operation
+from projectors.service.jobs.worker import Operation, run_operation
 from runtime.settings import Settings
 from schemas.errors import Rejected
 

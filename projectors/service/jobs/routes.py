@@ -7,11 +7,11 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from projectors.catalog import open_versions
-from projectors.service import documents as d
-from projectors.service.answers import EVENT_STREAM, NDJSON, Stream, sse, wants
-from projectors.service.asking import body_of
-from projectors.service.jobs import Job, Jobs
-from projectors.service.parameters import Parameter
+from projectors.service.api import documents as d
+from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse, wants
+from projectors.service.api.asking import body_of
+from projectors.service.api.parameters import Parameter
+from projectors.service.jobs.jobs import Job, Jobs
 from runtime.http import Caller, Scope, json_response, require, routes, stopping
 from runtime.settings import Settings
 from schemas.errors import Rejected
