@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from runtime.topic_admin import ensure_topics
 from scripts.stack.local import LocalStack
 from tests.conftest import own_registry
-from tests.integration.console.browser import CHROMEDRIVER, CHROMIUM, Browser, chromium
+from tests.integration.console.browser import Browser, chromium
 from tests.processes import Rollbook, RunningProcess
 
 ADDRESS = r"listening at (http://\S+)"
@@ -28,8 +28,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(stack: LocalStack, directory: Path) -> Iterator[Settings]:
-    if not (CHROMIUM and CHROMEDRIVER):
-        pytest.skip("the console was not tested in a browser: install chromium and chromium-driver")
     with own_registry(stack, directory) as settings:
         ensure_topics(settings)
         yield settings

@@ -1,7 +1,9 @@
 """What a person does in the console, in a browser: users, the log, read models and dead letters."""
 
+import pytest
+
 from runtime.settings import Settings
-from tests.integration.console.browser import Browser
+from tests.integration.console.browser import CHROMEDRIVER, CHROMIUM, Browser
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
     REFUSE,
@@ -10,6 +12,13 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     run_sql,
 )
 from tests.processes import Rollbook, RunningProcess, eventually
+
+if not (CHROMIUM and CHROMEDRIVER):
+    # For the whole file at once, so that the tests say it in one line.
+    pytest.skip(
+        "the console was not tested in a browser: install chromium and chromium-driver",
+        allow_module_level=True,
+    )
 
 HTML = "Jane <img src=x onerror=alert(1)> Döe"
 
