@@ -21,7 +21,7 @@ _REST_SECONDS = 1.0
 class SchemaLookup:
     """The texts of schemas by id, fetched by `find` in a background thread, one at a time.
 
-    A call waits for at most 0.2 s, and only once a second. Raises `Poisoned` (`unknown_schema`)
+    The calls of one second wait for at most 0.2 s together. Raises `Poisoned` (`unknown_schema`)
     if there is no such schema, also from memory (see `UnknownSchemas`), and `Unavailable` if that
     is not known yet: call again later.
     """
@@ -31,7 +31,8 @@ class SchemaLookup:
         self._running: _Lookup | None = None
         self._texts: dict[int, str] = {}
         self._unknown = UnknownSchemas()
-        self._may_wait_from = 0.0
+        self._patience_seconds = _WAIT_SECONDS
+        self._waited_at = time.monotonic()
 
     def __call__(self, schema_id: int) -> str:
         """Return the text of a schema."""
@@ -42,7 +43,7 @@ class SchemaLookup:
         if self._running is None:
             self._running = _Lookup(self._find, schema_id)
         lookup = self._running
-        if lookup.done.wait(self._patience_seconds()):
+        if self._await(lookup):
             self._running = None
             self._note(lookup)
             if lookup.schema_id == schema_id:
@@ -59,12 +60,15 @@ class SchemaLookup:
                 "partitions with records of schema %d wait: %s", lookup.schema_id, lookup.result
             )
 
-    def _patience_seconds(self) -> float:
-        now = time.monotonic()
-        if now < self._may_wait_from:
-            return 0.0
-        self._may_wait_from = now + _REST_SECONDS
-        return _WAIT_SECONDS
+    def _await(self, lookup: "_Lookup") -> bool:
+        """Return whether it is done, after waiting for it as long as is permitted."""
+        began = time.monotonic()
+        earned = (began - self._waited_at) * _WAIT_SECONDS / _REST_SECONDS
+        patience = min(self._patience_seconds + earned, _WAIT_SECONDS)
+        is_done = lookup.done.wait(patience)
+        self._waited_at = time.monotonic()
+        self._patience_seconds = max(0.0, patience - (self._waited_at - began))
+        return is_done
 
     @staticmethod
     def _result(lookup: "_Lookup") -> str:
