@@ -39,7 +39,7 @@ DESCRIPTION: Final = (
     "Elasticsearch from the events. The outcome goes back to the sender."
 )
 BOXES: Final = (
-    Box("process", 12, 112, 150, 92, ("commands", "users create, import", "CommandClient")),
+    Box("process", 12, 112, 150, 92, ("commands", "users create, import", "HTTP, Python")),
     Box("topic", 200, 120, 164, 76, ("user-commands", "the only topic", "that clients write")),
     Box("process", 402, 112, 160, 92, ("handler", "one writer per partition", "exactly once")),
     Box("topic", 618, 44, 164, 64, ("user-events", "latest state per user")),

@@ -37,7 +37,7 @@ COMMANDS = {
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
-    "up": ("scripts.stack.cli:up", "Start everything: servers, topics, handler, projectors."),
+    "up": ("scripts.stack.cli:up", "Start servers, handler, projectors, services, console."),
     "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),
     "status": ("scripts.stack.cli:status", "Show what runs and the lag of each read model."),
     "demo": ("scripts.demo:demo", "Show all of rollbook on real servers."),

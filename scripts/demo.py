@@ -63,7 +63,7 @@ def demo() -> None:
     program = Path(sys.executable).with_name("rollbook")
     narrator = Narrator(str(program), call_as(program))
     _print_requirements(narrator)
-    narrator.explain("Start everything: servers, topics, command handler, projectors.")
+    narrator.explain("Start everything: servers, handler, projectors, services, console.")
     narrator.run("up")
     settings = load_settings().settings
     user_id = _create_and_update(narrator)

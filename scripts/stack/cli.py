@@ -156,7 +156,7 @@ def stack_logs(*, server: str | None, follow: bool, name: str | None) -> None:
 @click.command()
 @up_options
 def up(**options: Any) -> None:
-    """Start everything: servers, topics, command handler and projectors.
+    """Start everything: servers, handler, projectors, services over HTTP and the console.
 
     Has no effect on what runs already. Services get this shell's ROLLBOOK_* variables, and are
     restarted when they end.
