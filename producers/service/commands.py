@@ -1,6 +1,7 @@
 """The paths of commands: the outcome of one, and many at once."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -24,6 +25,8 @@ NDJSON: Final = "application/x-ndjson"
 _LOOKUP_SECONDS: Final = 20
 _PLACE: Final = ("partition", "offset", "answer_from")
 _MOST_OFFSET: Final = 2**63 - 1
+# Python refuses to convert digits without a limit.
+_OFFSET: Final = re.compile(r"[0-9]{1,19}")
 
 commands: Final = routes(tags=["Commands"], default_response_class=Response)
 
@@ -74,7 +77,7 @@ def _place_of(request: Request, partitions: int) -> CommandPlace | None:
 
 def _is_offset(texts: list[str]) -> bool:
     [text] = texts if len(texts) == 1 else [""]
-    return text.isascii() and text.isdigit() and int(text[:20]) <= _MOST_OFFSET
+    return _OFFSET.fullmatch(text) is not None and int(text) <= _MOST_OFFSET
 
 
 def _within(seconds: float) -> Callable[[int], None]:

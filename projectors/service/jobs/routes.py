@@ -1,5 +1,6 @@
 """`/jobs` and the operations that start one: rebuild, compare, swap, rollback, drop, verify."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -17,6 +18,9 @@ from runtime.settings import Settings
 from schemas.errors import Rejected
 
 _VERSION_MOST: Final = 2**31 - 1
+# Python refuses to convert digits without a limit.
+_VERSION_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
+_LINE_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _VERIFY: Final = (
     Parameter(
         "timeout",
@@ -57,12 +61,11 @@ def job_routes(jobs: Jobs) -> APIRouter:
 
     @router.get("/jobs/{job}/lines", **d.job_lines())
     async def lines(request: Request, job: str) -> Response:
-        found = jobs.get(job)
         last = request.headers.get("last-event-id", "0")
-        if not last.isdecimal() or not last.isascii():
+        if not _LINE_NUMBER.fullmatch(last):
             raise Rejected("Last-Event-ID is not the number of a line", code="invalid_event_id")
         as_sse = wants(request, EVENT_STREAM)
-        followed = _lines(found, int(last), stopping(request), as_sse=as_sse)
+        followed = _lines(jobs.get(job), int(last), stopping(request), as_sse=as_sse)
         return Stream(followed, EVENT_STREAM if as_sse else NDJSON, lambda: None)
 
     return router
@@ -123,6 +126,6 @@ def _defaults() -> dict[str, Any]:
 
 
 def _number_of(name: str, text: str) -> int:
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= _VERSION_MOST:
+    if _VERSION_NUMBER.fullmatch(text) and int(text) <= _VERSION_MOST:
         return int(text)
     raise Rejected(f"{name} has no such version", code="version_not_found")

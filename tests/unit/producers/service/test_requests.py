@@ -72,6 +72,13 @@ CASES = [
     Case("GET", "/commands/c?partition=1&offset=-1&answer_from=0", None, 400, "invalid_request"),
     Case(
         "GET",
+        f"/commands/c?partition=1&offset={'0' * 19}{'1' * 5_000}&answer_from=0",
+        None,
+        400,
+        "invalid_request",
+    ),
+    Case(
+        "GET",
         f"/commands/c?partition=1&offset={10**30}&answer_from=0",
         None,
         400,

@@ -9,6 +9,8 @@ from projectors.service.app import queries_application
 from runtime.settings import Settings
 
 USER = "/users/0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
+# More digits than Python converts, with a small number at the beginning.
+LONG = "0" * 19 + "1" * 5_000
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 
@@ -51,6 +53,7 @@ def document(client: TestClient) -> dict[str, Any]:
         ("POST", "/read-models/nothing/rebuild", None, 404, "unknown_read_model"),
         ("POST", "/read-models/postgres/versions/x/swap", None, 404, "version_not_found"),
         ("DELETE", "/read-models/postgres/versions/0", None, 404, "version_not_found"),
+        ("DELETE", f"/read-models/postgres/versions/{LONG}", None, 404, "version_not_found"),
         ("GET", "/jobs/1", None, 404, "job_not_found"),
         ("GET", "/jobs/1/lines", None, 404, "job_not_found"),
         ("POST", "/dead-letters/retry", {}, 400, "invalid_request"),
@@ -103,3 +106,9 @@ def test_the_document_has_only_what_openapi_3_1_knows(document: dict[str, Any]) 
 
 def test_it_is_ready_while_its_stores_are_down(client: TestClient) -> None:
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_the_number_of_a_line_is_refused_if_it_is_none(client: TestClient) -> None:
+    for given in (LONG, "-1", "x"):
+        answer = client.get("/jobs/1/lines", headers={"last-event-id": given})
+        assert answer.json()["code"] == "invalid_event_id"
