@@ -1,7 +1,7 @@
 """Reads the JSON bodies of requests more strictly than JSON libraries do.
 
 What two readers could understand differently is refused: a key that occurs twice, NaN, bytes that
-are not UTF-8. The messages never repeat a value.
+are not UTF-8, half of a surrogate pair. The messages never repeat a value.
 """
 
 import json
@@ -32,6 +32,11 @@ def parse_object(content: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises `Rejected` (`malformed_body`) for anything else."""
     try:
         found = _DECODER.decode(content.decode())
+        if b"\\ud" in content.lower():
+            # An escape may stand for half of a character, which cannot be written again.
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _malformed("the body has half of a surrogate pair") from None
     except UnicodeDecodeError:
         raise _malformed("the body is not UTF-8") from None
     except json.JSONDecodeError as error:

@@ -46,6 +46,8 @@ def test_every_failure_is_a_problem_document(
         (b'{"a":' + b"1" * 5000 + b"}", "malformed_body"),
         (b'{"a":' * 5000 + b"1" + b"}" * 5000, "malformed_body"),
         (b'{"a":"\xff"}', "malformed_body"),
+        (b'{"a":"\\uD800"}', "malformed_body"),
+        (b'{"\\udc00":1}', "malformed_body"),
         ('{"a":1}'.encode("utf-16"), "malformed_body"),
         (b'{"a":"' + b"x" * 70_000 + b'"}', "body_too_large"),
     ],
