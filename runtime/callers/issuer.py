@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from http.client import HTTPException
 from typing import Any, Final
 
 from runtime.callers.caller import Caller, Scope, check_name
@@ -106,7 +107,7 @@ class Issuer:
         self._asked_at = time.monotonic()
         try:
             keys = await asyncio.to_thread(self._client.get_signing_keys)
-        except (jwt.PyJWTError, OSError, ValueError) as error:
+        except (jwt.PyJWTError, OSError, ValueError, HTTPException) as error:
             log.warning("cannot fetch the keys of the issuer of tokens: %s", type(error).__name__)
             return
         self._keys = {key.key_id: key for key in keys}
@@ -117,4 +118,6 @@ def _scopes(claims: dict[str, Any]) -> frozenset[Scope]:
     """Return the scopes of the claim `scope` (RFC 8693, text) or `scp` (often a list)."""
     granted = claims.get("scope", claims.get("scp", ""))
     names = granted.split() if isinstance(granted, str) else granted
+    if not isinstance(names, list):  # some issuers write null for none
+        return frozenset()
     return frozenset(scope for scope in Scope if scope in names)

@@ -97,6 +97,10 @@ def test_a_token_names_its_caller_and_its_scopes(keys: KeySet) -> None:
         assert found == [expected] * 20
         listed = await issuer.caller(keys.token(scope=None, scp=["erase", "other"]))
         assert listed.scopes == {Scope.ERASE}
+        wrong: list[Any] = [5, {}, True]
+        for scp in wrong:
+            without = await issuer.caller(keys.token(scope=None, scp=scp))
+            assert not without.scopes
         assert keys.requests == 1
 
     asyncio.run(run())
