@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -70,7 +71,10 @@ def dead_letter_routes(stores: Stores, jobs: Jobs) -> APIRouter:
     async def show(request: Request, letter: str, caller: _Operator) -> Response:
         payload = query_of(request, _SHOW)["payload"]
         if payload:
-            log.info("%s reads the record of dead letter %s", caller.name or "-", letter)
+            # Quoted: a line break in the path must not begin another line of the log.
+            log.info(
+                "%s reads the record of dead letter %s", caller.name or "-", quote(letter, ":")
+            )
         look = partial(_shown, stores.settings, letter, payload=payload)
         return json_response(await stores.log.run(lambda _: look()))
 

@@ -227,7 +227,8 @@ async def read_form(request: Request) -> dict[str, list[str]] | None:
 
 def refuse_form(request: Request) -> Response:
     """Return the answer to a form without the token of its browser."""
-    log.warning("refused a form without a valid token: %s", request.url.path)
+    # The path itself may have anything in it, also a line break.
+    log.warning("refused a form without a valid token: %s", request.scope["route"].path)
     problem = Problem(
         403,
         {

@@ -90,6 +90,15 @@ def test_a_form_is_carried_out_only_with_the_token_of_its_browser(anyone: TestCl
     assert anyone.post("/check", data={"token": token}, follow_redirects=False).status_code == 303
 
 
+def test_a_refused_form_is_logged_without_its_address(
+    anyone: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    anyone.get("/check")
+    anyone.post("/users/a%0Ajane@example.com/update", data={})
+    assert "/users/{user_id}/update" in caplog.text
+    assert "jane" not in caplog.text
+
+
 def test_every_answer_forbids_what_is_inline_or_from_elsewhere(anyone: TestClient) -> None:
     for path in ("/check", "/users", "/static/console.js", "/no-such-page"):
         policy = anyone.get(path).headers["content-security-policy"]
