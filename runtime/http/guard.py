@@ -151,17 +151,19 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Send a part of the answer. Raises TimeoutError if the client does not take it in time.
 
-        Once there is more than one part, only each part has a time limit: a stream may last.
+        A stream may last, and may be silent: once it has begun, only sending a part has a limit.
         """
-        if message["type"] == "http.response.start":
+        is_start = message["type"] == "http.response.start"
+        if is_start:
             self.status = message["status"]
             _complete_headers(message)
-        elif message.get("more_body", False):
+        if not _has_length(message) if is_start else message.get("more_body", False):
             self.deadline.reschedule(None)
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
+        if self.deadline.when() is not None:
+            await self._send(message)
             return
-        await self._send(message)
+        async with asyncio.timeout(self._seconds):
+            await self._send(message)
 
     def overdue(self) -> RollbookError:
         """Return what to answer when the time is over."""
@@ -181,6 +183,10 @@ class _Exchange:
         self.status = response.status_code
         response.raw_headers.append(_NO_SNIFFING)
         await response(self._scope, self._receive, self._send)
+
+
+def _has_length(start: Message) -> bool:
+    return any(name == b"content-length" for name, _ in start["headers"])
 
 
 def _complete_headers(message: Message) -> None:

@@ -75,6 +75,14 @@ def _add_streams(app: FastAPI) -> None:
 
         return StreamingResponse(lines())
 
+    @app.get("/silence")
+    async def silence() -> Response:
+        async def line() -> AsyncIterator[bytes]:
+            await asyncio.sleep(0.5)
+            yield b"end\n"
+
+        return StreamingResponse(line())
+
     @app.get("/who")
     async def who(request: Request) -> Response:
         return json_response([request.client and request.client.host, request.url.scheme])

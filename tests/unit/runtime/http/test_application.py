@@ -113,6 +113,10 @@ def test_a_stream_may_have_any_length_and_is_answered_while_it_arrives() -> None
     assert answer.content == b"".join(lines)
 
 
+def test_a_stream_that_has_begun_may_be_silent_for_longer_than_a_request_may_take() -> None:
+    assert client(trial(http_request_seconds=0.2)).get("/silence").text == "end\n"
+
+
 def test_probes_need_nothing() -> None:
     service = client(trial(), headers={"host": "10.0.0.1:80"})
     assert service.get("/livez").json() == {"status": "alive"}
