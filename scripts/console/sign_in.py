@@ -5,6 +5,9 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runtime.callers.authority import Authority
+from runtime.http import problem, status_of
+from schemas.errors import RollbookError
 from scripts.console.pages import read_form, refuse_form, render, see
 from scripts.console.services import Problem
 
@@ -17,20 +20,49 @@ async def sign_in(request: Request) -> Response:
     if form is None:
         return refuse_form(request)
     key = form.get("key", [""])[0].strip()
+    page_after = _page_after(form.get("next", [""])[0])
     try:
-        await request.app.state.services.send(key, "queries", "GET", "/users?limit=1")
-    except Problem as problem:
+        await _check(request, key)
+    except Problem as refusal:
+        return _form(request, page_after, refusal)
+    return _begin(request, page_after, key)
+
+
+async def _check(request: Request, key: str) -> None:
+    """Raise `Problem` unless both this console and the services know the key.
+
+    The services alone would not do: those without keys answer anybody on their machine, and for
+    them that is the console.
+    """
+    authority: Authority = request.app.state.authority
+    address = request.client.host if request.client else ""
+    try:
+        await authority.identify(f"Bearer {key}", address)
+    except RollbookError as error:
+        raise Problem(status_of(error), problem(error)) from None
+    try:
+        await _ask(request, key)
+    except Problem as refusal:
         # A key without the scope for queries may still send commands.
-        if problem.status != HTTPStatus.FORBIDDEN:
-            return _form(request, _page_after(form.get("next", [""])[0]), problem)
-    return _begin(request, _page_after(form.get("next", [""])[0]), key)
+        if refusal.code != "scope_missing":
+            raise
+
+
+async def _ask(request: Request, key: str) -> None:
+    await request.app.state.services.send(key, "queries", "GET", "/users?limit=1")
 
 
 async def _show(request: Request) -> Response:
     page_after = _page_after(request.query_params.get("next", ""))
-    if request.app.state.authority.is_open:
-        return _begin(request, page_after, "")
-    return _form(request, page_after, None)
+    if not request.app.state.authority.is_open:
+        return _form(request, page_after, None)
+    try:
+        await _ask(request, "")
+    except Problem as refusal:
+        # The services have keys, although this console has none.
+        if refusal.status == HTTPStatus.UNAUTHORIZED:
+            return _form(request, page_after, None)
+    return _begin(request, page_after, "")
 
 
 def _begin(request: Request, page_after: str, key: str) -> Response:

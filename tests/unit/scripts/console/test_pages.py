@@ -1,8 +1,11 @@
 """The console without any service: who sees a page, which forms are carried out."""
 
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
@@ -17,16 +20,25 @@ NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 STYLESHEET_LINES = 300
 
 
+class Keys(NamedTuple):
+    """A file of keys, and the text of the only one in it."""
+
+    file: str
+    text: str
+
+
 @pytest.fixture
-def keys_file(tmp_path: Path) -> str:
-    key, _ = new_key("anna", ALL_SCOPES)
+def keys(tmp_path: Path) -> Keys:
+    key, text = new_key("anna", ALL_SCOPES)
     add_key(tmp_path / "keys.json", key)
-    return str(tmp_path / "keys.json")
+    return Keys(str(tmp_path / "keys.json"), text)
 
 
-def browser(keys_file: str = "", url: str = "http://127.0.0.1:18084") -> TestClient:
+def browser(
+    keys_file: str = "", url: str = "http://127.0.0.1:18084", services: str = NOWHERE
+) -> TestClient:
     """Return a browser for a console of its own."""
-    flags = dict.fromkeys(("http_commands_url", "http_queries_url"), NOWHERE)
+    flags = dict.fromkeys(("http_commands_url", "http_queries_url"), services)
     settings = load_settings({**flags, "http_keys_file": keys_file}).settings
     return TestClient(console_of(settings), base_url=url)
 
@@ -49,19 +61,46 @@ def test_without_keys_everybody_is_signed_in(anyone: TestClient) -> None:
     assert anyone.get("/check", headers={"host": "rebound.example"}).status_code == 403
 
 
-def test_with_keys_a_page_asks_to_sign_in_first(keys_file: str) -> None:
-    with browser(keys_file) as opened:
+def test_with_keys_a_page_asks_to_sign_in_first(keys: Keys) -> None:
+    """Only with a key of the console's file does it ask the services, which may have none."""
+    with browser(keys.file) as opened:
         answer = opened.get("/read-models?job=1")
         assert answer.url.path == "/sign-in"
         assert 'name="next" value="/read-models?job=1"' in answer.text
         assert 'value="/users"' in opened.get("/sign-in?next=//evil.example/").text
-        form = {"key": "rbk_0_0", "token": token_in(answer.text)}
+        form = {"key": keys.text, "token": token_in(answer.text)}
         assert "does not answer" in opened.post("/sign-in", data=form).text
-        assert "has characters" in opened.post("/sign-in", data={**form, "key": "ключ\n"}).text
+        for unknown in ("rbk_0_0", "ключ\n", "a.b.c"):
+            refused = opened.post("/sign-in", data={**form, "key": unknown})
+            assert "the key is not known" in refused.text
         assert opened.get("/check").url.path == "/sign-in"
 
 
-def test_the_cookie_is_out_of_reach_and_changes_on_signing_in(keys_file: str) -> None:
+class _Refusing(BaseHTTPRequestHandler):
+    """A service that has keys."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_only_the_services_may_have_keys() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        services = f"http://127.0.0.1:{server.server_address[1]}"
+        with browser(services=services) as opened:
+            assert "<h1>Sign in</h1>" in opened.get("/users").text
+        server.shutdown()
+
+
+def test_a_command_may_not_have_a_name_that_stands_for_another_place(anyone: TestClient) -> None:
+    for name in (".", ".."):
+        assert "nothing here has this name" in anyone.get(f"/commands?id={name}").text
+
+
+def test_the_cookie_is_out_of_reach_and_changes_on_signing_in(keys: Keys) -> None:
     with browser() as opened:
         cookie = opened.get("/sign-in", follow_redirects=False).headers["set-cookie"]
         assert "HttpOnly" in cookie
@@ -69,7 +108,7 @@ def test_the_cookie_is_out_of_reach_and_changes_on_signing_in(keys_file: str) ->
         before = opened.cookies["rollbook-18084"]
         opened.get("/sign-in")
         assert opened.cookies["rollbook-18084"] != before
-    with browser(keys_file, "https://127.0.0.1:18084") as opened:
+    with browser(keys.file, "https://127.0.0.1:18084") as opened:
         cookie = opened.get("/sign-in").headers["set-cookie"]
         assert "Secure" in cookie
         assert cookie.startswith("__Host-rollbook-18084=")
