@@ -2,11 +2,10 @@
 
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from starlette.responses import Response
 
-from scripts.console.pages import Page
+from scripts.console.pages import Page, quoted
 from scripts.console.services import Problem
 
 
@@ -17,7 +16,7 @@ async def commands(page: Page) -> Response:
     refusal = None
     if command_id:
         try:
-            answer = await page.send("commands", "GET", f"/commands/{quote(command_id, '')}")
+            answer = await page.send("commands", "GET", f"/commands/{quoted(command_id)}")
             outcome = answer.json()
         except Problem as problem:
             if problem.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}:

@@ -91,10 +91,7 @@ class Page:
 
     def place(self, name: str) -> str:
         """Return a part of the path, for the path of a service. Raises `Problem` for dots."""
-        quoted = quote(self.request.path_params[name], ":")
-        if quoted in {".", ".."}:
-            raise Problem(HTTPStatus.NOT_FOUND, {"detail": "there is no such page"})
-        return quoted
+        return quoted(self.request.path_params[name])
 
     def asked(self, name: str) -> str:
         """Return a parameter of the address, trimmed; '' if it is missing."""
@@ -117,6 +114,13 @@ class Page:
         headers = {"x-accel-buffering": "no"}
         content = _until_set(stopping(self.request), _with_problem(messages, problem_template))
         return StreamingResponse(content, media_type="text/event-stream", headers=headers)
+
+
+def quoted(text: str) -> str:
+    """Return a text as one part of a path. Raises `Problem` for dots, which stand for others."""
+    if text in {".", ".."}:
+        raise Problem(HTTPStatus.NOT_FOUND, {"detail": "nothing here has this name"})
+    return quote(text, ":")
 
 
 async def _with_problem(messages: AsyncIterator[bytes], template: str) -> AsyncIterator[bytes]:

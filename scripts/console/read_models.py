@@ -3,12 +3,11 @@
 import time
 from collections import deque
 from typing import Any, Final
-from urllib.parse import quote
 
 from starlette.responses import Response
 
 from scripts.console.jobs import started
-from scripts.console.pages import Page
+from scripts.console.pages import Page, quoted
 
 _KEPT: Final = 60
 _SECONDS_APART: Final = 1.5
@@ -55,7 +54,7 @@ async def operate(page: Page) -> Response:
     """Start an operation on a read model or one of its versions; the page then shows the job."""
     operation, path = page.place("operation"), f"/read-models/{page.place('name')}"
     if number := page.field("version"):
-        path += f"/versions/{quote(number, '')}"
+        path += f"/versions/{quoted(number)}"
     if operation == "drop":
         return await started(page, "DELETE", path, "/read-models")
     return await started(page, "POST", f"{path}/{operation}", "/read-models")
