@@ -137,6 +137,13 @@ def json_response(
 
 
 def _add_probes(app: FastAPI, ready: Ready | None) -> None:
+    checking: asyncio.Task[None] | None = None
+
+    async def check() -> None:
+        found = ready() if ready else None
+        if inspect.isawaitable(found):
+            await found
+
     async def livez() -> Response:
         """Answer 200 while the process runs."""
         return json_response({"status": "alive"})
@@ -145,9 +152,11 @@ def _add_probes(app: FastAPI, ready: Ready | None) -> None:
         """Answer 200 if the service can do its work, else 503 with a problem document."""
         if app.state.stopping.is_set():
             return problem_response(Unavailable("the service stops", code="service_stopping"))
-        found = ready() if ready else None
-        if inspect.isawaitable(found):
-            await found
+        nonlocal checking
+        if checking is None or checking.done():
+            # Anyone may ask, and a check may occupy a thread: so those at one time share one.
+            checking = asyncio.create_task(check())
+        await asyncio.shield(checking)
         return json_response({"status": "ready"})
 
     for path, summary, probe in (

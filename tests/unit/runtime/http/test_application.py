@@ -1,9 +1,14 @@
 """What every service does with a request, whoever answers it."""
 
+import asyncio
 import logging
 
 import pytest
+from httpx2 import ASGITransport, AsyncClient
 
+from runtime.http import application
+from runtime.settings import Settings
+from schemas.errors import Unavailable
 from tests.unit.runtime.http.services import ADDRESS, client, trial
 
 JSON = {"content-type": "application/json"}
@@ -121,3 +126,22 @@ def test_probes_need_nothing() -> None:
     service = client(trial(), headers={"host": "10.0.0.1:80"})
     assert service.get("/livez").json() == {"status": "alive"}
     assert service.get("/readyz").json() == {"status": "ready"}
+
+
+def test_probes_at_one_time_share_one_check() -> None:
+    checks = 0
+
+    async def ready() -> None:
+        nonlocal checks
+        checks += 1
+        await asyncio.sleep(0.05)
+        raise Unavailable("Kafka is unavailable", code="kafka_unavailable")
+
+    async def run() -> set[int]:
+        transport = ASGITransport(application(Settings(), title="trial", ready=ready))
+        async with AsyncClient(transport=transport, base_url="http://127.0.0.1") as caller:
+            answers = await asyncio.gather(*(caller.get("/readyz") for _ in range(20)))
+        return {answer.status_code for answer in answers}
+
+    assert asyncio.run(run()) == {503}
+    assert checks == 1
