@@ -21,7 +21,7 @@ from tests.processes import Rollbook, RunningProcess
 # code must be marked as not run.
 RUN: Final = {
     "README.md": ("console", "python"),
-    "docs/http.md": ("console",),
+    "docs/http.md": ("console", "bash", "ts"),
     "docs/searching.md": ("http", "sh", "python"),
     "docs/versions.md": ("console",),
     "docs/your-own-read-model.md": ("python", "console", "diff"),
