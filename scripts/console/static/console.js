@@ -69,10 +69,16 @@ function stream(element) {
     const address = new URL(element.dataset.stream, location);
     if (last) address.searchParams.set("last", last);
     source = new EventSource(address);
-    source.onopen = () => show("receiving");
+    // The log says at once where it continues; paused before that, it would leave out events.
+    if (isTable) pause.disabled = !last;
+    else source.onopen = () => show("receiving");
     source.onerror = () => show(source.readyState === EventSource.CLOSED ? "ended" : "connecting");
     source.addEventListener("rows", (message) => {
       if (message.lastEventId) last = message.lastEventId;
+      if (isTable) {
+        show("receiving");
+        pause.disabled = false;
+      }
       arrived = isTable ? message.data + arrived : `${arrived}${message.data}\n`;
       timer ??= setTimeout(add, TOGETHER_MS); // an import sends thousands a second
     });
