@@ -70,8 +70,14 @@ def chromium(url: str, *, width: int = 1200, height: int = 900) -> Iterator[Brow
     """Yield a new browser without any history."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM or ""
-    # Without a sandbox, because containers and root have none.
-    for argument in ("headless", "no-sandbox", "disable-gpu", f"window-size={width},{height}"):
+    for argument in (
+        # Without a sandbox, because containers and root have none.
+        *("headless", "no-sandbox", "disable-gpu", f"window-size={width},{height}"),
+        # A test looks at two tabs at once. Chromium gives the timers of a hidden one so little
+        # processor time that on a slow machine nothing arrives there for a minute.
+        *("disable-background-timer-throttling", "disable-renderer-backgrounding"),
+        "disable-backgrounding-occluded-windows",
+    ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(CHROMEDRIVER))
