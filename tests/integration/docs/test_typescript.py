@@ -15,6 +15,7 @@ import pytest
 
 from docsgen.pages import Page, page
 from scripts.stack.places import cache_directory
+from tests.depth import DEEP
 from tests.integration.docs.run_blocks import assert_prints
 from tests.integration.docs.test_http_page import ADDRESSES, PAGE
 from tests.processes import Rollbook, RunningProcess
@@ -45,6 +46,7 @@ def packages() -> Path:
     return kept / "node_modules"
 
 
+@pytest.mark.skipif(not DEEP, reason="takes half a minute; `make test-deep` runs it")
 def test_the_client_in_typescript_does_what_the_page_says(
     packages: Path, rollbook: Rollbook, projector: RunningProcess, tmp_path: Path
 ) -> None:
