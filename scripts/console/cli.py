@@ -3,21 +3,14 @@
 import click
 
 from runtime.context import pass_settings
-from runtime.extras import require_services
+from runtime.extras import listen_option, require_services
 from runtime.settings import Settings
 
 
 @click.command()
-@click.option(
-    "--listen",
-    "listen_at",
-    metavar="HOST:PORT",
-    default="127.0.0.1:18084",
-    show_default=True,
-    help="Where browsers connect. Port 0 is any free port.",
-)
+@listen_option(18084, "Where browsers connect. Port 0 is any free port.")
 @pass_settings
-def console(settings: Settings, listen_at: str) -> None:
+def console(settings: Settings, *, listen: str) -> None:
     """Serve the console: pages to see and change users, and to run the read models.
 
     It calls `serve commands` and `serve queries`, at http_commands_url and http_queries_url, with
@@ -34,4 +27,4 @@ def console(settings: Settings, listen_at: str) -> None:
     from scripts.console.application import console_of
 
     start_logging(settings)
-    serve(settings, console_of(settings), listen_at)
+    serve(settings, console_of(settings), listen)
