@@ -1,16 +1,17 @@
 """A registry with a running query service."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from tests.integration.projectors.service.http import Service
+from tests.integration.projectors.service.http import QueryService
 from tests.processes import Rollbook
 
 
 @pytest.fixture
-def service(rollbook: Rollbook) -> Iterator[Service]:
+def service(rollbook: Rollbook) -> Iterator[QueryService]:
     """The query service, without keys."""
-    service = Service(rollbook)
-    with service.client:
+    service = QueryService(rollbook)
+    with closing(service.http):
         yield service

@@ -1,36 +1,28 @@
 """The query service as a process, and what its callers do."""
 
 import json
-import re
 from collections.abc import Generator
 from typing import Any
 
-import httpx2
-
-from tests.processes import Rollbook, RunningProcess, eventually
-
-PATIENCE_SECONDS = 60.0
+from tests.processes import Rollbook, eventually
+from tests.services import Service
 
 
-class Service:
-    """A running query service and a client of it."""
+class QueryService(Service):
+    """A running query service and what its callers do."""
 
     def __init__(self, rollbook: Rollbook) -> None:
-        self.process: RunningProcess = rollbook.start("serve", "queries", "--listen", "127.0.0.1:0")
-        self.process.wait_for("listening at")
-        url = re.search(r"listening at (\S+)", self.process.text())
-        assert url is not None
-        self.client = httpx2.Client(base_url=url[1], timeout=PATIENCE_SECONDS)
+        super().__init__(rollbook, "queries")
 
     def get(self, path: str, status: int = 200, **options: Any) -> Any:
         """Return the JSON that a GET is answered with."""
-        answer = self.client.get(path, **options)
+        answer = self.http.get(path, **options)
         assert answer.status_code == status, answer.text
         return answer.json()
 
     def start_job(self, method: str, path: str, body: Any = None) -> str:
         """Start a job; return its path."""
-        answer = self.client.request(method, path, json=body)
+        answer = self.http.request(method, path, json=body)
         assert answer.status_code == 202, answer.text
         return str(answer.headers["location"])
 
@@ -55,7 +47,7 @@ class Service:
         headers = {"accept": "text/event-stream"}
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
-        with self.client.stream("GET", path, headers=headers) as answer:
+        with self.http.stream("GET", path, headers=headers) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")
             event_id, data = "", None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.projectors.service.http import Service
+from tests.integration.projectors.service.http import QueryService
 from tests.processes import Rollbook, RunningProcess
 
 
@@ -23,7 +23,7 @@ def contents(events: Any) -> list[dict[str, Any]]:
 
 
 def test_a_stream_continues_after_the_last_event_that_its_reader_got(
-    rollbook: Rollbook, service: Service, handler: RunningProcess
+    rollbook: Rollbook, service: QueryService, handler: RunningProcess
 ) -> None:
     for number in range(6):
         create(rollbook, number)
@@ -52,7 +52,7 @@ def test_a_stream_continues_after_the_last_event_that_its_reader_got(
 
 
 def test_a_stream_can_be_limited_to_a_user_and_to_types(
-    rollbook: Rollbook, service: Service, handler: RunningProcess
+    rollbook: Rollbook, service: QueryService, handler: RunningProcess
 ) -> None:
     jane, other = create(rollbook, 1)["user_id"], create(rollbook, 2)["user_id"]
     for user_id in (jane, other):
@@ -63,7 +63,7 @@ def test_a_stream_can_be_limited_to_a_user_and_to_types(
     updates = contents(service.events(f"/events?{query}&type=UserUpdated"))
     assert {one["user_id"] for one in updates} == {jane, other}
     assert len(contents(service.events(f"/events?{query}&limit=3"))) == 3
-    lines = service.client.get(f"/events?{query}", headers={"accept": "application/x-ndjson"})
+    lines = service.http.get(f"/events?{query}", headers={"accept": "application/x-ndjson"})
     assert len(lines.text.splitlines()) == 4
 
     # A stream ends when the service stops.

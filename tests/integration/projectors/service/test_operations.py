@@ -7,12 +7,12 @@ from confluent_kafka import Producer
 from runtime.kafka import client_config
 from runtime.settings import Settings
 from schemas.topics import EVENTS
-from tests.integration.projectors.service.http import Service
+from tests.integration.projectors.service.http import QueryService
 from tests.processes import Rollbook, RunningProcess, eventually
 
 
 def test_a_read_model_is_rebuilt_compared_swapped_and_rolled_back(
-    rollbook: Rollbook, service: Service, handler: RunningProcess, projector: RunningProcess
+    rollbook: Rollbook, service: QueryService, handler: RunningProcess, projector: RunningProcess
 ) -> None:
     created = rollbook.json(
         "users", "create", "--email", "a@example.com", "--name", "A", "--age", "1"
@@ -20,12 +20,12 @@ def test_a_read_model_is_rebuilt_compared_swapped_and_rolled_back(
     eventually(lambda: service.get("/summary?after=" + created["token"])["total_users"] == 1)
 
     path = service.start_job("POST", "/read-models/postgres/rebuild")
-    other = service.client.post("/read-models/history/rebuild")
+    other = service.http.post("/read-models/history/rebuild")
     assert (other.status_code, other.json()["code"]) == (409, "job_running")
     rebuilt = service.finish_job(path)
     assert rebuilt["state"] == "succeeded", rebuilt
     assert rebuilt["result"]["version"] == 2
-    lines = service.client.get(f"{path}/lines").text.splitlines()
+    lines = service.http.get(f"{path}/lines").text.splitlines()
     assert any("comparing with the log" in json.loads(line)["text"] for line in lines)
     last, end = service.events(f"{path}/lines", str(len(lines) - 1))
     assert last == (str(len(lines)), json.loads(lines[-1]))
@@ -53,7 +53,7 @@ def test_a_read_model_is_rebuilt_compared_swapped_and_rolled_back(
 
 def test_verify_says_line_by_line_what_holds(
     rollbook: Rollbook,
-    service: Service,
+    service: QueryService,
     handler: RunningProcess,
     projectors: dict[str, RunningProcess],
 ) -> None:
@@ -61,19 +61,19 @@ def test_verify_says_line_by_line_what_holds(
     job = service.run_job("POST", "/verify")
     assert job["state"] == "succeeded", job
     assert job["result"]["holds"] is True
-    lines = service.client.get(f"/jobs/{job['job']}/lines").text.splitlines()
+    lines = service.http.get(f"/jobs/{job['job']}/lines").text.splitlines()
     assert len(lines) == job["result"]["checks"] == len(rollbook.ndjson("verify"))
 
 
-def test_a_job_can_be_stopped(service: Service, rollbook: Rollbook) -> None:
+def test_a_job_can_be_stopped(service: QueryService, rollbook: Rollbook) -> None:
     # Without a projector the read models never catch up.
     path = service.start_job("POST", "/verify", {"timeout": 600})
-    assert service.client.delete(path).status_code == 202
+    assert service.http.delete(path).status_code == 202
     assert service.finish_job(path)["state"] == "stopped"
 
 
 def test_dead_letters_are_listed_shown_retried_and_discarded(
-    settings: Settings, rollbook: Rollbook, service: Service, projector: RunningProcess
+    settings: Settings, rollbook: Rollbook, service: QueryService, projector: RunningProcess
 ) -> None:
     producer = Producer(client_config(settings))
     producer.produce(settings.named(EVENTS.name), b"not Avro", b"key", partition=1)

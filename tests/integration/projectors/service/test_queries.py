@@ -1,10 +1,11 @@
 """The queries over HTTP answer what the commands print, and each store fails alone."""
 
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from tests.integration.projectors.service.http import Service
+from tests.integration.projectors.service.http import QueryService
 from tests.processes import Rollbook, RunningProcess
 
 NOBODY = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
@@ -27,23 +28,25 @@ def jane(
 
 
 def test_the_queries_answer_what_their_commands_print(
-    rollbook: Rollbook, service: Service, jane: dict[str, Any]
+    rollbook: Rollbook, service: QueryService, jane: dict[str, Any]
 ) -> None:
     assert_users_are_the_same(rollbook, service, jane)
     assert_searches_are_the_same(rollbook, service, jane)
     assert_a_wait_in_vain_ends_in_time(service, jane)
     rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
-    without_search = Service(rollbook)
-    with without_search.client:
+    without_search = QueryService(rollbook)
+    with closing(without_search.http):
         assert_only_searches_are_unavailable(without_search, jane)
 
 
-def assert_users_are_the_same(rollbook: Rollbook, service: Service, jane: dict[str, Any]) -> None:
+def assert_users_are_the_same(
+    rollbook: Rollbook, service: QueryService, jane: dict[str, Any]
+) -> None:
     path, token = f"/users/{jane['user_id']}", {"rollbook-after": jane["token"]}
-    answer = service.client.get(path, headers=token)
+    answer = service.http.get(path, headers=token)
     assert answer.json() == rollbook.json("users", "get", jane["user_id"])
     assert answer.headers["etag"] == '"2"'
-    known = service.client.get(path, headers={"if-none-match": '"2"'})
+    known = service.http.get(path, headers={"if-none-match": '"2"'})
     assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", '"2"')
 
     before = service.get(f"{path}?at_version=1", headers=token)
@@ -52,14 +55,14 @@ def assert_users_are_the_same(rollbook: Rollbook, service: Service, jane: dict[s
     assert service.get(f"/users/{NOBODY}", status=404)["code"] == "user_not_found"
     assert service.get(f"{path}?at_version=3", status=404)["code"] == "version_not_found"
 
-    history = service.client.get(f"{path}/history?limit=1")
+    history = service.http.get(f"{path}/history?limit=1")
     events = history.json()["events"] + service.get(history.links["next"]["url"])["events"]
     assert events == rollbook.ndjson("users", "history", jane["user_id"])
     assert service.get("/summary") == rollbook.json("users", "summary")
 
     users, following = [], "/users?max_age=34&limit=3&after=" + jane["token"]
     while following:
-        page = service.client.get(following)
+        page = service.http.get(following)
         users += page.json()["users"]
         following = page.links.get("next", {}).get("url", "")
     assert users == rollbook.ndjson("users", "list", "--max-age", "34")
@@ -67,7 +70,7 @@ def assert_users_are_the_same(rollbook: Rollbook, service: Service, jane: dict[s
 
 
 def assert_searches_are_the_same(
-    rollbook: Rollbook, service: Service, jane: dict[str, Any]
+    rollbook: Rollbook, service: QueryService, jane: dict[str, Any]
 ) -> None:
     asked = {"text": "jnae doe", "highlight": True, "facets": True}
     found = service.get("/search?text=jnae+doe&highlight=true&facets=true&after=" + jane["token"])
@@ -75,28 +78,28 @@ def assert_searches_are_the_same(
     assert [*found["users"], {"facets": found["facets"]}] == printed
     assert found["users"][0]["user_id"] == jane["user_id"]
     for method in ("POST", "QUERY"):
-        answer = service.client.request(method, "/search", json=asked)
+        answer = service.http.request(method, "/search", json=asked)
         assert answer.json() == found
         assert answer.headers["accept-query"] == '"application/json"'
-        suggested = service.client.request(method, "/suggest", json={"prefix": "jan"})
+        suggested = service.http.request(method, "/suggest", json={"prefix": "jan"})
         assert suggested.json()["users"] == rollbook.ndjson("users", "suggest", "jan")
 
     pages: list[str] = []
     body = {"text": "jose", "limit": 3}
     while True:
-        page = service.client.post("/search", json=body).json()
+        page = service.http.post("/search", json=body).json()
         pages += [user["user_id"] for user in page["users"]]
         if page["next"] is None:
             break
         body["cursor"] = page["next"]
     assert len(pages) == len(set(pages)) == 4
-    page = service.client.get("/search?text=jose&limit=3")
+    page = service.http.get("/search?text=jose&limit=3")
     assert len(service.get(page.links["next"]["url"])["users"]) == 1
     body["text"] = "other"
-    assert service.client.post("/search", json=body).json()["code"] == "invalid_cursor"
+    assert service.http.post("/search", json=body).json()["code"] == "invalid_cursor"
 
 
-def assert_a_wait_in_vain_ends_in_time(service: Service, jane: dict[str, Any]) -> None:
+def assert_a_wait_in_vain_ends_in_time(service: QueryService, jane: dict[str, Any]) -> None:
     path = f"/users/{jane['user_id']}"
     service.get(path, headers={"rollbook-after": jane["token"]})
     late = service.get(f"{path}?after=0:99999999&timeout=0.2", status=504)
@@ -104,9 +107,9 @@ def assert_a_wait_in_vain_ends_in_time(service: Service, jane: dict[str, Any]) -
     assert late["next"]
 
 
-def assert_only_searches_are_unavailable(service: Service, jane: dict[str, Any]) -> None:
+def assert_only_searches_are_unavailable(service: QueryService, jane: dict[str, Any]) -> None:
     service.get(f"/users/{jane['user_id']}", headers={"rollbook-after": jane["token"]})
-    refused = service.client.get("/search?text=jane")
+    refused = service.http.get("/search?text=jane")
     assert refused.status_code == 503
     assert refused.headers["retry-after"]
     assert refused.json()["code"] == "elasticsearch_unavailable"
