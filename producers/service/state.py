@@ -56,11 +56,13 @@ class CommandService:
         await self.client.check()
 
     async def _connect(self, stack: AsyncExitStack) -> None:
+        """Connect, trying again after any failure: the service would stay unready for ever."""
         backoff = Backoff()
         while True:
             try:
                 self._client = await stack.enter_async_context(AsyncCommandClient(self.settings))
-            except (Unavailable, Misconfigured) as error:
+            except Exception as raised:  # noqa: BLE001 - see above
+                error = _explained(raised)
                 self._missing = type(error)(
                     f"{error}; nothing was sent", code=error.code, next_step=error.next_step
                 )
@@ -70,6 +72,17 @@ class CommandService:
             else:
                 log.info("connected")
                 return
+
+
+def _explained(error: Exception) -> Unavailable | Misconfigured:
+    """Return why the service cannot connect; the traceback of an unexpected error is logged."""
+    if isinstance(error, Unavailable | Misconfigured):
+        return error
+    log.error("connecting to Kafka failed unexpectedly", exc_info=error)
+    return Unavailable(
+        f"connecting to Kafka failed unexpectedly ({type(error).__name__})",
+        code="kafka_unavailable",
+    )
 
 
 def service_of(request: Request) -> CommandService:
