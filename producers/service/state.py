@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
 from runtime.process import Backoff
+from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
 
@@ -22,11 +23,12 @@ LOOKUPS_AT_ONCE: Final = 4
 class CommandService:
     """The client of a service, which may start before the brokers do.
 
-    `lookups` are the threads that search the log for answers.
+    `lookups` are the threads that search the log for answers, with the schemas of `registry`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.registry = Registry(settings)
         self.lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self._client: AsyncCommandClient | None = None
         self._missing: RollbookError = Unavailable(
