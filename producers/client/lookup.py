@@ -9,9 +9,9 @@ from confluent_kafka import Consumer, Message
 
 from producers.client.outcomes import Outcome, check_command_topics, outcome_of
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned, Rejected
 from schemas.records import CommandOutcome

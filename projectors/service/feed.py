@@ -13,7 +13,7 @@ from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
 from schemas.errors import Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent

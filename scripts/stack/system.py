@@ -94,8 +94,8 @@ def start_services(stack: LocalStack) -> None:
     once or does not listen within a minute.
     """
     from runtime.registry import Registry
-    from runtime.topic_admin import ensure_topics
-    from runtime.topic_drift import refuse_lossy_drift
+    from runtime.topics.admin import ensure_topics
+    from runtime.topics.drift import refuse_lossy_drift
 
     settings = _settings(stack.directory)
     reports = ensure_topics(settings)
@@ -131,7 +131,7 @@ def _finalise_empty_log(settings: Settings) -> None:
     handler does not answer in time, the log keeps its format: that only leaves out newer fields.
     """
     from producers.client.upgrade import READY, UpgradeClient
-    from runtime.log_ranges import log_ranges
+    from runtime.topics.log_ranges import log_ranges
     from schemas.topics import EVENTS
 
     if any(

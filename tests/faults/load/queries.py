@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import httpx2
 
 from runtime.kafka import end_reader
-from runtime.log_ranges import log_ranges, read_topic
 from runtime.settings import Settings
+from runtime.topics.log_ranges import log_ranges, read_topic
 from schemas.topics import HISTORY
 from tests.faults.load.commands import Commands, KnownUser
 from tests.processes import eventually
