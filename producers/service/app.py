@@ -9,7 +9,7 @@ from producers.service.commands import commands
 from producers.service.openapi import SCHEMAS
 from producers.service.state import CommandService
 from producers.service.users import users
-from runtime.http import application
+from runtime.http import add_routes, application
 from runtime.settings import Settings
 
 
@@ -35,6 +35,5 @@ def command_application(settings: Settings) -> FastAPI:
         schemas=SCHEMAS,
     )
     app.state.commands = service
-    app.include_router(users)
-    app.include_router(commands)
+    add_routes(app, users, commands)
     return app

@@ -29,18 +29,22 @@ _FOR_A_USER: Final = ("user_id", "expected_version")
 
 
 class _Kind(NamedTuple):
-    """A kind of command: the fields that it takes besides its id, and the function for it."""
+    """A kind of command: the fields that it takes, each as None, and the function for it."""
 
-    fields: tuple[str, ...]
+    fields: Mapping[str, None]
     build: Callable[..., UserCommand]
 
 
+def _kind(build: Callable[..., UserCommand], *fields: str) -> _Kind:
+    return _Kind(dict.fromkeys((*fields, "command_id")), build)
+
+
 KINDS: Final[Mapping[str, _Kind]] = {
-    CREATE_USER: _Kind(("email", "name", "age"), create_command),
-    UPDATE_USER: _Kind(("name", "age", *_FOR_A_USER), update_command),
-    CHANGE_EMAIL: _Kind(("email", *_FOR_A_USER), change_email_command),
-    DELETE_USER: _Kind(_FOR_A_USER, delete_command),
-    ERASE_USER: _Kind(_FOR_A_USER, erase_command),
+    CREATE_USER: _kind(create_command, "email", "name", "age"),
+    UPDATE_USER: _kind(update_command, "name", "age", *_FOR_A_USER),
+    CHANGE_EMAIL: _kind(change_email_command, "email", *_FOR_A_USER),
+    DELETE_USER: _kind(delete_command, *_FOR_A_USER),
+    ERASE_USER: _kind(erase_command, *_FOR_A_USER),
 }
 
 
@@ -52,13 +56,13 @@ def command_of(
     Raises `Rejected`: `unknown_field`, or `invalid_command`; its `field` is the one that is wrong.
     """
     fields, build = KINDS[kind]
-    refuse_unknown(body, [name for name in (*fields, "command_id") if name not in known])
-    for name, value in body.items():
-        if value is None:
-            raise Rejected(f"the field {name} is null", code="invalid_command", field=name)
-    given = {**body, **known}
-    wanted = {name: given.get(name) for name in (*fields, "command_id")}
-    return build(**wanted, issued_by=caller.name)
+    given = {**fields, **body, **known}
+    if len(given) != len(fields) or not known.keys().isdisjoint(body):
+        refuse_unknown(body, [name for name in fields if name not in known])
+    if None in body.values():
+        name = next(name for name, value in body.items() if value is None)
+        raise Rejected(f"the field {name} is null", code="invalid_command", field=name)
+    return build(**given, issued_by=caller.name)
 
 
 def command_of_line(line: bytes, caller: Caller) -> UserCommand:

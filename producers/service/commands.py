@@ -48,8 +48,7 @@ async def show_command(
     place = _place_of(request, service.settings.partitions)
 
     def look_up() -> Outcome:
-        within = _within(_LOOKUP_SECONDS)
-        return find_outcome(service.settings, key, within, place, service.registry)
+        return find_outcome(service.settings, key, _within(_LOOKUP_SECONDS), place)
 
     try:
         outcome = await asyncio.get_running_loop().run_in_executor(service.lookups, look_up)

@@ -176,7 +176,7 @@ def _body(fields: Iterable[str], required: tuple[str, ...]) -> dict[str, Any]:
 
 def _line_of(kind: str) -> dict[str, Any]:
     """Return the schema of a line with a command of this kind."""
-    fields = (*KINDS[kind].fields, "command_id")
+    fields = tuple(KINDS[kind].fields)
     required = ["kind", *(("email", "name", "age") if kind == CREATE_USER else ("user_id",))]
     return {
         "type": "object",

@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
 from runtime.process import Backoff
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
 
@@ -23,12 +22,11 @@ LOOKUPS_AT_ONCE: Final = 4
 class CommandService:
     """The client of a service, which may start before the brokers do.
 
-    `lookups` are the threads that search the log for answers, with the schemas of `registry`.
+    `lookups` are the threads that search the log for answers.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.registry = Registry(settings)
         self.lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self._client: AsyncCommandClient | None = None
         self._missing: RollbookError = Unavailable(
@@ -58,13 +56,11 @@ class CommandService:
         await self.client.check()
 
     async def _connect(self, stack: AsyncExitStack) -> None:
-        """Connect, trying again after any failure: the service would stay unready for ever."""
         backoff = Backoff()
         while True:
             try:
                 self._client = await stack.enter_async_context(AsyncCommandClient(self.settings))
-            except Exception as raised:  # noqa: BLE001 - see above
-                error = _explained(raised)
+            except (Unavailable, Misconfigured) as error:
                 self._missing = type(error)(
                     f"{error}; nothing was sent", code=error.code, next_step=error.next_step
                 )
@@ -74,17 +70,6 @@ class CommandService:
             else:
                 log.info("connected")
                 return
-
-
-def _explained(error: Exception) -> Unavailable | Misconfigured:
-    """Return why the service cannot connect; the traceback of an unexpected error is logged."""
-    if isinstance(error, Unavailable | Misconfigured):
-        return error
-    log.error("connecting to Kafka failed unexpectedly", exc_info=error)
-    return Unavailable(
-        f"connecting to Kafka failed unexpectedly ({type(error).__name__})",
-        code="kafka_unavailable",
-    )
 
 
 def service_of(request: Request) -> CommandService:

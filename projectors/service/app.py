@@ -17,7 +17,7 @@ from projectors.service.read_models import read_model_routes
 from projectors.service.search import search_routes
 from projectors.service.stores.connections import Stores
 from projectors.service.users import user_routes
-from runtime.http import application
+from runtime.http import add_routes, application
 from runtime.settings import Settings
 
 
@@ -44,7 +44,8 @@ def queries_application(settings: Settings, others: Mapping[str, Operation]) -> 
         lifespan=lifespan,
         schemas=SCHEMAS,
     )
-    for routes in (
+    add_routes(
+        app,
         user_routes(stores),
         search_routes(stores),
         event_routes(Feed(settings)),
@@ -52,6 +53,5 @@ def queries_application(settings: Settings, others: Mapping[str, Operation]) -> 
         operation_routes(settings, jobs),
         job_routes(jobs),
         dead_letter_routes(stores, jobs),
-    ):
-        app.include_router(routes)
+    )
     return app

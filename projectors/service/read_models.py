@@ -14,7 +14,6 @@ from projectors.service.stores.connections import NoConnection
 from projectors.service.stores.pool import Pool
 from projectors.versions.status import PartitionStatus, read_status, version_fields
 from runtime.http import Scope, json_response, require, routes
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import Topic
@@ -40,7 +39,6 @@ class _Shared:
 
     def __init__(self, settings: Settings, pool: Pool[NoConnection]) -> None:
         self._settings = settings
-        self._registry = Registry(settings)
         self._pool = pool
         self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
         self._began_at = 0.0
@@ -54,14 +52,14 @@ class _Shared:
 
     async def _read(self) -> list[dict[str, Any]]:
         try:
-            return await self._pool.run(lambda _: describe(self._settings, self._registry))
+            return await self._pool.run(lambda _: describe(self._settings))
         finally:
             self._began_at = time.monotonic()
 
 
-def describe(settings: Settings, registry: Registry) -> list[dict[str, Any]]:
+def describe(settings: Settings) -> list[dict[str, Any]]:
     """Return every read model with its versions and lag. Raises `Unavailable` without Kafka."""
-    status = read_status(settings, registry)
+    status = read_status(settings)
     return [
         {
             "read_model": name,

@@ -14,13 +14,14 @@ from runtime.http.authorise import require
 from runtime.http.bodies import MERGE_PATCH, parse_object, read_object, refuse_unknown
 from runtime.http.openapi import refusals
 from runtime.http.problems import problem, problem_response, status_of
-from runtime.http.route import routes
+from runtime.http.route import add_routes, routes
 from runtime.http.serve import serve
 
 __all__ = [
     "MERGE_PATCH",
     "Caller",
     "Scope",
+    "add_routes",
     "application",
     "json_response",
     "parse_object",

@@ -20,7 +20,7 @@ from runtime.http.guard import Guard, Limits
 from runtime.http.openapi import add_documentation
 from runtime.http.page import JsonSchema
 from runtime.http.problems import problem_response
-from runtime.http.route import DirectRoute
+from runtime.http.route import DirectRoute, operation_id
 from runtime.settings import Settings
 from schemas.errors import Rejected, RollbookError, Unavailable
 
@@ -67,7 +67,7 @@ def application(
         version=version("rollbook"),
         lifespan=lifespan,
         openapi_url=None,
-        generate_unique_id_function=lambda route: route.name,
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
+import orjson
 from starlette.requests import Request
 
 from runtime.http.admission import media_type
@@ -30,6 +31,26 @@ async def read_object(request: Request, allowed: frozenset[str] = JSON) -> dict[
 
 def parse_object(content: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises `Rejected` (`malformed_body`) for anything else."""
+    plain = _plain_object(content)
+    return _strict_object(content) if plain is None else plain
+
+
+def _plain_object(content: bytes) -> dict[str, Any] | None:
+    """Return an object of texts, whole numbers of 64 bits and the like; None for anything else.
+
+    orjson needs a tenth of the time, but keeps the last of two equal keys. Each pair has a colon:
+    with as many colons as keys, no key occurs twice. It turns long whole numbers into floats.
+    """
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if type(found) is not dict or content.count(b":") != len(found):
+        return None
+    return None if float in map(type, found.values()) else found
+
+
+def _strict_object(content: bytes) -> dict[str, Any]:
     try:
         found = _DECODER.decode(content.decode())
         if b"\\ud" in content.lower():

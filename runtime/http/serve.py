@@ -1,5 +1,6 @@
 """Runs a service: one process, one event loop, until SIGTERM or SIGINT."""
 
+import gc
 import logging
 import signal
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _DRAIN_SECONDS: Final = 15
 # Longer than a client's own, so that it is not the server that closes a connection in use.
 _KEEP_ALIVE_SECONDS: Final = 75
+# How many more objects than were freed start a collection of the youngest ones, and how many of
+# those one of the next generation.
+_COLLECT_AFTER: Final = (20_000, 20, 20)
 
 
 def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
@@ -61,11 +65,23 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
             "only this machine can connect, and everyone on it may do everything"
         )
     server = _Server(config, app)
+    _spare_lasting_objects()
     try:
         server.run(sockets=[listener.socket])
     finally:
         listener.socket.close()
     log.info("%s: stopped", app.title)
+
+
+def _spare_lasting_objects() -> None:
+    """Keep the garbage collector from what the start has made, and let it run less often.
+
+    Otherwise it looks at 60,000 lasting objects again and again, for 25 ms each time in which no
+    request is answered. Few objects of a request are in cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 class _Server(uvicorn.Server):
