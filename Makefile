@@ -65,10 +65,11 @@ coverage-unit: setup ## the same for the pure tests alone
 lock-check: $(UV) ## fail if uv.lock does not match pyproject.toml
 	@$(UV) lock --check
 
-bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: 20 min
+bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: 30 min
 	@$(UV) $(SYNC) --group benchmark
 	.venv/bin/rollbook bench commands --json > docs/figures/commands.json
 	.venv/bin/rollbook bench projectors --json > docs/figures/projectors.json
+	.venv/bin/rollbook bench services --json > docs/figures/services.json
 	.venv/bin/python -m scripts.bench.report.page
 
 plots: setup ## write the tables of docs/performance.md and its picture from the last benchmarks

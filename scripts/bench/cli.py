@@ -3,6 +3,7 @@
 import click
 
 from runtime.context import pass_settings
+from runtime.extras import require_services
 from runtime.process import signals_as_interrupts
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table
@@ -28,6 +29,7 @@ def bench(context: click.Context) -> None:
     Examples:
       rollbook bench commands      the command side, beside its upper bound and its peer
       rollbook bench projectors    the query side, beside its peers and its upper bounds
+      rollbook bench services      both services over HTTP, beside a no-op request and a peer
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     # Handlers and peers under measurement must not outlive it.
     context.with_resource(signals_as_interrupts())
@@ -163,3 +165,79 @@ def projectors(
         print_table(columns, projector_findings.as_rows(findings))
     if failed := projector_findings.failed_parts(findings):
         raise CheckFailed(f"not measured: {', '.join(failed)}")
+
+
+@bench.command()
+@click.option(
+    "--users",
+    default=50_000,
+    show_default=True,
+    type=click.IntRange(100),
+    help="How many users there are when gets are measured.",
+)
+@click.option(
+    "--clients",
+    multiple=True,
+    default=(1, 8, 64, 256),
+    show_default=True,
+    type=click.IntRange(1, 400),
+    help="Number of concurrent clients; may be repeated.",
+)
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=Seconds(0.1),
+    help="How long each kind of request is measured with each number of clients.",
+)
+@click.option(
+    "--lines",
+    default=50_000,
+    show_default=True,
+    type=click.IntRange(100),
+    help="How many creations one request sends, and an import beside it.",
+)
+@_repeats_option
+@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
+@json_option
+@pass_settings
+def services(
+    settings: Settings,
+    *,
+    users: int,
+    clients: tuple[int, ...],
+    seconds: float,
+    lines: int,
+    repeats: int,
+    without_peer: bool,
+    as_json: bool,
+) -> None:
+    """Measure both services over HTTP beside a no-op request and a peer, on the running stack.
+
+    Each client sends a request when its last one is answered: a no-op, a get of a random user, or a
+    creation, which is answered when it is decided. The peer is the library eventsourcing on the
+    same PostgreSQL, behind FastAPI; `uv sync --group benchmark` installs it. Nothing else should
+    run on the machine. Topics and tables are removed afterwards.
+
+    \b
+    Examples:
+      rollbook bench services
+      rollbook bench services --clients 64 --repeats 1 --without-peer
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    require_services()
+    from scripts.bench.peers.eventsourcing_library import check_peer_installed
+    from scripts.bench.report.measure import machine
+    from scripts.bench.services import findings as report
+    from scripts.bench.services.measure import measure
+
+    if not without_peer:
+        check_peer_installed()
+    plan = report.Plan(users, clients, seconds, lines, repeats, not without_peer, as_json)
+    measured_on = machine()
+    findings = measure(settings, plan)
+    if as_json:
+        print_json(report.as_json(plan, findings, measured_on))
+    else:
+        print_table(
+            ["measured", "median (least to greatest)", "goal"], report.as_rows(plan, findings)
+        )

@@ -93,8 +93,8 @@ def measure(settings: Settings, plan: Plan) -> CommandFindings:
 
 def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
     with fresh_registry(settings) as own:
-        with running_handlers(own) as alive:
-            rate = _creates_per_second(own, own.named(GROUP), plan.users, alive)
+        with running_handlers(own) as handler:
+            rate = _creates_per_second(own, own.named(GROUP), plan.users, handler.alive)
             figures.add(_OURS, rate)
             milliseconds = lone_command_ms(own)
             figures.add_percentiles("single_command_ms", milliseconds)
@@ -107,11 +107,11 @@ def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
 def _two_processes(settings: Settings, plan: Plan, figures: Findings, *, is_last: bool) -> None:
     """Measure two handler processes; the last time they also create the users to restore."""
     with fresh_registry(settings) as own:
-        with running_handlers(own, 2) as alive:
-            rate = _creates_per_second(own, own.named(GROUP), plan.users, alive)
+        with running_handlers(own, 2) as handler:
+            rate = _creates_per_second(own, own.named(GROUP), plan.users, handler.alive)
             figures.add("two_process_creates_per_second", rate)
             if is_last:
-                state_size.fill(own, plan.state_users, alive, figures.report)
+                state_size.fill(own, plan.state_users, handler.alive, figures.report)
         if is_last:
             _restores(own, plan, figures)
 

@@ -3,10 +3,15 @@
 Needs the dependency group `benchmark`: only the processes of the peer import it.
 """
 
+from collections.abc import Sequence
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate
+
+from scripts.bench.workload.people import Person
+
+_AT_ONCE = 1_000
 
 
 class User(Aggregate):
@@ -42,3 +47,12 @@ class Users(Application):
         user = User(email, name, age)
         self.save(user, Email(email, user.id))
         return UUID(str(user.id))
+
+    def register_all(self, persons: Sequence[Person]) -> list[UUID]:
+        """Create users, many in each transaction; return their ids."""
+        ids: list[UUID] = []
+        for start in range(0, len(persons), _AT_ONCE):
+            users = [User(*person) for person in persons[start : start + _AT_ONCE]]
+            self.save(*users, *(Email(user.email, user.id) for user in users))
+            ids += (UUID(str(user.id)) for user in users)
+        return ids

@@ -85,8 +85,8 @@ def peer_creates_per_second(
     spawn = multiprocessing.get_context("spawn")
     start, rates = spawn.Barrier(setup.clients), spawn.Queue()
     persons = list(people(count))
-    with _fresh_schema(settings) as schema:
-        environment = _environment(settings, setup, schema)
+    with fresh_schema(settings) as schema:
+        environment = environment_of_peer(settings, setup, schema)
         Users(env=environment).close()  # creates the tables
         clients = []
         for number in range(setup.clients):
@@ -131,8 +131,8 @@ def _register(
     rates.put(registered / (time.perf_counter() - began))
 
 
-def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str, str]:
-    """Return the peer's own settings."""
+def environment_of_peer(settings: Settings, setup: PeerSetup, schema: str) -> dict[str, str]:
+    """Return the peer's own settings, with one connection to PostgreSQL."""
     login = postgres_login(settings)
     return {
         "PGOPTIONS": f"-c synchronous_commit={setup.synchronous_commit}",
@@ -146,7 +146,7 @@ def _environment(settings: Settings, setup: PeerSetup, schema: str) -> dict[str,
 
 
 @contextmanager
-def _fresh_schema(settings: Settings) -> Iterator[str]:
+def fresh_schema(settings: Settings) -> Iterator[str]:
     """Yield the name of an empty PostgreSQL schema, dropped at the end."""
     name = f"bench_{secrets.token_hex(4)}"
     with closing(Database(settings)) as database:

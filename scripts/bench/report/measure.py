@@ -24,6 +24,11 @@ GOALS: Final = {
     "elasticsearch_vs_quix": "≥ 3",
     "elasticsearch_vs_bulk_limit": "≥ 0.6",
     "rebuild_after_updates_ratio": "≤ 1.3",
+    **{f"get_vs_noop {clients}": "≥ 0.6" for clients in (1, 8, 64, 256)},
+    "create_vs_noop 64": "≥ 0.6, or the broker is the bottleneck",
+    "get_vs_peer 64": "≥ 5",
+    "create_vs_peer 64": "≥ 5",
+    "streamed_vs_imported": "≥ 0.5",
     "projector_rss_mb_after_queries_users": "as after fewer users",
     "elasticsearch_projector_rss_mb_after_queries_users": "as after fewer users",
     **{

@@ -1,6 +1,6 @@
-"""Writes the tables of docs/performance.md and its picture from the output of two runs.
+"""Writes the tables of docs/performance.md and its picture from the output of three runs.
 
-`make bench` runs both benchmarks and this; `make plots` only this. It replaces only the text
+`make bench` runs all benchmarks and this; `make plots` only this. It replaces only the text
 between the markers of a table, so that no figure is copied by hand.
 """
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.bench.report import plot
+from scripts.bench.report.cells import spread_text, table
 from scripts.bench.report.measure import GOALS
+from scripts.bench.report.services import service_tables
 
 RUNS: Final = Path("docs/figures")
 PAGE: Final = Path("docs/performance.md")
@@ -68,9 +70,10 @@ def tables(figures: dict[str, Any]) -> dict[str, str]:
     runs = [_run(line, figures[name]["machine"]) for name, line in _lines(figures).items()]
     head = ("command, with --json", "cores", "memory", "load average before it")
     return {
-        "runs": _table(head, runs) + _warning(figures),
+        "runs": table(head, runs) + _warning(figures),
         **_command_tables(figures["commands"]),
         **_projector_tables(figures["projectors"]),
+        **service_tables(figures["services"]),
     }
 
 
@@ -81,7 +84,7 @@ def _command_tables(found: dict[str, Any]) -> dict[str, str]:
             one["clients"],
             "yes" if one["functions"] else "no",
             one["synchronous_commit"],
-            _spread(one["creates_per_second"]),
+            spread_text(one["creates_per_second"]),
             one["durability"],
         )
         for one in found["eventsourcing"]["measured"]
@@ -89,33 +92,34 @@ def _command_tables(found: dict[str, Any]) -> dict[str, str]:
     head = ("clients", "functions", "synchronous_commit", "creations/s", "survives")
     return {
         "commands": _goals_table(found | single, _COMMANDS),
-        "eventsourcing": _table(head, peers),
+        "eventsourcing": table(head, peers),
         "commands-ratios": _goals_table(found, _PEER_RATIOS),
     }
 
 
 def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
     writers = [
-        (label, _spread(found.get(name)), found["guarantees"].get(name, ""))
+        (label, spread_text(found.get(name)), found["guarantees"].get(name, ""))
         for label, name in _WRITERS.items()
     ]
     memory = [
-        (label, *(_spread(found.get(name)) for name in names)) for label, names in _MEMORY.items()
+        (label, *(spread_text(found.get(name)) for name in names))
+        for label, names in _MEMORY.items()
     ]
     after = [f"after {found[count]:,} users" for count in ("users", "queries_users")]
     generated = [
-        (kind.replace("_", " "), _spread(share))
+        (kind.replace("_", " "), spread_text(share))
         for kind, share in found["search_generated_hit_at_1"].items()
     ]
     head = ("rows or documents per second", "median (least to greatest)", "what it guarantees")
     return {
-        "writers": _table(head, writers),
+        "writers": table(head, writers),
         "ratios": _goals_table(found, _RATIOS),
-        "memory": _table(("resident memory, MB", *after), memory),
+        "memory": table(("resident memory, MB", *after), memory),
         "queries": _milliseconds(found, "query_ms"),
         "visible": _milliseconds(found, "visible_ms"),
         "visible-under-load": _milliseconds(found, "visible_under_load_ms"),
-        "generated": _table(
+        "generated": table(
             ("300 generated queries with", "first hit is the user meant"), generated
         ),
     }
@@ -123,13 +127,18 @@ def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
 
 def _lines(figures: dict[str, Any]) -> dict[str, str]:
     """Return the command line of each run, without default options."""
-    commands, query_side = figures["commands"], figures["projectors"]
+    commands, query_side, over_http = (
+        figures[name] for name in ("commands", "projectors", "services")
+    )
     seconds = commands["eventsourcing"]["seconds_each"]
     return {
         "commands": f"rollbook bench commands --users {commands['users']} "
         f"--state-users {commands['state_users']} --peer-seconds {seconds:g}",
         "projectors": f"rollbook bench projectors --users {query_side['users']} "
         f"--queries-users {query_side['queries_users']} --repeats {query_side['repeats']}",
+        "services": f"rollbook bench services --users {over_http['users']} "
+        f"--seconds {over_http['seconds_each']:g} --lines {over_http['lines']} "
+        f"--repeats {over_http['repeats']}",
     }
 
 
@@ -151,30 +160,18 @@ def _warning(figures: dict[str, Any]) -> str:
 
 
 def _goals_table(found: dict[str, Any], named: dict[str, str]) -> str:
-    rows = [(label, _spread(found.get(name)), GOALS.get(name, "")) for label, name in named.items()]
-    return _table(("measured", "median (least to greatest)", "goal"), rows)
+    rows = [
+        (label, spread_text(found.get(name)), GOALS.get(name, "")) for label, name in named.items()
+    ]
+    return table(("measured", "median (least to greatest)", "goal"), rows)
 
 
 def _milliseconds(found: dict[str, Any], name: str) -> str:
     rows = [
-        (kind, _spread(cuts["p50"]), _spread(cuts["p99"])) for kind, cuts in found[name].items()
+        (kind, spread_text(cuts["p50"]), spread_text(cuts["p99"]))
+        for kind, cuts in found[name].items()
     ]
-    return _table((name.replace("_", " "), "median", "99th percentile"), rows)
-
-
-def _spread(one: dict[str, float] | None) -> str:
-    if one is None:
-        return "not measured"
-    median, low, high = one["median"], one["least"], one["greatest"]
-    digits = next((n for n, least in enumerate((100, 10, 1.005)) if median >= least), 3)
-    if one["repeats"] == 1:
-        return f"{median:,.{digits}f}"
-    return f"{median:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = (head, ("---",) * len(head), *rows)
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+    return table((name.replace("_", " "), "median", "99th percentile"), rows)
 
 
 def with_tables(page: str, figures: dict[str, Any]) -> str:
@@ -193,7 +190,7 @@ def with_tables(page: str, figures: dict[str, Any]) -> str:
 
 def read_figures() -> dict[str, Any]:
     """Return what each benchmark printed, by its name."""
-    names = ("commands", "projectors")
+    names = ("commands", "projectors", "services")
     return {name: json.loads((RUNS / f"{name}.json").read_text("utf-8")) for name in names}
 
 

@@ -51,7 +51,7 @@ class Panel:
 
 
 def panels(figures: dict[str, Any]) -> list[Panel]:
-    """Return what the picture shows of the output of both benchmarks; null is left out."""
+    """Return what the picture shows of the output of the benchmarks; null is left out."""
     commands, query_side = figures["commands"], figures["projectors"]
     peers = commands["eventsourcing"]["measured"]
     durable = [peer for peer in peers if peer["synchronous_commit"] == "on"]
@@ -94,7 +94,21 @@ def panels(figures: dict[str, Any]) -> list[Panel]:
         Panel(
             "Documents per second from Kafka into Elasticsearch", list(_bars(query_side, documents))
         ),
+        _over_http(figures["services"]["measured"], peer_name),
     ]
+
+
+def _over_http(measured: dict[str, Any], peer_name: str) -> Panel:
+    bars = {
+        "no-op": ("noop", True),
+        "rollbook, get": ("get", True),
+        f"{peer_name}, get": ("peer_get", False),
+        "rollbook, creation": ("create", True),
+        f"{peer_name}, creation": ("peer_create", False),
+    }
+    rates = {kind: of_clients["64"]["per_second"] for kind, of_clients in measured.items()}
+    title = "Requests per second over HTTP, 64 clients that wait for each answer"
+    return Panel(title, list(_bars(rates, bars)))
 
 
 def _bars(found: dict[str, Any], named: dict[str, tuple[str, bool]]) -> Iterator[Bar]:

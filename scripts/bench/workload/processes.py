@@ -28,8 +28,8 @@ from schemas.topics import COMMANDS, HOPS
 from scripts.bench.workload.registry_under_test import send_creates
 from scripts.stack.fetch import last_lines
 
-_ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
-_WARM_UP_COMMANDS: Final = 1_000
+ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
+WARM_UP_COMMANDS: Final = 1_000
 _READY_SECONDS: Final = 120.0
 _MOST_SECONDS: Final = 1_800.0
 # Often enough for the shortest measurement, rarely enough to cost it nothing.
@@ -94,24 +94,21 @@ def environment_of(settings: Settings) -> dict[str, str]:
 @contextmanager
 def running_projector(settings: Settings, name: str) -> Iterator[Running]:
     """Run the projector of a read model."""
-    command = [_ROLLBOOK, "projector", "run", name]
+    command = [ROLLBOOK, "projector", "run", name]
     with running(command, environment_of(settings)) as projector:
         yield projector
 
 
 @contextmanager
-def running_handlers(settings: Settings, processes: int = 1) -> Iterator[Callable[[], bool]]:
-    """Run a handler of `processes` processes, warm and sharing the partitions evenly when entered.
-
-    Yields a function that returns whether it still runs.
-    """
+def running_handlers(settings: Settings, processes: int = 1) -> Iterator[Running]:
+    """Run a handler of `processes` processes, warm and with equal shares of the partitions."""
     with tempfile.TemporaryDirectory() as directory:
         environment = environment_of(replace(settings, state_directory=directory))
         options = ["--instance", "bench", "--processes", str(processes)]
-        with running([_ROLLBOOK, "handler", "run", *options], environment) as handler:
+        with running([ROLLBOOK, "handler", "run", *options], environment) as handler:
             _await_balance(settings, processes, handler.alive)
             warm_up(settings, settings.named(GROUP), handler.alive)
-            yield handler.alive
+            yield handler
 
 
 def commit_beginning(settings: Settings) -> None:
@@ -158,7 +155,7 @@ def _is_balanced(client: AdminClient, settings: Settings, members: int) -> bool:
 
 def warm_up(settings: Settings, group: str, alive: Callable[[], bool]) -> None:
     """Have `group` decide some commands in every partition first."""
-    await_commits(settings, group, send_creates(settings, _WARM_UP_COMMANDS, "warm"), alive)
+    await_commits(settings, group, send_creates(settings, WARM_UP_COMMANDS, "warm"), alive)
 
 
 def await_commits(

@@ -1,6 +1,6 @@
 """`rollbook bench` on real servers: every promised figure is measured and nothing is left behind.
 
-Both tests are in one file, and so in one worker, because each lists what the other may be using.
+The tests are in one file, and so in one worker, because each lists what another may be using.
 """
 
 import json
@@ -61,6 +61,25 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     for ratio in ("vs_eventsourcing", "closed_loop_vs_eventsourcing"):
         assert (ratio in result) == with_peer
     assert result["users"] == 300
+    assert left_over(settings) == set()
+
+
+@pytest.mark.timeout(300)
+def test_services_are_measured(rollbook: Rollbook, settings: Settings) -> None:
+    """Every answer is the expected one, and `POST /commands` creates all of its users."""
+    with_peer = DEEP and find_spec("eventsourcing") is not None
+    small = ["--users", "300", "--clients", "4", "--seconds", "0.3", "--lines", "200"]
+    asked = [*small, "--repeats", "1", "--json", *([] if with_peer else ["--without-peer"])]
+    done = rollbook.run("bench", "services", *asked, timeout_seconds=280)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    for ratio in ("get_vs_noop", "create_vs_noop", "create_vs_python"):
+        assert is_spread(result[ratio]["4"])
+    assert ("create_vs_peer" in result) == with_peer
+    assert is_spread(result["streamed_vs_imported"])
+    for of_clients in result["measured"].values():
+        assert is_spread(of_clients["4"]["ms"]["p99"])
+        assert {"client", "kafka", "postgres"} <= set(of_clients["4"]["processor_us"])
     assert left_over(settings) == set()
 
 
