@@ -28,8 +28,8 @@ def ensure(settings: Settings, *, as_json: bool) -> None:
       rollbook topics ensure
     """  # noqa: D301 - \b tells click not to rewrap
     from runtime.registry import Registry
-    from runtime.topic_admin import ensure_topics
-    from runtime.topic_drift import fix_command
+    from runtime.topics.admin import ensure_topics
+    from runtime.topics.drift import fix_command
 
     reports = ensure_topics(settings)
     Registry(settings).ensure()

@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar
 
 import orjson
 
-from runtime.setting_files import state_home
+from runtime.configuration.files import state_home
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 

@@ -66,7 +66,7 @@ class UnknownSchemas:
 
 
 class Registry:
-    """Our schemas in the registry. `codec` registers on first use; ids are stable.
+    """Our schemas in the registry. `codec` registers on first use; ids are stable. Thread-safe.
 
     It takes three plain requests. Confluent's client for them takes 0.5 s of processor time to
     import, longer than everything else that a command does (docs/decisions/0020).
@@ -81,6 +81,7 @@ class Registry:
         self._unknown = UnknownSchemas()
         # The texts that we registered, by id: reading them needs no further request.
         self._registered: dict[int, str] = {}
+        self._codecs: dict[str, RecordCodec[Any]] = {}
 
     def ensure(self) -> dict[str, int]:
         """Register every schema as FULL_TRANSITIVE; return schema file → id. Idempotent.
@@ -99,9 +100,17 @@ class Registry:
         """Return the codec of the schema file `name`, registering the schema if it is new.
 
         So are the schemas that earlier formats of the log have for the record. It looks up all
-        others with `schema_by_id`, by default the method of this name.
+        others with `schema_by_id`; by default with the method of this name, and then later calls
+        return the same codec without asking the registry again.
         Raises `Misconfigured` if the registry has another schema under the id of ours.
         """
+        if schema_by_id is not None:
+            return self._new_codec(name, schema_by_id)
+        if name not in self._codecs:
+            self._codecs[name] = self._new_codec(name, self.schema_by_id)
+        return self._codecs[name]
+
+    def _new_codec(self, name: str, schema_by_id: Callable[[int], str]) -> RecordCodec[Any]:
         for earlier in earlier_schemas(name):
             self._register(schema_text(earlier))
         text = schema_text(name)
@@ -113,7 +122,7 @@ class Registry:
                 code="registry_mismatch",
                 next_step="restore its storage: ids on the log must keep their meaning",
             )
-        return RecordCodec(name, schema_id, schema_by_id or self.schema_by_id)
+        return RecordCodec(name, schema_id, schema_by_id)
 
     def schema_by_id(self, schema_id: int) -> str:
         """Return the text of schema `schema_id`.

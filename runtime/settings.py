@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from runtime.logins import LOGINS
-from runtime.setting_files import find_config_file, read_secret, read_toml
-from runtime.setting_rules import WrongValueError, check_values
-from runtime.variables import check_variables
+from runtime.configuration.files import find_config_file, read_secret, read_toml
+from runtime.configuration.logins import LOGINS
+from runtime.configuration.rules import WrongValueError, check_values
+from runtime.configuration.variables import check_variables
 
 _MANY_COPIES = 3
 

@@ -29,8 +29,21 @@ class UnusualError(Exception):
     """The record is not ordinary: fastavro must handle it."""
 
 
+# The first two bytes of a longer number, by its lowest 14 bits, and what may follow them.
+_TWO_BYTES = tuple(bytes((low & _BITS | _MORE, low >> 7 | _MORE)) for low in range(1 << 14))
+_LAST_BYTES = (
+    *(bytes((high,)) for high in range(1 << 7)),
+    *(bytes((high & _BITS | _MORE, high >> 7)) for high in range(1 << 7, 1 << 13)),
+)
+_TABLED = 1 << 26
+
+
 def long(number: int) -> bytes:
     """Return an Avro int or long of 64 bits: zig-zag, seven bits a byte, lowest first."""
+    # Offsets and sequence numbers: the tables take half the time of the loop.
+    if _SMALL <= number < _TABLED:
+        rest = number << 1
+        return _TWO_BYTES[rest & 0x3FFF] + _LAST_BYTES[rest >> 14]
     if not -(1 << _LONG_BITS) <= number < 1 << _LONG_BITS:
         raise UnusualError
     rest = (number << 1) ^ (number >> 63)

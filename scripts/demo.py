@@ -19,7 +19,7 @@ import click
 
 from projectors.contract.read_model import Version
 from runtime import extras
-from runtime.setting_files import stack_directory
+from runtime.configuration.files import stack_directory
 from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as

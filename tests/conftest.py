@@ -15,7 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 from runtime.kafka import admin
 from runtime.registry import Registry
 from runtime.settings import Settings, load_settings
-from runtime.topic_admin import ensure_topics
+from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack

@@ -15,10 +15,10 @@ from confluent_kafka.admin._resource import ResourceType
 
 from producers.client.build import command_partition
 from runtime.kafka import admin, end_reader, producer_config
-from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import found_config
+from runtime.topics.admin import found_config
+from runtime.topics.log_ranges import log_ranges, read_topic
 from schemas.errors import Poisoned
 from schemas.records import CommandOutcome, UserCommand, UserEvent
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic

@@ -4,7 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import httpx2
@@ -43,16 +43,24 @@ class CommandLines:
 
     def __init__(self, service: Service) -> None:
         self._connection = HTTPConnection("127.0.0.1", service.port)
-        self._connection.sock = socket.socket()
+        try:
+            self._response = self._open(service.port)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, port: int) -> HTTPResponse:
+        connection = socket.socket()
+        self._connection.sock = connection
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self._connection.sock.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
-        self._connection.sock.settimeout(60)
-        self._connection.sock.connect(("127.0.0.1", service.port))
+            connection.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", port))
         self._connection.putrequest("POST", "/commands")
         self._connection.putheader("Content-Type", "application/x-ndjson")
         self._connection.putheader("Transfer-Encoding", "chunked")
         self._connection.endheaders()
-        self._response = self._connection.getresponse()
+        return self._connection.getresponse()
 
     def send(self, *lines: Any) -> None:
         """Send objects, each as one line."""

@@ -97,7 +97,7 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
     from producers.handler.start import start_handler
     from runtime.process import only_instance, until_available
     from runtime.registry import Registry
-    from runtime.topic_admin import check_topics
+    from runtime.topics.admin import check_topics
 
     with only_instance(settings, f"handler-{instance}"):
         until_available(stop, lambda: check_topics(settings))

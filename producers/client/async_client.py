@@ -85,12 +85,16 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
             partial(self._on_loop, self._take_answers),
             partial(self._on_loop, self._deny),
         )
-        # By default every command wakes librdkafka, and is a request of its own: with 64 in flight
-        # that is half of the processor time of a command.
-        options = {"linger.ms": 1}
-        self._producer = Producer(producer_config(self._settings) | COMMAND_PRODUCER | options)
-        self._thread = threading.Thread(target=self._poll, name="deliveries", daemon=True)
-        self._thread.start()
+        try:
+            # By default every command wakes librdkafka, and is a request of its own: with 64 in
+            # flight that is half of the processor time of a command.
+            options = {"linger.ms": 1}
+            self._producer = Producer(producer_config(self._settings) | COMMAND_PRODUCER | options)
+            self._thread = threading.Thread(target=self._poll, name="deliveries", daemon=True)
+            self._thread.start()
+        except BaseException:
+            self._follower.close()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections, once what was sent is on the log: after 5 s at the latest."""

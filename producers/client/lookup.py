@@ -9,9 +9,9 @@ from confluent_kafka import Consumer, Message
 
 from producers.client.outcomes import Outcome, check_command_topics, outcome_of
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned, Rejected
 from schemas.records import CommandOutcome
@@ -39,8 +39,11 @@ def find_outcome(
     command_id: str,
     on_progress: Callable[[int], None] | None = None,
     place: CommandPlace | None = None,
+    registry: Registry | None = None,
 ) -> Outcome:
     """Return the first answer to `command_id`; `on_progress` gets the number of records read.
+
+    With a `registry` that has read the schema before, none needs to answer now.
 
     Reads the outcomes from the time that the id states, or all of them; with `place`, only one
     partition from there on. Raises `Rejected` (`invalid_command` if it is not a command id,
@@ -48,7 +51,7 @@ def find_outcome(
     (`not_decided`) if the command is on the log but undecided, `Unavailable` and `Misconfigured`.
     """
     key = clean_command_id(command_id).encode()
-    codec = Registry(settings).codec(OUTCOMES.schema)
+    codec = (registry or Registry(settings)).codec(OUTCOMES.schema)
     with closing(end_reader(settings)) as consumer:
         check_command_topics(consumer, settings)
         scan = _Scan(settings, consumer, key, on_progress)

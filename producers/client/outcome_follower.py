@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, NamedTuple, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, Message
 
 from producers.client.delivery import check_readable
 from producers.client.outcomes import check_command_topics, follow_outcomes
@@ -50,8 +50,9 @@ class OutcomeFollower:
     Its thread calls `on_answers` with the answers to the ids in `awaited`, in the order in which
     they were decided within a partition, and `on_forbidden` whenever the brokers deny
     access to them; `forbidden` is then the error.
-    Whatever happens to the brokers, it continues when they answer again. If the log no longer has
-    its position, it continues at the end: the answers in between are not handed over.
+    Whatever happens, it continues, as soon as the brokers answer: without it, no command would ever
+    get its answer. If the log no longer has its position, or after an unexpected error, it
+    continues at the end: the answers in between are not handed over.
 
     Construction blocks until the brokers answer; it raises what `check_command_topics`,
     `follow_outcomes` and `Registry.codec` raise.
@@ -97,8 +98,8 @@ class OutcomeFollower:
         while not self._closing.is_set():
             try:
                 is_lost = self._step()
-            except KafkaException as error:
-                log.warning("the outcomes cannot be followed: %s", error.args[0].str())
+            except Exception:
+                log.exception("the outcomes cannot be followed")
                 is_lost = True
             if is_lost:
                 self._follow_again()
@@ -147,5 +148,7 @@ class OutcomeFollower:
                 self._positions = follow_outcomes(self._consumer, self._settings)
             except (Unavailable, Forbidden) as error:
                 log.warning("%s; trying again to follow the outcomes", error)
+            except Exception:
+                log.exception("trying again to follow the outcomes")
             else:
                 return

@@ -18,7 +18,7 @@ from runtime.kafka import (
     lone_consumer,
 )
 from runtime.settings import Settings
-from runtime.topic_admin import check_partitions, missing_topic, wanted_partitions
+from runtime.topics.admin import check_partitions, missing_topic, wanted_partitions
 from schemas.errors import Rejected
 from schemas.records import ACCEPTED, CommandOutcome
 from schemas.topics import COMMANDS, OUTCOMES, Topic

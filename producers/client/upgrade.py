@@ -15,9 +15,9 @@ from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS, CommandClie
 from producers.client.outcomes import Outcome
 from runtime.closing import Closing
 from runtime.kafka import end_reader
-from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.log_ranges import log_ranges, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT, MARK_SCHEMA, is_mark_key

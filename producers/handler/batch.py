@@ -13,7 +13,7 @@ from producers.domain.address_change import apply_message, resend_open_grants
 from producers.domain.decisions import decide_command
 from producers.domain.overlay import Overlay
 from producers.handler.clients import Codecs
-from producers.handler.partition import Deciding
+from producers.handler.partitions.partition import Deciding
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
 from schemas.formats import LATEST_FORMAT

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from producers.handler.batch import Batch, Records
 from producers.handler.clients import Codecs
 from producers.handler.open_segments import SegmentRoller
-from producers.handler.ownership import Ownership
+from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
 from runtime.kafka import kafka_failure
 from runtime.process import Backoff, StopSignal

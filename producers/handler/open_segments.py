@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from producers.domain.state import PartitionState
-from runtime.log_ranges import Place
+from runtime.topics.log_ranges import Place
 from schemas.topics import EMAILS, EVENTS, HISTORY
 
 COMPACTED = (EVENTS, HISTORY, EMAILS)

@@ -10,9 +10,9 @@ from confluent_kafka import KafkaException, Message, Producer
 
 from producers.handler.members import members
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, end_reader, kafka_available, producer_config
-from runtime.log_ranges import log_ranges, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.log_ranges import log_ranges, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.identity import partition_of, user_shard

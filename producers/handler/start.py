@@ -15,7 +15,7 @@ from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.members import GROUP, members
 from producers.handler.open_segments import COMPACTED, SegmentRoller
-from producers.handler.ownership import Ownership
+from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.kafka import (
@@ -27,8 +27,8 @@ from runtime.kafka import (
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import roll_after_ms
-from runtime.topic_drift import DriftWatch
+from runtime.topics.admin import roll_after_ms
+from runtime.topics.drift import DriftWatch
 from schemas.errors import Misconfigured
 from schemas.rules import permit_special_use
 

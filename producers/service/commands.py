@@ -48,7 +48,8 @@ async def show_command(
     place = _place_of(request, service.settings.partitions)
 
     def look_up() -> Outcome:
-        return find_outcome(service.settings, key, _within(_LOOKUP_SECONDS), place)
+        within = _within(_LOOKUP_SECONDS)
+        return find_outcome(service.settings, key, within, place, service.registry)
 
     try:
         outcome = await asyncio.get_running_loop().run_in_executor(service.lookups, look_up)

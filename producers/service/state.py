@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
 from runtime.process import Backoff
+from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
 
@@ -22,11 +23,12 @@ LOOKUPS_AT_ONCE: Final = 4
 class CommandService:
     """The client of a service, which may start before the brokers do.
 
-    `lookups` are the threads that search the log for answers.
+    `lookups` are the threads that search the log for answers, with the schemas of `registry`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.registry = Registry(settings)
         self.lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self._client: AsyncCommandClient | None = None
         self._missing: RollbookError = Unavailable(
@@ -56,11 +58,13 @@ class CommandService:
         await self.client.check()
 
     async def _connect(self, stack: AsyncExitStack) -> None:
+        """Connect, trying again after any failure: the service would stay unready for ever."""
         backoff = Backoff()
         while True:
             try:
                 self._client = await stack.enter_async_context(AsyncCommandClient(self.settings))
-            except (Unavailable, Misconfigured) as error:
+            except Exception as raised:  # noqa: BLE001 - see above
+                error = _explained(raised)
                 self._missing = type(error)(
                     f"{error}; nothing was sent", code=error.code, next_step=error.next_step
                 )
@@ -70,6 +74,17 @@ class CommandService:
             else:
                 log.info("connected")
                 return
+
+
+def _explained(error: Exception) -> Unavailable | Misconfigured:
+    """Return why the service cannot connect; the traceback of an unexpected error is logged."""
+    if isinstance(error, Unavailable | Misconfigured):
+        return error
+    log.error("connecting to Kafka failed unexpectedly", exc_info=error)
+    return Unavailable(
+        f"connecting to Kafka failed unexpectedly ({type(error).__name__})",
+        code="kafka_unavailable",
+    )
 
 
 def service_of(request: Request) -> CommandService:

@@ -78,7 +78,7 @@ def _records(
     settings: Settings, user_id: str | None, start: Start, *, follow: bool
 ) -> Iterator[list[LogRecord[UserEvent]]]:
     from runtime.registry import Registry
-    from runtime.topic_admin import check_topics
+    from runtime.topics.admin import check_topics
 
     check_topics(settings)
     codec = Registry(settings).codec(HISTORY.schema)

@@ -21,7 +21,7 @@ from projectors.contract.read_model import (
     Version,
 )
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY, Source
-from runtime.setting_files import state_home
+from runtime.configuration.files import state_home
 from runtime.settings import Settings
 from schemas.errors import Fenced, Forbidden, Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.records import USER_ERASED, FieldChange, User, UserEvent

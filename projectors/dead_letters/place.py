@@ -11,10 +11,10 @@ from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.log.records import read_record
 from projectors.log.times import iso_time
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, Place, log_ranges, read_ranges
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import wanted_partitions
+from runtime.topics.admin import wanted_partitions
+from runtime.topics.log_ranges import LogRange, Place, log_ranges, read_ranges
 from schemas.codec import HEADER_BYTES, MAGIC
 from schemas.errors import Poisoned
 from schemas.letters import GONE, SUPERSEDED, Letter

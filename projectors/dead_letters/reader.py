@@ -8,7 +8,7 @@ from projectors.log.event_log import read_log
 from projectors.log.times import iso_time
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
 from schemas.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.letters import APPLIED, PROJECTOR, Letter, Letters, is_letter

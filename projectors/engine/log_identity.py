@@ -1,7 +1,7 @@
 """Refuses a log that a read model was not built from: its positions would mean something else."""
 
 from projectors.contract.read_model import Position, ReadModel
-from runtime.log_ranges import LogRange
+from runtime.topics.log_ranges import LogRange
 from schemas.errors import Misconfigured
 
 OTHER_TOPIC = "other_topic"

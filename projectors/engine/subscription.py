@@ -17,10 +17,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from runtime.kafka import consumer_config, kafka_available, kafka_failure, poll_batch
-from runtime.log_ranges import LogRange, log_ranges
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
+from runtime.topics.log_ranges import LogRange, log_ranges
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)

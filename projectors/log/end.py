@@ -12,9 +12,9 @@ from itertools import chain
 from projectors.contract.source import Source
 from projectors.log.records import read_record
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
+from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.records import UserEvent
 
 _FIRST_STEP_BACK = 16

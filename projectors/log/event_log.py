@@ -16,9 +16,9 @@ from runtime.kafka import (
     lone_consumer,
     poll_batch,
 )
-from runtime.log_ranges import LogRange, is_end, log_ranges, read_topic
 from runtime.settings import Settings
 from runtime.terminal import say
+from runtime.topics.log_ranges import LogRange, is_end, log_ranges, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import Poisoned
 from schemas.topics import Topic

@@ -7,8 +7,8 @@ from projectors.contract.read_model import Row
 from projectors.contract.source import Source
 from projectors.log.records import Record, read_record
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.records import USER_ERASED, UserEvent
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from runtime.kafka import end_reader
-from runtime.log_ranges import LogRange, log_ranges, read_topic
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.topics import Topic
 
 

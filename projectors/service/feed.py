@@ -13,7 +13,7 @@ from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
 from schemas.errors import Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
@@ -48,6 +48,8 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # For all streams: once it has the schema, they need no registry.
+        self._registry = Registry(settings)
         self._streams = 0
 
     async def open(self, wanted: Wanted, stopping: asyncio.Event, *, as_sse: bool) -> Stream:
@@ -65,7 +67,9 @@ class Feed:
         self._streams += 1
         try:
             loop = asyncio.get_running_loop()
-            reading = await loop.run_in_executor(thread, _Reading, self._settings, wanted)
+            reading = await loop.run_in_executor(
+                thread, _Reading, self._settings, self._registry, wanted
+            )
         except BaseException:
             self._end(thread)
             raise
@@ -118,7 +122,7 @@ async def _batches(
 class _Reading:
     """Reads the log for one stream. Blocks; for one thread."""
 
-    def __init__(self, settings: Settings, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, registry: Registry, wanted: Wanted) -> None:
         self.is_over = False
         self._wanted = wanted
         self._shown = 0
@@ -130,7 +134,7 @@ class _Reading:
         if wanted.last_event_id is not None:
             start = read_event_id(wanted.last_event_id, self._topic_id, partitions)
         self._offsets = start_offsets(settings, HISTORY, partitions, start)
-        codec = Registry(settings).codec(HISTORY.schema)
+        codec = registry.codec(HISTORY.schema)
         self._batches = read_log(
             settings, codec, HISTORY, partitions, self._offsets, follow=wanted.follow
         )

@@ -14,6 +14,7 @@ from projectors.service.stores.connections import NoConnection
 from projectors.service.stores.pool import Pool
 from projectors.versions.status import PartitionStatus, read_status, version_fields
 from runtime.http import Scope, json_response, require, routes
+from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import Topic
@@ -39,6 +40,7 @@ class _Shared:
 
     def __init__(self, settings: Settings, pool: Pool[NoConnection]) -> None:
         self._settings = settings
+        self._registry = Registry(settings)
         self._pool = pool
         self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
         self._began_at = 0.0
@@ -52,14 +54,14 @@ class _Shared:
 
     async def _read(self) -> list[dict[str, Any]]:
         try:
-            return await self._pool.run(lambda _: describe(self._settings))
+            return await self._pool.run(lambda _: describe(self._settings, self._registry))
         finally:
             self._began_at = time.monotonic()
 
 
-def describe(settings: Settings) -> list[dict[str, Any]]:
+def describe(settings: Settings, registry: Registry) -> list[dict[str, Any]]:
     """Return every read model with its versions and lag. Raises `Unavailable` without Kafka."""
-    status = read_status(settings)
+    status = read_status(settings, registry)
     return [
         {
             "read_model": name,

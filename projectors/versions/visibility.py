@@ -24,7 +24,7 @@ from projectors.catalog import open_versions
 from projectors.contract.read_model import Dropped, ReadModel, ReadModelVersions
 from runtime.closing import Closing
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
 from schemas.errors import NotInTime
 from schemas.tokens import Token, parse_token
 from schemas.topics import Topic

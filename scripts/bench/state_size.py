@@ -15,7 +15,7 @@ from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
 from producers.handler.members import GROUP
-from producers.handler.restore import Restore
+from producers.handler.partitions.restore import Restore
 from producers.handler.start import KafkaClients
 from runtime.registry import Registry
 from runtime.settings import Settings

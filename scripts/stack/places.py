@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.setting_files import home, stack_directory
+from runtime.configuration.files import home, stack_directory
 from schemas.errors import Misconfigured
 
 DEFAULT_PORTS = {

@@ -12,6 +12,7 @@ from runtime import extras
 from runtime.settings import Settings, load_settings
 from runtime.terminal import say
 from schemas.errors import Misconfigured, RollbookError, Unavailable
+from schemas.formats import LATEST_FORMAT
 from scripts.serve import TABLE
 from scripts.stack import docker
 from scripts.stack.docker import DockerStack
@@ -32,6 +33,8 @@ SERVICES = {
 # A misconfigured service reports its error and ends within this time.
 _SETTLED_SECONDS = 2.0
 _LISTENING_SECONDS = 60.0
+# A handler answers once it has its partitions and has restored them.
+_DECIDING_SECONDS = 30.0
 
 
 def choose_mode(name: str | None, wanted: str | None) -> str:
@@ -71,12 +74,15 @@ def bring_up(
     """Start the servers in `mode`, with `whole_system` our services too; report on stderr."""
     if mode == "docker":
         stack = DockerStack(name)
-        return stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
-    extras.require_local("the native stack")
-    native = LocalStack(name)
-    started = native.up(ports=ports, free_ports=free_ports, report=say)
+        started = stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
+    else:
+        extras.require_local("the native stack")
+        native = LocalStack(name)
+        started = native.up(ports=ports, free_ports=free_ports, report=say)
+        if whole_system:
+            start_services(native)
     if whole_system:
-        start_services(native)
+        _finalise_empty_log(_settings(named_directory(name)))
     return started
 
 
@@ -88,10 +94,10 @@ def start_services(stack: LocalStack) -> None:
     once or does not listen within a minute.
     """
     from runtime.registry import Registry
-    from runtime.topic_admin import ensure_topics
-    from runtime.topic_drift import refuse_lossy_drift
+    from runtime.topics.admin import ensure_topics
+    from runtime.topics.drift import refuse_lossy_drift
 
-    settings = _settings(stack)
+    settings = _settings(stack.directory)
     reports = ensure_topics(settings)
     for report in reports:
         for line in report.differences():
@@ -116,6 +122,31 @@ def start_services(stack: LocalStack) -> None:
         stack.add_service(name, [rollbook, *arguments, *listen], environment=environment)
     _wait_for_services(stack, ports)
     say(f"running {', '.join(SERVICES)}")
+
+
+def _finalise_empty_log(settings: Settings) -> None:
+    """Have a registry without events begin in the latest format of the log.
+
+    No earlier release has ever run it, so nobody needs the step back that finalising ends. If a
+    handler does not answer in time, the log keeps its format: that only leaves out newer fields.
+    """
+    from producers.client.upgrade import READY, UpgradeClient
+    from runtime.topics.log_ranges import log_ranges
+    from schemas.topics import EVENTS
+
+    if any(
+        found.end for found in log_ranges(settings, EVENTS, range(settings.partitions)).values()
+    ):
+        return
+    with UpgradeClient(settings, timeout_seconds=_DECIDING_SECONDS) as client:
+        found = client.check()
+        if all(one.answer == READY for one in found):
+            found = list(client.finalise(found))
+    formats = {one.format for one in found}
+    if formats == {LATEST_FORMAT}:
+        say(f"the log begins in format {LATEST_FORMAT}")
+    else:
+        say("the log begins in format 1; `rollbook upgrade finalise` raises it")
 
 
 def _wait_for_services(stack: LocalStack, ports: Mapping[str, int]) -> None:
@@ -157,12 +188,12 @@ def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:
     from projectors.versions.status import read_status
 
     try:
-        found = read_status(_settings(stack))
+        found = read_status(_settings(stack.directory))
     except RollbookError as error:
         return [], str(error)
     # Two read models on one server report the same error.
     return found.as_rows(), "; ".join({str(error): "" for error in found.unavailable.values()})
 
 
-def _settings(stack: LocalStack) -> Settings:
-    return load_settings(config=str(stack.config_file)).settings
+def _settings(directory: Path) -> Settings:
+    return load_settings(config=str(directory / "rollbook.toml")).settings

@@ -20,9 +20,9 @@ from runtime.kafka import (
     kafka_available,
     lone_consumer,
 )
-from runtime.log_ranges import LogRange, read_topic
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, read_topic
 from schemas.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
 from schemas.formats import is_mark_key

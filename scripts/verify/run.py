@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 
 from projectors.catalog import OURS
 from runtime.settings import Settings
-from runtime.topic_admin import TopicReport, check_topics, topic_reports
-from runtime.topic_drift import lossy_drift
+from runtime.topics.admin import TopicReport, check_topics, topic_reports
+from runtime.topics.drift import lossy_drift
 from schemas.letters import Letters
 from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic

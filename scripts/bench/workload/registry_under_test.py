@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException, Producer
 from runtime.kafka import admin, kafka_available, producer_config, transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topic_admin import ensure_topics
+from runtime.topics.admin import ensure_topics
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
 from schemas.topics import COMMANDS, TOPICS

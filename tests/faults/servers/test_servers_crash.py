@@ -4,6 +4,7 @@ Every test ends by running `rollbook verify` and checking that each command was 
 """
 
 import time
+from contextlib import closing
 
 from producers.client import CommandClient
 from projectors.versions.status import read_status
@@ -19,6 +20,7 @@ from tests.faults.outage import (
     start_all,
 )
 from tests.processes import Rollbook, eventually
+from tests.services import Service
 
 
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
@@ -87,10 +89,17 @@ def test_the_registry_crashes(settings: Settings, rollbook: Rollbook, servers: S
     """Running processes no longer need it, starting ones wait for it, its ids stay valid."""
     ids = Registry(settings).ensure()
     start_all(rollbook)
-    with CommandClient(settings) as client:
+    commands, queries = Service(rollbook, "commands").http, Service(rollbook, "queries").http
+    events = "/events?from=beginning&follow=false"
+    with CommandClient(settings) as client, closing(commands), closing(queries):
+        known = client.create_user("u@example.com", "Jane", 33).command_id
+        asks = [(commands, f"/commands/{known}"), (queries, events), (queries, "/read-models")]
+        assert [service.get(path).status_code for service, path in asks] == [200, 200, 200]
         servers.crash("registry")
-        for n in range(50):
+        for n in range(49):
             assert client.create_user(f"u{n}@example.com", "Jane", 33).accepted
+        assert [service.get(path).status_code for service, path in asks] == [200, 200, 200]
+        assert queries.get(events).text.count("data: ") == 50
     eventually(lambda: rollbook.json("users", "summary")["total_users"] == 50)
     failed = rollbook.json("users", "import", "-", stdin="email,name,age\n", code=5)["error"]
     assert (failed["code"], settings.registry_url in failed["message"]) == (

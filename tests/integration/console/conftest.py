@@ -12,7 +12,7 @@ import pytest
 
 from projectors.catalog import OURS
 from runtime.settings import Settings
-from runtime.topic_admin import ensure_topics
+from runtime.topics.admin import ensure_topics
 from scripts.stack.local import LocalStack
 from tests.conftest import own_registry
 from tests.integration.console.browser import Browser, chromium

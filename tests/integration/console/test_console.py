@@ -3,7 +3,6 @@
 import pytest
 
 from runtime.settings import Settings
-from tests.depth import DEEP
 from tests.integration.console.browser import CHROMEDRIVER, CHROMIUM, Browser
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
@@ -77,7 +76,6 @@ def test_a_user_is_created_found_changed_and_seen_through_time(browser: Browser)
     browser.find("tbody tr:first-child", "UserUpdated")
 
 
-@pytest.mark.skipif(not DEEP, reason="fails now and then, as yet unexplained; in `make test-deep`")
 def test_the_log_is_paused_and_continues_where_it_was(browser: Browser) -> None:
     browser.find("#stream-state", "receiving")
     browser.click("#pause", "Pause")

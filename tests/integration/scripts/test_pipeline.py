@@ -9,7 +9,7 @@ import pytest
 from projectors.catalog import OURS
 from projectors.versions.status import CAUGHT_UP
 from runtime.settings import Settings
-from runtime.topic_drift import DriftWatch
+from runtime.topics.drift import DriftWatch
 from schemas.errors import Misconfigured
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.setting_files import find_config_file, stack_directory
+from runtime.configuration.files import find_config_file, stack_directory
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 

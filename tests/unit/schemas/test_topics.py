@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.settings import Settings
-from runtime.topic_admin import wanted_partitions
+from runtime.topics.admin import wanted_partitions
 from schemas.codec import schema_text
 from schemas.topics import (
     COMMANDS,

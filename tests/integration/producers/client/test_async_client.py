@@ -1,6 +1,7 @@
 """Many commands in flight from one event loop, on real servers."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -14,6 +15,7 @@ from producers.client import (
     SentCommand,
     create_command,
     find_outcome,
+    outcome_follower,
 )
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, NotInTime, Rejected
@@ -136,6 +138,29 @@ def test_foreign_bytes_with_the_id_as_key_are_passed_over(
         assert (await sent.outcome()).accepted
 
     run(settings, test)
+
+
+def test_answers_are_followed_again_after_an_unexpected_failure(
+    settings: Settings, handler: RunningProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise every later command would wait for its answer in vain."""
+    failed = threading.Event()
+
+    def fail(*_: object) -> None:
+        monkeypatch.undo()
+        failed.set()
+        raise MemoryError
+
+    async def test(client: AsyncCommandClient) -> None:
+        monkeypatch.setattr(outcome_follower, "poll_batch", fail)
+        assert await asyncio.to_thread(failed.wait, 20)
+        for _ in range(20):  # answers until it follows again are lost
+            with suppress(NotInTime):
+                assert (await client.create_user(email(0), "Jane", 34, "c-0")).accepted
+                return
+        pytest.fail("no command is answered any more")
+
+    run(settings, test, timeout_seconds=3)
 
 
 def test_entering_fails_without_topics(settings: Settings) -> None:

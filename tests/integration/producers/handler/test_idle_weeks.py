@@ -16,8 +16,8 @@ from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP
 from projectors.engine.runner import group_of
 from runtime.kafka import admin
-from runtime.log_ranges import log_ranges
 from runtime.settings import Settings
+from runtime.topics.log_ranges import log_ranges
 from schemas.topics import COMMANDS, HOPS
 from scripts.stack import server_files
 from scripts.stack.local import LocalStack

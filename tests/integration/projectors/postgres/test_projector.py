@@ -9,7 +9,7 @@ from projectors.postgres.users.queries import UserQueries
 from projectors.versions.status import PartitionStatus, read_status
 from runtime.kafka import client_config
 from runtime.settings import Settings
-from runtime.topic_admin import ensure_topics
+from runtime.topics.admin import ensure_topics
 from schemas.topics import EVENTS
 from tests.catch_up import wait_caught_up
 from tests.integration.forged_log import ForgedLog, id_of

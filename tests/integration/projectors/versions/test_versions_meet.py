@@ -21,7 +21,7 @@ from projectors.versions.rebuild import Rebuild
 from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from runtime.topic_admin import check_topics
+from runtime.topics.admin import check_topics
 from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
 from tests.integration.forged_log import ForgedLog

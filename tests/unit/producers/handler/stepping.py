@@ -7,7 +7,7 @@ from typing import Any
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.open_segments import SegmentRoller
-from producers.handler.ownership import Ownership
+from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.process import StopSignal

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 import pytest
 from confluent_kafka import KafkaError
 
-from producers.handler import batch, restore
-from producers.handler.ownership import MOST_RESTORES
-from producers.handler.partition import Restoring
+from producers.handler import batch
+from producers.handler.partitions import restore
+from producers.handler.partitions.ownership import MOST_RESTORES
+from producers.handler.partitions.partition import Restoring
 from producers.handler.schema_lookup import SchemaLookup
 from schemas.codec import RecordCodec, schema_text
 from schemas.errors import Poisoned, Unavailable

@@ -11,9 +11,9 @@ from projectors.engine.runner import CHECK_SECONDS, Runner
 from projectors.engine.subscription import Subscription
 from projectors.log.records import Record
 from projectors.promises.events import user_event
-from runtime.log_ranges import LogRange
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange
 from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS
 from tests.codecs import codec

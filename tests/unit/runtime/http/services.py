@@ -60,6 +60,11 @@ def _add_streams(app: FastAPI) -> None:
     async def lines(request: Request) -> Response:
         return StreamingResponse(request.stream(), media_type="application/x-ndjson")
 
+    @app.post("/headers")
+    async def headers(request: Request) -> Response:
+        await request.body()
+        return json_response(list(request.headers))
+
     @app.get("/second")
     async def second() -> Response:
         await asyncio.sleep(1)

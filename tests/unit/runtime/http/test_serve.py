@@ -126,6 +126,37 @@ def test_a_head_without_an_end_ends_the_connection(service: Service) -> None:
         assert service.get("/who")[0] == 200
 
 
+CHUNKED = b"POST /lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+CHUNKED += b"Content-Type: application/x-ndjson\r\n\r\n3\r\n{}\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"0\r\nx: " + b"y" * 400_000, b"0\r\n" + b"x: y\r\n" * 80_000, b"1;x=" + b"y" * 400_000],
+    ids=["a long trailer", "many trailers", "a long extension of a chunk"],
+)
+def test_what_surrounds_the_chunks_of_a_body_is_limited_too(sent: bytes, service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(20)
+        with suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(CHUNKED + sent)
+            while client.recv(4096):
+                pass
+    assert service.get("/who")[0] == 200
+
+
+def test_trailers_are_not_taken_for_headers(service: Service) -> None:
+    """A proxy checks headers, and passes trailers on as they are."""
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(20)
+        chunked = CHUNKED.replace(b"/lines", b"/headers")
+        client.sendall(chunked + b"0\r\nIf-Match: 1\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        names = json.loads(answer.read())
+    assert sorted(names) == ["content-type", "host", "transfer-encoding"]
+
+
 @pytest.mark.parametrize(
     "sent", [b"no HTTP\r\n\r\n", b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"]
 )

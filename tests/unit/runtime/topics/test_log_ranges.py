@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message
 
-from runtime.log_ranges import LogRange, Place, read_ranges
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LogRange, Place, read_ranges
 from schemas.errors import Unavailable
 from tests.unit.producers.handler.memory_consumer import MemoryConsumer
 from tests.unit.producers.handler.memory_group import MemoryGroup

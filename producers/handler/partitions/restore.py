@@ -17,10 +17,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState, claim_key
 from producers.handler.clients import Clients, Codecs
-from producers.handler.unreadable import UnreadableRecords
+from producers.handler.partitions.unreadable import UnreadableRecords
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
-from runtime.log_ranges import is_end
 from runtime.settings import Settings
+from runtime.topics.log_ranges import is_end
 from schemas.errors import Misconfigured, Poisoned, Unavailable
 from schemas.formats import LATEST_FORMAT, mark_key
 from schemas.positions import POSITION_KEY, Position, decode_position

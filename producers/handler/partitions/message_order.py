@@ -5,8 +5,8 @@ librdkafka may deliver messages from before a seek or a pause (confluent-kafka-p
 
 from confluent_kafka import Message
 
-from producers.handler.partition import Deciding, OwnedPartition
-from producers.handler.positions import Inputs
+from producers.handler.partitions.partition import Deciding, OwnedPartition
+from producers.handler.partitions.positions import Inputs
 
 
 class BatchInOrder:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from producers.handler import restore
-from producers.handler.partition import Stopped
+from producers.handler.partitions import restore
+from producers.handler.partitions.partition import Stopped
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from runtime.settings import Settings
-from runtime.topic_admin import TopicReport, topic_reports
+from runtime.topics.admin import TopicReport, topic_reports
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.topics import DEAD_LETTERS
 

@@ -14,10 +14,10 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
-from producers.handler.message_order import BatchInOrder
-from producers.handler.partition import Deciding, OwnedPartition, Restoring, Stopped
-from producers.handler.positions import Inputs, ends_without_messages, no_such_offsets
-from producers.handler.restore import Restore
+from producers.handler.partitions.message_order import BatchInOrder
+from producers.handler.partitions.partition import Deciding, OwnedPartition, Restoring, Stopped
+from producers.handler.partitions.positions import Inputs, ends_without_messages, no_such_offsets
+from producers.handler.partitions.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings

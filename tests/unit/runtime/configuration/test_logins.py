@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.logins import Login, login_of_http, login_of_postgres
+from runtime.configuration.logins import Login, login_of_http, login_of_postgres
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 

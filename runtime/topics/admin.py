@@ -12,8 +12,8 @@ from confluent_kafka.admin._topic import TopicDescription
 from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
-from runtime.log_ranges import LATEST, list_offsets
 from runtime.settings import Settings
+from runtime.topics.log_ranges import LATEST, list_offsets
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
 

@@ -20,8 +20,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.domain.address_change import has_open_grants
 from producers.domain.state import PartitionState
-from producers.handler.positions import Inputs, first_offsets
-from producers.handler.restore import Restore
+from producers.handler.partitions.positions import Inputs, first_offsets
+from producers.handler.partitions.restore import Restore
 from schemas.errors import Misconfigured
 from schemas.positions import Position
 

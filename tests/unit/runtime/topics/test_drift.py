@@ -3,8 +3,8 @@
 import pytest
 
 from runtime.settings import Settings
-from runtime.topic_admin import TopicReport
-from runtime.topic_drift import fix_command, lossy_drift, refuse_lossy_drift
+from runtime.topics.admin import TopicReport
+from runtime.topics.drift import fix_command, lossy_drift, refuse_lossy_drift
 from schemas.errors import Misconfigured
 from scripts.verify.run import check_options
 

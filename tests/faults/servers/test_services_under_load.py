@@ -1,0 +1,123 @@
+"""Servers killed and frozen while callers use both services: no untrue answer, and nothing lost.
+
+Callers repeat what was not answered, as docs/http.md advises. In the end every answer is compared
+with the log, every stream with the events, and both stores with the log.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from runtime.settings import Settings
+from tests.catch_up import wait_caught_up
+from tests.depth import depth
+from tests.faults.load.commands import ACCEPTED, REJECTED, SILENCE, UNDECIDED, Commands
+from tests.faults.load.ledger import Ledger
+from tests.faults.load.queries import (
+    EVENTS,
+    GETS,
+    SEARCHES,
+    Queries,
+    by_partition,
+    event_places,
+)
+from tests.faults.outage import Servers, start_all
+from tests.processes import Rollbook
+from tests.services import Service
+
+SEED = 20_261_129
+# Longer than a broker's sessions and transactions last here, and than a caller waits.
+FROZEN_SECONDS = 13
+# What is answered although a server is away.
+UNAFFECTED = {
+    "kafka": (GETS, SEARCHES),
+    "postgres": (SEARCHES, EVENTS, ACCEPTED),
+    "elasticsearch": (GETS, EVENTS, ACCEPTED),
+    "registry": (GETS, SEARCHES, EVENTS, ACCEPTED),
+}
+REFUSED = {"postgres": GETS, "elasticsearch": SEARCHES}
+
+
+class Fault(NamedTuple):
+    """A server, and what happens to it."""
+
+    server: str
+    is_frozen: bool = False
+
+
+QUICK = [Fault("postgres"), Fault("kafka")]
+ALL = [Fault(server, is_frozen) for server in UNAFFECTED for is_frozen in (False, True)]
+
+
+class Load:
+    """Callers of both services."""
+
+    def __init__(self, rollbook: Rollbook) -> None:
+        self.services = [Service(rollbook, "commands"), Service(rollbook, "queries")]
+        self.commands = Commands(self.services[0], SEED)
+        self.queries = Queries(self.services[1], self.commands, SEED)
+
+    def wait_for(self, *kinds: str) -> None:
+        """Wait until more of each kind of request are answered."""
+        self.queries.wait_for(*(kind for kind in kinds if kind != ACCEPTED))
+        if ACCEPTED in kinds:
+            self.commands.wait_for(20, ACCEPTED)
+
+    def stop(self) -> None:
+        """Return once every command is decided and every query answered."""
+        self.commands.stop()
+        self.queries.stop()
+
+    def close(self) -> None:
+        for service in self.services:
+            service.http.close()
+
+
+@contextmanager
+def suffering(servers: Servers, load: Load, fault: Fault) -> Iterator[None]:
+    """Make a server suffer inside the `with` block; it answers again afterwards."""
+    if fault.is_frozen:
+        with servers.frozen(fault.server):
+            yield
+            time.sleep(FROZEN_SECONDS)  # the time that passes is the fault
+    else:
+        servers.crash(fault.server)
+        yield
+        servers.bring_back(fault.server)
+
+
+def test_every_answer_is_true_whatever_happens_to_servers(
+    settings: Settings, rollbook: Rollbook, servers: Servers
+) -> None:
+    rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
+    start_all(rollbook)
+    faults = depth(QUICK, random.Random(SEED).sample(ALL, len(ALL)))
+    load = Load(rollbook)
+    try:
+        for fault in faults:
+            load.wait_for(ACCEPTED, GETS, SEARCHES, EVENTS)
+            with suffering(servers, load, fault):
+                load.wait_for(*UNAFFECTED[fault.server])
+                if fault.server == "kafka":
+                    load.commands.wait_for(2, UNDECIDED)
+                elif fault.server in REFUSED:
+                    load.queries.wait_for_refusals(REFUSED[fault.server])
+        load.wait_for(ACCEPTED, GETS, SEARCHES, EVENTS)
+    finally:
+        load.stop()
+        places = event_places(settings)
+        for stream in load.queries.streams:
+            stream.read_to(sum(map(len, places.values())))
+        load.close()
+    ledger = Ledger(settings)
+    assert ledger.flaws(load.commands.asked) == []
+    assert load.commands.flaws + load.queries.flaws == []
+    assert load.commands.count(SILENCE) == 0
+    assert load.queries.less_than_promised(ledger.erased_at()) == []
+    assert load.commands.count(REJECTED) > 0
+    for stream in load.queries.streams:
+        assert by_partition(stream.places) == places
+    wait_caught_up(settings)
+    rollbook.ndjson("verify")
