@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import (
@@ -15,8 +15,17 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from runtime.kafka_access import (
+    LOGIN,
+    PERMISSIONS,
+    STEP_SECONDS,
+    LoginWatch,
+    is_denied,
+    is_refused_login,
+)
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Unavailable
+from schemas.topics import COMMANDS
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 
@@ -97,8 +106,20 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 
 def lone_consumer(settings: Settings, **options: Any) -> Consumer:
-    """Return a consumer for manual assignment, which never joins a group."""
-    return Consumer(consumer_config(settings, settings.named("rollbook-reader")) | options)
+    """Return a consumer for manual assignment, which never joins a group.
+
+    Raises `Forbidden` if brokers refuse the login.
+    """
+    config = consumer_config(settings, settings.named("rollbook-reader")) | options
+    watch = LoginWatch(config["error_cb"])
+    consumer = Consumer(config | {"error_cb": watch.on_error})
+    if has_login(settings):
+        topic = settings.named(COMMANDS.name)  # any one: the answer about all may be long
+        refusal = watch.refusal(consumer, lambda: consumer.list_topics(topic, STEP_SECONDS))
+        if refusal is not None:
+            consumer.close()
+            raise kafka_failure(settings, KafkaException(refusal))
+    return consumer
 
 
 def end_reader(settings: Settings, **options: Any) -> Consumer:
@@ -139,31 +160,37 @@ def producer(settings: Settings) -> Producer:
 
 
 def admin(settings: Settings) -> AdminClient:
-    """Return an admin client."""
-    return AdminClient(client_config(settings))
+    """Return an admin client. Raises `Forbidden` if brokers refuse the login."""
+    client, refusal = _connected_admin(settings)
+    if refusal is not None:
+        raise kafka_failure(settings, KafkaException(refusal))
+    return client
+
+
+def _connected_admin(settings: Settings) -> tuple[AdminClient, KafkaError | None]:
+    """Return a client, and why brokers refuse its login if they do."""
+    watch = LoginWatch()
+    client = AdminClient(client_config(settings) | {"error_cb": watch.on_error})
+    if not has_login(settings):
+        return client, None
+    answer = client.describe_cluster(request_timeout=REQUEST_TIMEOUT_SECONDS)
+    return client, watch.refusal(client, lambda: answer.result(STEP_SECONDS))
+
+
+def has_login(settings: Settings) -> bool:
+    """Return whether clients log in, so that brokers can deny one what they permit another."""
+    return settings.kafka_security_protocol.lower().startswith("sasl")
 
 
 @contextmanager
-def kafka_available(settings: Settings) -> Iterator[None]:
+def kafka_available(settings: Settings, permission: str = "") -> Iterator[None]:
     """Turn a KafkaException in the `with` block into what `kafka_failure` returns for it."""
     try:
         yield
     except KafkaException as error:
-        raise kafka_failure(settings, error) from error
+        raise kafka_failure(settings, error, permission) from error
 
 
-_LOGIN = "a login that the brokers accept (kafka_sasl_username, kafka_sasl_password)"
-# What is missing, unless the caller knows better.
-_PERMISSIONS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "Describe, Read or Write on a topic",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the consumer group",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "a permission on the cluster",
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Describe and Write on the transactional id",
-    KafkaError.SASL_AUTHENTICATION_FAILED: _LOGIN,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM: _LOGIN,
-    KafkaError.ILLEGAL_SASL_STATE: _LOGIN,
-    KafkaError._AUTHENTICATION: _LOGIN,  # noqa: SLF001 - librdkafka's own, as those below
-}
 # A client whose login is refused connects again and again: its calls only time out.
 _PERHAPS_LOGIN = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -171,12 +198,6 @@ _PERHAPS_LOGIN = {
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
 }
-_LOGIN_SECONDS = 2.0
-
-
-def is_denied(error: KafkaError) -> bool:
-    """Return whether brokers refuse a login or a permission."""
-    return error.code() in _PERMISSIONS
 
 
 def kafka_failure(
@@ -188,10 +209,10 @@ def kafka_failure(
     take 2 s, because a new client has to ask why brokers do not answer.
     """
     why: KafkaError = error.args[0]
-    if why.code() in _PERHAPS_LOGIN and settings.kafka_security_protocol.lower().startswith("sasl"):
-        why = _refused_login(settings) or why
+    if why.code() in _PERHAPS_LOGIN and has_login(settings):
+        why = _connected_admin(settings)[1] or why
     if is_denied(why):
-        missing = permission or _PERMISSIONS[why.code()]
+        missing = LOGIN if is_refused_login(why) else permission or PERMISSIONS[why.code()]
         return Forbidden(
             f"Kafka at {settings.kafka_bootstrap_servers} denies access: {why.str()}; "
             f"what is missing: {missing}",
@@ -203,13 +224,3 @@ def kafka_failure(
         code="kafka_unavailable",
         next_step=CHECK_SERVER,
     )
-
-
-def _refused_login(settings: Settings) -> KafkaError | None:
-    """Return the error of a new client whose login the brokers refuse; None if they do not."""
-    errors: list[KafkaError] = []
-    client = AdminClient(client_config(settings) | {"error_cb": errors.append})
-    with suppress(KafkaException):
-        client.list_topics(timeout=_LOGIN_SECONDS)
-    client.poll(0)  # calls the callback
-    return next(filter(is_denied, errors), None)

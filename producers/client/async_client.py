@@ -18,10 +18,10 @@ from producers.client.build import command_partition
 from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS
 from producers.client.delivery import COMMAND_PRODUCER, Delivery, nothing_sent
 from producers.client.outcome_follower import Answer, OutcomeFollower
-from producers.client.outcomes import CONNECT_TIMEOUT_SECONDS, Outcome
+from producers.client.outcomes import CONNECT_TIMEOUT_SECONDS, Outcome, check_permissions
 from producers.client.sent_command import SentCommand
 from producers.client.user_commands import UserCommands
-from runtime.kafka import kafka_available, producer_config
+from runtime.kafka import admin, has_login, kafka_available, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -79,6 +79,7 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
     def _open(self) -> None:
         permit_special_use(self._settings.special_use_domains)
         self._codec: RecordCodec[UserCommand] = Registry(self._settings).codec(COMMANDS.schema)
+        self._admin = admin(self._settings) if has_login(self._settings) else None
         self._follower = OutcomeFollower(
             self._settings,
             self._awaited,
@@ -133,6 +134,9 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         """Raise `Unavailable` if no broker answers within 5 s, `Forbidden` if access is denied."""
         if self._follower.forbidden is not None:
             raise self._follower.forbidden
+        if self._admin is not None:
+            await asyncio.to_thread(check_permissions, self._settings, self._admin)
+            return
         with kafka_available(self._settings):
             await asyncio.to_thread(
                 self._producer.list_topics, self._topic, CONNECT_TIMEOUT_SECONDS

@@ -12,7 +12,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from runtime.kafka import is_denied, kafka_failure
+from runtime.kafka import kafka_failure
+from runtime.kafka_access import is_denied
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Unavailable
 from schemas.records import CommandOutcome

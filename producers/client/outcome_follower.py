@@ -135,6 +135,8 @@ class OutcomeFollower:
         try:
             check_readable(self._settings, error)
         except Forbidden as forbidden:
+            if self.forbidden is None:
+                log.warning("%s; trying again until it is granted", forbidden)
             self.forbidden, self._denied_at = forbidden, time.monotonic()
             self._on_forbidden(forbidden)
             return True

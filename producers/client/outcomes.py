@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._metadata import TopicMetadata
 
+from producers.client.delivery import nothing_sent
 from runtime.kafka import (
-    is_denied,
+    admin,
+    has_login,
     kafka_available,
     kafka_failure,
     lone_consumer,
 )
+from runtime.kafka_access import is_denied
 from runtime.settings import Settings
+from runtime.topics.access import denied_operations
 from runtime.topics.admin import check_partitions, missing_topic, wanted_partitions
-from schemas.errors import Rejected
+from schemas.errors import Forbidden, Rejected, Unavailable
 from schemas.records import ACCEPTED, CommandOutcome
 from schemas.topics import COMMANDS, OUTCOMES, Topic
 
@@ -124,11 +130,32 @@ def check_topic(settings: Settings, found: TopicMetadata, topic: Topic) -> None:
         check_partitions(name, len(found.partitions), wanted_partitions(topic, settings))
 
 
+def check_permissions(settings: Settings, client: AdminClient) -> None:
+    """Raise `Forbidden` unless we may write commands and read their answers, `Unavailable`.
+
+    To ask before anything is sent leaves no doubt. Blocks for at most 5 s.
+    """
+    needed = {
+        settings.named(COMMANDS.name): (AclOperation.WRITE,),
+        settings.named(OUTCOMES.name): (AclOperation.READ,),
+    }
+    with kafka_available(settings):
+        missing = denied_operations(client, needed, timeout_seconds=CONNECT_TIMEOUT_SECONDS)
+    if missing:
+        denied = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+        raise kafka_failure(settings, denied, missing)
+
+
 def open_outcomes(settings: Settings, **options: Any) -> Consumer:
     """Return a consumer at the end of the outcomes, so it receives every answer from now on.
 
-    Raises as `check_command_topics` and `follow_outcomes` do.
+    Raises as `check_command_topics`, `check_permissions` and `follow_outcomes` do.
     """
+    if has_login(settings):
+        try:
+            check_permissions(settings, admin(settings))
+        except (Unavailable, Forbidden) as error:
+            raise nothing_sent(error) from error
     consumer = lone_consumer(settings, **options)
     try:
         check_command_topics(consumer, settings)

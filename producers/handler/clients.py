@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from producers.handler.schema_lookup import SchemaLookup
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from schemas.codec import RecordCodec
+from schemas.errors import Forbidden, Unavailable
 from schemas.formats import ADDRESS_MESSAGE_SCHEMAS, EVENT_SCHEMAS, MARK_SCHEMA
 from schemas.records import (
     AddressMessage,
@@ -54,6 +55,9 @@ class Clients(Protocol):
 
     def uncommitted_reader(self) -> Consumer:
         """Return a consumer whose watermarks include the records of open transactions."""
+
+    def failure(self, error: KafkaException) -> Unavailable | Forbidden:
+        """Return the error that names what failed and, if access is denied, what is missing."""
 
     def transactional_producer(self, logger: logging.Logger) -> Producer:
         """Return a producer under our transactional id, which writes its own log to `logger`."""

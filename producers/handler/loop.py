@@ -16,9 +16,9 @@ from producers.handler.clients import Codecs
 from producers.handler.open_segments import SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
-from runtime.kafka import kafka_failure
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
+from schemas.errors import Forbidden, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ _LEAD_REPORT_SECONDS = 60.0
 # looks like a lag until the marker of its transaction is passed.
 _RECOMMIT_SECONDS = 15.0
 _ROLL_MS = 1_000
+_ROLL_AGAIN_MS = 30_000
 
 
 class CommandHandler:
@@ -49,6 +50,7 @@ class CommandHandler:
         transactions: Transactions,
         roller: SegmentRoller,
         check_topics: Callable[[], None],
+        explain: Callable[[KafkaException], Unavailable | Forbidden],
         stop: StopSignal,
     ) -> None:
         self._settings = settings
@@ -56,8 +58,9 @@ class CommandHandler:
         self._ownership = ownership
         self._transactions = transactions
         self._roller = roller
-        self._rolled_at_ms = 0
+        self._rolled_at_ms, self._roll_pause_ms = 0, _ROLL_MS
         self._check_topics = check_topics
+        self._explain = explain
         self._stop = stop
         self._backoff = Backoff()
         self._reports_lead_from = 0.0
@@ -120,7 +123,7 @@ class CommandHandler:
         try:
             self._commit_or_abort(batch, membership)
         except KafkaException as error:
-            failure = kafka_failure(self._settings, error)
+            failure = self._explain(error)
             log.warning("transaction aborted, deciding again: %s", failure)
             self._ownership.rewind(*batch.next_offsets, *batch.deferred)
             self._stop.wait(self._backoff.after(failure))
@@ -149,8 +152,8 @@ class CommandHandler:
             for number, next_offsets in idle.items():
                 batch.confirm(number, next_offsets)
             self._commit_or_abort(batch, membership)
-        except KafkaException as error:
-            failure = kafka_failure(self._settings, error)
+        except (KafkaException, Forbidden) as error:
+            failure = error if isinstance(error, Forbidden) else self._explain(error)
             log.warning("offsets not committed again: %s", failure)
             self._stop.wait(self._backoff.after(failure))
         except IndefiniteError:
@@ -191,12 +194,13 @@ class CommandHandler:
     def _roll_segments(self) -> None:
         """Append to topics and partitions whose open segment must close in time.
 
-        At most once a second: while partitions are restored, one after the other becomes due.
+        At most once a second: while partitions are restored, one after the other becomes due. If a
+        broker refused, again after 30 s.
         """
         now_ms = _now_ms()
-        if abs(now_ms - self._rolled_at_ms) < _ROLL_MS:
+        if abs(now_ms - self._rolled_at_ms) < self._roll_pause_ms:
             return
-        self._rolled_at_ms = now_ms
+        self._rolled_at_ms, self._roll_pause_ms = now_ms, _ROLL_MS
         ready = self._ownership.ready()
         self._roller.follow({number: one.state for number, one in ready.items()}, now_ms)
         places = self._roller.due(now_ms)
@@ -210,6 +214,8 @@ class CommandHandler:
         if appended:
             self._roller.rolled(places, now_ms)
             log.info("closed %d segments", len(places))
+        else:
+            self._roll_pause_ms = _ROLL_AGAIN_MS
 
 
 class BatchSize:

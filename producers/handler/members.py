@@ -15,7 +15,7 @@ GROUP = "rollbook-handler"
 def members(settings: Settings) -> list[MemberDescription]:
     """Return the members of the handlers' group. Raises `Unavailable` and `Forbidden`."""
     group = settings.named(GROUP)
-    with kafka_available(settings):
+    with kafka_available(settings, f"Describe on group {group}"):
         client = admin(settings)
         [described] = client.describe_consumer_groups(
             [group], request_timeout=REQUEST_TIMEOUT_SECONDS

@@ -8,8 +8,11 @@ starting handler first asks the group whether a live member on another host has 
 import logging
 import socket
 import time
+from contextlib import suppress
+from typing import Final
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin._acl import AclOperation
 
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
@@ -19,23 +22,28 @@ from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
 from runtime.kafka import (
+    admin,
     consumer_config,
     end_reader,
+    kafka_failure,
     lone_consumer,
     transactional_config,
 )
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.access import denied_operations
 from runtime.topics.admin import roll_after_ms
 from runtime.topics.drift import DriftWatch
-from schemas.errors import Misconfigured
+from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.rules import permit_special_use
+from schemas.topics import TOPICS
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _SPARE_SECONDS = 3.0
+_NEEDED: Final = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
 
 
 def start_handler(
@@ -62,6 +70,7 @@ def start_handler(
         transactions=transactions,
         roller=roller,
         check_topics=check_topics,
+        explain=clients.failure,
         stop=stop,
     )
 
@@ -105,6 +114,22 @@ class KafkaClients:
         """Return a producer whose transactional id is our identity."""
         config = transactional_config(self._settings, self.identity)
         return Producer(config | {"logger": logger})
+
+    def failure(self, error: KafkaException) -> Unavailable | Forbidden:
+        """Return what `kafka_failure` does; a missing permission is named with its resource.
+
+        librdkafka names only the kind of resource. Of topics, brokers are asked which: up to 10 s.
+        """
+        code, permission = error.args[0].code(), ""
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            permission = f"Describe and Read on group {self.group}"
+        elif code == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            permission = f"Describe and Write on transactional id {self.identity}"
+        elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            with suppress(KafkaException, Forbidden):  # then it is not known which
+                needed = {self._settings.named(topic.name): _NEEDED for topic in TOPICS}
+                permission = denied_operations(admin(self._settings), needed)
+        return kafka_failure(self._settings, error, permission)
 
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Return once no other host's member has our identity.

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
-from runtime.kafka import is_denied, kafka_failure
+from runtime.kafka_access import is_denied
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
@@ -66,9 +66,11 @@ class Transactions:
             except KafkaException as error:
                 if not (error.args[0].retriable() or is_denied(error.args[0])):
                     raise self._failure(error) from error
-                failure = kafka_failure(self._settings, error)
+                failure = self._clients.failure(error)
                 log.warning("waiting for the transaction coordinator: %s", failure)
                 self._stop.wait(backoff.after(failure))
+                if is_denied(error.args[0]):  # to this producer the error is final
+                    producer = self._clients.transactional_producer(self._connections.logger)
             else:
                 break
         return producer
@@ -122,15 +124,34 @@ class Transactions:
         Returns False if a record may not have reached the broker. Raises as `abort` does.
         """
         undelivered = 1
+        failures: list[KafkaError] = []
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
         try:
             producer = self._begin()
             for topic, partition in places:
-                producer.produce(topic, key=b"housekeeping", value=b"", partition=partition)
+                producer.produce(
+                    topic,
+                    key=b"housekeeping",
+                    value=b"",
+                    partition=partition,
+                    on_delivery=on_delivery,
+                )
             undelivered = producer.flush(_TRY_SECONDS)
         except KafkaException as error:
             self._raise_if_fenced(error)
+        except SystemError as error:
+            # After a fatal error, confluent-kafka calls `on_delivery` with the exception set.
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            self._raise_if_fenced(error.__cause__)
         self._abort()
-        return undelivered == 0
+        if failures:
+            log.warning("segments not closed: %s", self._failure(KafkaException(failures[0])))
+        return undelivered == 0 and not failures
 
     def abort(self, error: KafkaException) -> None:
         """Abort after `error`. Raises `Fenced` if another process took over, or `IndefiniteError`.
@@ -177,7 +198,7 @@ class Transactions:
                 f"another process took over as {self._clients.identity}: {error.args[0].str()}",
                 next_step="give every handler its own --instance",
             )
-        return kafka_failure(self._settings, error)
+        return self._clients.failure(error)
 
     def _retry(self, step: Callable[[], None]) -> None:
         """Repeat a step of a transaction while librdkafka calls its error retriable."""

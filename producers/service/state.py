@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Final
 from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
-from runtime.process import Backoff
+from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
@@ -31,6 +32,7 @@ class CommandService:
         self.registry = Registry(settings)
         self.lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self._client: AsyncCommandClient | None = None
+        self._warn_again_at = 0.0
         self._missing: RollbookError = Unavailable(
             "the service is connecting to Kafka; nothing was sent", code="kafka_unavailable"
         )
@@ -54,8 +56,14 @@ class CommandService:
         return self._client
 
     async def check(self) -> None:
-        """Raise `RollbookError` if commands cannot be sent now."""
-        await self.client.check()
+        """Raise `RollbookError` if commands cannot be sent now; log a denied access."""
+        try:
+            await self.client.check()
+        except Forbidden as error:
+            if time.monotonic() >= self._warn_again_at:
+                self._warn_again_at = time.monotonic() + FORBIDDEN_RETRY_SECONDS
+                log.warning("not ready: %s", error)
+            raise
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         """Connect, trying again after any failure: the service would stay unready for ever."""

@@ -101,10 +101,11 @@ def _follow(
 ) -> Iterator[list[Message]]:
     """Yield records from the start of each range on, for ever."""
     name = settings.named(topic.name)
-    with kafka_available(settings):
+    permission = f"Describe and Read on topic {name}"
+    with kafka_available(settings, permission):
         assign(consumer, [TopicPartition(name, p, r.low) for p, r in ranges.items()])
     while True:
-        with kafka_available(settings):
+        with kafka_available(settings, permission):
             messages = poll_batch(consumer, _BATCH_RECORDS, _WAIT_SECONDS)
             records = [message for message in messages if not is_end(message)]
         yield records

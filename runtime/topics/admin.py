@@ -85,7 +85,8 @@ def _reports(
         if found is None:
             continue
         check_partitions(name, len(found.partitions), wanted)
-        report.drift = _drift(client, name, options | _NEVER_SET)
+        with kafka_available(settings, f"DescribeConfigs on topic {name}"):
+            report.drift = _drift(client, name, options | _NEVER_SET)
         copies = min(len(partition.replicas) for partition in found.partitions)
         if copies < settings.replication_factor:
             report.drift["replication.factor"] = (str(settings.replication_factor), str(copies))
@@ -195,13 +196,12 @@ def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]
     when it reaches `max.compaction.lag.ms` (KIP-354).
     """
     found = {}
-    with kafka_available(settings):
-        client = admin(settings)
-        for topic in topics:
-            config = found_config(client, settings.named(topic.name))
-            found[settings.named(topic.name)] = min(
-                int(config["segment.ms"]), int(config["max.compaction.lag.ms"])
-            )
+    client = admin(settings)
+    for topic in topics:
+        name = settings.named(topic.name)
+        with kafka_available(settings, f"DescribeConfigs on topic {name}"):
+            config = found_config(client, name)
+        found[name] = min(int(config["segment.ms"]), int(config["max.compaction.lag.ms"]))
     return found
 
 

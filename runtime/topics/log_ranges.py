@@ -105,14 +105,16 @@ def read_ranges(
     aborted transactions are yielded. Raises `Unavailable` if Kafka fails, or sends nothing for
     `silence_seconds`.
     """
+    topics = ", ".join(sorted({topic for topic, _partition in ranges}))
+    permission = f"Describe and Read on topic {topics}"
     unread = _Unread({place: r.end for place, r in ranges.items() if r.low < r.end})
     if unread:
         starts = [TopicPartition(*place, ranges[place].low) for place in unread.ends]
-        with kafka_available(settings):
+        with kafka_available(settings, permission):
             assign(consumer, starts)
     silent_seconds = 0.0
     while unread:
-        with kafka_available(settings):
+        with kafka_available(settings, permission):
             messages = poll_batch(consumer, _BATCH_RECORDS, _WAIT_SECONDS)
             records = [message for message in messages if unread.takes(message)]
         silent_seconds = 0.0 if messages else silent_seconds + _WAIT_SECONDS
@@ -172,7 +174,7 @@ def _offsets(
     places = [TopicPartition(name, partition) for partition in partitions]
     if not places:
         return [{} for _ in specs]
-    with kafka_available(settings):
+    with kafka_available(settings, f"Describe on topic {name}"):
         client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
         # A new client replaces its first connection by one to the broker's advertised name. An
         # offset request lost in between (one in a hundred, more on a busy machine) is repeated

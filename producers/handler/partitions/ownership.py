@@ -19,9 +19,9 @@ from producers.handler.partitions.partition import Deciding, OwnedPartition, Res
 from producers.handler.partitions.positions import Inputs, ends_without_messages, no_such_offsets
 from producers.handler.partitions.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
-from runtime.process import Backoff, StopSignal, until_available
+from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
-from schemas.errors import Misconfigured
+from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.positions import Position
 from schemas.topics import COMMANDS, HOPS
 
@@ -56,6 +56,7 @@ class Ownership:
         self._inputs = Inputs(
             settings.named(COMMANDS.name), settings.named(HOPS.name), clients.group
         )
+        self._warn_again_at: dict[str, float] = {}
         self._partitions: dict[int, OwnedPartition] = {}
         self._consumer = self._join()
 
@@ -121,16 +122,20 @@ class Ownership:
         try:
             partition.restore_step()
         except KafkaException as error:
-            failure = kafka_failure(self._settings, error)
-            log.warning("restoring partition %d: %s", partition.number, failure)
-            partition.restart()
-            self._stop.wait(self._backoff.after(failure))
+            self._retry_restore(partition, self._clients.failure(error))
+        except Forbidden as error:
+            self._retry_restore(partition, error)
         except Misconfigured as error:
             partition.stop(error)
         else:
             if isinstance(partition.phase, Deciding):
                 self._backoff.reset()
         return True
+
+    def _retry_restore(self, partition: OwnedPartition, failure: Unavailable | Forbidden) -> None:
+        log.warning("restoring partition %d: %s", partition.number, failure)
+        partition.restart()
+        self._stop.wait(self._backoff.after(failure))
 
     def _is_waiting(self, partition: OwnedPartition) -> bool:
         """Return whether a partition is to be restored; restart it if it was stopped long ago."""
@@ -228,12 +233,14 @@ class Ownership:
                 partition = self._partitions.get(message.partition() or 0)
                 error = message.error()
                 if error is not None:
-                    self._on_error(error, partition)
+                    self._on_error(error, partition, message.topic())
                 elif partition is not None:
                     batch.offer(partition, message)
         return batch.messages()
 
-    def _on_error(self, error: KafkaError, partition: OwnedPartition | None) -> None:
+    def _on_error(
+        self, error: KafkaError, partition: OwnedPartition | None, topic: str | None
+    ) -> None:
         """Rejoin the group or stop the partition if waiting cannot resolve `error`, else log it."""
         if error.fatal() or error.code() in _DROPPED:
             self._rejoin(error)
@@ -242,7 +249,18 @@ class Ownership:
         if is_gone and partition and isinstance(partition.phase, Deciding):
             partition.stop(no_such_offsets(partition.number, partition.phase.next_offsets))
             return
-        log.warning("reading commands: %s", kafka_failure(self._settings, KafkaException(error)))
+        if topic is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            failure = kafka_failure(self._settings, KafkaException(error), f"Read on topic {topic}")
+        else:
+            failure = self._clients.failure(KafkaException(error))
+        self._warn(failure)
+
+    def _warn(self, failure: Unavailable | Forbidden) -> None:
+        """Log why nothing is read. librdkafka itself asks again about once a second for a group."""
+        text, now = str(failure), time.monotonic()
+        if not isinstance(failure, Forbidden) or now >= self._warn_again_at.get(text, 0.0):
+            self._warn_again_at[text] = now + FORBIDDEN_RETRY_SECONDS
+            log.warning("reading commands: %s", text)
 
     def _rejoin(self, error: KafkaError) -> None:
         """Join the group as a new member: librdkafka never rejoins one that was fenced.

@@ -1,11 +1,12 @@
 """A server that denies access is not unavailable: a command ends, a process waits 30 s."""
 
+from contextlib import closing
 from email.message import Message
 from io import BytesIO
 from urllib.error import HTTPError
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
 from elasticsearch import ApiError
 from psycopg import OperationalError, errors
@@ -14,6 +15,7 @@ from projectors.elasticsearch.client import explain
 from projectors.elasticsearch.index.bulk import failed_lines
 from projectors.postgres.store.database import Database
 from runtime.kafka import kafka_failure
+from runtime.kafka_access import LOGIN, LoginWatch
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -123,6 +125,36 @@ def test_elasticsearch_quotes_a_reason_only_about_permissions() -> None:
     item = {"index": {"status": 403, "error": {"type": "security_exception"}}}
     with pytest.raises(Forbidden, match="privilege write on it"):
         failed_lines(SETTINGS, "users-1", [("id", b"")], [item])
+
+
+@pytest.mark.parametrize(
+    ("errors", "noticed"),
+    [
+        ([KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN], True),
+        ([KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN], False),
+    ],
+)
+def test_a_new_client_notices_a_refused_login_at_once(errors: list[int], *, noticed: bool) -> None:
+    """And that no broker can be reached; an accepted login is no reason to wait either."""
+    passed_on: list[KafkaError] = []
+    watch = LoginWatch(passed_on.append)
+
+    def ask() -> None:
+        for code in errors:
+            watch.on_error(KafkaError(code))
+        raise TimeoutError
+
+    with closing(Consumer({"group.id": "none"})) as client:
+        refusal = watch.refusal(client, ask)
+        assert LoginWatch().refusal(client, lambda: "an answer") is None
+    assert (refusal is not None) is noticed
+    assert [error.code() for error in passed_on] == errors
+
+
+def test_a_refused_login_is_no_missing_permission() -> None:
+    """Whatever the caller wanted to do."""
+    refused = KafkaException(KafkaError(KafkaError._AUTHENTICATION))
+    assert str(kafka_failure(SETTINGS, refused, "Describe on topic x")).endswith(LOGIN)
 
 
 def test_a_running_process_tries_again_every_30_seconds(

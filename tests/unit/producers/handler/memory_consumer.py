@@ -16,7 +16,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from runtime.kafka import kafka_failure
 from runtime.process import StopSignal
+from runtime.settings import Settings
+from schemas.errors import Forbidden, Unavailable
 from tests.unit.producers.handler.memory_group import Member, MemoryGroup, Metadata
 from tests.unit.producers.handler.memory_log import MemoryProducer, failure
 from tests.unit.producers.handler.memory_partition import Place
@@ -250,6 +253,9 @@ class MemoryClients:
         self.identity = identity
         self.consumer = MemoryConsumer(group, identity)
         self.producers: list[MemoryProducer] = []
+
+    def failure(self, error: KafkaException) -> Unavailable | Forbidden:
+        return kafka_failure(Settings(), error)
 
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Do nothing: all identities here are on one host."""

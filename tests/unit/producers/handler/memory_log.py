@@ -182,7 +182,14 @@ class MemoryProducer:
             raise failure(KafkaError._FENCED, fatal=True)
         return self._log.open[self._id]
 
-    def produce(self, topic: str, value: bytes | None, key: bytes, partition: int) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        partition: int,
+        on_delivery: object = None,  # noqa: ARG002 - a keyword of confluent_kafka
+    ) -> None:
         """Append a record; a fenced producer's record is lost, and its commit fails."""
         if self._is_current():
             transaction = self._transaction()

@@ -78,6 +78,7 @@ class Cluster:
             transactions=transactions,
             roller=SegmentRoller(self.roll_after_ms),
             check_topics=lambda: None,
+            explain=clients.failure,
             stop=stop,
         )
 

@@ -1,6 +1,7 @@
 """When a topic and partition is appended to, so that its open segment closes in time."""
 
 import time
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -197,3 +198,17 @@ def test_an_append_that_is_uncertain_is_repeated_by_a_new_producer(
     assert cluster.log.open == {}
     cluster.send_creates("v")
     cluster.decide_exactly_once(40, handler)
+
+
+def test_a_refused_record_closes_no_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that denies writing reports that only for the record."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+    def produce(_topic: str, *, on_delivery: Callable[..., None], **_record: object) -> None:
+        on_delivery(denied, None)
+
+    assert handler._transactions.append_aborted([("user-hops", 0)])
+    monkeypatch.setattr(cluster.clients["a"].producers[-1], "produce", produce)
+    assert not handler._transactions.append_aborted([("user-hops", 0)])
