@@ -164,16 +164,20 @@ def only_instance(settings: Settings, name: str) -> Iterator[IO[str]]:
         yield lock
 
 
-def until_available(stop: StopSignal, step: Callable[[], T]) -> T | None:
+def until_available(
+    stop: StopSignal, step: Callable[[], T], *, ends_if_denied: bool = False
+) -> T | None:
     """Return the result of `step`; None if asked to stop.
 
-    It is retried while a server is unavailable or denies access.
+    It is retried while a server is unavailable, or denies access unless `ends_if_denied`.
     """
     backoff = Backoff()
     while not stop:
         try:
             return step()
         except (Unavailable, Forbidden) as error:
+            if ends_if_denied and isinstance(error, Forbidden):
+                raise
             seconds = backoff.after(error)
             log.warning("%s; trying again in %.1f s", error, seconds)
             stop.wait(seconds)

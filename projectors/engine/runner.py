@@ -123,6 +123,7 @@ class Runner:
         self._in_hand: _Decoding | None = None
         self._clock = clock
         self._check_due = clock() + CHECK_SECONDS
+        self._ends_if_denied = False
 
     def run(self) -> None:
         """Apply events until asked to stop, or until the version is dropped.
@@ -139,8 +140,9 @@ class Runner:
     def run_until_caught_up(self, on_step: Callable[[], None]) -> None:
         """Apply all events that the log has now, alone in the group; end early when stopping.
 
-        `on_step` is called before every step. Raises as `run` does, and `Dropped`.
+        `on_step` is called before every step. Raises as `run` does, `Dropped`, and `Forbidden`.
         """
+        self._ends_if_denied = True
 
         def done() -> bool:
             on_step()
@@ -155,7 +157,8 @@ class Runner:
         gc.set_threshold(100_000, 50, 50)
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
-            until_available(self._stopping, lambda: self._log.look_up(()))
+            ends = self._ends_if_denied
+            until_available(self._stopping, lambda: self._log.look_up(()), ends_if_denied=ends)
             self._log.join()
             log.info("projector %s started", name)
             while not self._stopping and not done():
@@ -267,17 +270,18 @@ class Runner:
         self._restart()
 
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
-        """Return what `step` returns; while a server is unavailable or denies access, retry.
+        """Return what `step` returns; retry while a server is unavailable or denies access.
 
-        It stays in the group meanwhile.
-
-        Raises `_InterruptedError` when asked to stop, or when partitions were revoked meanwhile.
+        It stays in the group meanwhile. Raises `_InterruptedError` when asked to stop, or when
+        partitions were revoked meanwhile.
         """
         backoff = self._new_backoff()
         while True:
             try:
                 return step()
             except (Unavailable, Forbidden) as error:
+                if self._ends_if_denied and isinstance(error, Forbidden):
+                    raise
                 seconds = backoff.after(error)
                 log.warning("%s; trying again in %.1f s", error, seconds)
                 self._log.pause_in_group(seconds, self._stopping)

@@ -11,8 +11,16 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, consumer_config, kafka_available
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    admin,
+    consumer_config,
+    kafka_available,
+    kafka_failure,
+)
+from runtime.kafka_access import is_denied
 from runtime.settings import Settings
+from runtime.topics.admin import check_topics
 from schemas.errors import Rejected
 from schemas.topics import DEAD_LETTERS
 
@@ -26,11 +34,18 @@ def rebuild_lock(settings: Settings, name: str) -> Iterator[None]:
     """Hold the lock for rebuilding the read model `name`.
 
     Blocks until a killed process would have lost it. Raises `Rejected` (`rebuild_running`) if
-    another process still holds it then, `Unavailable`.
+    another process still holds it then, `Unavailable`, `Forbidden` if we may not join the group or
+    describe it, and what `check_topics` raises.
     """
+    check_topics(settings)  # a member of a group would not notice that brokers refuse its login
     member = _Member(settings, name)
     try:
-        if not member.is_assigned.wait(settings.session_timeout_seconds + _SPARE_SECONDS):
+        member.is_settled.wait(settings.session_timeout_seconds + _SPARE_SECONDS)
+        if member.denied is not None:
+            permission = f"Read on group {_group(settings, name)} and on topic {member.topic}"
+            raise kafka_failure(settings, KafkaException(member.denied), permission)
+        if not member.is_settled.is_set():
+            is_rebuilding(settings, name)  # raises if brokers do not answer
             raise Rejected(
                 f"another process is rebuilding {name}",
                 code="rebuild_running",
@@ -48,7 +63,7 @@ def is_rebuilding(settings: Settings, name: str) -> bool:
     `Forbidden` if we may not describe the group.
     """
     group = _group(settings, name)
-    with kafka_available(settings):
+    with kafka_available(settings, f"Describe on group {group}"):
         client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
         [described] = client.describe_consumer_groups(
             [group], request_timeout=REQUEST_TIMEOUT_SECONDS
@@ -66,10 +81,15 @@ def _group(settings: Settings, name: str) -> str:
 
 
 class _Member:
-    """Membership in the group, kept alive by a thread; `is_assigned` once it has the partition."""
+    """Membership in the group, kept alive by a thread.
+
+    `is_settled` is set once it has the partition, or brokers have denied it: `denied` is then why.
+    """
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self.is_assigned = threading.Event()
+        self.topic = settings.named(DEAD_LETTERS.name)
+        self.is_settled = threading.Event()
+        self.denied: KafkaError | None = None
         self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
         self._consumer = Consumer(
@@ -82,7 +102,7 @@ class _Member:
             }
         )
         with kafka_available(settings):
-            self._consumer.subscribe([settings.named(DEAD_LETTERS.name)], on_assign=self._on_assign)
+            self._consumer.subscribe([self.topic], on_assign=self._on_assign)
         self._thread = threading.Thread(target=self._poll, name=f"rebuild-{name}", daemon=True)
         self._thread.start()
 
@@ -94,11 +114,15 @@ class _Member:
 
     def _poll(self) -> None:
         while not self._leaving.is_set():
-            self._consumer.poll(_POLL_SECONDS)
+            message = self._consumer.poll(_POLL_SECONDS)
+            error = None if message is None else message.error()
+            if error is not None and is_denied(error) and not self.is_settled.is_set():
+                self.denied = error
+                self.is_settled.set()
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if places:
             # Assigned at 0, not at a logical offset; nothing is read.
             consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
             consumer.pause(places)
-            self.is_assigned.set()
+            self.is_settled.set()
