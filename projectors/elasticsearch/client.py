@@ -7,7 +7,7 @@ document, which is personal data.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from elasticsearch import (
     ApiError,
@@ -37,6 +37,18 @@ _SECURITY: Final = "security_exception"
 NDJSON_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 
 
+class _Client(Elasticsearch):
+    """Notes on each error which request it answers: a proxy that refuses one does not say that."""
+
+    def perform_request(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request, as `Elasticsearch` does."""
+        try:
+            return super().perform_request(method, path, **options)
+        except ApiError as error:
+            error.add_note(f"{method} {path.partition('?')[0]}")
+            raise
+
+
 def connect(
     settings: Settings, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> Elasticsearch:
@@ -45,7 +57,7 @@ def connect(
     if settings.elasticsearch_username:
         login = (settings.elasticsearch_username, settings.elasticsearch_password)
     try:
-        return Elasticsearch(
+        return _Client(
             settings.elasticsearch_url,
             basic_auth=login,
             request_timeout=timeout_seconds,
@@ -133,7 +145,10 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
 
 
 def _missing_privilege(error: ApiError) -> str:
-    return reason_of(error) if error.message == _SECURITY else "a privilege is missing"
+    if error.message == _SECURITY:
+        return reason_of(error)
+    request = " ".join(getattr(error, "__notes__", ())) or "a request"
+    return f"{request} is not permitted"
 
 
 def reason_of(error: ApiError) -> str:
