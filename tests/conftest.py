@@ -30,6 +30,7 @@ OWN_STACKS = pytest.StashKey[list[str]]()
 FAULTS = "tests/faults/servers/"
 SHARED_STACK = "ROLLBOOK_TEST_STACK"
 FAULTS_STACK = "ROLLBOOK_TEST_FAULTS_STACK"
+SECURED_STACK = "ROLLBOOK_TEST_SECURED_STACK"
 # On a busy machine. The first test of a worker must also end within its own time limit.
 START_SECONDS = 280
 
@@ -42,11 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
     if DEEP:
         hypothesis.settings.load_profile("deep")
-    if FAULTS_STACK not in os.environ:  # the workers inherit the environment
-        own = f"tests-{os.getpid()}"
-        os.environ[FAULTS_STACK] = f"{own}-faults"
-        config.stash[OWN_STACKS] = [own, f"{own}-faults"]
-        os.environ.setdefault(SHARED_STACK, own)
+    own = f"tests-{os.getpid()}"
+    for variable, name in (
+        (SHARED_STACK, own),
+        (FAULTS_STACK, f"{own}-faults"),
+        (SECURED_STACK, f"{own}-secured"),
+    ):
+        if variable not in os.environ:  # the workers inherit the environment
+            os.environ[variable] = name
+            config.stash.setdefault(OWN_STACKS, []).append(name)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -26,13 +26,13 @@ def prepare(site: Site) -> None:
         give(path, site.user)
     if not site.password_file.exists():
         write_private(site.password_file, secrets.token_urlsafe(24) + "\n")
-    _format_kafka(site)
+    format_kafka(site)
     _init_postgres(site)
 
 
 def programs(site: Site) -> list[Program]:
     """Return the program of each server."""
-    return [_kafka(site), _registry(site), _postgres(site), _elasticsearch(site)]
+    return [kafka_program(site), _registry(site), _postgres(site), _elasticsearch(site)]
 
 
 def _java_classes(site: Site, *options: str) -> list[str]:
@@ -47,7 +47,8 @@ def _java_classes(site: Site, *options: str) -> list[str]:
     ]
 
 
-def _kafka(site: Site) -> Program:
+def kafka_program(site: Site) -> Program:
+    """Return the broker's program; its configuration is `kafka.properties`."""
     heap = ("-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
     properties = str(site.configuration / "kafka.properties")
     return Program(
@@ -146,7 +147,8 @@ def _elasticsearch(site: Site) -> Program:
     )
 
 
-def _format_kafka(site: Site) -> None:
+def format_kafka(site: Site) -> None:
+    """Initialise the broker's data folder, once. Raises `Unavailable` with its last lines."""
     log = site.data / "kafka" / "log"
     if (log / "meta.properties").exists():
         return
