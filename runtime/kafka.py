@@ -1,7 +1,8 @@
 """Kafka clients: every option that is not librdkafka's default is set here, with its reason."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +24,12 @@ from runtime.kafka_access import (
     is_denied,
     is_refused_login,
 )
+from runtime.process import FORBIDDEN_RETRY_SECONDS
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Unavailable
 from schemas.topics import COMMANDS
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 
@@ -180,6 +184,22 @@ def _connected_admin(settings: Settings) -> tuple[AdminClient, KafkaError | None
 def has_login(settings: Settings) -> bool:
     """Return whether clients log in, so that brokers can deny one what they permit another."""
     return settings.kafka_security_protocol.lower().startswith("sasl")
+
+
+def login_warning(settings: Settings) -> Callable[[KafkaError], None]:
+    """Return an `error_cb` that logs a refused login, every 30 s as long as it is refused.
+
+    For clients that stay: to them a login that is no longer accepted looks like silence.
+    """
+    again_at = 0.0
+
+    def on_error(error: KafkaError) -> None:
+        nonlocal again_at
+        if is_refused_login(error) and time.monotonic() >= again_at:
+            again_at = time.monotonic() + FORBIDDEN_RETRY_SECONDS
+            log.warning("%s", kafka_failure(settings, KafkaException(error)))
+
+    return on_error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message
 
 from producers.client.delivery import check_readable
 from producers.client.outcomes import check_command_topics, follow_outcomes
-from runtime.kafka import lone_consumer, poll_batch
+from runtime.kafka import login_warning, lone_consumer, poll_batch
 from runtime.process import Backoff
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -70,7 +70,7 @@ class OutcomeFollower:
         self._on_answers = on_answers
         self._on_forbidden = on_forbidden
         self._codec: RecordCodec[CommandOutcome] = Registry(settings).codec(OUTCOMES.schema)
-        self._consumer = lone_consumer(settings)
+        self._consumer = lone_consumer(settings, error_cb=login_warning(settings))
         try:
             check_command_topics(self._consumer, settings)
             # Where the next outcome of each partition is, or a place before it.

@@ -26,6 +26,7 @@ from runtime.kafka import (
     consumer_config,
     end_reader,
     kafka_failure,
+    login_warning,
     lone_consumer,
     transactional_config,
 )
@@ -90,6 +91,7 @@ class KafkaClients:
             consumer_config(self._settings, self.group)
             | {
                 "group.instance.id": self.identity,
+                "error_cb": login_warning(self._settings),
                 # The host distinguishes this handler from one with the same identity elsewhere.
                 "client.id": _client_id(),
                 # Not KIP-848's protocol: there a killed static member blocks its own return until

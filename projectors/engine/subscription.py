@@ -16,7 +16,13 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from runtime.kafka import consumer_config, kafka_available, kafka_failure, poll_batch
+from runtime.kafka import (
+    consumer_config,
+    kafka_available,
+    kafka_failure,
+    login_warning,
+    poll_batch,
+)
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
@@ -47,9 +53,15 @@ class Subscription:
     """
 
     def __init__(
-        self, settings: Settings, topic: Topic, consumer: Consumer, look_up: LookUp
+        self,
+        settings: Settings,
+        topic: Topic,
+        consumer: Consumer,
+        look_up: LookUp,
+        group: str = "",
     ) -> None:
         self._settings = settings
+        self._group = settings.named(group)
         self._topic = settings.named(topic.name)
         self._consumer = consumer
         self.look_up = look_up
@@ -105,8 +117,9 @@ class Subscription:
             # Nothing may be lost: neither the rest of this batch nor a corrupt record that
             # librdkafka skips. So every partition restarts at the read model's checkpoint.
             self.restart()
-            permission = f"Read on topic {self._topic} and on the projector's group"
-            raise kafka_failure(self._settings, error, permission) from error
+            is_about_group = error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+            resource = f"group {self._group}" if is_about_group else f"topic {self._topic}"
+            raise kafka_failure(self._settings, error, f"Read on {resource}") from error
 
     def pause_in_group(self, seconds: float, stopping: StopSignal) -> None:
         """Stay in the group for `seconds` without taking records; end early when stopping.
@@ -200,6 +213,7 @@ def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": int(settings.session_timeout_seconds * 1000),
             "heartbeat.interval.ms": int(settings.session_timeout_seconds * 1000 / 3),
+            "error_cb": login_warning(settings),
             # Reports the end, past the markers that end a transaction.
             "enable.partition.eof": True,
         }
@@ -208,4 +222,4 @@ def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
     def look_up(partitions: Collection[int]) -> tuple[str, dict[int, LogRange]]:
         return check_topics(settings)[topic.name], log_ranges(settings, topic, partitions)
 
-    return Subscription(settings, topic, consumer, look_up)
+    return Subscription(settings, topic, consumer, look_up, group)
