@@ -31,6 +31,8 @@ _REJECTIONS: Final = {"user_already_exists": 409, "version_conflict": 412, "user
 _PREFERENCES: Final = ("", "wait=1", "respond-async", "wait=5")
 _LINES: Final = 40
 _FOLLOW_SECONDS: Final = 4.0
+# The servers, the services and their callers share a few processors.
+_PAUSE_SECONDS: Final = 0.05
 _SHARED_ADDRESSES: Final = 30
 _RECENT_USERS: Final = 40
 # A caller that is never told the outcome of a command fails the test.
@@ -49,11 +51,15 @@ class Told(NamedTuple):
 
 @dataclass
 class Asked:
-    """A command, and what its caller was told each time it sent it."""
+    """A command, and what its caller was told each time it sent it.
+
+    `stream` names the request of many commands that it was part of.
+    """
 
     command_id: str
     kind: str
     fields: dict[str, Any]
+    stream: str = ""
     told: list[Told] = field(default_factory=list)
 
     @property
@@ -123,7 +129,7 @@ class Commands:
         """Send one command after the other; each caller asks for another way to wait."""
         preference = _PREFERENCES[number % len(_PREFERENCES)]
         count = 0
-        while not self._stop.is_set():
+        while not self._stop.wait(_PAUSE_SECONDS):
             count += 1
             asked = self._next(f"c-{number}-{count}", chance)
             self.asked.append(asked)
@@ -180,14 +186,17 @@ class Commands:
                 return
             if answer.status_code not in {202, 503, 504}:
                 self.flaws.append(f"{location}: {answer.status_code} {answer.text}")
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     def _stream(self, number: int, chance: random.Random) -> None:
         """Send many commands in one request; send again those that had no answer."""
         count = 0
-        while not self._stop.is_set():
+        while not self._stop.wait(_LINES * _PAUSE_SECONDS):
             count += 1
-            lines = [self._next(f"s-{number}-{count}-{n}", chance) for n in range(_LINES)]
+            stream = f"s-{number}-{count}"
+            lines = [self._next(f"{stream}-{n}", chance) for n in range(_LINES)]
+            for asked in lines:
+                asked.stream = stream
             self.asked += lines
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while lines and time.monotonic() < deadline:

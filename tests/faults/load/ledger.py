@@ -5,7 +5,7 @@ because none of them moves a user or an address to another one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from runtime.settings import Settings
@@ -53,9 +53,9 @@ class Ledger:
                 found[user_id] = min(at, found.get(user_id, at))  # it may be erased again
         return found
 
-    def flaws(self, asked: Iterable[Asked]) -> list[str]:
+    def flaws(self, asked: Sequence[Asked]) -> list[str]:
         """Return what is wrong with the log, and with what callers were told; [] if nothing is."""
-        found = [*self._doubled, *self._flaws_of_decisions()]
+        found = [*self._doubled, *self._flaws_of_decisions(), *self._flaws_of_order(asked)]
         for one in asked:
             found += [f"{one.command_id}: {flaw}" for flaw in self._flaws_of_answers(one)]
         return found
@@ -81,6 +81,20 @@ class Ledger:
             seqs = [event["seq"] for number, event in self._events if number == partition]
             if seqs != list(range(1, len(seqs) + 1)):
                 yield f"partition {partition} has gaps or repetitions of seq"
+
+    def _flaws_of_order(self, asked: Sequence[Asked]) -> Iterator[str]:
+        """Yield lines of a stream that were decided before an earlier one about the same user.
+
+        Those that were sent again are passed over: they were decided whenever that was.
+        """
+        last: dict[tuple[str, str], int] = {}
+        for one in asked:
+            stream = one.stream
+            if stream and one.kind != CREATE_USER and len(one.told) == 1:
+                offset = self.decided[one.command_id]["command_offset"]
+                if offset < last.get((stream, one.user_id), 0):
+                    yield f"{one.command_id} was decided before an earlier line"
+                last[stream, one.user_id] = offset
 
     def _flaws_of_answers(self, asked: Asked) -> Iterator[str]:
         if not asked.is_decided():

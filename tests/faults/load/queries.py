@@ -28,9 +28,9 @@ GETS: Final = "gets"
 SEARCHES: Final = "searches"
 EVENTS: Final = "events"
 _RECENT_USERS: Final = 30
-_PAUSE_SECONDS: Final = 0.02
+_PAUSE_SECONDS: Final = 0.1
 # After so many events, a reader disconnects and continues: the network may end any stream.
-_EVENTS_PER_STREAM: Final = 150
+_EVENTS_PER_STREAM: Final = 60
 
 
 class Seen(NamedTuple):
@@ -76,6 +76,12 @@ class Queries:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def close(self) -> None:
+        """Stop, and open no further stream; one that is open ends when the service stops."""
+        self.stop()
+        for stream in self.streams:
+            stream.stop_after_this()
 
     def count(self, kind: str) -> int:
         """Return how many queries of this kind were answered, or how many events arrived."""
@@ -158,13 +164,17 @@ class EventReader:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def read_to(self, count: int) -> None:
-        """Return once it has so many events, and end it."""
-        try:
-            eventually(lambda: len(self.places) >= count, 90, f"a stream of {count} events")
-        finally:
-            self._stop.set()
-            self._thread.join()
+    def wait_for(self, count: int) -> None:
+        """Return once it has so many events."""
+        eventually(lambda: len(self.places) >= count, 90, f"a stream of {count} events")
+
+    def stop_after_this(self) -> None:
+        """Open no further stream."""
+        self._stop.set()
+
+    def join(self) -> None:
+        """Return once its stream has ended, as it does when the service stops."""
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -7,7 +7,7 @@ with the log, every stream with the events, and both stores with the log.
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 from runtime.settings import Settings
@@ -55,9 +55,9 @@ class Load:
     """Callers of both services."""
 
     def __init__(self, rollbook: Rollbook) -> None:
-        self.services = [Service(rollbook, "commands"), Service(rollbook, "queries")]
-        self.commands = Commands(self.services[0], SEED)
-        self.queries = Queries(self.services[1], self.commands, SEED)
+        self._services = [Service(rollbook, "commands"), Service(rollbook, "queries")]
+        self.commands = Commands(self._services[0], SEED)
+        self.queries = Queries(self._services[1], self.commands, SEED)
 
     def wait_for(self, *kinds: str) -> None:
         """Wait until more of each kind of request are answered."""
@@ -65,18 +65,35 @@ class Load:
         if ACCEPTED in kinds:
             self.commands.wait_for(20, ACCEPTED)
 
-    def stop(self) -> None:
-        """Return once every command is decided and every query answered."""
+    def wait_for_failures_of(self, server: str) -> None:
+        """Wait until callers were told that a server is unavailable."""
+        if server == "kafka":
+            self.commands.wait_for(2, UNDECIDED)
+        elif server in REFUSED:
+            self.queries.wait_for_refusals(REFUSED[server])
+
+    def finish(self, settings: Settings) -> dict[int, list[int]]:
+        """End it once all is decided, answered and read; return the events as `event_places`."""
         self.commands.stop()
         self.queries.stop()
+        places = event_places(settings)
+        for stream in self.queries.streams:
+            stream.wait_for(sum(map(len, places.values())))
+        return places
 
     def close(self) -> None:
-        for service in self.services:
+        """Stop the services, which ends the streams."""
+        self.commands.stop()
+        self.queries.close()
+        assert [service.process.stop() for service in self._services] == [0, 0]
+        for stream in self.queries.streams:
+            stream.join()
+        for service in self._services:
             service.http.close()
 
 
 @contextmanager
-def suffering(servers: Servers, load: Load, fault: Fault) -> Iterator[None]:
+def suffering(servers: Servers, fault: Fault) -> Iterator[None]:
     """Make a server suffer inside the `with` block; it answers again afterwards."""
     if fault.is_frozen:
         with servers.frozen(fault.server):
@@ -84,8 +101,10 @@ def suffering(servers: Servers, load: Load, fault: Fault) -> Iterator[None]:
             time.sleep(FROZEN_SECONDS)  # the time that passes is the fault
     else:
         servers.crash(fault.server)
-        yield
-        servers.bring_back(fault.server)
+        try:
+            yield
+        finally:
+            servers.bring_back(fault.server)
 
 
 def test_every_answer_is_true_whatever_happens_to_servers(
@@ -93,31 +112,20 @@ def test_every_answer_is_true_whatever_happens_to_servers(
 ) -> None:
     rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "3"
     start_all(rollbook)
-    faults = depth(QUICK, random.Random(SEED).sample(ALL, len(ALL)))
-    load = Load(rollbook)
-    try:
-        for fault in faults:
+    with closing(Load(rollbook)) as load:
+        for fault in depth(QUICK, random.Random(SEED).sample(ALL, len(ALL))):
             load.wait_for(ACCEPTED, GETS, SEARCHES, EVENTS)
-            with suffering(servers, load, fault):
+            with suffering(servers, fault):
                 load.wait_for(*UNAFFECTED[fault.server])
-                if fault.server == "kafka":
-                    load.commands.wait_for(2, UNDECIDED)
-                elif fault.server in REFUSED:
-                    load.queries.wait_for_refusals(REFUSED[fault.server])
+                load.wait_for_failures_of(fault.server)
         load.wait_for(ACCEPTED, GETS, SEARCHES, EVENTS)
-    finally:
-        load.stop()
-        places = event_places(settings)
-        for stream in load.queries.streams:
-            stream.read_to(sum(map(len, places.values())))
-        load.close()
+        places = load.finish(settings)
     ledger = Ledger(settings)
     assert ledger.flaws(load.commands.asked) == []
     assert load.commands.flaws + load.queries.flaws == []
-    assert load.commands.count(SILENCE) == 0
     assert load.queries.less_than_promised(ledger.erased_at()) == []
+    assert [by_partition(stream.places) for stream in load.queries.streams] == [places] * 2
     assert load.commands.count(REJECTED) > 0
-    for stream in load.queries.streams:
-        assert by_partition(stream.places) == places
+    assert load.commands.count(SILENCE) == 0
     wait_caught_up(settings)
     rollbook.ndjson("verify")
