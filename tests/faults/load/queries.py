@@ -55,10 +55,10 @@ class Queries:
         self.refused: Counter[str] = Counter()
         self.seen: list[Seen] = []
         self.flaws: list[str] = []
-        self._service = service
+        self.service = service
         self._commands = commands
         self._stop = threading.Event()
-        self.streams = [EventReader(service, self.flaws) for _ in range(streams)]
+        self.streams = [EventReader(self) for _ in range(streams)]
         self._threads = [
             threading.Thread(
                 target=self._run,
@@ -121,7 +121,11 @@ class Queries:
             if not (recent := self._commands.known[-_RECENT_USERS:]):
                 continue
             user = chance.choice(recent)
-            answer = ask(user, {"rollbook-after": user.token} if with_token else {})
+            try:
+                answer = ask(user, {"rollbook-after": user.token} if with_token else {})
+            except httpx2.TransportError:  # the service was killed
+                self.refused[kind] += 1
+                continue
             if answer.status_code in {200, 404}:
                 self.answered[kind] += 1
                 if with_token:
@@ -134,10 +138,10 @@ class Queries:
                 self.flaws.append(f"{kind}: {answer.status_code} {answer.text}")
 
     def _get(self, user: KnownUser, headers: dict[str, str]) -> Any:
-        return self._service.http.get(f"/users/{user.user_id}", headers=headers)
+        return self.service.http.get(f"/users/{user.user_id}", headers=headers)
 
     def _search(self, user: KnownUser, headers: dict[str, str]) -> Any:
-        return self._service.http.post("/search", json={"text": user.email}, headers=headers)
+        return self.service.http.post("/search", json={"text": user.email}, headers=headers)
 
 
 def _version(answer: Any, user_id: str) -> int | None:
@@ -155,10 +159,9 @@ class EventReader:
     `places` has the partition and offset of each record in the order in which they came.
     """
 
-    def __init__(self, service: Service, flaws: list[str]) -> None:
+    def __init__(self, queries: Queries) -> None:
         self.places: list[tuple[int, int]] = []
-        self._service = service
-        self._flaws = flaws
+        self._queries = queries
         self._last_id = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -181,7 +184,7 @@ class EventReader:
             headers = {"last-event-id": self._last_id} if self._last_id else {}
             pause_seconds = 0.1
             try:
-                with self._service.http.stream(
+                with self._queries.service.http.stream(
                     "GET", "/events?from=beginning", headers=headers, timeout=20
                 ) as answer:
                     if answer.status_code == 200:
@@ -189,7 +192,9 @@ class EventReader:
                     elif answer.status_code == 503:
                         pause_seconds = min(1, int(answer.headers["retry-after"]))
                     else:
-                        self._flaws.append(f"events: {answer.status_code} {answer.read()!r}")
+                        self._queries.flaws.append(
+                            f"events: {answer.status_code} {answer.read()!r}"
+                        )
             except httpx2.TransportError:
                 pass
             self._stop.wait(pause_seconds)
