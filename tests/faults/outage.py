@@ -30,13 +30,7 @@ class Servers:
 
     def crash(self, name: str) -> None:
         """Kill all processes of a server with SIGKILL, and keep it stopped."""
-        pid = self._stack.servers()[name].pid
-        # PostgreSQL's processes lead separate process groups; a remaining one may still write.
-        children = [] if pid is None else psutil.Process(pid).children(recursive=True)
         self.send(name, signal.SIGKILL)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
         self._stack.supervisor.stop(name)
 
     def bring_back(self, *names: str) -> None:
@@ -61,9 +55,15 @@ class Servers:
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server and its children."""
         pid = self._stack.servers()[name].pid
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, number)
+        if pid is None:
+            return
+        # PostgreSQL's processes lead separate process groups; a remaining one may still write.
+        children = psutil.Process(pid).children(recursive=True)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, number)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
 
 class RunningImport:
