@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from runtime.process import FORBIDDEN_RETRY_SECONDS
 from runtime.registry import UnknownSchemas
-from schemas.errors import Poisoned, RollbookError, Unavailable
+from schemas.errors import Forbidden, Poisoned, RollbookError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class SchemaLookup:
 
     The calls of one second wait for at most 0.2 s together. Raises `Poisoned` (`unknown_schema`)
     if there is no such schema, also from memory (see `UnknownSchemas`), and `Unavailable` if that
-    is not known yet: call again later.
+    is not known yet: call again later. A registry that denies access is asked again after 30 s.
     """
 
     def __init__(self, find: Callable[[int], str]) -> None:
@@ -31,6 +32,8 @@ class SchemaLookup:
         self._running: _Lookup | None = None
         self._texts: dict[int, str] = {}
         self._unknown = UnknownSchemas()
+        self._denied: Forbidden | None = None
+        self._ask_again_at = 0.0
         self._patience_seconds = _WAIT_SECONDS
         self._waited_at = time.monotonic()
 
@@ -40,6 +43,8 @@ class SchemaLookup:
         if text is not None:
             return text
         self._unknown.check(schema_id)
+        if self._denied is not None and time.monotonic() < self._ask_again_at:
+            raise Unavailable(str(self._denied), code=self._denied.code)
         if self._running is None:
             self._running = _Lookup(self._find, schema_id)
         lookup = self._running
@@ -51,6 +56,8 @@ class SchemaLookup:
         raise Unavailable(f"schema {schema_id} is not fetched yet", code="registry_unavailable")
 
     def _note(self, lookup: "_Lookup") -> None:
+        self._denied = lookup.result if isinstance(lookup.result, Forbidden) else None
+        self._ask_again_at = time.monotonic() + FORBIDDEN_RETRY_SECONDS
         if isinstance(lookup.result, str):
             self._texts[lookup.schema_id] = lookup.result
         elif isinstance(lookup.result, Poisoned):

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.settings import Settings
+from schemas.topics import COMMANDS
 from tests.depth import DEEP
 from tests.integration.access.refusing_proxy import PASSWORD, USER, RefusingProxy, refusing_proxy
-from tests.log import decided, send_creates
+from tests.log import decided, put, send_creates
 from tests.processes import Rollbook, eventually
 
+# A record that names a schema that the registry does not have.
+FOREIGN = b"\x00\x7f\xff\xff\x00junk"
 CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")
 # The longest pause between two attempts, and what a busy machine adds.
 SECONDS = 100
@@ -63,3 +66,22 @@ def test_processes_continue_once_requests_are_permitted(
     proxy.refuse_nothing()
     eventually(lambda: len(rollbook.ndjson("users", "list", "--all")) == 20, SECONDS)
     assert {handler.stop(), projector.stop()} == {0}
+
+
+@pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
+def test_only_the_partition_with_an_unknown_schema_waits(
+    proxy: RefusingProxy, rollbook: Rollbook
+) -> None:
+    """While the registry may not be asked for it; it is asked again after 30 s."""
+    settings = rollbook.settings
+    handler = rollbook.start_handler()
+    proxy.refuse("GET", "/schemas/ids/")
+    put(settings, COMMANDS, (b"foreign", FOREIGN, 0))
+    handler.wait_for("denies access (status 403)")
+    send_creates(settings, "a", 40)
+    eventually(lambda: 0 < decided(settings) < 40)
+    assert len(proxy.refused) == 1
+    proxy.refuse_nothing()
+    eventually(lambda: decided(settings) == 40, SECONDS)
+    assert len(rollbook.ndjson("dead-letters", "list")) == 1
+    assert handler.stop() == 0

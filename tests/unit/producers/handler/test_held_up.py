@@ -13,12 +13,13 @@ from producers.handler.partitions.ownership import MOST_RESTORES
 from producers.handler.partitions.partition import Restoring
 from producers.handler.schema_lookup import SchemaLookup
 from schemas.codec import RecordCodec, schema_text
-from schemas.errors import Poisoned, Unavailable
+from schemas.errors import Forbidden, Poisoned, Unavailable
 from schemas.formats import EVENT_SCHEMAS
 from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
 from tests.codecs import codec, schema_by_id
 from tests.given import PARTITIONS, create, erase, home_of, update
+from tests.processes import eventually
 from tests.unit.producers.handler.memory_log import failure
 from tests.unit.producers.handler.stepping import Cluster
 
@@ -146,6 +147,30 @@ def test_a_slow_registry_does_not_stop_the_caller() -> None:
     assert running.done.wait(60)
     assert lookup(1) == "text"
     assert lookup(1) == "text"
+
+
+def test_a_registry_that_denies_access_is_not_asked_again_at_once() -> None:
+    """Some lock an account after many failed logins."""
+    asked: list[int] = []
+
+    def deny(schema_id: int) -> str:
+        asked.append(schema_id)
+        raise Forbidden("the schema registry denies access")
+
+    lookup = SchemaLookup(deny)
+
+    def answer() -> str:
+        try:
+            return lookup(1)
+        except Unavailable as waiting:
+            return str(waiting)
+
+    eventually(lambda: "denies access" in answer(), 30)
+    assert {answer() for _ in range(20)} == {"the schema registry denies access"}
+    assert asked == [1]
+    lookup._ask_again_at = 0.0
+    lookup._find = lambda _: "text"
+    eventually(lambda: answer() == "text", 30)
 
 
 def test_erasures_with_long_histories_are_spread_over_several_transactions(
