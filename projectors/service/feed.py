@@ -1,8 +1,9 @@
 """Streams of events from the log, each with its own reader in its own thread."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -11,17 +12,22 @@ from projectors.log.event_log import LogRecord, Start, read_log, start_offsets
 from projectors.log.lines import json_line
 from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
+from runtime.process import Backoff
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
-from schemas.errors import Unavailable
+from schemas.codec import RecordCodec
+from schemas.errors import Forbidden, Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
 from schemas.topics import HISTORY
 
+log = logging.getLogger(__name__)
+
 _MOST_STREAMS: Final = 100
 # Proxies cut connections that are silent for a minute. A browser also learns where to continue.
 _SILENCE_SECONDS: Final = 15.0
+_STEP_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +126,34 @@ async def _batches(
 
 
 class _Reading:
-    """Reads the log for one stream. Blocks; for one thread."""
+    """Reads the log for one stream. Blocks; for one thread.
+
+    A stream that follows the log waits for servers and permissions, and then continues.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, wanted: Wanted) -> None:
         self.is_over = False
         self._wanted = wanted
         self._shown = 0
+        self._settings = settings
+        self._backoff, self._continue_at = Backoff(), 0.0
         self._topic_id = check_topics(settings)[HISTORY.name]
         partitions = list(range(settings.partitions))
         if wanted.user_id is not None:
             partitions = [partition_of(user_shard(wanted.user_id), settings.partitions)]
+        self._partitions = partitions
         start = wanted.start
         if wanted.last_event_id is not None:
             start = read_event_id(wanted.last_event_id, self._topic_id, partitions)
         self._offsets = start_offsets(settings, HISTORY, partitions, start)
-        codec = registry.codec(HISTORY.schema)
-        self._batches = read_log(
-            settings, codec, HISTORY, partitions, self._offsets, follow=wanted.follow
+        self._codec: RecordCodec[UserEvent] = registry.codec(HISTORY.schema)
+        self._batches = self._read()
+
+    def _read(self) -> Generator[list[LogRecord[UserEvent]], None, None]:
+        """Return what comes behind the last event; it is opened with the first batch."""
+        start, follow = dict(self._offsets), self._wanted.follow
+        return read_log(
+            self._settings, self._codec, HISTORY, self._partitions, start, follow=follow
         )
 
     def place(self) -> bytes:
@@ -146,7 +163,7 @@ class _Reading:
     def next_events(self) -> list[tuple[str, str]]:
         """Return the next events, each as JSON and with its id; sets `is_over` after the last."""
         events: list[tuple[str, str]] = []
-        batch = next(self._batches, None)
+        batch = self._next_batch()
         if batch is None:
             self.is_over = True
         for record in batch or ():
@@ -158,6 +175,23 @@ class _Reading:
                     self.is_over = True
                     break
         return events
+
+    def _next_batch(self) -> list[LogRecord[UserEvent]] | None:
+        if time.monotonic() < self._continue_at:
+            time.sleep(_STEP_SECONDS)
+            return []
+        try:
+            batch = next(self._batches, None)
+        except (Unavailable, Forbidden) as error:
+            if not self._wanted.follow:  # to end would look as if this were all
+                raise
+            seconds = self._backoff.after(error)
+            log.warning("a stream of events waits: %s; trying again in %.1f s", error, seconds)
+            self._continue_at = time.monotonic() + seconds
+            self._batches = self._read()
+            return []
+        self._backoff.reset()
+        return batch
 
     def close(self) -> None:
         """Close the connections."""

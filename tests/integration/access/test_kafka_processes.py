@@ -9,6 +9,7 @@ from confluent_kafka.admin._resource import ResourceType
 
 from tests.depth import DEEP
 from tests.integration.access.secured_broker import PASSWORD, SecuredBroker
+from tests.integration.projectors.service.http import QueryService
 from tests.log import assert_exactly_once, decided, send_creates
 from tests.processes import Rollbook, RunningProcess, eventually
 from tests.services import Service
@@ -137,3 +138,23 @@ def test_a_projector_continues_once_it_is_permitted(
         eventually(lambda: shown(guarded) == 40, SECONDS)
     assert name in projector.text()
     assert (handler.stop(), projector.stop()) == (0, 0)
+
+
+@pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
+def test_a_stream_of_events_continues_once_it_is_permitted(
+    guarded: Rollbook, broker: SecuredBroker
+) -> None:
+    """Its reader stays connected, and gets every event once."""
+    settings, service = guarded.settings, QueryService(guarded)
+    name = settings.named("user-history")
+    guarded.start_handler()
+    with closing(service.http), closing(service.events("/events?from=beginning")) as events:
+        send_creates(settings, "a", 5)
+        seen = [next(one for _, one in events if one) for _ in range(5)]
+        with broker.denied(ResourceType.TOPIC, name, AclOperation.READ):
+            send_creates(settings, "b", 5)
+            service.process.wait_for(f"a stream of events waits: Kafka at {broker.secured}")
+        seen += [next(one for _, one in events if one) for _ in range(5)]
+    assert len({(one["partition"], one["offset"]) for one in seen}) == 10
+    assert f"Read on topic {name}" in service.process.text()
+    assert "Traceback" not in service.process.text()
