@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -23,9 +24,9 @@ from scripts.console import (
     sign_in,
     users,
 )
-from scripts.console.pages import FOLDER, Handler, see, signed_in
+from scripts.console.pages import FOLDER, Handler, render, see, signed_in
 from scripts.console.read_models import LagHistory
-from scripts.console.services import Services
+from scripts.console.services import Problem, Services
 from scripts.console.sessions import Sessions
 
 # Nothing inline and nothing from elsewhere: a name with HTML in it could not do anything anyway.
@@ -75,6 +76,7 @@ def console_of(settings: Settings) -> FastAPI:
     app.state.sessions = Sessions()
     app.state.lag_history = LagHistory()
     app.add_middleware(_Headers)
+    app.add_exception_handler(HTTPException, _no_page)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     for path, methods, endpoint in (
         ("/", ["GET"], _first_page),
@@ -89,6 +91,14 @@ def console_of(settings: Settings) -> FastAPI:
 
 async def _first_page(_request: Request) -> Response:
     return see("/users")
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    """Answer a request for which there is no page, such as a mistyped address."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    problem = Problem(status, {"detail": "there is no such page", "next": "the first page is at /"})
+    is_signed_in = request.app.state.sessions.of(request) is not None
+    return render(request, "problem.html", status=status, problem=problem, signed_in=is_signed_in)
 
 
 class _Headers:

@@ -145,6 +145,18 @@ def test_every_answer_forbids_what_is_inline_or_from_elsewhere(anyone: TestClien
         assert "unsafe" not in policy
 
 
+def test_a_mistyped_address_gets_a_page(anyone: TestClient, keys: Keys) -> None:
+    """Whoever is not signed in gets no menu."""
+    anyone.get("/check")
+    for method, path, status in (("GET", "/no-such-page", 404), ("POST", "/users", 405)):
+        answer = anyone.request(method, path)
+        assert answer.status_code == status
+        assert "there is no such page" in answer.text
+        assert "<nav" in answer.text
+    with browser(keys.file) as opened:
+        assert "<nav" not in opened.get("/no-such-page").text
+
+
 def test_no_page_needs_what_the_policy_forbids() -> None:
     texts = [file.read_text() for file in (FOLDER / "templates").glob("*.html")]
     for text in [*texts, (FOLDER / "static" / "console.js").read_text()]:
