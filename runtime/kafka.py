@@ -19,7 +19,6 @@ from confluent_kafka.admin import AdminClient
 from runtime.kafka_access import (
     LOGIN,
     PERMISSIONS,
-    STEP_SECONDS,
     LoginWatch,
     is_denied,
     is_refused_login,
@@ -119,7 +118,7 @@ def lone_consumer(settings: Settings, **options: Any) -> Consumer:
     consumer = Consumer(config | {"error_cb": watch.on_error})
     if has_login(settings):
         topic = settings.named(COMMANDS.name)  # any one: the answer about all may be long
-        refusal = watch.refusal(consumer, lambda: consumer.list_topics(topic, STEP_SECONDS))
+        refusal = watch.refusal(consumer, lambda seconds: consumer.list_topics(topic, seconds))
         if refusal is not None:
             consumer.close()
             raise kafka_failure(settings, KafkaException(refusal))
@@ -178,7 +177,7 @@ def _connected_admin(settings: Settings) -> tuple[AdminClient, KafkaError | None
     if not has_login(settings):
         return client, None
     answer = client.describe_cluster(request_timeout=REQUEST_TIMEOUT_SECONDS)
-    return client, watch.refusal(client, lambda: answer.result(STEP_SECONDS))
+    return client, watch.refusal(client, answer.result)
 
 
 def has_login(settings: Settings) -> bool:
@@ -226,7 +225,7 @@ def kafka_failure(
     """Return the error that names the brokers and what failed.
 
     It is `Forbidden` if they deny access; `permission` is then what is missing. With SASL it may
-    take 2 s, because a new client has to ask why brokers do not answer.
+    take 4 s, because a new client has to ask why brokers do not answer.
     """
     why: KafkaError = error.args[0]
     if why.code() in _PERHAPS_LOGIN and has_login(settings):

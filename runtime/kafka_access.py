@@ -24,7 +24,7 @@ PERMISSIONS: Final = {
     KafkaError._AUTHENTICATION: LOGIN,  # noqa: SLF001 - librdkafka's own name
 }
 _LOGIN_SECONDS: Final = 2.0
-STEP_SECONDS: Final = 0.1
+_FIRST_STEP_SECONDS: Final = 0.1
 
 
 def is_denied(error: KafkaError) -> bool:
@@ -55,18 +55,22 @@ class LoginWatch:
         self._are_down = error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
         self._pass_on(error)
 
-    def refusal(self, client: AdminClient | Consumer, ask: Callable[[], Any]) -> KafkaError | None:
+    def refusal(
+        self, client: AdminClient | Consumer, ask: Callable[[float], Any]
+    ) -> KafkaError | None:
         """Return why the login is refused; None once `ask` succeeds, and for other failures.
 
-        `ask` requests something of the brokers, and raises if there is no answer in `STEP_SECONDS`.
-        Blocks for at most 2 s.
+        `ask` requests something of the brokers, and raises if there is no answer within the seconds
+        that it gets: each time twice as many, as brokers may be far away. Blocks for at most 4 s.
         """
         deadline = time.monotonic() + _LOGIN_SECONDS
+        step_seconds = _FIRST_STEP_SECONDS
         while self._refusal is None and not self._are_down and time.monotonic() < deadline:
             try:
-                ask()
+                ask(step_seconds)
             except (KafkaException, TimeoutError):
                 client.poll(0)  # calls the callback
+                step_seconds *= 2
             else:
                 return None
         return self._refusal

@@ -16,8 +16,9 @@ from runtime.topics.log_ranges import log_ranges
 from schemas.errors import Forbidden
 from schemas.topics import COMMANDS
 from tests.integration.access.secured_broker import SecuredBroker
+from tests.log import decided, send_creates
 from tests.people import people_csv
-from tests.processes import Rollbook
+from tests.processes import Rollbook, eventually
 
 CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")
 IMPORT = ("users", "import", "people.csv")
@@ -109,6 +110,9 @@ def test_a_denied_rebuild_ends(
 ) -> None:
     """It neither waits for the permission nor blames another rebuild."""
     guarded.start_projector("postgres").wait_for("assigned")
+    guarded.start_handler()
+    send_creates(guarded.settings, "a", 5)  # with nothing to read, nothing would be denied
+    eventually(lambda: decided(guarded.settings) == 5)
     name = guarded.settings.named(name)
     with broker.denied(kind, name, AclOperation.READ):
         [(_, message)] = refused(guarded, ("projector", "rebuild", "postgres"))

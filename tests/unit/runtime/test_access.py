@@ -139,14 +139,14 @@ def test_a_new_client_notices_a_refused_login_at_once(errors: list[int], *, noti
     passed_on: list[KafkaError] = []
     watch = LoginWatch(passed_on.append)
 
-    def ask() -> None:
+    def ask(_seconds: float) -> None:
         for code in errors:
             watch.on_error(KafkaError(code))
         raise TimeoutError
 
     with closing(Consumer({"group.id": "none"})) as client:
         refusal = watch.refusal(client, ask)
-        assert LoginWatch().refusal(client, lambda: "an answer") is None
+        assert LoginWatch().refusal(client, lambda _: "an answer") is None
     assert (refusal is not None) is noticed
     assert [error.code() for error in passed_on] == errors
 
