@@ -1,12 +1,14 @@
 """Elasticsearch behind a reverse proxy that refuses a login or one kind of request."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from runtime.settings import Settings
 from tests.depth import DEEP
 from tests.integration.access.refusing_proxy import PASSWORD, USER, RefusingProxy, refusing_proxy
+from tests.integration.projectors.service.http import QueryService
 from tests.log import decided, send_creates
 from tests.processes import Rollbook, RunningProcess, eventually
 
@@ -48,13 +50,16 @@ def test_a_search_ends_and_names_what_is_missing(proxy: RefusingProxy, rollbook:
 
 
 def test_a_projector_waits_for_its_login(proxy: RefusingProxy, rollbook: Rollbook) -> None:
-    """It says so and can be stopped; `projector status` says so too."""
+    """It says so and can be stopped; `projector status` and searches over HTTP say so too."""
     proxy.password = "another"
     projector = rollbook.start_projector("elasticsearch")
     projector.wait_for("denies access (status 401)")
     projector.wait_for("trying again in 30.0 s")
     status = rollbook.run("projector", "status")
     assert "denies access (status 401)" in status.stdout + status.stderr
+    service = QueryService(rollbook)
+    with closing(service.http):
+        assert service.get("/creations", 503)["code"] == "elasticsearch_forbidden"
     assert projector.stop() == 0
 
 
