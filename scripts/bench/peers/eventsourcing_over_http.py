@@ -22,7 +22,7 @@ from psycopg import sql
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from scripts.bench.peers.eventsourcing_library import PeerSetup, environment_of_peer, fresh_schema
-from scripts.bench.workload.http_service import running_service
+from scripts.bench.workload.http_service import Service, running_services
 from scripts.bench.workload.people import Person, people
 from scripts.stack.places import free_port
 
@@ -51,13 +51,20 @@ def served_peer(settings: Settings, users: int) -> Iterator[ServedPeer]:
         environment = environment_of_peer(settings, PeerSetup(1, "on", functions=True), schema)
         user_ids = _fill(settings, schema, environment, list(people(users)))
         environment |= {"CREATE_TABLE": "no", "POSTGRES_POOL_SIZE": str(_CONNECTIONS)}
-        ports, pids = list[int](), list[int]()
-        for _ in range(_PROCESSES):
-            port = free_port(set(ports))
-            command = [sys.executable, "-m", _MODULE, str(port)]
-            served = running_service(command, os.environ | environment, port, "/openapi.json")
-            ports.append(port)
-            pids.append(stack.enter_context(served).process.pid)
+        ports = [free_port(set())]
+        while len(ports) < _PROCESSES:
+            ports.append(free_port(set(ports)))
+        services = [
+            Service(
+                [sys.executable, "-m", _MODULE, str(port)],
+                os.environ | environment,
+                port,
+                "/openapi.json",
+            )
+            for port in ports
+        ]
+        processes = stack.enter_context(running_services(*services))
+        pids = [process.process.pid for process in processes]
         yield ServedPeer(ports, pids, [str(user_id) for user_id in user_ids])
 
 

@@ -18,7 +18,7 @@ from scripts.bench.peers.eventsourcing_over_http import ServedPeer, served_peer
 from scripts.bench.services.processor import pids_of_server
 from scripts.bench.stores import counted, postgres_login
 from scripts.bench.workload.event_log import EventWriter, events, user_id_of
-from scripts.bench.workload.http_service import running_service
+from scripts.bench.workload.http_service import Service, running_services
 from scripts.bench.workload.people import people
 from scripts.bench.workload.processes import (
     ROLLBOOK,
@@ -76,8 +76,7 @@ def running_system(settings: Settings, users: int, *, with_peer: bool) -> Iterat
         ids = [user_id_of(number, one) for number, one in enumerate(people(users))]
         system = System(own, text, ids, users + WARM_UP_COMMANDS)
         _run_registry(stack, system)
-        for name in SERVICES:
-            _run_service(stack, system, name)
+        _run_services(stack, system)
         if with_peer:
             system.peer = stack.enter_context(served_peer(settings, users))
             system.pids["peer"] = system.peer.pids
@@ -98,12 +97,19 @@ def _run_registry(stack: ExitStack, system: System) -> None:
     system.count = stack.enter_context(counted(own, "postgres"))
 
 
-def _run_service(stack: ExitStack, system: System, name: str) -> None:
-    port = free_port(set(system.ports.values()))
-    command: list[str] = [ROLLBOOK, "serve", name, "--listen", f"{HOST}:{port}"]
+def _run_services(stack: ExitStack, system: System) -> None:
+    for name in SERVICES:
+        system.ports[name] = free_port(set(system.ports.values()))
+    services = [_service(system, name) for name in SERVICES]
+    processes = stack.enter_context(running_services(*services))
+    for name, process in zip(SERVICES, processes, strict=True):
+        system.pids[name] = [process.process.pid]
+
+
+def _service(system: System, name: str) -> Service:
+    port, environment = system.ports[name], environment_of(system.settings)
     if name in {"noop", "bare_noop"}:
         command = [sys.executable, "-m", "scripts.bench.services.noop", name, str(port)]
-    probe = "/noop" if name == "bare_noop" else "/readyz"
-    environment = environment_of(system.settings)
-    process = stack.enter_context(running_service(command, environment, port, probe))
-    system.ports[name], system.pids[name] = port, [process.process.pid]
+        return Service(command, environment, port, "/noop" if name == "bare_noop" else "/readyz")
+    command = [ROLLBOOK, "serve", name, "--listen", f"{HOST}:{port}"]
+    return Service(command, environment, port, "/readyz")

@@ -68,7 +68,7 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
 def test_services_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     """Every answer is the expected one, and `POST /commands` creates all of its users."""
     with_peer = DEEP and find_spec("eventsourcing") is not None
-    small = ["--users", "300", "--clients", "4", "--seconds", "0.3", "--lines", "200"]
+    small = ["--users", "300", "--clients", "4", "--seconds", "0.2", "--lines", "200"]
     asked = [*small, "--repeats", "1", "--json", *([] if with_peer else ["--without-peer"])]
     done = rollbook.run("bench", "services", *asked, timeout_seconds=280)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """`rollbook bench services` without servers: its clients, ratios, JSON object and tables."""
 
+import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -13,7 +14,7 @@ from scripts.bench.report.measure import Findings
 from scripts.bench.report.services import service_tables
 from scripts.bench.services.findings import KINDS, OF_PEER, PROCESSES, Plan, as_json, as_rows
 from scripts.bench.services.load import Target, run_clients
-from scripts.bench.workload.http_service import running_service
+from scripts.bench.workload.http_service import Service, running_services
 from scripts.stack.places import free_port
 
 PLAN = Plan(1_000, (1, 64), 1.0, 500, 2, with_peer=True, as_json=True)
@@ -111,7 +112,7 @@ def port() -> Iterator[int]:
     """The port of a no-op service."""
     port = free_port(set())
     command = [sys.executable, "-m", "scripts.bench.services.noop", "bare_noop", str(port)]
-    with running_service(command, {}, port, "/noop"):
+    with running_services(Service(command, os.environ, port, "/noop")):
         yield port
 
 
