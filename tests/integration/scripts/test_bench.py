@@ -65,10 +65,11 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.skipif(not DEEP, reason="starts six processes; `make test-deep` runs it")
 def test_services_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     """Every answer is the expected one, and `POST /commands` creates all of its users."""
-    with_peer = DEEP and find_spec("eventsourcing") is not None
-    small = ["--users", "300", "--clients", "4", "--seconds", "0.2", "--lines", "200"]
+    with_peer = find_spec("eventsourcing") is not None
+    small = ["--users", "300", "--clients", "4", "--seconds", "0.3", "--lines", "200"]
     asked = [*small, "--repeats", "1", "--json", *([] if with_peer else ["--without-peer"])]
     done = rollbook.run("bench", "services", *asked, timeout_seconds=280)
     assert done.returncode == 0, done.stderr
