@@ -43,6 +43,9 @@ class Connection(HttpToolsProtocol):
         """Read what has arrived; close the connection if too much of it is not the body."""
         self._has_body_part = False
         super().data_received(data)
+        if self._is_complete and self.cycle.response_complete:
+            # Empty lines. Whatever comes ends uvicorn's own limit on idle connections.
+            self._expect_head()
         if self._has_body_part or self._is_complete:
             self._bytes = 0
             return
