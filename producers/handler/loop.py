@@ -126,7 +126,7 @@ class CommandHandler:
             failure = self._explain(error)
             log.warning("transaction aborted, deciding again: %s", failure)
             self._ownership.rewind(*batch.next_offsets, *batch.deferred)
-            self._stop.wait(self._backoff.after(failure))
+            self._pause_after(failure)
             return False
         except IndefiniteError:
             log.warning("it is unknown whether a transaction was committed: restoring from the log")
@@ -155,12 +155,22 @@ class CommandHandler:
         except (KafkaException, Forbidden) as error:
             failure = error if isinstance(error, Forbidden) else self._explain(error)
             log.warning("offsets not committed again: %s", failure)
-            self._stop.wait(self._backoff.after(failure))
+            self._pause_after(failure)
         except IndefiniteError:
             self._transactions.recreate_producer()
         else:
             self._backoff.reset()
             self._ownership.committed(batch.next_offsets, batch.recorded)
+
+    def _pause_after(self, failure: Unavailable | Forbidden) -> None:
+        """Wait before the next transaction; after a denial, with another producer.
+
+        If librdkafka aborts before the answer to an earlier request has arrived, the transaction
+        stays open on the broker, which later aborts it and fences the producer.
+        """
+        self._stop.wait(self._backoff.after(failure))
+        if isinstance(failure, Forbidden):
+            self._transactions.recreate_producer()
 
     def _commit_or_abort(self, batch: Batch, membership: Any) -> None:
         """Commit `batch`, or abort it and raise the KafkaException that prevented it."""
