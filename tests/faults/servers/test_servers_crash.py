@@ -6,11 +6,14 @@ Every test ends by running `rollbook verify` and checking that each command was 
 import time
 from contextlib import closing
 
+import pytest
+
 from producers.client import CommandClient
 from projectors.versions.status import read_status
 from runtime.registry import Registry
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
+from tests.depth import DEEP
 from tests.faults.outage import (
     MODELS,
     Progress,
@@ -23,6 +26,9 @@ from tests.processes import Rollbook, eventually
 from tests.services import Service
 
 
+@pytest.mark.skipif(
+    not DEEP, reason="test_services_under_load.py kills Kafka too; in `make test-deep`"
+)
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
     """Handler, projectors and an import wait for the broker and resume.
 
