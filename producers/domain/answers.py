@@ -22,17 +22,23 @@ class CommandRef(NamedTuple):
         return CommandRef(self.command_id, self.offset, self.digest, user_id)
 
 
+# Copying an object takes half the time of making one.
+_DIGEST = blake2b(digest_size=8)
+
+
 def body_digest(record: UserCommand) -> bytes:
-    """Return 8 bytes over the body of `record`: the same id with another body is refused."""
+    """Return 8 bytes over the body of `record`: the same id with another body is refused.
+
+    The log keeps them, so they never change: they are over the `repr` of a tuple of the fields.
+    """
+    field = record.get
     body = (
-        record["kind"],
-        record.get("user_id"),
-        record.get("email"),
-        record.get("name"),
-        record.get("age"),
-        record.get("expected_version"),
+        f"({record['kind']!r}, {field('user_id')!r}, {field('email')!r}, {field('name')!r}, "
+        f"{field('age')!r}, {field('expected_version')!r})"
     )
-    return blake2b(repr(body).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = _DIGEST.copy()
+    digest.update(body.encode())  # `repr` has escaped lone surrogates
+    return digest.digest()
 
 
 def accept(
