@@ -16,7 +16,12 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from producers.client.build import command_partition
 from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS
-from producers.client.delivery import COMMAND_PRODUCER, Delivery, nothing_sent
+from producers.client.delivery import (
+    COMMAND_PRODUCER,
+    Delivery,
+    nothing_sent,
+    produce_all,
+)
 from producers.client.outcome_follower import Answer, OutcomeFollower
 from producers.client.outcomes import CONNECT_TIMEOUT_SECONDS, Outcome, check_permissions
 from producers.client.sent_command import SentCommand
@@ -68,6 +73,8 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         self._places = asyncio.Semaphore(most_in_flight)
         # The commands in flight by key; several may have the same id.
         self._awaited: dict[bytes, list[SentCommand]] = {}
+        # Those that the producer gets next, together, once the event loop has run what is ready.
+        self._unsent: list[SentCommand] = []
         self._reports: list[tuple[SentCommand, KafkaError | None, Message]] = []
         self._closing = threading.Event()
 
@@ -99,6 +106,7 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections, once what was sent is on the log: after 5 s at the latest."""
+        self._produce()
         self._closing.set()
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._follower.close)
@@ -113,6 +121,8 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         self, command: UserCommand, timeout_seconds: float | None = None
     ) -> SentCommand:
         """Give a command to the producer and return it, without waiting for a broker.
+
+        Commands that are started before the event loop runs again go to the broker together.
 
         Blocks only while `most_in_flight` commands are undecided. Raises `NotInTime` (`not_sent`)
         if that lasts too long, and `Forbidden` if answers may not be read.
@@ -158,9 +168,17 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
             ) from None
 
     def _attempt(self, sent: SentCommand) -> None:
-        if not sent.is_over:
-            on_delivery = partial(self._report, sent)
-            sent.delivery.attempt(self._producer, self._topic, on_delivery)
+        """Have the producer take the command, with all others that are started meanwhile."""
+        if not self._unsent:
+            self._loop.call_soon(self._produce)
+        self._unsent.append(sent)
+
+    def _produce(self) -> None:
+        """Give the producer what waits for it: fewer, larger requests cost the broker less."""
+        unsent, self._unsent = [sent for sent in self._unsent if not sent.is_over], []
+        deliveries = [(sent.delivery, partial(self._report, sent)) for sent in unsent]
+        produce_all(self._producer, self._topic, deliveries)
+        for sent in unsent:
             if not sent.delivery.pending:
                 self._after_attempt(sent)
 
@@ -203,12 +221,12 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
             self._end(sent)
 
     def _end(self, sent: SentCommand) -> None:
-        sent.end()
         same = self._awaited[sent.delivery.key]
         same.remove(sent)
         if not same:
             del self._awaited[sent.delivery.key]
         self._places.release()
+        sent.end()
 
     def _take_reports(self, reports: list[tuple[SentCommand, KafkaError | None, Message]]) -> None:
         for sent, error, message in reports:

@@ -7,8 +7,8 @@ certainly not appended by that attempt. A command that is on the log twice is de
 repeated id.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -35,7 +35,13 @@ _NEVER_APPENDED = {
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - librdkafka's own, as those below
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
 }
-_WITHDRAWN = KafkaError._PURGE_QUEUE  # noqa: SLF001
+# After these, this attempt sent nothing, and another may succeed.
+_NOT_SENT = {
+    KafkaError._PURGE_QUEUE,  # noqa: SLF001
+    KafkaError._QUEUE_FULL,  # noqa: SLF001
+}
+
+OnDelivery: TypeAlias = Callable[[KafkaError | None, Message], None]
 
 
 class Delivery:
@@ -62,35 +68,29 @@ class Delivery:
         self._perhaps_sent = False
         self._refusal: KafkaError | None = None
 
-    def attempt(
-        self,
-        producer: Producer,
-        topic: str,
-        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
-    ) -> None:
-        """Give the command to the producer, which calls `on_delivery`: by default, `report`."""
+    def attempt(self, producer: Producer, topic: str) -> None:
+        """Give the command to the producer, which calls `report` while it is polled."""
+        produce_all(producer, topic, [(self, self.report)])
+
+    def begin(self, on_delivery: OnDelivery) -> dict[str, Any]:
+        """Begin an attempt; return its message for the producer, which calls `on_delivery`."""
         self.pending, self._refusal = True, None
-        on_delivery = on_delivery or self.report
-        try:
-            producer.produce(topic, self._value, self.key, self.partition, on_delivery=on_delivery)
-        except KafkaException as error:
-            self._fail(error.args[0])
-        except BufferError:  # its queue is full
-            self.pending = False
+        return {"key": self.key, "value": self._value, "callback": on_delivery}
 
     def report(self, error: KafkaError | None, message: Message) -> None:
         """Note how the attempt ended: what librdkafka calls a delivery report."""
+        if error is not None:
+            self.fail(error)
+            return
         self.pending = False
-        if error is None:
-            self.offset = message.offset() or 0
-        else:
-            self._fail(error)
+        self.offset = message.offset() or 0
 
-    def _fail(self, error: KafkaError) -> None:
+    def fail(self, error: KafkaError) -> None:
+        """Note that the attempt ended with `error`."""
         self.pending = False
         if is_denied(error) or error.code() in _NEVER_APPENDED:
             self._refusal = error
-        elif error.code() != _WITHDRAWN:
+        elif error.code() not in _NOT_SENT:
             self._perhaps_sent = True
 
     @property
@@ -146,6 +146,25 @@ class Delivery:
             code=forbidden.code,
             next_step=f"{forbidden.next_step}; then `rollbook commands show {self.command_id}`",
         )
+
+
+def produce_all(
+    producer: Producer, topic: str, deliveries: Sequence[tuple[Delivery, OnDelivery]]
+) -> None:
+    """Begin an attempt for each of `deliveries`; one that the producer refuses ends at once.
+
+    Those of a partition are sent together, in their order.
+    """
+    by_partition: dict[int, list[tuple[Delivery, dict[str, Any]]]] = {}
+    for delivery, on_delivery in deliveries:
+        attempt = delivery, delivery.begin(on_delivery)
+        by_partition.setdefault(delivery.partition, []).append(attempt)
+    for partition, attempts in by_partition.items():
+        messages = [message for _, message in attempts]
+        if producer.produce_batch(topic, messages, partition) != len(messages):
+            for delivery, message in attempts:
+                if (error := message.get("_error")) is not None:
+                    delivery.fail(error)
 
 
 def check_readable(settings: Settings, error: KafkaError | None) -> None:

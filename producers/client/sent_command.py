@@ -20,6 +20,7 @@ class SentCommand:
         "_answered",
         "_confirmed",
         "_early",
+        "_when_over",
         "answer_from",
         "delivery",
         "is_late",
@@ -38,6 +39,7 @@ class SentCommand:
         loop = asyncio.get_running_loop()
         self._answered: asyncio.Future[Outcome] = loop.create_future()
         self._confirmed: asyncio.Future[int] = loop.create_future()
+        self._when_over: Callable[[SentCommand], object] | None = None
         # Answers that came before the command's offset was known.
         self._early: list[CommandOutcome] = []
 
@@ -63,8 +65,11 @@ class SentCommand:
         return await self._confirmed
 
     def when_over(self, function: Callable[["SentCommand"], object]) -> None:
-        """Call `function` with this command from the event loop once `result` is known."""
-        self._answered.add_done_callback(lambda _: function(self))
+        """Call `function` with this command once `result` is known; it must not raise.
+
+        The calls come in the order of the answers. A command has one such function.
+        """
+        self._when_over = function
 
     def result(self) -> Outcome:
         """Return the answer at once. Raises as `outcome` does; it must be known already."""
@@ -98,3 +103,5 @@ class SentCommand:
         self.is_over = True
         if self.timer is not None:
             self.timer.cancel()
+        if self._when_over is not None:
+            self._when_over(self)

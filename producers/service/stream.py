@@ -19,7 +19,7 @@ from producers.client.outcomes import OUTCOME_FIELDS
 from producers.service.bodies import command_of_line
 from runtime.http import Caller
 from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
-from schemas.records import REJECTED
+from schemas.records import REJECTED, UserCommand
 
 LINE_MAX_BYTES: Final = 65_536
 MOST_UNANSWERED: Final = 2_000
@@ -28,6 +28,8 @@ MOST_UNANSWERED: Final = 2_000
 _DECIDE_SECONDS: Final = 60.0
 # After so many lines, other requests get their turn.
 _LINES_A_STEP: Final = 50
+# At most so many commands go to the broker together: what it costs depends on the requests to it.
+_GROUP_COMMANDS: Final = 500
 
 
 class StreamedAnswers(StreamingResponse):
@@ -52,7 +54,8 @@ class CommandStream:
         self._client = client
         self._caller = caller
         self._stopping = stopping
-        self._places = asyncio.Semaphore(MOST_UNANSWERED)
+        self._places = MOST_UNANSWERED  # how many more lines may be read
+        self._has_places = asyncio.Event()
         # The users of commands that are not decided yet, and an event for each decision.
         self._users: set[str] = set()
         self._decided = asyncio.Event()
@@ -74,8 +77,8 @@ class CommandStream:
                 ready, self._ready = self._ready, []
                 if ready:
                     yield b"".join(ready)
-                for _ in ready:
-                    self._places.release()
+                self._places += len(ready)
+                self._has_places.set()
         finally:
             stopping.cancel()
             reader.cancel()
@@ -85,34 +88,50 @@ class CommandStream:
 
     async def _read(self, body: AsyncIterator[bytes]) -> None:
         number = 0
-        async for line in _lines(body):
-            number += 1
-            if line is None or line.strip():
-                await self._places.acquire()
-                await self._send(number, line)
-            if number % _LINES_A_STEP == 0:
-                await asyncio.sleep(0)
+        async for lines in _lines(body):
+            group: list[tuple[int, UserCommand]] = []
+            for line in lines:
+                number += 1
+                if line is None or line.strip():
+                    if not self._places or len(group) == _GROUP_COMMANDS:
+                        await self._send(group)
+                        group = []
+                    await self._take_place()
+                    try:
+                        group.append((number, self._command(line)))
+                    except RollbookError as error:
+                        self._answer(number, _failed(error))
+                if number % _LINES_A_STEP == 0:
+                    await asyncio.sleep(0)
+            await self._send(group)
 
-    async def _send(self, number: int, line: bytes | None) -> None:
-        """Send the command in a line, after earlier ones about the same user are decided."""
-        try:
-            if line is None:
-                raise Rejected(
-                    f"the line is longer than {LINE_MAX_BYTES} bytes", code="line_too_long"
-                )
-            command = command_of_line(line, self._caller)
+    async def _take_place(self) -> None:
+        while not self._places:
+            self._has_places.clear()
+            await self._has_places.wait()
+        self._places -= 1
+
+    def _command(self, line: bytes | None) -> UserCommand:
+        if line is None:
+            raise Rejected(f"the line is longer than {LINE_MAX_BYTES} bytes", code="line_too_long")
+        return command_of_line(line, self._caller)
+
+    async def _send(self, group: list[tuple[int, UserCommand]]) -> None:
+        """Send commands, each after earlier ones about the same user are decided."""
+        for number, command in group:
             user_id = command.get("user_id") or ""
             while user_id in self._users:
                 self._decided.clear()
                 await self._decided.wait()
-            sent = await self._client.start(command, _DECIDE_SECONDS)
-        except RollbookError as error:
-            self._answer(number, _failed(error))
-            return
-        self._undecided += 1
-        if user_id:
-            self._users.add(user_id)
-        sent.when_over(partial(self._on_outcome, number, user_id))
+            try:
+                sent = await self._client.start(command, _DECIDE_SECONDS)
+            except RollbookError as error:
+                self._answer(number, _failed(error))
+                continue
+            self._undecided += 1
+            if user_id:
+                self._users.add(user_id)
+            sent.when_over(partial(self._on_outcome, number, user_id))
 
     def _on_outcome(self, number: int, user_id: str, sent: SentCommand) -> None:
         self._undecided -= 1
@@ -155,8 +174,8 @@ def _failed(error: RollbookError) -> dict[str, Any]:
     }
 
 
-async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
-    """Yield the lines of `body`; None instead of one that is too long.
+async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes | None]]:
+    """Yield the lines of `body` as they arrive, with None instead of one that is too long.
 
     Raises what reading raises, and then yields nothing of an unfinished line: it could be another
     command than the one that was meant.
@@ -164,10 +183,12 @@ async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
     rest, is_too_long = b"", False
     async for chunk in body:
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield None if is_too_long or len(line) > LINE_MAX_BYTES else line
+        if lines:
+            first = None if is_too_long else lines[0]
             is_too_long = False
+            arrived = [first, *lines[1:]]
+            yield [None if line and len(line) > LINE_MAX_BYTES else line for line in arrived]
         if len(rest) > LINE_MAX_BYTES:
             rest, is_too_long = b"", True
     if rest or is_too_long:
-        yield None if is_too_long else rest
+        yield [None if is_too_long else rest]

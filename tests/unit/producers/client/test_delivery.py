@@ -3,9 +3,9 @@
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
-from producers.client.delivery import Delivery
+from producers.client.delivery import Delivery, produce_all
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured
 
@@ -13,18 +13,25 @@ TRANSPORT = KafkaError(KafkaError._TRANSPORT)
 WITHDRAWN = KafkaError(KafkaError._PURGE_QUEUE)
 DENIED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+QUEUE_FULL = KafkaError(KafkaError._QUEUE_FULL)
 GONE = KafkaError(KafkaError._UNKNOWN_TOPIC)
 
 
 class Queue:
-    """A producer whose queue takes a message, or raises."""
+    """A producer whose queue takes messages, at most `most`, or refuses them."""
 
-    def __init__(self, raised: Exception | None = None) -> None:
-        self.raised = raised
+    def __init__(self, refusal: KafkaError | None = None, most: int = 0) -> None:
+        self.refusal = refusal
+        self.most = most
+        self.batches: list[tuple[int, list[bytes]]] = []
 
-    def produce(self, *_: object, **__: object) -> None:
-        if self.raised is not None:
-            raise self.raised
+    def produce_batch(self, _topic: str, messages: list[dict[str, Any]], partition: int) -> int:
+        self.batches.append((partition, [message["key"] for message in messages]))
+        if self.refusal is None:
+            return len(messages)
+        for message in messages[self.most :]:
+            message["_error"] = self.refusal
+        return self.most
 
 
 class Confirmation:
@@ -43,8 +50,8 @@ def after(*errors: KafkaError | None) -> Delivery:
     return delivery
 
 
-def attempt(delivery: Delivery, raised: Exception | None = None) -> None:
-    delivery.attempt(cast("Any", Queue(raised)), "user-commands")
+def attempt(delivery: Delivery, refusal: KafkaError | None = None) -> None:
+    delivery.attempt(cast("Any", Queue(refusal)), "user-commands")
 
 
 def test_a_command_that_was_only_ever_withdrawn_was_never_sent() -> None:
@@ -84,16 +91,27 @@ def test_a_refusal_is_raised_however_librdkafka_reports_it(
 ) -> None:
     """In a delivery report, or at once."""
     at_once = Delivery("c-1", b"value", 3)
-    attempt(at_once, KafkaException(error))
+    attempt(at_once, error)
     for delivery in (after(error), after(WITHDRAWN, error), at_once):
         with pytest.raises(kind, match="nothing was sent") as raised:
             delivery.check(Settings())
         assert raised.value.code == code
 
 
+def test_commands_of_a_partition_are_produced_together_in_their_order() -> None:
+    """Of those that a queue has no room for, nothing was sent."""
+    queue = Queue(QUEUE_FULL, most=1)
+    commands = [Delivery(f"c-{number}", b"value", number % 2) for number in range(4)]
+    deliveries = [(delivery, delivery.report) for delivery in commands]
+    produce_all(cast("Any", queue), "user-commands", deliveries)
+    assert queue.batches == [(0, [b"c-0", b"c-2"]), (1, [b"c-1", b"c-3"])]
+    assert [delivery.must_repeat for delivery in commands] == [False, False, True, True]
+    assert commands[3].too_late(2).code == "not_sent"
+
+
 def test_a_full_queue_is_tried_again() -> None:
     delivery = Delivery("c-1", b"value", 3)
-    attempt(delivery, BufferError())
+    attempt(delivery, QUEUE_FULL)
     assert delivery.must_repeat
     delivery.check(Settings())
     attempt(delivery)

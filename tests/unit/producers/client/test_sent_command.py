@@ -82,3 +82,15 @@ def test_a_failure_reaches_whoever_asks_later_too() -> None:
             await sent.outcome()
 
     on_a_loop(test)
+
+
+def test_a_function_is_called_when_it_is_over_and_its_result_is_known() -> None:
+    async def test(sent: SentCommand) -> None:
+        tokens: list[str | None] = []
+        sent.when_over(lambda over: tokens.append(over.result().token))
+        assert not confirm(sent, 7)
+        assert sent.answer(answer(7))
+        sent.end()
+        assert (tokens, sent.is_over) == (["3:7"], True)
+
+    on_a_loop(test)

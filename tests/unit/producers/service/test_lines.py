@@ -23,7 +23,7 @@ def lines(*chunks: bytes) -> list[bytes | None]:
             for chunk in chunks:
                 yield chunk
 
-        return [line async for line in _lines(body())]
+        return [line async for arrived in _lines(body()) for line in arrived]
 
     return asyncio.run(read())
 
