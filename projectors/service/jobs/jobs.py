@@ -147,12 +147,13 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Stop the job that is running, and wait for it, at most 4 s."""
+        """Stop the job that is running; kill it if it has not ended after 4 s."""
         running = [job.process for job in self._jobs.values() if job.process.is_alive()]
         for process in running:
             process.terminate()
         for process in running:
             process.join(_STOP_SECONDS)
+            process.kill()
 
 
 def _read(job: Job, pipe: Connection, loop: asyncio.AbstractEventLoop) -> None:
