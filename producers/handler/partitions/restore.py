@@ -99,6 +99,8 @@ class Restore:
         """Return an offset at or before the first outcome that the window must contain."""
         most = _OFFSETS_PER_OUTCOME * self._settings.outcomes_window_count
         start = max(low, end - most - _SPARE_OFFSETS)
+        if start == low:
+            return low  # to ask for times would take a tenth of a second, behind a fetch that waits
         last_ms = self._time_of_last(reader, max(low, end - _SPARE_OFFSETS))
         if last_ms is None:
             return low
