@@ -1,7 +1,6 @@
 """Kafka clients: every option that is not librdkafka's default is set here, with its reason."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from runtime.kafka_access import (
     is_denied,
     is_refused_login,
 )
-from runtime.process import FORBIDDEN_RETRY_SECONDS
+from runtime.process import Reminder
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Unavailable
 from schemas.topics import COMMANDS
@@ -190,12 +189,10 @@ def login_warning(settings: Settings) -> Callable[[KafkaError], None]:
 
     For clients that stay: to them a login that is no longer accepted looks like silence.
     """
-    again_at = 0.0
+    reminder = Reminder()
 
     def on_error(error: KafkaError) -> None:
-        nonlocal again_at
-        if is_refused_login(error) and time.monotonic() >= again_at:
-            again_at = time.monotonic() + FORBIDDEN_RETRY_SECONDS
+        if is_refused_login(error) and reminder.is_due():
             log.warning("%s", kafka_failure(settings, KafkaException(error)))
 
     return on_error

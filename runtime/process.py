@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import current_process, parent_process
@@ -54,6 +55,21 @@ class StopSignal:
 # A permission returns when somebody grants it. Trying more often would only fill logs, and some
 # servers lock an account after many failed logins.
 FORBIDDEN_RETRY_SECONDS = 30.0
+
+
+class Reminder:
+    """Says when to log a denied access that goes on: at once, and then every 30 s for each text."""
+
+    def __init__(self) -> None:
+        self._due_at: dict[str, float] = {}
+
+    def is_due(self, text: str = "") -> bool:
+        """Return whether it is time to log `text`, and count it as logged."""
+        now = time.monotonic()
+        if now < self._due_at.get(text, 0.0):
+            return False
+        self._due_at[text] = now + FORBIDDEN_RETRY_SECONDS
+        return True
 
 
 @contextmanager

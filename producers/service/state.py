@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
-from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff
+from runtime.process import Backoff, Reminder
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
@@ -32,7 +31,7 @@ class CommandService:
         self.registry = Registry(settings)
         self.lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self._client: AsyncCommandClient | None = None
-        self._warn_again_at = 0.0
+        self._reminder = Reminder()
         self._missing: RollbookError = Unavailable(
             "the service is connecting to Kafka; nothing was sent", code="kafka_unavailable"
         )
@@ -60,8 +59,7 @@ class CommandService:
         try:
             await self.client.check()
         except Forbidden as error:
-            if time.monotonic() >= self._warn_again_at:
-                self._warn_again_at = time.monotonic() + FORBIDDEN_RETRY_SECONDS
+            if self._reminder.is_due():
                 log.warning("not ready: %s", error)
             raise
 

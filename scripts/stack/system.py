@@ -12,7 +12,7 @@ from runtime import extras
 from runtime.settings import Settings, load_settings
 from runtime.terminal import say
 from schemas.errors import Misconfigured, RollbookError, Unavailable
-from schemas.formats import LATEST_FORMAT
+from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 from scripts.serve import TABLE
 from scripts.stack import docker
 from scripts.stack.docker import DockerStack
@@ -146,7 +146,7 @@ def _finalise_empty_log(settings: Settings) -> None:
     if formats == {LATEST_FORMAT}:
         say(f"the log begins in format {LATEST_FORMAT}")
     else:
-        say("the log begins in format 1; `rollbook upgrade finalise` raises it")
+        say(f"the log begins in format {FIRST_FORMAT}; `rollbook upgrade finalise` raises it")
 
 
 def _wait_for_services(stack: LocalStack, ports: Mapping[str, int]) -> None:

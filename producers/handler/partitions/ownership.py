@@ -19,7 +19,7 @@ from producers.handler.partitions.partition import Deciding, OwnedPartition, Res
 from producers.handler.partitions.positions import Inputs, ends_without_messages, no_such_offsets
 from producers.handler.partitions.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
-from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
+from runtime.process import Backoff, Reminder, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.positions import Position
@@ -56,7 +56,7 @@ class Ownership:
         self._inputs = Inputs(
             settings.named(COMMANDS.name), settings.named(HOPS.name), clients.group
         )
-        self._warn_again_at: dict[str, float] = {}
+        self._reminder = Reminder()
         self._partitions: dict[int, OwnedPartition] = {}
         self._consumer = self._join()
 
@@ -257,9 +257,8 @@ class Ownership:
 
     def _warn(self, failure: Unavailable | Forbidden) -> None:
         """Log why nothing is read. librdkafka itself asks again about once a second for a group."""
-        text, now = str(failure), time.monotonic()
-        if not isinstance(failure, Forbidden) or now >= self._warn_again_at.get(text, 0.0):
-            self._warn_again_at[text] = now + FORBIDDEN_RETRY_SECONDS
+        text = str(failure)
+        if not isinstance(failure, Forbidden) or self._reminder.is_due(text):
             log.warning("reading commands: %s", text)
 
     def _rejoin(self, error: KafkaError) -> None:

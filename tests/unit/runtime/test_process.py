@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.process import Backoff, StopSignal, only_instance, start_logging
+from runtime.process import (
+    FORBIDDEN_RETRY_SECONDS,
+    Backoff,
+    Reminder,
+    StopSignal,
+    only_instance,
+    start_logging,
+)
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 
@@ -131,3 +138,13 @@ def test_text_logs_are_for_people(
     err = capsys.readouterr().err
     assert "WARNING handler: waiting" in err
     assert "request" not in err
+
+
+def test_a_denied_access_is_logged_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text for itself."""
+    now = 1_000.0
+    monkeypatch.setattr("runtime.process.time.monotonic", lambda: now)
+    reminder = Reminder()
+    assert [reminder.is_due("a"), reminder.is_due("a"), reminder.is_due("b")] == [True, False, True]
+    now += FORBIDDEN_RETRY_SECONDS
+    assert reminder.is_due("a")
