@@ -175,14 +175,18 @@ async def _run_clients(target: Target, clients: int, seconds: float) -> Measured
     person(0)  # the first call makes up the names, which takes a second
     began = time.process_time()
     run, loop = _Run(target, clients, seconds), asyncio.get_running_loop()
-    for number in range(clients):
-        port = target.ports[number % len(target.ports)]
-        await loop.create_connection(lambda: _Client(run), HOST, port)
+    transports = []
     try:
+        for number in range(clients):
+            port = target.ports[number % len(target.ports)]
+            transports.append((await loop.create_connection(lambda: _Client(run), HOST, port))[0])
         async with asyncio.timeout(2 * seconds + _ANSWER_SECONDS):
             await run.over
     except TimeoutError:
         raise CheckFailed("requests were not answered within a minute") from None
+    finally:
+        for transport in transports:
+            transport.close()
     processor_seconds = time.process_time() - began
     per_second = len(run.milliseconds) / seconds
     return Measured(per_second, run.milliseconds, run.answers, processor_seconds)

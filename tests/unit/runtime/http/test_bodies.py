@@ -43,6 +43,7 @@ def reference(content: bytes) -> dict[str, Any] | None:
 
 @given(PAIRS, st.booleans())
 @example([("a", 2**64), ("b", -(2**63) - 1)], False)
+@example([("a", [-(2**63) - 1])], False)
 @example([("a", 1), ("a", 2)], True)
 def test_objects_are_read_as_python_reads_them(
     pairs: list[tuple[str, Any]],

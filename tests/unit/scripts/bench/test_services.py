@@ -127,4 +127,4 @@ def test_clients_count_answers(port: int) -> None:
 def test_an_unexpected_status_fails_the_run(port: int) -> None:
     """Refusals are quick: counted as answers, they would flatter a service."""
     with pytest.raises(CheckFailed, match="status 404 instead of 200"):
-        run_clients(Target((port,), user_ids=["unknown"]), clients=2, seconds=0.2)
+        run_clients(Target((port,), user_ids=["unknown"]), clients=32, seconds=0.2)
