@@ -6,11 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import settings
-
-# No test fails because it is slow: on a busy machine a millisecond's work takes seconds.
-settings.register_profile("rollbook", deadline=None)
-settings.load_profile("rollbook")
 
 MEMORY = "/dev/shm"  # noqa: S108 - only where it is looked for; nothing has a name known before
 
