@@ -1,19 +1,15 @@
-"""What long-running processes share: logs, signals, retry pauses, and the lock per instance."""
+"""What long-running processes share: signals, retry pauses, and the lock per instance."""
 
 import fcntl
 import logging
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import current_process, parent_process
 from pathlib import Path
 from typing import IO, Any, TypeVar
-
-import orjson
 
 from runtime.configuration.files import state_home
 from runtime.settings import Settings
@@ -115,39 +111,6 @@ class Backoff:
     def reset(self) -> None:
         """Start again with the shortest pause, after the server has answered."""
         self._next_seconds = self._first_seconds
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "process": record.processName,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
-
-
-def start_logging(settings: Settings) -> None:
-    """Send logs of INFO and above to stderr, as text or as one JSON object per line.
-
-    Logs contain no personal data: they name records by topic and offset, and users by id.
-    """
-    # Several processes of one service (see `runtime.processes`) write to the same log.
-    which = "" if parent_process() is None else f"{current_process().name} "
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonFormatter()
-        if settings.log_format == "json"
-        else logging.Formatter(f"%(asctime)s %(levelname)-7s {which}%(name)s: %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # These log every request; our own errors report the failed ones.
-    for noisy in ("httpx", "httpx2", "elastic_transport.transport", "elastic_transport.node"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
 
-from runtime.process import StopSignal, start_logging
+from runtime.logs import log_uncaught_in_threads, process_name, start_logging
+from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, exit_code, print_error
 from schemas.errors import RollbookError
@@ -36,12 +37,14 @@ def run_processes(
     """
     context = get_context("spawn")
     processes = {
-        name: context.Process(target=_run_child, args=(service, settings, name), name=name)
+        name: context.Process(
+            target=_run_child, args=(service, settings, process_name(), name), name=name
+        )
         for name in instances
     }
     for name, process in processes.items():
         process.start()
-        log.info("%s runs as process %d", name, process.pid)
+        log.info("%s runs as process %d", name, process.pid, extra={"instance": name})
     code = 0
     try:
         while not stop and not code:
@@ -58,7 +61,10 @@ def _first_exit_code(processes: dict[str, SpawnProcess]) -> int:
     for name, process in processes.items():
         code = process.exitcode
         if code is not None:
-            log.error("process %s ended with exit code %d: stopping the others", name, code)
+            of = {"instance": name}
+            log.error(
+                "process %s ended with exit code %d: stopping the others", name, code, extra=of
+            )
             return code if code > 0 else EXIT_FAILED
     return 0
 
@@ -68,13 +74,16 @@ def _stop(process: SpawnProcess) -> None:
         process.terminate()
         process.join(_STOP_SECONDS)
     if process.is_alive():
-        log.error("process %s does not stop: killing it", process.name)
+        log.error(
+            "process %s does not stop: killing it", process.name, extra={"instance": process.name}
+        )
         process.kill()
         process.join()
 
 
-def _run_child(service: Service, settings: Settings, instance: str) -> None:
-    start_logging(settings)
+def _run_child(service: Service, settings: Settings, process: str, instance: str) -> None:
+    start_logging(settings, process, instance=instance)
+    log_uncaught_in_threads()
     stop = StopSignal().install()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     try:
@@ -83,6 +92,10 @@ def _run_child(service: Service, settings: Settings, instance: str) -> None:
         print_error(error, as_json=False)
         sys.stderr.flush()
         os._exit(exit_code(error))
+    except Exception:
+        log.critical("%s failed unexpectedly", instance, exc_info=True)
+        sys.stderr.flush()
+        os._exit(EXIT_FAILED)
 
 
 def _stop_with_parent(stop: StopSignal) -> None:

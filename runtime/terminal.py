@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
-from unicodedata import category
 
 import click
 import orjson
 
+from runtime.logs import log, logs_json
+from runtime.printable import printable
 from schemas.errors import (
     Fenced,
     Misconfigured,
@@ -64,7 +65,6 @@ _FILE_ERRORS = {
     errno.EPERM,
     errno.EROFS,
 }
-_JOINERS = "\u200c\u200d"
 
 
 def exit_code(error: RollbookError) -> int:
@@ -176,22 +176,6 @@ def print_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> None:
     Console().print(table)
 
 
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped: stored text must not control a terminal.
-
-    Joiners and the spaces of other scripts, which occur in names, are kept.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in _JOINERS or category(c) == "Zs" else _escaped(c) for c in text
-    )
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
 def _styled(value: Any) -> "Text":
     from rich.text import Text
 
@@ -283,13 +267,19 @@ def say(message: str) -> None:
 
 
 def print_error(error: RollbookError, *, as_json: bool) -> None:
-    """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do."""
+    """Print `error` on stderr: `{"error": {code, message, next}}` or a sentence and what to do.
+
+    A process that logs as JSON logs it instead.
+    """
     if as_json:
         # A message may quote an argument that is not valid UTF-8.
         body = {"code": error.code, "message": str(error), "next": error.next_step}
         readable = {name: _readable(value) for name, value in body.items()}
         with _optional_errors():
             click.echo(orjson.dumps({"error": readable}), err=True)
+        return
+    if logs_json():
+        log.critical("%s; next: %s", error, error.next_step)
         return
     say(click.style("error: ", fg="red", bold=True) + str(error))
     if error.next_step:

@@ -1,5 +1,6 @@
 """The `rollbook` command: its groups of commands, and the exit code of each outcome."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -7,9 +8,12 @@ from importlib.util import find_spec
 import click
 
 from runtime.context import Root, Visibility
+from runtime.logs import log_uncaught_in_threads
 from runtime.settings import Settings
-from runtime.terminal import run_command
+from runtime.terminal import EXIT_FAILED, run_command
 from scripts.lazy import LazyGroup
+
+log = logging.getLogger(__name__)
 
 # The wheel does not contain the benchmarks: they need the dependency groups of a checkout.
 _BENCH = "scripts.bench.cli:bench" if find_spec("scripts.bench") else "scripts.cli:bench_is_absent"
@@ -87,7 +91,13 @@ def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
 def main(arguments: list[str] | None = None) -> None:
     """Run `rollbook` and exit with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(arguments))
+    log_uncaught_in_threads()
+    try:
+        code = run(arguments)
+    except Exception:
+        log.critical("rollbook failed unexpectedly", exc_info=True)
+        code = EXIT_FAILED
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -24,8 +24,8 @@ def queries(settings: Settings, *, listen: str) -> None:
     require_services()
     from projectors.service.app import queries_application
     from runtime.http import serve
-    from runtime.process import start_logging
+    from runtime.logs import start_logging
     from scripts.verify.job import verify
 
-    start_logging(settings)
+    start_logging(settings, "queries")
     serve(settings, queries_application(settings, {"verify": verify}), listen)

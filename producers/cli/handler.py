@@ -55,10 +55,11 @@ def run(settings: Settings, *, instance: str, processes: int) -> int:
       rollbook handler run --instance a
       rollbook handler run --instance a --processes 2
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from runtime.process import StopSignal, start_logging
+    from runtime.logs import start_logging
+    from runtime.process import StopSignal
     from runtime.processes import run_processes
 
-    start_logging(settings)
+    start_logging(settings, "handler", instance=instance)
     stop = StopSignal().install()
     if processes == 1:
         run_handler(settings, instance, stop)

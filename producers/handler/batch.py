@@ -98,7 +98,11 @@ class Batch:
                 address_message = self._codecs.address_messages[LATEST_FORMAT].decode(value)
                 apply_message(self._overlay(number), address_message)
         except Unavailable as error:
-            log.debug("partition %d waits at offset %d of %s: %s", number, offset, topic, error)
+            log.debug(
+                "partition %d waits at offset %d of %s: %s",
+                *(number, offset, topic, error),
+                extra={"partition": number},
+            )
             self.deferred.add(number)
             return
         except Poisoned as poisoned:
@@ -223,5 +227,9 @@ class Batch:
 
 
 def _letter(topic: str, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
-    log.warning("dead letter: %s partition %d offset %d: %s", topic, number, offset, poisoned)
+    log.warning(
+        "dead letter: %s partition %d offset %d: %s",
+        *(topic, number, offset, poisoned),
+        extra={"partition": number},
+    )
     return letter_of(topic, number, offset, reader=HANDLER, poison=poisoned, now=now)

@@ -21,7 +21,7 @@ def commands(settings: Settings, *, listen: str) -> None:
     require_services()
     from producers.service.app import command_application
     from runtime.http import serve
-    from runtime.process import start_logging
+    from runtime.logs import start_logging
 
-    start_logging(settings)
+    start_logging(settings, "commands")
     serve(settings, command_application(settings), listen)

@@ -14,8 +14,9 @@ from projectors.cli.options import USER_ID
 from projectors.log.event_log import LogRecord, Start, read_log
 from projectors.log.lines import json_line, parse_start, printable_key, time_of
 from runtime.context import pass_settings
+from runtime.printable import printable
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, printable, say
+from runtime.terminal import Parsed, json_option, say
 from schemas.identity import partition_of, user_shard
 from schemas.records import FieldChange, UserEvent, changes_of
 from schemas.topics import HISTORY

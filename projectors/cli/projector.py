@@ -32,9 +32,10 @@ def run(settings: Settings, name: str) -> None:
       rollbook projector run postgres
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.versions.host import Host
-    from runtime.process import StopSignal, start_logging
+    from runtime.logs import start_logging
+    from runtime.process import StopSignal
 
-    start_logging(settings)
+    start_logging(settings, "projector", read_model=name)
     stopping = StopSignal().install()
     Host(settings, open_versions(settings, name), stopping).run()
 

@@ -4,6 +4,7 @@ Our errors repeat only the status and the error type: the reasons that Elasticse
 document, which is personal data.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -136,12 +137,18 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
                 next_step=GRANT,
             )
         return Misconfigured(
-            f"{where} refused a request: {error.message} (status {status})",
+            f"{where} refused a request: {_error_type(error)} (status {status})",
             code="elasticsearch_refused",
             next_step="check that it is Elasticsearch 9, with indexes created by this rollbook",
         )
     how = f"status {error.meta.status}" if isinstance(error, ApiError) else type(error).__name__
     return unavailable(settings, how)
+
+
+def _error_type(error: ApiError) -> str:
+    """Return Elasticsearch's name for the error; without one, the client's message is the body."""
+    name = str(error.message)
+    return name if re.fullmatch(r"\w{1,60}", name) else "unknown error"
 
 
 def _missing_privilege(error: ApiError) -> str:

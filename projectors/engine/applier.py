@@ -122,7 +122,8 @@ class Applier:
             self._retry(lambda: self._write_letters(letters))
             for record in letters:
                 record.letter_written = True
-                log.warning("dead letter: %s (%s)", _place(record), _code(record))
+                of = {"partition": record.partition, "code": _code(record)}
+                log.warning("dead letter: %s (%s)", _place(record), _code(record), extra=of)
         events, removed = to_apply(records, self._model.source)
         batch = Batch(events, self._advances(records), removed)
         tries = 0

@@ -41,7 +41,8 @@ class CatchUp:
             self._events, self._offsets, self._started = 0, 0, self._clock()
             self._reported = self._started
         if start < end:
-            log.info("replay: partition %d from %d to %d", partition, start, end)
+            of = {"partition": partition}
+            log.info("replay: partition %d from %d to %d", partition, start, end, extra=of)
             self._targets[partition] = end
             self._offsets_to_go[partition] = end - start
             self._offsets += end - start

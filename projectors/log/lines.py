@@ -7,7 +7,7 @@ import orjson
 
 from projectors.log.event_log import LogRecord, Start
 from projectors.log.times import EXAMPLES, parse_time
-from runtime.terminal import printable
+from runtime.printable import printable
 from schemas.records import UserEvent, changes_of
 from schemas.rules import to_datetime
 

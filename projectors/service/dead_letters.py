@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -70,13 +69,12 @@ def dead_letter_routes(stores: Stores, jobs: Jobs) -> APIRouter:
     @router.get("/dead-letters/{letter}", **d.dead_letter(_SHOW))
     async def show(request: Request, letter: str, caller: _Operator) -> Response:
         payload = query_of(request, _SHOW)["payload"]
-        if payload:
-            # Quoted: a line break in the path must not begin another line of the log.
-            log.info(
-                "%s reads the record of dead letter %s", caller.name or "-", quote(letter, ":")
-            )
         look = partial(_shown, stores.settings, letter, payload=payload)
-        return json_response(await stores.log.run(lambda _: look()))
+        found = await stores.log.run(lambda _: look())
+        if payload:
+            # Only now: the path may have anything in it, but there is a letter of this place.
+            log.info("%s reads the record of dead letter %s", caller.name or "-", found["letter"])
+        return json_response(found)
 
     def settle_with(operation: str, parameters: tuple[Parameter, ...]) -> None:
         @router.post(f"/dead-letters/{operation}", **d.settle(operation, parameters))

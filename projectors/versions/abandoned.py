@@ -52,6 +52,7 @@ class AbandonedVersions:
                 "dropping version %d of %s: its rebuild ended before it was complete",
                 number,
                 self._versions.name,
+                extra={"version": number},
             )
             self._versions.drop(number)
 

@@ -14,6 +14,7 @@ from projectors.engine.runner import open_runner
 from projectors.versions.abandoned import AbandonedVersions
 from projectors.versions.leftovers import LeftoverRemover
 from projectors.versions.rebuild_lock import is_rebuilding
+from runtime.logs import log_fields
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, RollbookError, Unavailable
@@ -71,7 +72,8 @@ class Host:
                 if running is None:
                     running = self._running[version.number] = _Running(self._settings)
                 if not running.is_running:
-                    self._start(running, version, alone=len(ready) == 1)
+                    with log_fields(version=version.number):
+                        self._start(running, version, alone=len(ready) == 1)
         except (Unavailable, Forbidden) as error:
             log.warning("%s; the versions will be listed again later", error)
             if isinstance(error, Forbidden):
@@ -172,6 +174,10 @@ class _Running:
             self._thread.join()
 
     def _run(self, model: ReadModel) -> None:
+        with log_fields(read_model=model.name, version=model.version):
+            self._run_model(model)
+
+    def _run_model(self, model: ReadModel) -> None:
         try:
             runner = until_available(
                 self._stopping, lambda: open_runner(self._settings, model, self._stopping)

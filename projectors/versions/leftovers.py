@@ -60,7 +60,11 @@ def erase_unmaintained(versions: ReadModelVersions, version: Version) -> None:
             return
         if isinstance(versions, RemovesLeftovers):
             erased = versions.erase_gone_users(version.number, live[0])
-            log.info("erased %d rows from %s version %d", erased, versions.name, version.number)
+            log.info(
+                "erased %d rows from %s version %d",
+                *(erased, versions.name, version.number),
+                extra={"version": version.number},
+            )
 
 
 class LeftoverRemover:
@@ -99,4 +103,5 @@ class LeftoverRemover:
                 self._name,
                 number,
                 time.monotonic() - began,
+                extra={"version": number},
             )

@@ -7,11 +7,10 @@ those may hold personal data.
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,8 +23,10 @@ log = logging.getLogger("runtime.http.access")
 failures = logging.getLogger(__name__)
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
-# The scope's key for who calls, which `runtime.http.authorise` writes.
+# The scope's keys for who calls, which `runtime.http.authorise` writes, and for the code of the
+# error that is answered.
 CALLER: Final = "rollbook.caller"
+CODE: Final = "rollbook.code"
 _AT_ONCE: Final = 1000
 _DISCONNECTED: Final = 499  # as nginx logs it; nobody receives it
 # An answer may hold personal data, so no cache may keep it, unless its route says otherwise.
@@ -68,8 +69,9 @@ class Guard:
             await exchange.refuse(error)
         except ClientDisconnect:
             exchange.status = _DISCONNECTED
-        except Exception as error:  # noqa: BLE001 - the message may quote personal data
-            _log_failure(scope, error)
+        except Exception as error:  # noqa: BLE001 - logged, and answered
+            name = type(error).__name__
+            failures.exception("%s %s: unexpected %s", scope["method"], _route(scope), name)
             await exchange.refuse(RollbookError("the service failed unexpectedly"))
         finally:
             seconds = time.perf_counter() - began
@@ -81,6 +83,7 @@ class Guard:
                 exchange.status,
                 seconds * 1000,
                 (caller and caller.name) or "-",
+                extra={"code": scope.get(CODE, "")},
             )
 
     def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -180,6 +183,7 @@ class _Exchange:
         # What is left of the body is not read, so the connection cannot be used again.
         headers = None if self._is_complete else {"Connection": "close"}
         response = problem_response(error, headers=headers)
+        self._scope[CODE] = error.code
         self.status = response.status_code
         response.raw_headers.append(_NO_SNIFFING)
         await response(self._scope, self._receive, self._send)
@@ -199,10 +203,3 @@ def _complete_headers(message: Message) -> None:
 def _route(scope: Scope) -> str:
     """Return the template of the path; `-` if nothing is there."""
     return getattr(scope.get("route"), "path", "-")
-
-
-def _log_failure(scope: Scope, error: BaseException) -> None:
-    """Log where `error` was raised, without its message, which may hold personal data."""
-    where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    name: Any = type(error).__name__
-    failures.error("%s %s: unexpected %s\n%s", scope["method"], _route(scope), name, where)

@@ -1,5 +1,6 @@
 """Runs a service: one process, one event loop, until SIGTERM or SIGINT."""
 
+import asyncio
 import gc
 import logging
 import signal
@@ -17,6 +18,7 @@ from runtime.http.connection import Connection
 from runtime.http.guard import PROBES
 from runtime.http.listen import listen, tls_context
 from runtime.http.problems import problem_response
+from runtime.logs import log_uncaught_in_tasks
 from runtime.settings import Settings
 from schemas.errors import Rejected
 
@@ -96,6 +98,7 @@ class _Server(uvicorn.Server):
 
         uvicorn would run it too, but it logs what that raises and ends the process.
         """
+        asyncio.get_running_loop().set_exception_handler(log_uncaught_in_tasks)
         async with self._app.router.lifespan_context(self._app):
             await super().serve(sockets)
 

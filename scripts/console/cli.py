@@ -23,8 +23,8 @@ def console(settings: Settings, *, listen: str) -> None:
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     require_services()
     from runtime.http import serve
-    from runtime.process import start_logging
+    from runtime.logs import start_logging
     from scripts.console.application import console_of
 
-    start_logging(settings)
+    start_logging(settings, "console")
     serve(settings, console_of(settings), listen)

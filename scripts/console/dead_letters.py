@@ -33,10 +33,10 @@ async def dead_letter(page: Page) -> Response:
     """Show one letter; the record itself, which may be personal data, only when a form asks."""
     place = page.place("letter")
     is_asked_for = page.request.method == "POST"
-    if is_asked_for:
-        log.info("key %s: looks at the record of the dead letter %s", page.session.name, place)
     parameters = {"payload": "true"} if is_asked_for else {}
     found = await page.query(f"/dead-letters/{place}", **parameters)
+    if is_asked_for:  # logged only now: the path may have anything in it
+        log.info("key %s: looks at the record of the dead letter %s", page.session.name, place)
     return page.show("dead_letter.html", place=place, there=found)
 
 

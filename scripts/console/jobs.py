@@ -16,8 +16,9 @@ async def started(
     page: Page, method: str, path: str, shown_at: str, body: dict[str, Any] | None = None
 ) -> Response:
     """Start an operation, and see its job on the page `shown_at`. Who started what is logged."""
-    log.info("key %s: %s %s", page.session.name, method, path)
     answer = await page.send("queries", method, path, body=body)
+    # Only after the answer: before, the path may have anything in it.
+    log.info("key %s: %s %s", page.session.name, method, path)
     return see(f"{shown_at}?job={answer.json()['job']}")
 
 
@@ -43,8 +44,8 @@ async def _lines(page: Page, job: str, last: str) -> AsyncIterator[bytes]:
 async def stop(page: Page) -> Response:
     """Ask a job to stop; its lines then say that it did."""
     job = page.place("job")
-    log.info("key %s: stops the job %s", page.session.name, job)
     await page.send("queries", "DELETE", f"/jobs/{job}")
+    log.info("key %s: stops the job %s", page.session.name, job)
     return see(f"{page.field('page')}?job={job}" if page.field("page") in NAVIGATION else "/check")
 
 

@@ -133,7 +133,8 @@ class Ownership:
         return True
 
     def _retry_restore(self, partition: OwnedPartition, failure: Unavailable | Forbidden) -> None:
-        log.warning("restoring partition %d: %s", partition.number, failure)
+        of = {"partition": partition.number}
+        log.warning("restoring partition %d: %s", partition.number, failure, extra=of)
         partition.restart()
         self._stop.wait(self._backoff.after(failure))
 
@@ -257,9 +258,8 @@ class Ownership:
 
     def _warn(self, failure: Unavailable | Forbidden) -> None:
         """Log why nothing is read. librdkafka itself asks again about once a second for a group."""
-        text = str(failure)
-        if not isinstance(failure, Forbidden) or self._reminder.is_due(text):
-            log.warning("reading commands: %s", text)
+        if not isinstance(failure, Forbidden) or self._reminder.is_due(str(failure)):
+            log.warning("reading commands: %s", failure)
 
     def _rejoin(self, error: KafkaError) -> None:
         """Join the group as a new member: librdkafka never rejoins one that was fenced.

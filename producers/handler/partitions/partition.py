@@ -181,7 +181,11 @@ class OwnedPartition:
 
     def stop(self, error: Misconfigured) -> None:
         """Do not decide it because of `error`, which may be resolved while the others continue."""
-        log.error("partition %d is not decided: %s (%s)", self.number, error, error.next_step)
+        log.error(
+            "partition %d is not decided: %s (%s)",
+            *(self.number, error, error.next_step),
+            extra={"partition": self.number},
+        )
         self.restart()
         self.phase = Stopped(error, time.monotonic())
 

@@ -97,11 +97,13 @@ def _report(topic: str, number: int, committed: int, offset: int, low: int) -> N
         log.warning(
             "%s partition %d: the group's offset is %s, recovered %d from the log",
             *(topic, number, "lost" if committed < 0 else committed, offset),
+            extra={"partition": number},
         )
     if 0 <= offset < low:
         log.error(
             "%s partition %d: offsets %d to %d were deleted by retention before a decision",
             *(topic, number, offset, low - 1),
+            extra={"partition": number},
         )
 
 

@@ -146,6 +146,7 @@ class Restore:
             len(self._state.users),
             self._records,
             time.monotonic() - self._started,
+            extra={"partition": self._partition},
         )
         return self._state
 
@@ -228,6 +229,7 @@ class Restore:
             self._partition,
             self._records,
             self._records / (now - self._started),
+            extra={"partition": self._partition},
         )
         silent_seconds = now - self._last_message_at
         if silent_seconds > self._settings.transaction_timeout_seconds + _ABORTED_SECONDS:
@@ -237,6 +239,7 @@ class Restore:
                 self._partition,
                 ", ".join(sorted(self._unreached_ends)),
                 silent_seconds,
+                extra={"partition": self._partition},
             )
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ class UnreadableRecords:
 
     def __init__(self, partition: int, partitions: int, claims_topic: str) -> None:
         self._partition = partition
+        self._fields = {"partition": partition}
         self._partitions = partitions
         self._claims_topic = claims_topic
         # By topic and key: the offset of the latest one, and why it cannot be read.
@@ -39,12 +40,16 @@ class UnreadableRecords:
             self._found[topic, key] = offset, poisoned.with_traceback(None)
         else:
             where = self._place(topic, offset)
-            log.warning("skipping a foreign record: %s: %s", where, poisoned)
+            log.warning("skipping a foreign record: %s: %s", where, poisoned, extra=self._fields)
 
     def replaced(self, topic: str, key: bytes | None) -> None:
         """Note that a readable record with this key follows."""
         if self._found.pop((topic, key), None) is not None:
-            log.warning("skipping an unreadable record of %s: a later one replaces it", topic)
+            log.warning(
+                "skipping an unreadable record of %s: a later one replaces it",
+                topic,
+                extra=self._fields,
+            )
 
     def check(self) -> None:
         """Raise `Misconfigured` if there is an unreadable record that no later one replaces.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
+from runtime.logs import log_uncaught_in_threads, message_of
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 
@@ -21,6 +22,7 @@ def run_operation(
     operation: Operation, settings: Settings, arguments: Mapping[str, Any], pipe: Connection
 ) -> None:
     """Run `operation`; send its lines, then its result or error. Ends if the service is gone."""
+    log_uncaught_in_threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which stops us
 
     def emit(line: Mapping[str, Any]) -> None:
@@ -54,4 +56,4 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one log record."""
-        self._emit({"text": record.getMessage(), "level": record.levelname.lower()})
+        self._emit({"text": message_of(record), "level": record.levelname.lower()})

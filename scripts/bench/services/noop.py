@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from starlette.responses import Response
 
 from runtime.http import Caller, Scope, application, json_response, require, serve
-from runtime.process import start_logging
+from runtime.logs import start_logging
 from runtime.settings import load_settings
 from scripts.stack.places import HOST
 
@@ -26,7 +26,7 @@ def main() -> None:
         uvicorn.run(_bare(), host=HOST, port=int(port), access_log=False, log_level="warning")
         return
     settings = load_settings().settings
-    start_logging(settings)
+    start_logging(settings, "noop")
     app = application(settings, title="no-op")
 
     @app.get("/noop")

@@ -190,12 +190,17 @@ def shares(processes: list[RunningProcess]) -> list[int]:
         for line in process.text().splitlines():
             _, assigned, numbers = line.partition("assigned: partitions ")
             if assigned:
-                held |= set(json.loads(numbers))
+                held |= _listed(numbers)
             _, revoked, numbers = line.partition("revoked: partitions ")
             if revoked:
-                held -= set(json.loads(numbers))
+                held -= _listed(numbers)
         counts.append(len(held))
     return counts
+
+
+def _listed(text: str) -> set[int]:
+    """Return the partitions in a message such as `[0, 1]`, which fields follow."""
+    return set(json.loads(text.partition("]")[0] + "]"))
 
 
 def test_topics_are_ensured_and_drift_is_reported(rollbook: Rollbook, settings: Settings) -> None:

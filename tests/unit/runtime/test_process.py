@@ -1,7 +1,5 @@
-"""Long-running processes: one per name, stopped by signals, one log record per line."""
+"""Long-running processes: one per name, stopped by signals."""
 
-import json
-import logging
 import os
 import signal
 import subprocess
@@ -17,7 +15,6 @@ from runtime.process import (
     Reminder,
     StopSignal,
     only_instance,
-    start_logging,
 )
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
@@ -99,45 +96,6 @@ def test_a_killed_process_leaves_its_name_free(tmp_path: Path) -> None:
         holder.wait()
     with only_instance(settings, "handler-1"):
         pass
-
-
-@pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    root = logging.getLogger()
-    saved, level = root.handlers[:], root.level
-    yield root
-    root.handlers[:] = saved
-    root.setLevel(level)
-
-
-def test_json_logs_are_one_object_per_line(
-    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A message may contain newlines, and a traceback is part of the object."""
-    start_logging(Settings(log_format="json"))
-    logging.getLogger("handler").info("partition %d\nready", 3)
-    try:
-        int("x")
-    except ValueError:
-        logging.getLogger("handler").exception("stopped")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert lines[0]["message"] == "partition 3\nready"
-    assert lines[0]["level"] == "info"
-    assert lines[0]["logger"] == "handler"
-    assert set(lines[0]) == {"time", "level", "process", "logger", "message"}
-    assert "ValueError" in lines[1]["traceback"]
-
-
-def test_text_logs_are_for_people(
-    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Level, logger and message on one line, without the logs of HTTP libraries."""
-    start_logging(Settings())
-    logging.getLogger("handler").warning("waiting")
-    logging.getLogger("httpx").warning("request")
-    err = capsys.readouterr().err
-    assert "WARNING handler: waiting" in err
-    assert "request" not in err
 
 
 def test_a_denied_access_is_logged_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.printable import printable
 from runtime.terminal import (
     Marked,
     print_error,
     print_fields,
     print_json,
     print_table,
-    printable,
 )
 from schemas import errors
 

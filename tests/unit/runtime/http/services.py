@@ -21,7 +21,7 @@ from runtime.http import (
     serve,
     stopping,
 )
-from runtime.process import start_logging
+from runtime.logs import start_logging
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 
@@ -100,5 +100,5 @@ def client(app: FastAPI, **options: Any) -> TestClient:
 
 if __name__ == "__main__":
     given = Settings(**json.loads(sys.argv[1]))
-    start_logging(given)
+    start_logging(given, "trial")
     serve(given, trial(**json.loads(sys.argv[1])), "127.0.0.1:0")
