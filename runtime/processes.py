@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
 
-from runtime.logs import log_uncaught_in_threads, process_name, start_logging
+from runtime.logs import log_uncaught_in_threads, start_logging
+from runtime.metrics.serving import answer_for_this_process, serving_metrics
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, exit_code, print_error
@@ -27,24 +29,34 @@ Service: TypeAlias = Callable[[Settings, str, StopSignal], None]
 
 
 def run_processes(
-    service: Service, settings: Settings, instances: Sequence[str], stop: StopSignal
+    service: Service, settings: Settings, instances: Sequence[str], stop: StopSignal, kind: str
 ) -> int:
     """Run `service(settings, instance, stop)` in a process for each instance; return an exit code.
+
+    This process serves the metrics of all of them, which are of one kind.
 
     `service` must be importable by name. Blocks until `stop` is set or a process exits, then stops
     all of them. Returns 0 after `stop`; otherwise the exit code of that process (1 if it was 0), so
     that a supervisor restarts all. They also stop when this process dies, even if it is killed.
     """
     context = get_context("spawn")
-    processes = {
-        name: context.Process(
-            target=_run_child, args=(service, settings, process_name(), name), name=name
-        )
-        for name in instances
-    }
-    for name, process in processes.items():
-        process.start()
-        log.info("%s runs as process %d", name, process.pid, extra={"instance": name})
+    pipes = {name: context.Pipe() for name in instances if settings.metrics_listen}
+    with serving_metrics(settings, kind, {name: ours for name, (ours, _) in pipes.items()}):
+        processes = {}
+        for name in instances:
+            _, theirs = pipes.get(name, (None, None))
+            process = context.Process(
+                target=_run_child, args=(service, settings, name, kind, theirs), name=name
+            )
+            process.start()
+            if theirs is not None:
+                theirs.close()  # so that reading ours fails once the process has ended
+            processes[name] = process
+            log.info("%s runs as process %d", name, process.pid, extra={"instance": name})
+        return _wait_and_stop(processes, stop)
+
+
+def _wait_and_stop(processes: dict[str, SpawnProcess], stop: StopSignal) -> int:
     code = 0
     try:
         while not stop and not code:
@@ -81,9 +93,13 @@ def _stop(process: SpawnProcess) -> None:
         process.join()
 
 
-def _run_child(service: Service, settings: Settings, process: str, instance: str) -> None:
-    start_logging(settings, process, instance=instance)
+def _run_child(
+    service: Service, settings: Settings, instance: str, kind: str, pipe: Connection | None
+) -> None:
+    start_logging(settings, kind, instance=instance)
     log_uncaught_in_threads()
+    if pipe is not None:
+        answer_for_this_process(kind, pipe)
     stop = StopSignal().install()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     try:

@@ -96,6 +96,9 @@ class Settings:
         "", "custom read models: NAME=package.module:Class,… (docs/your-own-read-model.md)"
     )
     log_format: str = _setting("text", "text or json")
+    metrics_listen: str = _setting(
+        "", "host:port where a running process serves its metrics and probes; empty: nowhere"
+    )
     http_keys_file: str = _setting(
         "", "file of the keys that may use the services (`rollbook keys`)"
     )

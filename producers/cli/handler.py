@@ -56,16 +56,19 @@ def run(settings: Settings, *, instance: str, processes: int) -> int:
       rollbook handler run --instance a --processes 2
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from runtime.logs import start_logging
+    from runtime.metrics.serving import serving_metrics
+    from runtime.metrics.table import HANDLER
     from runtime.process import StopSignal
     from runtime.processes import run_processes
 
     start_logging(settings, "handler", instance=instance)
     stop = StopSignal().install()
     if processes == 1:
-        run_handler(settings, instance, stop)
+        with serving_metrics(settings, HANDLER):
+            run_handler(settings, instance, stop)
         return 0
     names = [f"{instance}.{number}" for number in range(1, processes + 1)]
-    return run_processes(run_handler, settings, names, stop)
+    return run_processes(run_handler, settings, names, stop, HANDLER)
 
 
 @handler.command()

@@ -24,12 +24,10 @@ from producers.domain.answers import CommandRef, reject, repeat
 from producers.domain.decisions import accept_events, answer_latest_change
 from producers.domain.overlay import Overlay
 from producers.domain.parse import address_of, user_id_of
-from producers.domain.state import PartitionState
+from producers.domain.state import HELD, RESERVED
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import email_shard, user_shard, uuid_bytes
 from schemas.records import AddressMessage, EmailClaim
-
-RESERVED, HELD = "reserved", "held"
 
 
 def apply_message(overlay: Overlay, message: AddressMessage) -> None:
@@ -91,12 +89,6 @@ def _reserve(overlay: Overlay, message: AddressMessage, key: str) -> None:
 def _may_reserve(holder_id: str | None, message: AddressMessage) -> bool:
     """Return whether the address is free, or held by the same user through another change."""
     return holder_id in {None, message["user_id"]}
-
-
-def has_open_grants(state: PartitionState) -> bool:
-    """Return whether an address of the partition is reserved."""
-    claims = chain.from_iterable(state.claims.values())
-    return any(claim["status"] == RESERVED for claim in claims)
 
 
 def resend_open_grants(overlay: Overlay) -> None:

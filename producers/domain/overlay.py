@@ -178,6 +178,8 @@ class Overlay:
                 state.claims[key] = claims
             else:
                 state.claims.pop(key, None)
+        for claim_id, claim in self.claims:
+            state.note_grant(claim_id, claim)
         for outcome in self.outcomes:
             state.window.add(outcome)
         state.format = self.format

@@ -10,6 +10,9 @@ from schemas.formats import FIRST_FORMAT
 from schemas.identity import email_shard, partition_of, uuid_bytes
 from schemas.records import CommandOutcome, EmailClaim, LogFormat, UserEvent
 
+# The statuses of a claim.
+RESERVED, HELD = "reserved", "held"
+
 
 class PartitionState:
     """The fold of one partition of the log.
@@ -19,7 +22,8 @@ class PartitionState:
     partition who holds it. It is not kept during a restore: folding through a half-compacted log
     could free an address that a later state holds, so `finish_restore` builds it from the final
     states. `claims` maps the keys held or reserved by a user of another partition to that user's
-    claims. `format` is the one that its handlers write (see `schemas.formats`).
+    claims; `open_grants` maps the keys on the log of those that are only reserved to their times.
+    `format` is the one that its handlers write (see `schemas.formats`).
     """
 
     def __init__(self, partition: int, partitions: int, window: OutcomeWindow) -> None:
@@ -28,6 +32,7 @@ class PartitionState:
         self.users: dict[bytes, bytes] = {}
         self.emails: dict[bytes, bytes] = {}
         self.claims: dict[str, tuple[EmailClaim, ...]] = {}
+        self.open_grants: dict[str, int] = {}
         self.window = window
         self.last_seq = 0
         self.last_time = 0
@@ -85,7 +90,15 @@ class PartitionState:
         for claim in sorted(self._claims_by_id.values(), key=claim_key):
             others = self.claims.get(claim["email_key"], ())
             self.claims[claim["email_key"]] = (*others, claim)
+            self.note_grant(claim_key(claim), claim)
         self._claims_by_id = {}
+
+    def note_grant(self, claim_id: str, claim: EmailClaim | None) -> None:
+        """Note whether a claim, None once it was released, is a grant that is still open."""
+        if claim is not None and claim["status"] == RESERVED:
+            self.open_grants[claim_id] = claim["claimed_at"]
+        else:
+            self.open_grants.pop(claim_id, None)
 
 
 def claim_key(claim: EmailClaim) -> str:

@@ -16,6 +16,7 @@ from producers.handler.clients import Codecs
 from producers.handler.open_segments import SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
+from runtime.metrics.health import HEALTH, START
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
@@ -97,6 +98,7 @@ class CommandHandler:
         membership = self._ownership.membership()
         if membership is None:
             return 0  # the group has dropped us: these messages are for another process to decide
+        HEALTH.works(START)
         began = time.monotonic()
         batch = Batch(self._ownership.ready(), self._settings, self._codecs, _now_ms())
         batch.resend_open_grants()

@@ -33,11 +33,14 @@ def run(settings: Settings, name: str) -> None:
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.versions.host import Host
     from runtime.logs import start_logging
+    from runtime.metrics.serving import serving_metrics
+    from runtime.metrics.table import PROJECTOR
     from runtime.process import StopSignal
 
     start_logging(settings, "projector", read_model=name)
     stopping = StopSignal().install()
-    Host(settings, open_versions(settings, name), stopping).run()
+    with serving_metrics(settings, PROJECTOR):
+        Host(settings, open_versions(settings, name), stopping).run()
 
 
 @projector.command()

@@ -15,6 +15,7 @@ from projectors.versions.abandoned import AbandonedVersions
 from projectors.versions.leftovers import LeftoverRemover
 from projectors.versions.rebuild_lock import is_rebuilding
 from runtime.logs import log_fields
+from runtime.metrics.health import HEALTH, START
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, RollbookError, Unavailable
@@ -52,6 +53,7 @@ class Host:
         """
         try:
             until_available(self._stopping, self._versions.begin)
+            HEALTH.works(START)
             LeftoverRemover(self._settings, self._versions.name, self._stopping).start()
             while not self._stopping:
                 self._start_and_stop_runners()

@@ -4,6 +4,7 @@ import re
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from runtime.addresses import parse_address
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS
 from schemas.special_use import RESERVED_FOR
@@ -66,6 +67,11 @@ def check_values(settings: "Settings") -> None:
     _require(settings.clock_lead_seconds >= 0, "clock_lead_seconds", "must be 0 or more")
     _require(settings.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
     _require(settings.log_format in {"text", "json"}, "log_format", "must be text or json")
+    _require(
+        not settings.metrics_listen or parse_address(settings.metrics_listen) is not None,
+        "metrics_listen",
+        "must be an address like 127.0.0.1:9464",
+    )
     _require(
         set(settings.special_use_domains.split(",")) <= {"", *RESERVED_FOR},
         "special_use_domains",

@@ -13,9 +13,10 @@ from runtime.http.application import application, json_response, stopping
 from runtime.http.authorise import require
 from runtime.http.bodies import MERGE_PATCH, parse_object, read_object, refuse_unknown
 from runtime.http.openapi import refusals
-from runtime.http.problems import problem, problem_response, status_of
+from runtime.http.problems import problem_response
 from runtime.http.route import add_routes, routes
 from runtime.http.serve import serve
+from runtime.problem import problem, status_of
 
 __all__ = [
     "MERGE_PATCH",

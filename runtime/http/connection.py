@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from runtime.http.problems import MEDIA_TYPE, problem
+from runtime.problem import MEDIA_TYPE, problem
 from schemas.errors import Rejected
 
 _HEAD_SECONDS: Final = 10.0

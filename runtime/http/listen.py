@@ -1,11 +1,10 @@
 """Where a service listens, and what that requires: keys and TLS beyond this machine."""
 
-import os
 import socket
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
 
+from runtime.addresses import resolve
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 
@@ -19,43 +18,17 @@ class Listener:
     is_local: bool
 
 
-def listen(settings: Settings, address: str, *, is_open: bool) -> Listener:
+def listen(settings: Settings, text: str, *, is_open: bool) -> Listener:
     """Bind `HOST:PORT`; port 0 is any free port. `is_open`: anyone who connects may do everything.
 
     Raises `Misconfigured` if the address cannot be used, or requires keys or TLS that are not set.
     """
-    host, port = parse_address(address)
-    family, place = _resolve(host, port)
-    is_local = ip_address(place[0].partition("%")[0]).is_loopback
-    if not is_local:
-        _require_protection(settings, address, is_open=is_open)
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(place)
-        bound.listen(2048)
-    except OSError as error:
-        bound.close()
-        raise _cannot(address, os.strerror(error.errno or 0)) from None
+    address = resolve(text, "choose another address or port: --listen 127.0.0.1:18082")
+    if not address.is_local:
+        _require_protection(settings, text, is_open=is_open)
+    bound = address.bind()
     scheme = "https" if settings.http_tls_certificate else "http"
-    shown = f"[{host}]" if ":" in host else host
-    return Listener(bound, f"{scheme}://{shown}:{bound.getsockname()[1]}", is_local)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return the host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises `Misconfigured`."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65_536):  # noqa: PLR2004
-        raise Misconfigured(
-            f"cannot listen at {text!r}: it is not HOST:PORT",
-            code="cannot_listen",
-            next_step="for example --listen 127.0.0.1:18082",
-        )
-    return host, int(port)
+    return Listener(bound, address.url(scheme, bound), address.is_local)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -74,15 +47,6 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
-        raise _cannot(f"{host}:{port}", "the name of the host is not known") from None
-    family, _, _, _, place = found[0]
-    return family, (str(place[0]), int(place[1]))
-
-
 def _require_protection(settings: Settings, address: str, *, is_open: bool) -> None:
     if is_open:
         raise Misconfigured(
@@ -96,11 +60,3 @@ def _require_protection(settings: Settings, address: str, *, is_open: bool) -> N
             code="no_tls",
             next_step="set http_tls_certificate and http_tls_key, or http_trusted_proxies",
         )
-
-
-def _cannot(address: str, why: str) -> Misconfigured:
-    return Misconfigured(
-        f"cannot listen at {address}: {why}",
-        code="cannot_listen",
-        next_step="choose another address or port with --listen",
-    )

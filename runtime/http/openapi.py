@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from runtime.callers.caller import Scope
 from runtime.http.page import JsonSchema, page_response
-from runtime.http.problems import MEDIA_TYPE, problem
+from runtime.problem import MEDIA_TYPE, problem
 from schemas.error_codes import ErrorCode, error_codes
 from schemas.errors import Rejected
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from producers.domain.address_change import has_open_grants
 from producers.domain.state import PartitionState
 from producers.handler.partitions.positions import Inputs, first_offsets
 from producers.handler.partitions.restore import Restore
@@ -136,7 +135,7 @@ class OwnedPartition:
         # Offsets that the group has lost are committed again at once.
         was_recovered = recorded is not None and committed != next_offsets
         committed_at = -math.inf if was_recovered else time.monotonic()
-        is_open = has_open_grants(state)
+        is_open = bool(state.open_grants)
         self.phase = Deciding(state, next_offsets, is_open, recorded, committed_at)
         self.rewind()
         self._consumer.resume(places)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from producers.domain.address_change import HELD, RESERVED
 from producers.domain.overlay import Overlay
+from producers.domain.state import HELD, RESERVED
 from schemas.records import AddressMessage, UserCommand
 from tests import given
 from tests.given import (

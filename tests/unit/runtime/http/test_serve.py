@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 
+from runtime.addresses import parse_address
 from runtime.http import application, serve
-from runtime.http.listen import listen, parse_address, tls_context
+from runtime.http.listen import listen, tls_context
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 
@@ -207,8 +208,9 @@ def test_an_address_in_use_is_reported() -> None:
 
 @pytest.mark.parametrize("text", ["", "80", ":80", "host:", "host:x", "host:65536", "::1:80"])
 def test_an_address_is_a_host_and_a_port(text: str) -> None:
+    assert parse_address(text) is None
     with pytest.raises(Misconfigured):
-        parse_address(text)
+        listen(Settings(), text, is_open=False)
     assert parse_address("[::1]:80") == ("::1", 80)
 
 
