@@ -11,16 +11,10 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 
 from runtime.addresses import parse_address
@@ -28,6 +22,7 @@ from runtime.http import application, serve
 from runtime.http.listen import listen, tls_context
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
+from tests.certificates import certificate_pem, private_key_pem
 
 ROOT = Path(__file__).parents[4]
 LISTENING = re.compile(r"listening at (https?)://127\.0\.0\.1:(\d+)")
@@ -224,30 +219,8 @@ def test_a_certificate_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
 
 def certificate(folder: Path) -> dict[str, Any]:
     """Write a certificate for 127.0.0.1 and its key; return the settings that name them."""
-    key = generate_private_key(SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "tls.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "tls.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    (folder / "tls.pem").write_bytes(certificate_pem())
+    (folder / "tls.key").write_bytes(private_key_pem())
     return {
         "http_tls_certificate": str(folder / "tls.pem"),
         "http_tls_key": str(folder / "tls.key"),
