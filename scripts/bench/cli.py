@@ -30,6 +30,7 @@ def bench(context: click.Context) -> None:
       rollbook bench commands      the command side, beside its upper bound and its peer
       rollbook bench projectors    the query side, beside its peers and its upper bounds
       rollbook bench services      both services over HTTP, beside a no-op request and a peer
+      rollbook bench sizes         disk, memory and time for a number of users
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     # Handlers and peers under measurement must not outlive it.
     context.with_resource(signals_as_interrupts())
@@ -241,3 +242,34 @@ def services(
         print_table(
             ["measured", "median (least to greatest)", "goal"], report.as_rows(plan, findings)
         )
+
+
+@bench.command()
+@click.option(
+    "--users",
+    default=200_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    help="How many users are created.",
+)
+@json_option
+@pass_settings
+def sizes(settings: Settings, *, users: int, as_json: bool) -> None:
+    """Measure what users take: disk in each store, memory of each process, and time.
+
+    A handler creates the users, projectors fill all read models and rebuild them, and a handler
+    restores. Needs the native local stack, because the disk of Kafka is read from its files.
+    Topics, tables and indexes are removed afterwards.
+
+    \b
+    Examples:
+      rollbook bench sizes
+      rollbook bench sizes --users 1000000 --json
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from scripts.bench.sizes import measure
+
+    found = measure(settings, users, as_json=as_json)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_table(["measured", "figure"], found.as_rows())
