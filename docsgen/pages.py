@@ -23,7 +23,7 @@ _SPAN: Final = re.compile(r"`([^`\n]+)`")
 _LINK: Final = re.compile(r"\]\(([^()\s]+(?:\([^()\s]*\))?)\)|(?:src|href|srcset)=\"([^\"]+)\"")
 _HEADING: Final = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _TOP_LEVEL: Final = (
-    r"docs|docsgen|producers|projectors|runtime|schemas|scripts|tests|benchmarks|\.github"
+    r"deploy|docs|docsgen|producers|projectors|runtime|schemas|scripts|tests|benchmarks|\.github"
 )
 _PATH: Final = re.compile(rf"^(?:{_TOP_LEVEL})/[\w./{{}},*-]*$")
 

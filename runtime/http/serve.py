@@ -25,7 +25,7 @@ from schemas.errors import Rejected
 log = logging.getLogger(__name__)
 
 # Below the 20 s after which the local stack and docker-compose.yml kill a process.
-_DRAIN_SECONDS: Final = 15
+DRAIN_SECONDS: Final = 15
 # Longer than a client's own, so that it is not the server that closes a connection in use.
 _KEEP_ALIVE_SECONDS: Final = 75
 # How many more objects than were freed start a collection of the youngest ones, and how many of
@@ -56,7 +56,7 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
         proxy_headers=False,
         ws="none",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     config.load()
     config.ssl = context

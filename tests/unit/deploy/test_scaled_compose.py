@@ -1,0 +1,104 @@
+"""deploy/compose/, checked without Docker: what compose would make of both files together."""
+
+import json
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from scripts.stack.docker import COMPOSE_FILE
+
+SCALED = COMPOSE_FILE.parent / "deploy" / "compose" / "scaled.yml"
+PROXY = SCALED.with_name("haproxy.cfg")
+
+
+class Override(yaml.SafeLoader):
+    """Reads `!override` as a mark on what follows it."""
+
+
+def _override(loader: Override, node: yaml.Node) -> tuple[str, Any]:
+    assert isinstance(node, yaml.SequenceNode)
+    return "override", loader.construct_sequence(node)
+
+
+Override.add_constructor("!override", _override)
+
+
+def merged(first: Any, second: Any) -> Any:
+    """Return what compose makes of a value in two files: the rules for what is used here."""
+    if isinstance(second, tuple):
+        return second[1]
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first | {key: merged(first.get(key), value) for key, value in second.items()}
+    return second
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    both = [
+        yaml.load(path.read_text("utf-8"), Override)  # noqa: S506 - a safe loader
+        for path in (COMPOSE_FILE, SCALED)
+    ]
+    content: dict[str, Any] = merged(*both)
+    return content
+
+
+def test_both_files_together_follow_the_published_schema(compose: dict[str, Any]) -> None:
+    folder = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    schema = json.loads((folder / "compose-spec.json").read_text("utf-8"))
+    jsonschema.validate(compose, schema)
+
+
+def test_what_is_scaled_shares_no_port_name_or_volume(compose: dict[str, Any]) -> None:
+    """The second container of such a service would fail, or write to the files of the first."""
+    once = {"kafka", "registry", "postgres", "elasticsearch", "kibana", "console", "proxy"}
+    for name, service in compose["services"].items():
+        assert "container_name" not in service, name
+        if name not in once:
+            assert not service.get("ports"), name
+            assert not service.get("volumes"), name
+
+
+def test_every_handler_has_its_own_name(compose: dict[str, Any]) -> None:
+    """The name of its container, as the shell inside it sees it."""
+    handler = compose["services"]["handler"]
+    [shell, option] = handler["entrypoint"]
+    [script] = handler["command"]
+    command = script.replace("$$", "$").replace("exec rollbook", "echo")
+    told = subprocess.run(
+        [shell, option, command], env={"HOSTNAME": "3f2a"}, capture_output=True, check=True
+    )
+    assert told.stdout.decode() == "handler run --instance 3f2a\n"
+
+
+def test_the_proxy_has_the_ports_of_the_services(compose: dict[str, Any]) -> None:
+    """Clients find the services where they are without it; the console goes through it too."""
+    services = compose["services"]
+    one = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]
+    assert services["proxy"]["ports"] == one["commands"]["ports"] + one["queries"]["ports"]
+    text = PROXY.read_text("utf-8")
+    for name in ("commands", "queries"):
+        port = one[name]["ports"][0].rpartition(":")[2]
+        assert re.search(rf"frontend {name}\n    bind :{port}\n", text)
+        assert f"{name} 16 {name}:{port}" in text
+        url = services["console"]["environment"][f"ROLLBOOK_HTTP_{name.upper()}_URL"]
+        assert url == f"http://proxy:{port}"
+    [config] = services["proxy"]["configs"]
+    assert (COMPOSE_FILE.parent / compose["configs"][config["source"]]["file"]) == PROXY
+
+
+def test_haproxy_accepts_its_configuration(tmp_path: Path) -> None:
+    if shutil.which("haproxy") is None:
+        pytest.skip("haproxy is not on PATH: its configuration was not checked")
+    checked = subprocess.run(["haproxy", "-c", "-f", PROXY], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    broken = tmp_path / "haproxy.cfg"
+    broken.write_text(PROXY.read_text("utf-8").replace("balance first", "balance fist"))
+    checked = subprocess.run(["haproxy", "-c", "-f", broken], capture_output=True, check=False)
+    assert checked.returncode != 0
