@@ -99,7 +99,7 @@ def _run_child(
     start_logging(settings, kind, instance=instance)
     log_uncaught_in_threads()
     if pipe is not None:
-        answer_for_this_process(kind, pipe)
+        answer_for_this_process(settings, kind, pipe)
     stop = StopSignal().install()
     threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     try:

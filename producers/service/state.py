@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
+from runtime.metrics.failures import count_failure
 from runtime.process import Backoff, Reminder
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -74,6 +75,7 @@ class CommandService:
                 self._missing = type(error)(
                     f"{error}; nothing was sent", code=error.code, next_step=error.next_step
                 )
+                count_failure(error, is_retried=True)
                 seconds = backoff.after(error) if isinstance(error, Unavailable | Forbidden) else 5
                 log.warning("%s; trying again in %.1f s", error, seconds)
                 await asyncio.sleep(seconds)

@@ -12,6 +12,7 @@ from projectors.log.event_log import LogRecord, Start, read_log, start_offsets
 from projectors.log.lines import json_line
 from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
+from runtime.metrics.failures import count_failure
 from runtime.process import Backoff
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -186,6 +187,7 @@ class _Reading:
             if not self._wanted.follow:  # to end would look as if this were all
                 raise
             seconds = self._backoff.after(error)
+            count_failure(error, is_retried=True)
             log.warning("a stream of events waits: %s; trying again in %.1f s", error, seconds)
             self._continue_at = time.monotonic() + seconds
             self._batches = self._read()

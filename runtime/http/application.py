@@ -17,10 +17,12 @@ from starlette.responses import Response
 from runtime.callers.authority import Authority
 from runtime.http.admission import FORM_TYPES, JSON_TYPES
 from runtime.http.guard import CODE, Guard, Limits
+from runtime.http.measure import Requests
 from runtime.http.openapi import add_documentation
 from runtime.http.page import JsonSchema
 from runtime.http.problems import problem_response
 from runtime.http.route import DirectRoute, operation_id
+from runtime.metrics.failures import count_failure
 from runtime.settings import Settings
 from schemas.errors import Rejected, RollbookError, Unavailable
 
@@ -82,7 +84,7 @@ def application(
     if origins:
         _permit(app, origins)
     limits = _limits(settings, origins, streams, is_open=authority.is_open, has_pages=has_pages)
-    app.add_middleware(Guard, limits=limits)
+    app.add_middleware(Guard, limits=limits, requests=Requests(title.removeprefix("rollbook ")))
     _add_probes(app, ready)
     if not has_pages:
         add_documentation(app, schemas or {})
@@ -139,10 +141,19 @@ def json_response(
 def _add_probes(app: FastAPI, ready: Ready | None) -> None:
     checking: asyncio.Task[None] | None = None
 
-    async def check() -> None:
+    async def check_once() -> None:
         found = ready() if ready else None
         if inspect.isawaitable(found):
             await found
+
+    async def check() -> None:
+        if app.state.stopping.is_set():
+            raise Unavailable("the service stops", code="service_stopping")
+        nonlocal checking
+        if checking is None or checking.done():
+            # Anyone may ask, and a check may occupy a thread: so those at one time share one.
+            checking = asyncio.create_task(check_once())
+        await asyncio.shield(checking)
 
     async def livez() -> Response:
         """Answer 200 while the process runs."""
@@ -150,15 +161,10 @@ def _add_probes(app: FastAPI, ready: Ready | None) -> None:
 
     async def readyz() -> Response:
         """Answer 200 if the service can do its work, else 503 with a problem document."""
-        if app.state.stopping.is_set():
-            return problem_response(Unavailable("the service stops", code="service_stopping"))
-        nonlocal checking
-        if checking is None or checking.done():
-            # Anyone may ask, and a check may occupy a thread: so those at one time share one.
-            checking = asyncio.create_task(check())
-        await asyncio.shield(checking)
+        await check()
         return json_response({"status": "ready"})
 
+    app.state.check_ready = check
     for path, summary, probe in (
         ("/livez", "Does the process run?", livez),
         ("/readyz", "Can it do its work?", readyz),
@@ -178,6 +184,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RollbookError):
         raise error
     request.scope[CODE] = error.code
+    count_failure(error, is_retried=False)
     return problem_response(error)
 
 

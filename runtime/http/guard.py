@@ -6,7 +6,6 @@ those may hold personal data.
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.http.admission import admit, has_body
+from runtime.http.measure import Requests, route_of
 from runtime.http.problems import problem_response
 from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
 
@@ -49,9 +49,10 @@ class Limits:
 class Guard:
     """ASGI middleware around a service; probes pass it unchecked and unlogged."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, requests: Requests) -> None:
         self._app = app
         self._limits = limits
+        self._requests = requests
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +60,7 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began = self._requests.begin()
         exchange = _Exchange(scope, receive, send, self._limits)
         try:
             with self._counted():
@@ -71,15 +72,15 @@ class Guard:
             exchange.status = _DISCONNECTED
         except Exception as error:  # noqa: BLE001 - logged, and answered
             name = type(error).__name__
-            failures.exception("%s %s: unexpected %s", scope["method"], _route(scope), name)
+            failures.exception("%s %s: unexpected %s", scope["method"], route_of(scope), name)
             await exchange.refuse(RollbookError("the service failed unexpectedly"))
         finally:
-            seconds = time.perf_counter() - began
+            seconds = self._requests.end(scope, exchange.status, began)
             caller = scope.get(CALLER)
             log.info(
                 "%s %s %d %.1f ms %s",
                 scope["method"],
-                _route(scope),
+                route_of(scope) or "-",
                 exchange.status,
                 seconds * 1000,
                 (caller and caller.name) or "-",
@@ -198,8 +199,3 @@ def _complete_headers(message: Message) -> None:
     headers.append(_NO_SNIFFING)
     if not any(name == b"cache-control" for name, _ in headers):
         headers.append(_NO_STORE)
-
-
-def _route(scope: Scope) -> str:
-    """Return the template of the path; `-` if nothing is there."""
-    return getattr(scope.get("route"), "path", "-")

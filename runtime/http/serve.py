@@ -17,10 +17,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from runtime.http.connection import Connection
 from runtime.http.guard import PROBES
 from runtime.http.listen import listen, tls_context
+from runtime.http.measure import follow_readiness
 from runtime.http.problems import problem_response
 from runtime.logs import log_uncaught_in_tasks
+from runtime.metrics.health import HEALTH, START
+from runtime.metrics.serving import serving_metrics
+from runtime.metrics.table import SERVICE
 from runtime.settings import Settings
-from schemas.errors import Rejected
+from schemas.errors import Rejected, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +40,9 @@ _COLLECT_AFTER: Final = (20_000, 20, 20)
 def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
     """Serve `app` at `HOST:PORT` until SIGTERM or SIGINT; then end what has begun, at most 15 s.
 
-    Logs must have been started. Raises `Misconfigured` if the address cannot be used or requires
-    keys or TLS that are not set, and whatever the application's lifespan raises.
+    Metrics and probes are also served at `metrics_listen`, if that is set. Logs must have been
+    started. Raises `Misconfigured` if an address cannot be used or requires keys or TLS that are
+    not set, and whatever the application's lifespan raises.
     """
     authority = app.state.authority
     context = tls_context(settings)
@@ -66,10 +71,11 @@ def serve(settings: Settings, app: FastAPI, listen_at: str) -> None:
             "no keys are set (http_keys_file, http_jwt_issuer): "
             "only this machine can connect, and everyone on it may do everything"
         )
-    server = _Server(config, app)
+    server = _Server(config, app, has_metrics=bool(settings.metrics_listen))
     _spare_lasting_objects()
     try:
-        server.run(sockets=[listener.socket])
+        with serving_metrics(settings, SERVICE):
+            server.run(sockets=[listener.socket])
     finally:
         listener.socket.close()
     log.info("%s: stopped", app.title)
@@ -89,9 +95,10 @@ def _spare_lasting_objects() -> None:
 class _Server(uvicorn.Server):
     """Tells streams when it stops, and ends with exit code 0 after a signal."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, *, has_metrics: bool) -> None:
         super().__init__(config)
         self._app = app
+        self._has_metrics = has_metrics
 
     async def serve(self, sockets: Any = None) -> None:
         """Serve while the application's lifespan lasts.
@@ -100,7 +107,14 @@ class _Server(uvicorn.Server):
         """
         asyncio.get_running_loop().set_exception_handler(log_uncaught_in_tasks)
         async with self._app.router.lifespan_context(self._app):
-            await super().serve(sockets)
+            tasks = []
+            if self._has_metrics:
+                tasks.append(asyncio.create_task(follow_readiness(self._app.state.check_ready)))
+            try:
+                await super().serve(sockets)
+            finally:
+                for task in tasks:
+                    task.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,6 +131,7 @@ class _Server(uvicorn.Server):
         """Take no new connections, let streams end, and wait for what has begun."""
         log.info("%s: stopping", self._app.title)
         self._app.state.stopping.set()
+        HEALTH.lacks(Unavailable("the service stops", code="service_stopping"), START)
         await super().shutdown(sockets)
 
 

@@ -7,6 +7,7 @@ itself, is none of it: a restore or a rebuild is no reason to send work elsewher
 import threading
 from typing import Final
 
+from runtime.metrics.failures import count_failure
 from runtime.metrics.recording import VALUES, Values
 from schemas.errors import RollbookError, Unavailable
 
@@ -27,7 +28,11 @@ class Health:
         self._values.set("process_ready", 0)
 
     def lacks(self, error: RollbookError, part: str = "") -> None:
-        """Note why a part, by default this thread, cannot continue."""
+        """Note why a part, by default this thread, cannot continue and tries again.
+
+        Counts a failure and a retry of the server that `error` is about.
+        """
+        count_failure(error, is_retried=True)
         with self._lock:
             self._missing[part or threading.current_thread().name] = error
             self._values.set("process_ready", 0)

@@ -33,7 +33,7 @@ def serving_metrics(
     from runtime.metrics.source import StartedProcesses, ThisProcess
 
     address = resolve(settings.metrics_listen, "correct the setting metrics_listen")
-    source = ThisProcess(kind) if pipes is None else StartedProcesses(kind, pipes)
+    source = ThisProcess(settings, kind) if pipes is None else StartedProcesses(kind, pipes)
     with address.bind() as bound:
         server = MetricsServer(bound, source)
         log.info("metrics: listening at %s", address.url("http", bound))
@@ -48,8 +48,8 @@ def serving_metrics(
             server.shutdown()
 
 
-def answer_for_this_process(kind: str, pipe: Connection) -> None:
+def answer_for_this_process(settings: Settings, kind: str, pipe: Connection) -> None:
     """Answer the process that started this one; see `serving_metrics`. Does not block."""
     from runtime.metrics.source import ThisProcess
 
-    ThisProcess(kind).answer(pipe)
+    ThisProcess(settings, kind).answer(pipe)

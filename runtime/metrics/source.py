@@ -14,9 +14,11 @@ from typing import Any, Final, Protocol
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric as Family
 
+from runtime.certificates import certificate_ends
 from runtime.metrics.exposition import families, merged
 from runtime.metrics.health import HEALTH
-from runtime.metrics.recording import VALUES, Values
+from runtime.metrics.recording import VALUES, Labels, Values
+from runtime.settings import Settings
 from schemas.errors import RollbookError, Unavailable
 
 _ANSWER_SECONDS: Final = 2.0
@@ -40,13 +42,18 @@ class Source(Protocol):
 class ThisProcess:
     """Answers for this process, which is of a kind (see `runtime.metrics.table`)."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, settings: Settings, kind: str) -> None:
+        self._settings = settings
         self._kind = kind
         VALUES.set("build_info", 1, version("rollbook"))
         self._cpu_and_memory = ProcessCollector(registry=None)
 
     def state(self) -> State:
         """Return the state of this process."""
+        ends: dict[Labels, float] = {
+            (name,): end for name, end in certificate_ends(self._settings).items()
+        }
+        VALUES.replace("certificate_expiry_timestamp_seconds", ends)
         missing = [lack_of(part, error) for part, error in HEALTH.missing.items()]
         found = [*families(VALUES, self._kind), *self._cpu_and_memory.collect()]
         return State(found, missing)

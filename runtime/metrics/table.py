@@ -84,11 +84,16 @@ def _histogram(
 _OF_ALL: Final = (
     _gauge("build_info", "Always 1; the label is the release.", "version", across="max"),
     _gauge("process_ready", "1 if the process can do its work, as `/readyz` says.", across="min"),
-    _counter("store_errors_total", "Failures of a server, denied accesses included.", "store"),
+    _counter(
+        "store_errors_total",
+        "Failures and denied accesses of a server that a process waited for or answered.",
+        "store",
+    ),
     _counter("store_retries_total", "Steps that were tried again after a failure.", "store"),
     _gauge(
         "certificate_expiry_timestamp_seconds",
-        "When a certificate expires; the label is the setting that names its file.",
+        "When a certificate expires: of a chain the first, of several authorities the last. The "
+        "label is the setting that names the file.",
         "certificate",
         across="min",
     ),
@@ -203,7 +208,9 @@ _OF_SERVICES: Final = (
     _counter(
         "http_requests_total", "Answered requests.", *("service", "method", "route", "status")
     ),
-    _histogram("http_request_seconds", "Answering one request.", "service", "route"),
+    _histogram(
+        "http_request_seconds", "Answering one request; a stream to its end.", "service", "route"
+    ),
     _gauge("http_requests_in_flight", "Requests that are being answered.", "service"),
 )
 

@@ -27,6 +27,7 @@ from projectors.elasticsearch.client import (
 )
 from projectors.elasticsearch.index.indexes import ToDocument, write_alias
 from projectors.elasticsearch.index.write_lock import WritesPaused
+from runtime.metrics.failures import count_failure
 from runtime.process import Backoff
 from runtime.settings import Settings
 from schemas.errors import (
@@ -112,6 +113,7 @@ class BulkWriter:
         why: RollbookError = unavailable(self._settings, f"too slow: {STORE_SECONDS:g} s a batch")
         for attempt in range(ATTEMPTS):
             if attempt:
+                count_failure(why, is_retried=True)
                 time.sleep(backoff.next_seconds())
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:

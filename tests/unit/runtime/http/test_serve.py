@@ -23,8 +23,10 @@ from runtime.http.listen import listen, tls_context
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from tests.certificates import certificate_pem, private_key_pem
+from tests.processes import eventually
 
 ROOT = Path(__file__).parents[4]
+METRICS = re.compile(r"metrics: listening at http://127\.0\.0\.1:(\d+)")
 LISTENING = re.compile(r"listening at (https?)://127\.0\.0\.1:(\d+)")
 
 
@@ -34,7 +36,12 @@ class Service:
     def __init__(self, process: "subprocess.Popen[str]", scheme: str, port: int) -> None:
         self.process = process
         self.port = port
+        self.lines: list[str] = []  # that it logs while it runs
         self._scheme = scheme
+
+    def read_log(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(self.process.stderr)
 
     def connect(self) -> http.client.HTTPConnection:
         if self._scheme == "https":
@@ -45,10 +52,14 @@ class Service:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        status, text = self.get_text(path, **headers)
+        return status, json.loads(text)
+
+    def get_text(self, path: str, **headers: str) -> tuple[int, str]:
         connection = self.connect()
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
-        found = answer.status, json.loads(answer.read())
+        found = answer.status, answer.read().decode()
         connection.close()
         return found
 
@@ -62,9 +73,10 @@ def running(**settings: Any) -> Iterator[Service]:
         while found is None:
             found = LISTENING.search(line := process.stderr.readline())
             assert line, process.wait()
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        service = Service(process, found[1], int(found[2]))
+        threading.Thread(target=service.read_log, daemon=True).start()
         try:
-            yield Service(process, found[1], int(found[2]))
+            yield service
         finally:
             process.terminate()
             assert process.wait(30) == 0
@@ -99,9 +111,34 @@ def test_a_service_that_cannot_start_says_why() -> None:
         serve(Settings(), app, "127.0.0.1:0")
 
 
-def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
-    with running(**certificate(tmp_path)) as service:
+def test_with_a_certificate_it_speaks_tls_and_tells_when_that_expires(tmp_path: Path) -> None:
+    """The metrics have their own address, with what was answered and whether it is ready."""
+    with running(metrics_listen="127.0.0.1:0", **certificate(tmp_path)) as service:
         assert service.get("/who") == (200, ["127.0.0.1", "https"])
+        port = int(eventually(lambda: METRICS.search("".join(service.lines)))[1])
+        metrics = Service(service.process, "http", port)
+        eventually(lambda: metrics.get("/readyz")[0] == 200)
+        _, text = metrics.get_text("/metrics")
+        for series in (
+            'http_requests_total{method="GET",route="/who",service="trial",status="200"} 1.0',
+            'http_request_seconds_count{route="/who",service="trial"} 1.0',
+            'http_requests_in_flight{service="trial"} 0.0',
+            "process_ready 1.0",
+            'certificate_expiry_timestamp_seconds{certificate="http_tls_certificate"} ',
+        ):
+            assert f"\nrollbook_{series}" in text
+        slow = service.connect()
+        slow.putrequest("POST", "/users")
+        slow.putheader("Content-Type", "application/json")
+        slow.putheader("Content-Length", "2")
+        slow.endheaders()
+        in_flight = '\nrollbook_http_requests_in_flight{service="trial"} 1.0'
+        eventually(lambda: in_flight in metrics.get_text("/metrics")[1])
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: metrics.get("/readyz")[1].get("code") == "service_stopping")
+        slow.send(b"{}")
+        assert slow.getresponse().status == 201
+        slow.close()
 
 
 @pytest.fixture(scope="module")

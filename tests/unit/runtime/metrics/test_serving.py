@@ -80,7 +80,7 @@ def test_a_process_that_is_not_ready_says_what_is_missing(
 
 def test_one_endpoint_answers_for_several_processes(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = Pipe()
-    answer_for_this_process(HANDLER, theirs)
+    answer_for_this_process(SETTINGS, HANDLER, theirs)
     HEALTH.works(START)
     with serving(caplog, one=ours) as connection:
         assert get(connection, "/readyz")[0] == 200
