@@ -54,11 +54,6 @@ def start_logging(settings: Settings, process: str, **fields: str) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def process_name() -> str:
-    """Return what `start_logging` was told that this process does."""
-    return str(_of_process.get("process", ""))
-
-
 def logs_json() -> bool:
     """Return whether this process logs as JSON, so that everything it prints must be JSON."""
     return any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from runtime.configuration.files import state_home
+from runtime.metrics.health import HEALTH
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 
@@ -148,16 +149,21 @@ def until_available(
 ) -> T | None:
     """Return the result of `step`; None if asked to stop.
 
-    It is retried while a server is unavailable, or denies access unless `ends_if_denied`.
+    It is retried while a server is unavailable, or denies access unless `ends_if_denied`; the
+    process is not ready meanwhile.
     """
     backoff = Backoff()
     while not stop:
         try:
-            return step()
+            found = step()
         except (Unavailable, Forbidden) as error:
             if ends_if_denied and isinstance(error, Forbidden):
                 raise
+            HEALTH.lacks(error)
             seconds = backoff.after(error)
             log.warning("%s; trying again in %.1f s", error, seconds)
             stop.wait(seconds)
+        else:
+            HEALTH.works()
+            return found
     return None

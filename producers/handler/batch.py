@@ -19,7 +19,7 @@ from schemas.errors import Poisoned, Unavailable
 from schemas.formats import LATEST_FORMAT
 from schemas.letters import HANDLER, letter_key, letter_of
 from schemas.positions import POSITION_KEY, Position, encode_position
-from schemas.records import DeadLetter, UserCommand
+from schemas.records import CHANGE_EMAIL, CommandOutcome, DeadLetter, UserCommand
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,17 @@ class Batch:
 
     It is false while there is nothing to commit. Call `fold` once `records` and `offsets` are
     committed: it merges the overlays into the states. The log then has the positions `recorded`,
-    for each partition in `next_offsets`.
+    for each partition in `next_offsets`. `answers` needs `tallies`.
     """
 
     def __init__(
-        self, ready: Mapping[int, Deciding], settings: Settings, codecs: Codecs, now: int
+        self,
+        ready: Mapping[int, Deciding],
+        settings: Settings,
+        codecs: Codecs,
+        now: int,
+        *,
+        tallies: bool = False,
     ) -> None:
         self._ready = ready
         self._settings = settings
@@ -55,6 +61,8 @@ class Batch:
         # Partitions with messages that were left for a later batch: read them again.
         self.deferred: set[int] = set()
         self.decided = 0
+        # The kind of the command that each outcome of an overlay answers.
+        self._kinds: dict[int, list[str]] | None = {} if tallies else None
 
     def __bool__(self) -> bool:
         return bool(self.next_offsets)
@@ -94,9 +102,13 @@ class Batch:
             if topic == self._commands_topic:
                 command = self._codecs.commands.decode(value)
                 self._decide_command(self._overlay(number), offset, command)
+                kind = command["kind"]
             else:
                 address_message = self._codecs.address_messages[LATEST_FORMAT].decode(value)
                 apply_message(self._overlay(number), address_message)
+                kind = CHANGE_EMAIL
+            if self._kinds is not None:
+                self._tally(self._kinds, number, kind)
         except Unavailable as error:
             log.debug(
                 "partition %d waits at offset %d of %s: %s",
@@ -115,6 +127,19 @@ class Batch:
         before = len(overlay.erased_history)
         decide_command(overlay, offset, command)
         self._tombstones += len(overlay.erased_history) - before
+
+    def _tally(self, kinds: dict[int, list[str]], number: int, kind: str) -> None:
+        """Note the kind of an answered command; one that was sent to another partition is not."""
+        answered = kinds.get(number)
+        if answered is None:
+            answered = kinds[number] = []
+        if len(self._overlays[number].outcomes) > len(answered):
+            answered.append(kind)
+
+    def answers(self) -> Iterator[tuple[list[str], list[CommandOutcome]]]:
+        """Yield by partition the kinds of the answered commands and their outcomes, in order."""
+        for number, kinds in (self._kinds or {}).items():
+            yield kinds, self._overlays[number].outcomes
 
     def lead_ms(self) -> int:
         """Return how far the records of the batch are stamped ahead of this machine's clock."""

@@ -13,10 +13,10 @@ from confluent_kafka import KafkaException
 
 from producers.handler.batch import Batch, Records
 from producers.handler.clients import Codecs
+from producers.handler.metrics.meter import TRANSACTIONS, Meter
 from producers.handler.open_segments import SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
-from runtime.metrics.health import HEALTH, START
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
@@ -51,6 +51,7 @@ class CommandHandler:
         transactions: Transactions,
         roller: SegmentRoller,
         check_topics: Callable[[], None],
+        meter: Meter,
         explain: Callable[[KafkaException], Unavailable | Forbidden],
         stop: StopSignal,
     ) -> None:
@@ -61,6 +62,7 @@ class CommandHandler:
         self._roller = roller
         self._rolled_at_ms, self._roll_pause_ms = 0, _ROLL_MS
         self._check_topics = check_topics
+        self._meter = meter
         self._explain = explain
         self._stop = stop
         self._backoff = Backoff()
@@ -91,6 +93,7 @@ class CommandHandler:
         1. Take what has arrived. 2. Take the group's metadata: a later one may already belong to a
         newer generation. 3. Decide on overlays. 4. Commit. 5. Fold the overlays in.
         """
+        self._meter.refresh(self._ownership.phases, self._roller)
         restoring = self._ownership.restore_step()
         messages = self._ownership.poll_batch(
             self._size.most, self._settings.batch_bytes, 0.0 if restoring else _IDLE_SECONDS
@@ -98,19 +101,30 @@ class CommandHandler:
         membership = self._ownership.membership()
         if membership is None:
             return 0  # the group has dropped us: these messages are for another process to decide
-        HEALTH.works(START)
+        self._meter.is_member()
         began = time.monotonic()
-        batch = Batch(self._ownership.ready(), self._settings, self._codecs, _now_ms())
+        batch = Batch(
+            self._ownership.ready(),
+            self._settings,
+            self._codecs,
+            _now_ms(),
+            tallies=self._meter.tallies,
+        )
         batch.resend_open_grants()
         for message in messages:
             batch.decide(message)
         self._report_lead(batch.lead_ms())
+        decided = time.monotonic()
         if batch and not self._commit(batch, membership):
             self._size.failed(batch.decided)
             return 0
         self._ownership.rewind(*batch.deferred)
         if batch:
-            self._size.committed(batch.decided, time.monotonic() - began)
+            committed = time.monotonic()
+            self._size.committed(batch.decided, committed - began)
+            self._meter.committed(
+                batch, messages, decided_in=decided - began, committed_in=committed - decided
+            )
         elif batch.deferred:
             self._stop.wait(_IDLE_SECONDS)
         self._recommit(membership)
@@ -138,7 +152,7 @@ class CommandHandler:
         recorded = batch.recorded
         batch.fold()
         self._ownership.committed(batch.next_offsets, recorded)
-        self._backoff.reset()
+        self._resume()
         return True
 
     def _recommit(self, membership: Any) -> None:
@@ -161,8 +175,13 @@ class CommandHandler:
         except IndefiniteError:
             self._transactions.recreate_producer()
         else:
-            self._backoff.reset()
+            self._resume()
             self._ownership.committed(batch.next_offsets, batch.recorded)
+
+    def _resume(self) -> None:
+        """Note that a transaction was committed."""
+        self._backoff.reset()
+        self._meter.works(TRANSACTIONS)
 
     def _pause_after(self, failure: Unavailable | Forbidden) -> None:
         """Wait before the next transaction; after a denial, with another producer.
@@ -170,6 +189,7 @@ class CommandHandler:
         If librdkafka aborts before the answer to an earlier request has arrived, the transaction
         stays open on the broker, which later aborts it and fences the producer.
         """
+        self._meter.lacks(failure, TRANSACTIONS)
         self._stop.wait(self._backoff.after(failure))
         if isinstance(failure, Forbidden):
             self._transactions.recreate_producer()
@@ -184,10 +204,12 @@ class CommandHandler:
                 yield topic, number, messages
 
         try:
-            self._transactions.commit(records(), batch.offsets(), membership)
-        except KafkaException as error:
-            self._transactions.abort(error)
-            raise
+            with self._meter.transaction():
+                try:
+                    self._transactions.commit(records(), batch.offsets(), membership)
+                except KafkaException as error:
+                    self._transactions.abort(error)
+                    raise
         finally:
             # An aborted record stays in its segment as well.
             self._roller.written(places, began_ms, _now_ms())

@@ -88,9 +88,24 @@ class SegmentRoller:
             for place, segment in self._segments.items()
             if segment.oldest is not None
             and place[1] in self._states
-            and now_ms - segment.oldest
-            > self._closes_after_ms[place[0]] + self._patience_ms[place[0]]
+            and now_ms - segment.oldest > self._limit_ms(place[0])
         ]
+
+    def ages(self, now_ms: int) -> dict[str, tuple[int, int]]:
+        """Return by topic the age of the oldest record in an open segment, and its limit, in ms.
+
+        The age is 0 if there is none. Of a segment that was restored, what it holds is unknown
+        until the first append; its age counts from the restore.
+        """
+        ages = dict.fromkeys(self._closes_after_ms, 0)
+        for (topic, number), segment in self._segments.items():
+            if segment.oldest is not None and number in self._states:
+                since = segment.oldest or segment.latest
+                ages[topic] = max(ages[topic], now_ms - since)
+        return {topic: (age, self._limit_ms(topic)) for topic, age in ages.items()}
+
+    def _limit_ms(self, topic: str) -> int:
+        return self._closes_after_ms[topic] + self._patience_ms[topic]
 
     def rolled(self, places: Iterable[Place], at_ms: int) -> None:
         """Note that these have been appended to at that time."""

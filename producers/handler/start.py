@@ -17,6 +17,8 @@ from confluent_kafka.admin._acl import AclOperation
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.members import GROUP, members
+from producers.handler.metrics.commands_waiting import CommandsWaiting
+from producers.handler.metrics.meter import Meter, RecordingMeter
 from producers.handler.open_segments import COMPACTED, SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
@@ -30,6 +32,11 @@ from runtime.kafka import (
     lone_consumer,
     transactional_config,
 )
+from runtime.metrics.follower import follow
+from runtime.metrics.health import HEALTH
+from runtime.metrics.kafka_statistics import statistics_config
+from runtime.metrics.open_letters import OpenLetters
+from runtime.metrics.recording import VALUES
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -37,8 +44,9 @@ from runtime.topics.access import denied_operations
 from runtime.topics.admin import roll_after_ms
 from runtime.topics.drift import DriftWatch
 from schemas.errors import Forbidden, Misconfigured, Unavailable
+from schemas.letters import HANDLER
 from schemas.rules import permit_special_use
-from schemas.topics import TOPICS
+from schemas.topics import COMMANDS, TOPICS
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +69,13 @@ def start_handler(
     codecs = Codecs.from_registry(registry)
     roller = SegmentRoller(roll_after_ms(settings, COMPACTED))
     clients.require_unique_identity(stop)
+    meter = _new_meter(settings)
     # Fence our previous process before anything is read or subscribed.
     transactions = Transactions(settings, clients, Watchdog(MOST_STEP_SECONDS), stop)
-    ownership = Ownership(settings, codecs, clients, stop)
+    ownership = Ownership(settings, codecs, clients, stop, meter)
+    if isinstance(meter, RecordingMeter):
+        waiting = CommandsWaiting(settings, lambda: meter.assigned)
+        follow(settings, [waiting, OpenLetters(settings, HANDLER)], stop)
     return CommandHandler(
         settings,
         codecs,
@@ -71,9 +83,17 @@ def start_handler(
         transactions=transactions,
         roller=roller,
         check_topics=check_topics,
+        meter=meter,
         explain=clients.failure,
         stop=stop,
     )
+
+
+def _new_meter(settings: Settings) -> Meter:
+    """Return what records metrics, if anyone can see them."""
+    if not settings.metrics_listen:
+        return Meter()
+    return RecordingMeter(HEALTH, VALUES, settings.named(COMMANDS.name))
 
 
 class KafkaClients:
@@ -89,6 +109,7 @@ class KafkaClients:
         session_ms = int(self._settings.session_timeout_seconds * 1000)
         return Consumer(
             consumer_config(self._settings, self.group)
+            | statistics_config(self._settings, "handler-consumer")
             | {
                 "group.instance.id": self.identity,
                 "error_cb": login_warning(self._settings),
@@ -115,7 +136,8 @@ class KafkaClients:
     def transactional_producer(self, logger: logging.Logger) -> Producer:
         """Return a producer whose transactional id is our identity."""
         config = transactional_config(self._settings, self.identity)
-        return Producer(config | {"logger": logger})
+        statistics = statistics_config(self._settings, "handler-producer")
+        return Producer(config | statistics | {"logger": logger})
 
     def failure(self, error: KafkaException) -> Unavailable | Forbidden:
         """Return what `kafka_failure` does; a missing permission is named with its resource.

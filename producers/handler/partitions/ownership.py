@@ -14,8 +14,15 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients, Codecs
+from producers.handler.metrics.meter import RESTORE, Meter
 from producers.handler.partitions.message_order import BatchInOrder
-from producers.handler.partitions.partition import Deciding, OwnedPartition, Restoring, Stopped
+from producers.handler.partitions.partition import (
+    Deciding,
+    OwnedPartition,
+    Phase,
+    Restoring,
+    Stopped,
+)
 from producers.handler.partitions.positions import Inputs, ends_without_messages, no_such_offsets
 from producers.handler.partitions.restore import Restore
 from runtime.kafka import kafka_failure, poll_batch
@@ -43,12 +50,13 @@ class Ownership:
     """
 
     def __init__(
-        self, settings: Settings, codecs: Codecs, clients: Clients, stop: StopSignal
+        self, settings: Settings, codecs: Codecs, clients: Clients, stop: StopSignal, meter: Meter
     ) -> None:
         self._settings = settings
         self._codecs = codecs
         self._clients = clients
         self._stop = stop
+        self._meter = meter
         self._turn = count()
         # At most 1 s: the other partitions wait too, and the cause is most often a predecessor's
         # transaction, whose end should be noticed soon.
@@ -121,21 +129,23 @@ class Ownership:
         partition = waiting[next(self._turn) % len(waiting)]
         try:
             partition.restore_step()
-        except KafkaException as error:
-            self._retry_restore(partition, self._clients.failure(error))
-        except Forbidden as error:
-            self._retry_restore(partition, error)
+        except (KafkaException, Forbidden) as error:
+            failure = error if isinstance(error, Forbidden) else self._clients.failure(error)
+            self._retry_restore(partition, failure)
         except Misconfigured as error:
             partition.stop(error)
         else:
+            self._meter.works(RESTORE)
             if isinstance(partition.phase, Deciding):
                 self._backoff.reset()
+                self._meter.restored(partition.phase.restored_in)
         return True
 
     def _retry_restore(self, partition: OwnedPartition, failure: Unavailable | Forbidden) -> None:
         of = {"partition": partition.number}
         log.warning("restoring partition %d: %s", partition.number, failure, extra=of)
         partition.restart()
+        self._meter.lacks(failure, RESTORE)
         self._stop.wait(self._backoff.after(failure))
 
     def _is_waiting(self, partition: OwnedPartition) -> bool:
@@ -149,6 +159,10 @@ class Ownership:
         stopped = [one.phase for one in self._partitions.values() if isinstance(one.phase, Stopped)]
         if stopped and len(stopped) == len(self._partitions):
             raise stopped[0].error
+
+    def phases(self) -> Mapping[int, Phase]:
+        """Return the phase of each partition that is assigned to this handler."""
+        return {number: partition.phase for number, partition in self._partitions.items()}
 
     def ready(self) -> Mapping[int, Deciding]:
         """Return the partitions that are decided now, each with its state and its next offsets."""
@@ -254,10 +268,8 @@ class Ownership:
             failure = kafka_failure(self._settings, KafkaException(error), f"Read on topic {topic}")
         else:
             failure = self._clients.failure(KafkaException(error))
-        self._warn(failure)
-
-    def _warn(self, failure: Unavailable | Forbidden) -> None:
-        """Log why nothing is read. librdkafka itself asks again about once a second for a group."""
+        self._meter.cannot_read(failure)
+        # librdkafka itself asks again about once a second for a group.
         if not isinstance(failure, Forbidden) or self._reminder.is_due(str(failure)):
             log.warning("reading commands: %s", failure)
 
@@ -267,6 +279,7 @@ class Ownership:
         After a long outage the broker may mistake a returning static member for a second process
         with its identity. A real one is found as at start, by `require_unique_identity`.
         """
+        self._meter.was_dropped()
         log.warning("the group dropped this member, joining again: %s", error.str())
         self._revoke_all()
         self._consumer.close()

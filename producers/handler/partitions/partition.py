@@ -50,7 +50,8 @@ class Deciding:
     `next_offsets` maps each input topic to its first message that is not decided: the commands and
     the address messages of a partition are one input. `resend_grants` is true until the grants that
     a predecessor left open have been resent. `recorded` is the latest position on the log, and
-    `committed_at` when offsets were last committed, in seconds of the monotonic clock.
+    `committed_at` when offsets were last committed, in seconds of the monotonic clock. The restore
+    took `restored_in` seconds.
     """
 
     state: PartitionState
@@ -58,6 +59,7 @@ class Deciding:
     resend_grants: bool
     recorded: Position | None
     committed_at: float
+    restored_in: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class OwnedPartition:
         if isinstance(self.phase, Restoring):
             state = self.phase.restore.step()
             if state is not None:
-                self._begin_deciding(state, self.phase.committed, self.phase.restore.recorded)
+                self._begin_deciding(state, self.phase.committed, self.phase.restore)
 
     def _committed(self) -> dict[str, int]:
         """Return the committed offsets by topic, negative where there is none.
@@ -123,8 +125,9 @@ class OwnedPartition:
         return {place.topic: int(place.offset) for place in committed}
 
     def _begin_deciding(
-        self, state: PartitionState, committed: Mapping[str, int], recorded: Position | None
+        self, state: PartitionState, committed: Mapping[str, int], restore: Restore
     ) -> None:
+        recorded = restore.recorded
         places = self._inputs.places(self.number)
         bounds = {
             place.topic: self._consumer.get_watermark_offsets(place, timeout=_WATERMARK_SECONDS)
@@ -136,7 +139,7 @@ class OwnedPartition:
         was_recovered = recorded is not None and committed != next_offsets
         committed_at = -math.inf if was_recovered else time.monotonic()
         is_open = bool(state.open_grants)
-        self.phase = Deciding(state, next_offsets, is_open, recorded, committed_at)
+        self.phase = Deciding(state, next_offsets, is_open, recorded, committed_at, restore.seconds)
         self.rewind()
         self._consumer.resume(places)
 

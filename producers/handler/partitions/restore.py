@@ -74,8 +74,21 @@ class Restore:
         self._records = 0
         self._unfolded: deque[Message] = deque()
         positions, self._unreached_ends = self._range(clients)
+        self._starts, self._ends = positions, dict(self._unreached_ends)
         self._consumer = clients.committed_reader()
         assign(self._consumer, positions)
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._started
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many offsets it has passed, of how many."""
+        places = [TopicPartition(one.topic, one.partition) for one in self._starts]
+        at = {one.topic: one.offset for one in self._consumer.position(places)}
+        passed = sum(max(0, at[one.topic] - one.offset) for one in self._starts)
+        return passed, sum(self._ends[one.topic] - one.offset for one in self._starts)
 
     def _range(self, clients: Clients) -> tuple[list[TopicPartition], dict[str, int]]:
         """Return where to begin in each topic that is not empty, and by topic the end to reach."""

@@ -147,6 +147,10 @@ class MemoryConsumer:
     def seek(self, partition: TopicPartition) -> None:
         self._positions[self._assigned(partition)] = partition.offset
 
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Return the offset after the last message that was returned."""
+        return [TopicPartition(*(at := self._assigned(o)), self._positions[at]) for o in partitions]
+
     def _assigned(self, partition: TopicPartition) -> Place:
         place = (partition.topic, partition.partition)
         if place not in self._positions:

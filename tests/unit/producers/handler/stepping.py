@@ -6,6 +6,7 @@ from typing import Any
 
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
+from producers.handler.metrics.meter import Meter
 from producers.handler.open_segments import SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import Transactions
@@ -65,6 +66,7 @@ class Cluster:
         self.codecs = Codecs.of(codec)
         self.clients: dict[str, MemoryClients] = {}
         self.roll_after_ms: dict[str, int] = {}
+        self.meter = Meter()
 
     def start(self, identity: str = "a") -> CommandHandler:
         """Start a handler; if the identity runs already, the new handler fences the old one."""
@@ -74,10 +76,11 @@ class Cluster:
         return CommandHandler(
             self.settings,
             self.codecs,
-            ownership=Ownership(self.settings, self.codecs, clients, stop),
+            ownership=Ownership(self.settings, self.codecs, clients, stop, self.meter),
             transactions=transactions,
             roller=SegmentRoller(self.roll_after_ms),
             check_topics=lambda: None,
+            meter=self.meter,
             explain=clients.failure,
             stop=stop,
         )

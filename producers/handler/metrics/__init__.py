@@ -1,0 +1,1 @@
+"""What a handler shows of itself, where metrics are served (see `runtime.metrics`)."""
