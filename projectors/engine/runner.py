@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from confluent_kafka import Message
@@ -18,16 +19,14 @@ from confluent_kafka import Message
 from projectors.contract.read_model import Dropped, Position, ReadModel
 from projectors.engine.applier import Applier
 from projectors.engine.catch_up import CatchUp
-from projectors.engine.dead_letter_writer import DeadLetterWriter
 from projectors.engine.log_identity import check_position
-from projectors.engine.subscription import Subscription, subscribe
+from projectors.engine.meter import DECODE, READ, WRITE, Meter
+from projectors.engine.subscription import Subscription
 from projectors.log.records import Record, read_record
 from runtime.process import Backoff, StopSignal, until_available
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Fenced, Forbidden, Unavailable
 from schemas.records import UserEvent
-from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -41,35 +40,6 @@ _SWITCH_SECONDS = 0.001
 # How often it checks whether its version was dropped or its store lost writes. A store may lose
 # them in partitions that are written to no more while others are busy.
 CHECK_SECONDS = 2.0
-
-
-def group_of(read_model: str, version: int) -> str:
-    """Return the consumer group of a version, without the prefix."""
-    return f"rollbook-projector-{read_model}-{version}"
-
-
-def open_runner(settings: Settings, model: ReadModel, stopping: StopSignal) -> "Runner":
-    """Return the runner of `model` on the real log.
-
-    Only the registry must be available: raises `Unavailable` if it is not.
-    """
-    registry = Registry(settings)
-    topic = model.source.topic
-    letters = DeadLetterWriter(
-        settings,
-        registry.codec(DEAD_LETTERS.schema),
-        reader=f"projector:{model.name}",
-        topic=settings.named(topic.name),
-    )
-    subscription = subscribe(settings, topic, group_of(model.name, model.version))
-    return Runner(
-        settings,
-        model,
-        subscription,
-        decode=registry.codec(topic.schema).decode,
-        write_letters=letters.write,
-        stopping=stopping,
-    )
 
 
 class _InterruptedError(Exception):
@@ -101,6 +71,7 @@ class Runner:
         decode: Callable[[bytes | None], UserEvent],
         write_letters: Callable[[Sequence[Record]], None],
         stopping: StopSignal,
+        meter: Meter | None = None,
         new_backoff: Callable[[], Backoff] = Backoff,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,6 +81,7 @@ class Runner:
         self._log = subscription
         self._decode = decode
         self._stopping = stopping
+        self._meter = meter or Meter()
         self._new_backoff = new_backoff
         self._applier = Applier(
             model,
@@ -178,7 +150,7 @@ class Runner:
                 self._retry_while_unavailable(self._start_waiting)
             wait_seconds = 0.0 if self._in_hand else WAIT_SECONDS
             messages = self._retry_while_unavailable(
-                lambda: self._log.poll(BATCH_RECORDS, wait_seconds)
+                lambda: self._meter.timed(READ, lambda: self._log.poll(BATCH_RECORDS, wait_seconds))
             )
             if self._log.restarts != self._restarts:
                 self._restart()
@@ -189,6 +161,8 @@ class Runner:
             elif not messages:
                 self._on_idle()
             self._check_store()
+            caught_up = self.catch_up.caught_up
+            self._meter.stepped(self._log, self._applier.positions, caught_up=caught_up)
         except _InterruptedError:
             self._restart()
         except Dropped:
@@ -200,7 +174,8 @@ class Runner:
         """Decode in another thread while the previous batch is written."""
         if not messages:
             return None
-        return _Decoding(messages, dict(self._log.next), self._decoder.submit(self._read, messages))
+        decode = partial(self._meter.timed, DECODE, partial(self._read, messages))
+        return _Decoding(messages, dict(self._log.next), self._decoder.submit(decode))
 
     def _read(self, messages: list[Message]) -> list[Record]:
         partitions = self._settings.partitions
@@ -213,7 +188,8 @@ class Runner:
             records = batch.records.result()
         except (Unavailable, Forbidden):  # a new schema, and the registry does not answer
             records = self._retry_while_unavailable(lambda: self._read(batch.messages))
-        self._applier.apply(records)
+        self._meter.timed(WRITE, lambda: self._applier.apply(records))
+        self._meter.applied(records)
         self.catch_up.applied(len(records), batch.reached)
         self._log.commit(batch.reached)
 
@@ -278,13 +254,17 @@ class Runner:
         backoff = self._new_backoff()
         while True:
             try:
-                return step()
+                found = step()
             except (Unavailable, Forbidden) as error:
                 if self._ends_if_denied and isinstance(error, Forbidden):
                     raise
+                self._meter.waits(error)
                 seconds = backoff.after(error)
                 log.warning("%s; trying again in %.1f s", error, seconds)
                 self._log.pause_in_group(seconds, self._stopping)
+            else:
+                self._meter.goes_on()
+                return found
             if self._stopping or self._log.restarts != self._restarts:
                 raise _InterruptedError
 

@@ -23,6 +23,7 @@ from runtime.kafka import (
     login_warning,
     poll_batch,
 )
+from runtime.metrics.kafka_statistics import statistics_config
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
@@ -209,6 +210,7 @@ def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
     """Return a subscription to `topic` in a group; it joins the group in `join`."""
     consumer = Consumer(
         consumer_config(settings, settings.named(group))
+        | statistics_config(settings, group.removeprefix("rollbook-"))
         | {
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": int(settings.session_timeout_seconds * 1000),

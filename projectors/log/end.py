@@ -38,20 +38,26 @@ def read_log_end(
     """
     topic_id = check_topics(settings)[source.topic.name]
     ranges = log_ranges(settings, source.topic, range(settings.partitions))
-    seqs = _last_seqs(settings, source, decode, ranges)
+    seqs = last_seqs(settings, source, decode, ranges)
     return topic_id, {p: LogEnd(r.low, r.end, seqs.get(p, 0)) for p, r in ranges.items()}
 
 
-def _last_seqs(
+def last_seqs(
     settings: Settings,
     source: Source,
     decode: Callable[[bytes | None], UserEvent],
     ranges: Mapping[int, LogRange],
 ) -> dict[int, int]:
-    """Search back from each end, further each time, for a readable event or the log's start."""
+    """Return by partition the seq of the last readable event before the end of its range.
+
+    A partition without one is missing. Searches back from each end, further each time. Raises
+    `Unavailable`.
+    """
     last: dict[int, int] = {}
     missing = {p: r for p, r in ranges.items() if r.low < r.end}
     step = _FIRST_STEP_BACK
+    if not missing:
+        return last
     with closing(end_reader(settings)) as consumer:
         while missing:
             tails = {p: LogRange(max(r.low, r.end - step), r.end) for p, r in missing.items()}

@@ -10,10 +10,12 @@ import time
 
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions, Version
 from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
-from projectors.engine.runner import open_runner
+from projectors.engine.meter import Meter
+from projectors.engine.start import open_runner
 from projectors.versions.abandoned import AbandonedVersions
 from projectors.versions.leftovers import LeftoverRemover
 from projectors.versions.rebuild_lock import is_rebuilding
+from projectors.versions.version_meters import VersionMeters
 from runtime.logs import log_fields
 from runtime.metrics.health import HEALTH, START
 from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_available
@@ -38,6 +40,7 @@ class Host:
         self._versions = versions
         self._stopping = stopping
         self._running: dict[int, _Running] = {}
+        self._meters = VersionMeters(settings, versions, stopping)
         self._has_live = True
         self._may_not_look = False
         self._abandoned = AbandonedVersions(
@@ -72,18 +75,22 @@ class Host:
             for version in ready:
                 running = self._running.get(version.number)
                 if running is None:
-                    running = self._running[version.number] = _Running(self._settings)
+                    meter = self._meters.of(version.number)
+                    running = self._running[version.number] = _Running(self._settings, meter)
                 if not running.is_running:
                     with log_fields(version=version.number):
                         self._start(running, version, alone=len(ready) == 1)
         except (Unavailable, Forbidden) as error:
             log.warning("%s; the versions will be listed again later", error)
+            HEALTH.lacks(error)
             if isinstance(error, Forbidden):
                 self._stopping.wait(FORBIDDEN_RETRY_SECONDS)
             return
+        HEALTH.works()
         for number in set(self._running) - {version.number for version in ready}:
             self._running[number].stop()
             self._running.pop(number).join()
+        self._meters.listed(ready)
 
     def _listed(self) -> list[Version]:
         """Return all versions; if someone removed them all, create the first one again."""
@@ -131,9 +138,10 @@ class Host:
 class _Running:
     """The runner of one version, in its own thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, meter: Meter) -> None:
         self.error: RollbookError | None = None
         self._settings = settings
+        self._meter = meter
         self._stopping = StopSignal()
         self._thread: threading.Thread | None = None
         self._backoff = Backoff(REFRESH_SECONDS, _LONGEST_PAUSE_SECONDS)
@@ -158,6 +166,7 @@ class _Running:
     def fail(self, error: RollbookError) -> None:
         """Note the error, and do not start again for a while."""
         self.error = error
+        self._meter.failed()
         pause_seconds = self._pause()
         log.error("%s; trying again in %.0f s if it is not live", error, pause_seconds)
 
@@ -178,11 +187,13 @@ class _Running:
     def _run(self, model: ReadModel) -> None:
         with log_fields(read_model=model.name, version=model.version):
             self._run_model(model)
+        HEALTH.works()  # what has ended waits for nothing
 
     def _run_model(self, model: ReadModel) -> None:
         try:
             runner = until_available(
-                self._stopping, lambda: open_runner(self._settings, model, self._stopping)
+                self._stopping,
+                lambda: open_runner(self._settings, model, self._stopping, self._meter),
             )
             if runner is None:
                 model.close()

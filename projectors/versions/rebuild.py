@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
-from projectors.engine.runner import open_runner
+from projectors.engine.start import open_runner
 from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
 from projectors.versions.rebuild_lock import rebuild_lock
 from runtime.process import StopSignal

@@ -15,7 +15,7 @@ from runtime.kafka import admin
 from runtime.metrics.health import HEALTH
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from schemas.errors import Forbidden, RollbookError, Unavailable
+from schemas.errors import RollbookError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Measurement(Protocol):
     """One thing to measure, by one thread."""
 
     def measure(self, client: AdminClient) -> None:
-        """Record the present value. Raises `Unavailable` and `Forbidden`."""
+        """Record the present value. Raises `RollbookError`."""
 
     def forget(self) -> None:
         """Record that the value is unknown."""
@@ -41,21 +41,29 @@ def follow(settings: Settings, measurements: Sequence[Measurement], stop: StopSi
     process is not ready, and what they would say is unknown.
     """
 
+    def measure(client: AdminClient) -> None:
+        for one in list(measurements):
+            one.measure(client)
+
     def run() -> None:
         client: AdminClient | None = None
         while not stop:
             try:
                 client = client or admin(settings)
-                for one in list(measurements):
-                    one.measure(client)
-            except (Unavailable, Forbidden) as error:
-                HEALTH.lacks(error, BROKERS)
+                measure(client)
+            except Exception as error:  # noqa: BLE001 - the lag would stay what it was, for ever
+                HEALTH.lacks(_explained(error), BROKERS)
                 for one in list(measurements):
                     one.forget()
-            except RollbookError as error:
-                log.debug("not measured: %s", error)
             else:
                 HEALTH.works(BROKERS)
             stop.wait(_EVERY_SECONDS)
 
     threading.Thread(target=run, name="follower", daemon=True).start()
+
+
+def _explained(error: Exception) -> RollbookError:
+    if isinstance(error, RollbookError):
+        return error
+    log.error("measuring failed", exc_info=error)
+    return RollbookError("the process cannot measure how far it is behind; its log says why")

@@ -63,6 +63,11 @@ class Values:
         with self._lock:
             self._numbers[name] = dict(values)
 
+    def discard(self, name: str, *labels: str) -> None:
+        """Remove one series, whose value is not known."""
+        with self._lock:
+            self._numbers[name].pop(labels, None)
+
     def observe(self, name: str, value: float, *labels: str, times: int = 1) -> None:
         """Count an observation, which stands for `times` equal ones."""
         with self._lock:

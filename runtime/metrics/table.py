@@ -28,7 +28,9 @@ PROJECTOR: Final = "projector"
 SERVICE: Final = "service"
 
 PARTITION_STATES: Final = ("restoring", "ready", "held_up")
-PROJECTOR_STATES: Final = ("starting", "catching_up", "caught_up", "waiting", "paused", "failed")
+PROJECTOR_STATES: Final = (
+    *("starting", "standby", "catching_up", "caught_up", "waiting", "paused", "failed"),
+)
 OTHER_KIND: Final = "other"
 # The labels of counters whose values are known: such a counter begins at 0 instead of being absent.
 LABEL_VALUES: Final = {
@@ -190,7 +192,8 @@ _OF_PROJECTORS: Final = (
     _counter("projector_events_applied_total", "Records that were applied.", *_VERSION),
     _histogram(
         "projector_batch_seconds",
-        "One batch: reading it from Kafka, decoding it, writing it to the store.",
+        "One batch: reading it from Kafka (with the wait for its first record), decoding it, "
+        "writing it to the store.",
         *_VERSION,
         "stage",
     ),
