@@ -13,7 +13,15 @@ from scripts.serve import TABLE
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
 from scripts.stack.places import named_directory
-from scripts.stack.record import ProcessStatus, Started, address, key_file, read_record
+from scripts.stack.record import (
+    ProcessStatus,
+    Started,
+    address,
+    duration,
+    key_file,
+    metrics_url,
+    read_record,
+)
 from scripts.stack.system import bring_up, choose_mode
 
 _LINES_SHOWN = "200"
@@ -35,6 +43,12 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--docker", "mode", flag_value="docker", help="Run servers in containers."),
         name_option,
         click.option("--free-ports", is_flag=True, help="Use any free port for every server."),
+        click.option(
+            "--observe",
+            "observed",
+            is_flag=True,
+            help="Start Prometheus with our alert rules as well; in containers, Grafana too.",
+        ),
         click.option(
             "--port",
             "ports",
@@ -209,16 +223,10 @@ def status(*, name: str | None, as_json: bool) -> int:
 
 
 def _up(
-    *,
-    mode: str | None,
-    name: str | None,
-    free_ports: bool,
-    ports: dict[str, int],
-    as_json: bool,
-    whole_system: bool,
+    *, mode: str | None, name: str | None, as_json: bool, whole_system: bool, **options: Any
 ) -> None:
     chosen = choose_mode(name, mode)
-    started = bring_up(chosen, name, ports, free_ports=free_ports, whole_system=whole_system)
+    started = bring_up(chosen, name, whole_system=whole_system, **options)
     _print_started(chosen, name, started, as_json=as_json, whole_system=whole_system)
 
 
@@ -267,22 +275,20 @@ def _print_status(
         return
     say(f"stack {label} ({mode}), logs: `rollbook stack logs NAME`")
     columns = ["name", "kind", "state", "pid", "uptime", "address"]
+    observed = any(p.metrics_port for p in processes)
     rows = (
-        (p.name, p.kind, p.state, p.pid, duration(p.uptime_seconds), address(p.name, p.port))
+        (
+            *(p.name, p.kind, p.state, p.pid),
+            *(duration(p.uptime_seconds), address(p.name, p.port)),
+            *([metrics_url(p.metrics_port)] if observed else []),
+        )
         for p in processes
     )
+    if observed:
+        columns.append("metrics")
     print_table(columns, rows)
     if not _all_run(processes):
         say("not everything is running: `rollbook up` starts what is missing")
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration for people: 42 s, 3 min, 5.2 h; '' for None."""
-    if seconds is None:
-        return ""
-    if seconds < 100:  # noqa: PLR2004 - below this, seconds are easier to read
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
 
 
 def _all_run(processes: list[ProcessStatus]) -> bool:

@@ -20,6 +20,7 @@ from scripts.stack.places import (
     require_free,
 )
 from scripts.stack.record import (
+    OBSERVERS,
     ProcessStatus,
     StackRecord,
     Started,
@@ -37,6 +38,8 @@ SERVERS = ("kafka", "registry", "postgres", "elasticsearch", "kibana")
 # Ports that only native servers listen on; the containers do not publish them.
 _INTERNAL = ("kafka-controller", "elasticsearch-transport")
 KIBANA_PORT = 15601
+# Profile `observe` of docker-compose.yml.
+OBSERVER_PORTS = {"prometheus": 19090, "grafana": 13000}
 
 
 def problem() -> str:
@@ -71,12 +74,17 @@ class DockerStack:
         self.name = self.directory.name
 
     def up(
-        self, *, ports: Mapping[str, int], free_ports: bool, whole_system: bool = False
+        self,
+        *,
+        ports: Mapping[str, int],
+        free_ports: bool,
+        whole_system: bool = False,
+        observed: bool = False,
     ) -> Started:
         """Start the servers and wait until they are healthy; `whole_system` adds our services.
 
-        Starting a stack that is up changes nothing. Raises `Misconfigured` if Docker cannot be used
-        or a port is taken, `Unavailable` if compose fails.
+        `observed` adds Prometheus and Grafana. Starting a stack that is up changes nothing. Raises
+        `Misconfigured` if Docker cannot be used or a port is taken, `Unavailable` if compose fails.
         """
         require_docker()
         began = time.monotonic()
@@ -85,15 +93,20 @@ class DockerStack:
             running = bool(record and self._containers())
             if record and running:
                 chosen = record.ports
+                added = published_ports(ports, free=free_ports, observed=True) if observed else {}
+                new = {name: added[name] for name in OBSERVERS if name in added.keys() - chosen}
             else:
-                chosen = published_ports(ports, free=free_ports)
-                require_free(chosen)
+                chosen = {}
+                new = published_ports(ports, free=free_ports, observed=observed)
+            require_free(new)
+            chosen = {**chosen, **new}
             secret = password_file(self.directory)
             if not secret.exists():
                 write_private(secret, secrets.token_urlsafe(24) + "\n")
             ensure_key(self.directory)
             write_record(self.directory, StackRecord("docker", chosen))
-            services = [] if whole_system else SERVERS
+            observers = [name for name in OBSERVERS if name in chosen]
+            services = [] if whole_system else [*SERVERS, *observers]
             self._compose("up", "--detach", "--wait", *services, show=True)
             write_settings(self.directory, chosen)
         return Started(chosen, running, list(SERVERS), time.monotonic() - began)
@@ -162,16 +175,23 @@ class DockerStack:
         ):
             if secret.is_file():
                 variables[variable] = secret.read_text(encoding="utf-8").strip()
+        if any(name in ports for name in OBSERVERS):
+            # Of every command: `down` leaves containers of other profiles running.
+            variables["COMPOSE_PROFILES"] = "observe"
         return {**os.environ, **variables}
 
 
-def published_ports(wanted: Mapping[str, int], *, free: bool) -> dict[str, int]:
+def published_ports(
+    wanted: Mapping[str, int], *, free: bool, observed: bool = False
+) -> dict[str, int]:
     """Return the port that each container publishes: those of the native servers, and Kibana's."""
-    native = {name: port for name, port in wanted.items() if name != "kibana"}
+    more = {"kibana": KIBANA_PORT} | (OBSERVER_PORTS if observed else {})
+    native = {name: port for name, port in wanted.items() if name not in more}
     ports = choose_ports(native, free=free)
-    kibana = free_port(set(ports.values())) if free else KIBANA_PORT
-    published = {name: port for name, port in ports.items() if name not in _INTERNAL}
-    return published | {"kibana": wanted.get("kibana", kibana)}
+    for name, default in more.items():
+        other = free_port(set(ports.values())) if free else default
+        ports[name] = wanted.get(name, other)
+    return {name: port for name, port in ports.items() if name not in _INTERNAL}
 
 
 def _state(container: Mapping[str, Any]) -> str:

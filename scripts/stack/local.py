@@ -113,6 +113,7 @@ class LocalStack:
         """Return every server, then every service; all are `stopped` without a supervisor."""
         record = read_record(self.directory)
         ports = record.ports if record else {}
+        metrics = record.metrics if record else {}
         states = self.supervisor.states() if self.supervisor.runs() else {}
         statuses = []
         for name in [*SERVERS, *(name for name in states if name not in SERVERS)]:
@@ -125,6 +126,7 @@ class LocalStack:
                 uptime_seconds=state.uptime_seconds if state else None,
                 port=ports.get(name),
                 log=str(self.supervisor.log(name)),
+                metrics_port=metrics.get(name),
             )
             statuses.append(status)
         return statuses

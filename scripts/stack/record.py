@@ -3,13 +3,16 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from runtime.callers.caller import ALL_SCOPES
 from runtime.callers.key_file import as_json, new_key
 from scripts.serve import TABLE
 from scripts.stack.places import HOST
+
+# What `--observe` adds and people open in a browser.
+OBSERVERS = ("prometheus", "grafana")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class StackRecord:
     ports: dict[str, int]
     data: str = ""
     java_home: str = ""
+    # Where each process has its metrics; empty unless the stack is observed.
+    metrics: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class ProcessStatus:
     uptime_seconds: float | None
     port: int | None
     log: str
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,22 @@ def address(name: str, port: int | None) -> str:
     """Return where to reach a server or service: a URL for those that people open or call."""
     if port is None:
         return ""
-    return f"http://{HOST}:{port}" if name in TABLE else f"{HOST}:{port}"
+    is_page = name in {*TABLE, *OBSERVERS}
+    return f"http://{HOST}:{port}" if is_page else f"{HOST}:{port}"
+
+
+def metrics_url(port: int | None) -> str:
+    """Return where a process has its metrics, '' if nowhere."""
+    return f"http://{HOST}:{port}/metrics" if port else ""
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration for people: 42 s, 3 min, 5.2 h; '' for None."""
+    if seconds is None:
+        return ""
+    if seconds < 100:  # noqa: PLR2004 - below this, seconds are easier to read
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
 
 
 def read_record(stack: Path) -> StackRecord | None:
@@ -61,7 +82,7 @@ def read_record(stack: Path) -> StackRecord | None:
         text = (stack / "stack.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    known = {field.name for field in fields(StackRecord)}
+    known = {one.name for one in fields(StackRecord)}
     found = json.loads(text)
     return StackRecord(**{name: value for name, value in found.items() if name in known})
 

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from scripts.stack import docker
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
+from scripts.stack.observe.prometheus import observe, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
-from scripts.stack.record import ProcessStatus, Started, read_record
+from scripts.stack.record import ProcessStatus, StackRecord, Started, read_record
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
@@ -69,16 +71,33 @@ def choose_mode(name: str | None, wanted: str | None) -> str:
 
 
 def bring_up(
-    mode: str, name: str | None, ports: dict[str, int], *, free_ports: bool, whole_system: bool
+    mode: str,
+    name: str | None,
+    ports: dict[str, int],
+    *,
+    free_ports: bool,
+    whole_system: bool,
+    observed: bool = False,
 ) -> Started:
-    """Start the servers in `mode`, with `whole_system` our services too; report on stderr."""
+    """Start the servers in `mode`, with `whole_system` our services too; report on stderr.
+
+    With `observed`, Prometheus as well; in containers also Grafana.
+    """
     if mode == "docker":
         stack = DockerStack(name)
-        started = stack.up(ports=ports, free_ports=free_ports, whole_system=whole_system)
+        started = stack.up(
+            ports=ports, free_ports=free_ports, whole_system=whole_system, observed=observed
+        )
     else:
         extras.require_local("the native stack")
         native = LocalStack(name)
-        started = native.up(ports=ports, free_ports=free_ports, report=say)
+        wanted = {server: port for server, port in ports.items() if server != "prometheus"}
+        started = native.up(ports=wanted if observed else ports, free_ports=free_ports, report=say)
+        if observed:
+            port = observe(
+                native, SERVICES, port=ports.get("prometheus"), free_ports=free_ports, report=say
+            )
+            started = replace(started, ports={**started.ports, "prometheus": port})
         if whole_system:
             start_services(native)
     if whole_system:
@@ -107,18 +126,21 @@ def start_services(stack: LocalStack) -> None:
     say("topics and schemas exist")
     beside = Path(sys.executable).with_name("rollbook")
     rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
-    record = read_record(stack.directory)
-    ports = {
-        name: (record.ports if record else {}).get(name, DEFAULT_PORTS[name]) for name in TABLE
-    }
+    record = read_record(stack.directory) or StackRecord("native", {})
+    ports = {name: record.ports.get(name, DEFAULT_PORTS[name]) for name in TABLE}
     # The console is a client of the other two.
     urls = {
         f"ROLLBOOK_HTTP_{name.upper()}_URL": f"http://{HOST}:{ports[name]}"
         for name in ("commands", "queries")
     }
+    metrics = {name: port for name, port in record.metrics.items() if name in SERVICES}
+    if metrics:
+        write_targets(stack.directory, metrics)
     for name, arguments in SERVICES.items():
         listen = ["--listen", f"{HOST}:{ports[name]}"] if name in ports else []
-        environment = urls if name == "console" else None
+        # This shell's value would give all of them one port.
+        measured = f"{HOST}:{metrics[name]}" if name in metrics else ""
+        environment = {"ROLLBOOK_METRICS_LISTEN": measured} | (urls if name == "console" else {})
         stack.add_service(name, [rollbook, *arguments, *listen], environment=environment)
     _wait_for_services(stack, ports)
     say(f"running {', '.join(SERVICES)}")

@@ -12,7 +12,7 @@ import pytest
 from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker
-from scripts.stack.cli import duration, parse_ports
+from scripts.stack.cli import parse_ports
 from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
@@ -28,6 +28,7 @@ from scripts.stack.places import (
 from scripts.stack.programs import Program, program_section, service_script
 from scripts.stack.record import (
     StackRecord,
+    duration,
     password_file,
     read_record,
     write_private,

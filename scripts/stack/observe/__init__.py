@@ -1,0 +1,1 @@
+"""Prometheus for a local stack, and where its programs come from."""
