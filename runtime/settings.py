@@ -99,6 +99,9 @@ class Settings:
     metrics_listen: str = _setting(
         "", "host:port where a running process serves its metrics and probes; empty: nowhere"
     )
+    tracing: str = _setting(
+        "", "otlp: export traces as the OTEL_… variables say (docs/tracing.md); empty: none"
+    )
     http_keys_file: str = _setting(
         "", "file of the keys that may use the services (`rollbook keys`)"
     )

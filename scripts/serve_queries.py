@@ -25,7 +25,9 @@ def queries(settings: Settings, *, listen: str) -> None:
     from projectors.service.app import queries_application
     from runtime.http import serve
     from runtime.logs import start_logging
+    from runtime.tracing import exporting
     from scripts.verify.job import verify
 
     start_logging(settings, "queries")
-    serve(settings, queries_application(settings, {"verify": verify}), listen)
+    with exporting(settings, "rollbook-queries"):
+        serve(settings, queries_application(settings, {"verify": verify}), listen)

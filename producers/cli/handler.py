@@ -102,8 +102,12 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
     from runtime.process import only_instance, until_available
     from runtime.registry import Registry
     from runtime.topics.admin import check_topics
+    from runtime.tracing import exporting
 
-    with only_instance(settings, f"handler-{instance}"):
+    with (
+        only_instance(settings, f"handler-{instance}"),
+        exporting(settings, "rollbook-handler", instance),
+    ):
         until_available(stop, lambda: check_topics(settings))
         started = until_available(
             stop, lambda: start_handler(settings, Registry(settings), instance, stop)

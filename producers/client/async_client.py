@@ -19,6 +19,7 @@ from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS
 from producers.client.delivery import (
     COMMAND_PRODUCER,
     Delivery,
+    begin_trace,
     nothing_sent,
     produce_all,
 )
@@ -29,6 +30,7 @@ from producers.client.user_commands import UserCommands
 from runtime.kafka import admin, has_login, kafka_available, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.tracing import tracing_of
 from schemas.codec import RecordCodec
 from schemas.errors import Forbidden, NotInTime, RollbookError
 from schemas.records import UserCommand
@@ -70,6 +72,7 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         self._settings = settings
         self._timeout_seconds = timeout_seconds
         self._topic = settings.named(COMMANDS.name)
+        self._tracing = tracing_of(settings)
         self._places = asyncio.Semaphore(most_in_flight)
         # The commands in flight by key; several may have the same id.
         self._awaited: dict[bytes, list[SentCommand]] = {}
@@ -134,6 +137,7 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         partition = command_partition(command, self._settings.partitions)
         delivery = Delivery(command["command_id"], self._codec.encode(command), partition)
         await self._take_place(deadline)
+        delivery.trace = begin_trace(self._tracing, self._topic, partition, command)
         sent = SentCommand(delivery, seconds, self._follower.position(partition))
         sent.timer = self._loop.call_at(deadline, self._expire, sent)
         self._awaited.setdefault(delivery.key, []).append(sent)
@@ -226,6 +230,7 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         if not same:
             del self._awaited[sent.delivery.key]
         self._places.release()
+        sent.delivery.end()
         sent.end()
 
     def _take_reports(self, reports: list[tuple[SentCommand, KafkaError | None, Message]]) -> None:

@@ -11,7 +11,13 @@ from contextlib import suppress
 from confluent_kafka import Message, Producer
 
 from producers.client.build import command_partition
-from producers.client.delivery import COMMAND_PRODUCER, Delivery, check_readable, nothing_sent
+from producers.client.delivery import (
+    COMMAND_PRODUCER,
+    Delivery,
+    begin_trace,
+    check_readable,
+    nothing_sent,
+)
 from producers.client.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
     Outcome,
@@ -25,6 +31,7 @@ from runtime.closing import Closing
 from runtime.kafka import kafka_available, producer_config
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Poisoned, Unavailable
 from schemas.records import CommandOutcome, UserCommand
 from schemas.rules import permit_special_use
@@ -64,6 +71,7 @@ class CommandClient(UserCommands[Outcome], Closing):
         permit_special_use(settings.special_use_domains)
         self._settings = settings
         self._timeout_seconds = timeout_seconds
+        self._tracing = tracing_of(settings)
         registry = Registry(settings)
         self._commands = registry.codec(COMMANDS.schema)
         self._outcomes = registry.codec(OUTCOMES.schema)
@@ -84,8 +92,10 @@ class CommandClient(UserCommands[Outcome], Closing):
         deadline = time.monotonic() + self._timeout_seconds
         self._skip_to_end()
         partition = command_partition(command, self._settings.partitions)
-        delivery = Delivery(command["command_id"], self._commands.encode(command), partition)
         topic = self._settings.named(COMMANDS.name)
+        value = self._commands.encode(command)
+        trace = begin_trace(self._tracing, topic, partition, command)
+        delivery = Delivery(command["command_id"], value, partition, trace)
         delivery.attempt(self._producer, topic)
         answers: list[CommandOutcome] = []
         try:
@@ -105,6 +115,7 @@ class CommandClient(UserCommands[Outcome], Closing):
             if delivery.pending:
                 self._producer.purge()
                 self._producer.poll(0)
+            delivery.end()
         raise delivery.too_late(self._timeout_seconds)
 
     def _skip_to_end(self) -> None:

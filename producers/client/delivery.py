@@ -8,16 +8,20 @@ repeated id.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime.kafka import kafka_failure
 from runtime.kafka_access import is_denied
 from runtime.settings import Settings
+from runtime.tracing.conventions import COMMAND_ID, COMMAND_KIND
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Unavailable
-from schemas.records import CommandOutcome
+from schemas.records import CommandOutcome, UserCommand
 from schemas.topics import COMMANDS, OUTCOMES
+
+if TYPE_CHECKING:
+    from runtime.tracing.tracing import SendSpan, Tracing
 
 # In addition to `producer_config`. The sequence numbers of an idempotent producer would require
 # retries, and cost a new client up to half a second: until it is connected, librdkafka repeats its
@@ -45,7 +49,10 @@ OnDelivery: TypeAlias = Callable[[KafkaError | None, Message], None]
 
 
 class Delivery:
-    """The way of one command to the log. `offset` is -1 until a broker has confirmed it."""
+    """The way of one command to the log. `offset` is -1 until a broker has confirmed it.
+
+    With a `trace`, the record carries its context.
+    """
 
     __slots__ = (
         "_perhaps_sent",
@@ -56,9 +63,12 @@ class Delivery:
         "offset",
         "partition",
         "pending",
+        "trace",
     )
 
-    def __init__(self, command_id: str, value: bytes, partition: int) -> None:
+    def __init__(
+        self, command_id: str, value: bytes, partition: int, trace: "SendSpan | None" = None
+    ) -> None:
         self.command_id = command_id
         self.key = command_id.encode()
         self.partition = partition
@@ -67,6 +77,7 @@ class Delivery:
         self.pending = False
         self._perhaps_sent = False
         self._refusal: KafkaError | None = None
+        self.trace = trace
 
     def attempt(self, producer: Producer, topic: str) -> None:
         """Give the command to the producer, which calls `report` while it is polled."""
@@ -75,7 +86,8 @@ class Delivery:
     def begin(self, on_delivery: OnDelivery) -> dict[str, Any]:
         """Begin an attempt; return its message for the producer, which calls `on_delivery`."""
         self.pending, self._refusal = True, None
-        return {"key": self.key, "value": self._value, "callback": on_delivery}
+        message = {"key": self.key, "value": self._value, "callback": on_delivery}
+        return message if self.trace is None else message | {"headers": self.trace.headers}
 
     def report(self, error: KafkaError | None, message: Message) -> None:
         """Note how the attempt ended: what librdkafka calls a delivery report."""
@@ -84,6 +96,8 @@ class Delivery:
             return
         self.pending = False
         self.offset = message.offset() or 0
+        if self.trace is not None:
+            self.trace.confirm(self.offset)
 
     def fail(self, error: KafkaError) -> None:
         """Note that the attempt ended with `error`."""
@@ -92,6 +106,11 @@ class Delivery:
             self._refusal = error
         elif error.code() not in _NOT_SENT:
             self._perhaps_sent = True
+
+    def end(self) -> None:
+        """Note that nobody waits for a confirmation any more."""
+        if self.trace is not None:
+            self.trace.give_up()
 
     @property
     def must_repeat(self) -> bool:
@@ -160,11 +179,41 @@ def produce_all(
         attempt = delivery, delivery.begin(on_delivery)
         by_partition.setdefault(delivery.partition, []).append(attempt)
     for partition, attempts in by_partition.items():
+        if any("headers" in message for _, message in attempts):
+            _produce_each(producer, topic, partition, attempts)
+            continue
         messages = [message for _, message in attempts]
         if producer.produce_batch(topic, messages, partition) != len(messages):
             for delivery, message in attempts:
                 if (error := message.get("_error")) is not None:
                     delivery.fail(error)
+
+
+def _produce_each(
+    producer: Producer,
+    topic: str,
+    partition: int,
+    attempts: Sequence[tuple[Delivery, dict[str, Any]]],
+) -> None:
+    """Begin attempts whose messages have headers, which `produce_batch` cannot write."""
+    for delivery, message in attempts:
+        on_delivery = message.pop("callback")
+        try:
+            producer.produce(topic, partition=partition, on_delivery=on_delivery, **message)
+        except BufferError:
+            delivery.fail(KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001
+        except KafkaException as error:
+            delivery.fail(error.args[0])
+
+
+def begin_trace(
+    tracing: "Tracing | None", topic: str, partition: int, command: UserCommand
+) -> "SendSpan | None":
+    """Begin the span of a command that is about to be sent; None while tracing is off."""
+    if tracing is None:
+        return None
+    names = {COMMAND_ID: command["command_id"], COMMAND_KIND: command["kind"]}
+    return tracing.send(topic, partition, dict(names))
 
 
 def check_readable(settings: Settings, error: KafkaError | None) -> None:

@@ -250,6 +250,9 @@ class Batch:
         for overlay in self._overlays.values():
             overlay.fold()
 
+    def drop(self, why: str) -> None:
+        """Note that the batch was not committed, or perhaps not: it is decided again."""
+
 
 def _letter(topic: str, number: int, offset: int, poisoned: Poisoned, now: int) -> DeadLetter:
     log.warning(

@@ -54,6 +54,7 @@ class CommandHandler:
         meter: Meter,
         explain: Callable[[KafkaException], Unavailable | Forbidden],
         stop: StopSignal,
+        new_batch: Callable[..., Batch] = Batch,
     ) -> None:
         self._settings = settings
         self._codecs = codecs
@@ -65,6 +66,7 @@ class CommandHandler:
         self._meter = meter
         self._explain = explain
         self._stop = stop
+        self._new_batch = new_batch
         self._backoff = Backoff()
         self._reports_lead_from = 0.0
         self.recommit_seconds = _RECOMMIT_SECONDS
@@ -103,7 +105,7 @@ class CommandHandler:
             return 0  # the group has dropped us: these messages are for another process to decide
         self._meter.is_member()
         began = time.monotonic()
-        batch = Batch(
+        batch = self._new_batch(
             self._ownership.ready(),
             self._settings,
             self._codecs,
@@ -141,11 +143,13 @@ class CommandHandler:
         except KafkaException as error:
             failure = self._explain(error)
             log.warning("transaction aborted, deciding again: %s", failure)
+            batch.drop(failure.code)
             self._ownership.rewind(*batch.next_offsets, *batch.deferred)
             self._pause_after(failure)
             return False
         except IndefiniteError:
             log.warning("it is unknown whether a transaction was committed: restoring from the log")
+            batch.drop("unknown")
             self._transactions.recreate_producer()
             self._ownership.restore_all()
             return False

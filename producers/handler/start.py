@@ -8,12 +8,15 @@ starting handler first asks the group whether a live member on another host has 
 import logging
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin._acl import AclOperation
 
+from producers.handler.batch import Batch
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.members import GROUP, members
@@ -43,6 +46,7 @@ from runtime.settings import Settings
 from runtime.topics.access import denied_operations
 from runtime.topics.admin import roll_after_ms
 from runtime.topics.drift import DriftWatch
+from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.letters import HANDLER
 from schemas.rules import permit_special_use
@@ -86,6 +90,7 @@ def start_handler(
         meter=meter,
         explain=clients.failure,
         stop=stop,
+        new_batch=_new_batch(settings, clients.group),
     )
 
 
@@ -94,6 +99,16 @@ def _new_meter(settings: Settings) -> Meter:
     if not settings.metrics_listen:
         return Meter()
     return RecordingMeter(HEALTH, VALUES, settings.named(COMMANDS.name))
+
+
+def _new_batch(settings: Settings, group: str) -> Callable[..., Batch]:
+    """Return what makes a batch: one that reads and writes contexts of traces if that is on."""
+    tracing = tracing_of(settings)
+    if tracing is None:
+        return Batch
+    from producers.handler.traced_batch import TracedBatch
+
+    return partial(TracedBatch, tracing=tracing, group=group)
 
 
 class KafkaClients:

@@ -22,6 +22,8 @@ def commands(settings: Settings, *, listen: str) -> None:
     from producers.service.app import command_application
     from runtime.http import serve
     from runtime.logs import start_logging
+    from runtime.tracing import exporting
 
     start_logging(settings, "commands")
-    serve(settings, command_application(settings), listen)
+    with exporting(settings, "rollbook-commands"):
+        serve(settings, command_application(settings), listen)

@@ -36,10 +36,14 @@ def run(settings: Settings, name: str) -> None:
     from runtime.metrics.serving import serving_metrics
     from runtime.metrics.table import PROJECTOR
     from runtime.process import StopSignal
+    from runtime.tracing import exporting
 
     start_logging(settings, "projector", read_model=name)
     stopping = StopSignal().install()
-    with serving_metrics(settings, PROJECTOR):
+    with (
+        exporting(settings, f"rollbook-projector-{name}"),
+        serving_metrics(settings, PROJECTOR),
+    ):
         Host(settings, open_versions(settings, name), stopping).run()
 
 

@@ -1,5 +1,8 @@
 """Wires the runner of a read model's version to Kafka and the registry."""
 
+from collections.abc import Callable
+from functools import partial
+
 from projectors.contract.read_model import ReadModel
 from projectors.engine.dead_letter_writer import DeadLetterWriter
 from projectors.engine.meter import Meter
@@ -8,6 +11,7 @@ from projectors.engine.subscription import subscribe
 from runtime.process import StopSignal
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.tracing import tracing_of
 from schemas.topics import DEAD_LETTERS
 
 
@@ -17,9 +21,14 @@ def group_of(read_model: str, version: int) -> str:
 
 
 def open_runner(
-    settings: Settings, model: ReadModel, stopping: StopSignal, meter: Meter | None = None
+    settings: Settings,
+    model: ReadModel,
+    stopping: StopSignal,
+    meter: Meter | None = None,
+    *,
+    traced: bool = False,
 ) -> Runner:
-    """Return the runner of `model` on the real log.
+    """Return the runner of `model` on the real log; with `traced` it makes spans if that is on.
 
     Only the registry must be available: raises `Unavailable` if it is not.
     """
@@ -32,7 +41,7 @@ def open_runner(
         topic=settings.named(topic.name),
     )
     subscription = subscribe(settings, topic, group_of(model.name, model.version))
-    return Runner(
+    return _new_runner(settings, traced=traced)(
         settings,
         model,
         subscription,
@@ -41,3 +50,12 @@ def open_runner(
         stopping=stopping,
         meter=meter,
     )
+
+
+def _new_runner(settings: Settings, *, traced: bool) -> Callable[..., Runner]:
+    tracing = tracing_of(settings) if traced else None
+    if tracing is None:
+        return Runner
+    from projectors.engine.traced_runner import TracedRunner
+
+    return partial(TracedRunner, tracing=tracing)

@@ -193,7 +193,9 @@ class _Running:
         try:
             runner = until_available(
                 self._stopping,
-                lambda: open_runner(self._settings, model, self._stopping, self._meter),
+                lambda: open_runner(
+                    self._settings, model, self._stopping, self._meter, traced=True
+                ),
             )
             if runner is None:
                 model.close()

@@ -67,6 +67,7 @@ def check_values(settings: "Settings") -> None:
     _require(settings.clock_lead_seconds >= 0, "clock_lead_seconds", "must be 0 or more")
     _require(settings.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
     _require(settings.log_format in {"text", "json"}, "log_format", "must be text or json")
+    _require(settings.tracing in {"", "otlp"}, "tracing", "must be otlp or empty")
     _require(
         not settings.metrics_listen or parse_address(settings.metrics_listen) is not None,
         "metrics_listen",

@@ -24,6 +24,7 @@ from runtime.http.problems import problem_response
 from runtime.http.route import DirectRoute, operation_id
 from runtime.metrics.failures import count_failure
 from runtime.settings import Settings
+from runtime.tracing import tracing_of
 from schemas.errors import Rejected, RollbookError, Unavailable
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -32,7 +33,7 @@ Ready = Callable[[], Awaitable[None] | None]
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 _REQUEST_HEADERS = [
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-    *("Last-Event-ID", "Prefer", "Rollbook-After"),
+    *("Last-Event-ID", "Prefer", "Rollbook-After", "Traceparent", "Tracestate"),
 ]
 _RESPONSE_HEADERS = [
     *("ETag", "Link", "Location", "Preference-Applied", "Retry-After", "Rollbook-Token"),
@@ -59,7 +60,7 @@ def application(
     `schemas` in what they say for the OpenAPI document. One that `has_pages` for people has no such
     document; it takes forms instead of JSON, and must check that a form is from its own page.
 
-    Raises `Misconfigured` if the file of keys cannot be read.
+    Raises `Misconfigured` if the file of keys cannot be read, or without the extra for `tracing`.
     """
     authority = Authority(settings)
     origins = frozenset(filter(None, settings.http_cors_origins.split(",")))
@@ -81,10 +82,10 @@ def application(
         (HTTPException, _on_http_error),
     ):
         app.add_exception_handler(kind, answer)
-    if origins:
-        _permit(app, origins)
+    _permit(app, origins)
     limits = _limits(settings, origins, streams, is_open=authority.is_open, has_pages=has_pages)
     app.add_middleware(Guard, limits=limits, requests=Requests(title.removeprefix("rollbook ")))
+    _add_tracing(app, settings)
     _add_probes(app, ready)
     if not has_pages:
         add_documentation(app, schemas or {})
@@ -109,8 +110,18 @@ def _limits(
     )
 
 
+def _add_tracing(app: FastAPI, settings: Settings) -> None:
+    tracing = tracing_of(settings)
+    if tracing is not None:
+        from runtime.http.traced import Traced
+
+        app.add_middleware(Traced, tracing=tracing)
+
+
 def _permit(app: FastAPI, origins: frozenset[str]) -> None:
-    """Let pages of these origins call the service."""
+    """Let pages of these origins, if any, call the service."""
+    if not origins:
+        return
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(origins),

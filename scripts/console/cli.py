@@ -24,7 +24,9 @@ def console(settings: Settings, *, listen: str) -> None:
     require_services()
     from runtime.http import serve
     from runtime.logs import start_logging
+    from runtime.tracing import exporting
     from scripts.console.application import console_of
 
     start_logging(settings, "console")
-    serve(settings, console_of(settings), listen)
+    with exporting(settings, "rollbook-console"):
+        serve(settings, console_of(settings), listen)

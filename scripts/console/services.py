@@ -9,6 +9,7 @@ import httpx2
 import orjson
 
 from runtime.settings import Settings
+from runtime.tracing import tracing_of
 
 # Longer than the services take to answer or to give up.
 _ANSWER_SECONDS: Final = 65.0
@@ -44,6 +45,7 @@ class Services:
             timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
             trust_env=False,  # no proxy may see a key
+            event_hooks={"request": [_add_trace_context]} if tracing_of(settings) else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -97,6 +99,13 @@ class Services:
                 yield httpx2.EventSource(answer)
         except httpx2.TransportError as error:
             raise _no_answer("queries") from error
+
+
+async def _add_trace_context(request: httpx2.Request) -> None:
+    """Let the service continue the trace of the page."""
+    from runtime.tracing.context import headers_of
+
+    request.headers.update(headers_of())
 
 
 def _headers(key: str, others: Mapping[str, str]) -> dict[str, str]:

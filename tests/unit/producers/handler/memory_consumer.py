@@ -200,7 +200,14 @@ class MemoryConsumer:
     def message(self, place: Place, offset: int) -> Message:
         """Return the message at an offset; a test may put it into `queued`, as a stale one."""
         entry = self._log.partitions[place].entries[offset]
-        return Message(*place, offset, entry.key, entry.value, timestamp=(1, entry.at_ms))
+        return Message(
+            *place,
+            offset,
+            entry.key,
+            entry.value,
+            headers=list(entry.headers),
+            timestamp=(1, entry.at_ms),
+        )
 
     def committed(
         self,

@@ -9,7 +9,7 @@ observe.
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,10 +59,17 @@ class MemoryLog:
         self._before: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
         self._after: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
 
-    def append(self, topic: str, number: int, key: bytes | None, value: bytes | None) -> int:
+    def append(
+        self,
+        topic: str,
+        number: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> int:
         """Append a record outside of any transaction; return its offset."""
         log = self.partitions[topic, number]
-        log.entries.append(Entry(key, value))
+        log.entries.append(Entry(key, value, headers=tuple(headers)))
         return log.end - 1
 
     def records(self, topic: str) -> Iterator[tuple[int, bytes | None, bytes | None]]:
@@ -186,24 +193,25 @@ class MemoryProducer:
         self,
         topic: str,
         value: bytes | None,
-        key: bytes,
+        key: bytes | str,
         partition: int,
+        *,
         on_delivery: object = None,  # noqa: ARG002 - a keyword of confluent_kafka
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Append a record; a fenced producer's record is lost, and its commit fails."""
         if self._is_current():
             transaction = self._transaction()
             transaction.places.add((topic, partition))
-            entry = Entry(key, value, transaction)
+            encoded = key.encode() if isinstance(key, str) else key
+            entry = Entry(encoded, value, transaction, headers=tuple(headers))
             self._log.partitions[topic, partition].entries.append(entry)
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
 
         def append() -> None:
             for message in messages:
-                key = message["key"]
-                encoded = key.encode() if isinstance(key, str) else key
-                self.produce(topic, message["value"], encoded, partition)
+                self.produce(topic, message["value"], message["key"], partition)
 
         self._log.carry_out("produce_batch", append)
         return len(messages)

@@ -33,6 +33,7 @@ class Entry:
     transaction: Transaction | None = None
     is_marker: bool = False
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    headers: tuple[tuple[str, bytes], ...] = ()
 
     def is_visible(self) -> bool:
         """Return whether a reader of committed records receives it."""

@@ -1,9 +1,10 @@
 """Handlers over the in-memory log, stepped by a test: no broker, no waiting, no threads to race."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from producers.handler.batch import Batch
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.metrics.meter import Meter
@@ -38,6 +39,7 @@ from tests.unit.producers.handler.memory_log import MemoryLog
 
 MOST_STEPS = 500
 WINDOW = Window(20_000, 300_000)
+Headers = Sequence[tuple[str, bytes]]
 _WATCHDOG = Watchdog(60)
 
 
@@ -68,7 +70,7 @@ class Cluster:
         self.roll_after_ms: dict[str, int] = {}
         self.meter = Meter()
 
-    def start(self, identity: str = "a") -> CommandHandler:
+    def start(self, identity: str = "a", new_batch: Callable[..., Batch] = Batch) -> CommandHandler:
         """Start a handler; if the identity runs already, the new handler fences the old one."""
         clients = self.clients[identity] = MemoryClients(self.group, identity)
         stop = _NeverWaits()
@@ -83,15 +85,16 @@ class Cluster:
             meter=self.meter,
             explain=clients.failure,
             stop=stop,
+            new_batch=new_batch,
         )
 
-    def ready(self, identity: str = "a") -> CommandHandler:
+    def ready(self, identity: str = "a", new_batch: Callable[..., Batch] = Batch) -> CommandHandler:
         """Start a handler and step it until it has restored every partition."""
-        handler = self.start(identity)
+        handler = self.start(identity, new_batch)
         self.step_until(lambda: len(handler._ownership.ready()) == PARTITIONS, handler)
         return handler
 
-    def send(self, *commands: UserCommand) -> None:
+    def send(self, *commands: UserCommand, headers: Headers = ()) -> None:
         """Append commands to their users' partitions."""
         for command in commands:
             if command["user_id"] is None:
@@ -100,7 +103,7 @@ class Cluster:
                 shard = user_shard(command["user_id"])
             value = self.codecs.commands.encode(command)
             number = partition_of(shard, PARTITIONS)
-            self.log.append(COMMANDS.name, number, command["command_id"].encode(), value)
+            self.log.append(COMMANDS.name, number, command["command_id"].encode(), value, headers)
 
     def send_creates(self, tag: str, commands: int = 20) -> None:
         """Append creations whose ids follow from `tag`, spread over the partitions."""

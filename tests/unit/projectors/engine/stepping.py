@@ -1,6 +1,6 @@
 """Projector processes that a test steps over an in-memory log, and their read model."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import count
 from typing import cast
@@ -52,9 +52,14 @@ class World:
         self.topic_id = "topic"
         self.letters: list[tuple[int, int]] = []
 
-    def member(self, name: str = "one", model: Memory | None = None) -> "Member":
+    def member(
+        self,
+        name: str = "one",
+        model: Memory | None = None,
+        new_runner: Callable[..., Runner] = Runner,
+    ) -> "Member":
         """Return a new process of the group."""
-        return Member(self, name, model or self.model)
+        return Member(self, name, model or self.model, new_runner)
 
     def users(self, first: int, count: int, version: int = 1, name: str = "Jane") -> None:
         """Append an event of each of these users."""
@@ -62,10 +67,10 @@ class World:
             event = user_event(number, version, name=name)
             self.append(CODEC.encode(event), event["user_id"])
 
-    def append(self, value: bytes, user_id: str) -> None:
+    def append(self, value: bytes, user_id: str, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Append a record to the partition of a user, followed by a transaction's marker."""
         partition = partition_of(user_shard(user_id), PARTITIONS)
-        self.log.append(self.topic, partition, user_id.encode(), value)
+        self.log.append(self.topic, partition, user_id.encode(), value, headers)
 
     def look_up(self, partitions: Collection[int]) -> tuple[str, dict[int, LogRange]]:
         logs = {p: self.log.partitions[self.topic, p] for p in partitions}
@@ -81,13 +86,15 @@ class World:
 class Member:
     """One projector process."""
 
-    def __init__(self, world: World, name: str, model: Memory) -> None:
+    def __init__(
+        self, world: World, name: str, model: Memory, new_runner: Callable[..., Runner]
+    ) -> None:
         self.stopping = StopSignal()
         self.consumer = MemberConsumer(world.group, name, reports_ends=True)
         self.subscription = Subscription(
             world.settings, EVENTS, cast("Consumer", self.consumer), world.look_up
         )
-        self.runner = Runner(
+        self.runner = new_runner(
             world.settings,
             model,
             self.subscription,

@@ -1,0 +1,76 @@
+"""Traces: which requests, commands, decisions and projections belong together.
+
+The context of a trace (W3C Trace Context) travels in the headers of HTTP requests and of records on
+the log. It is off unless the setting `tracing` says otherwise; then nothing of OpenTelemetry is
+imported, and no header is written or read. `conventions` has every name, `docs/tracing.md` explains
+the spans, and docs/decisions/0031 the design.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from runtime.tracing.tracing import Tracing
+
+_started: list["Tracing"] = []
+
+
+def tracing_of(settings: Settings) -> "Tracing | None":
+    """Return what makes spans in this process; None if the setting `tracing` is empty.
+
+    In a program that is not rollbook's, spans go to the tracer provider of that program. Raises
+    `Misconfigured` (`no_tracing`) if the extra `tracing` is not installed.
+    """
+    if not settings.tracing:
+        return None
+    if _started:
+        return _started[-1]
+    from runtime.extras import require_tracing
+
+    require_tracing()
+    from runtime.tracing.tracing import Tracing, library_tracer
+
+    return Tracing(library_tracer())
+
+
+def exporting(settings: Settings, service: str, instance: str = "") -> AbstractContextManager[None]:
+    """Return a context in which the spans of this process are exported as those of `service`.
+
+    Exporting never blocks the process; at the end of the context, spans that are still in the queue
+    are sent for at most 2 s. Raises `Misconfigured` as `tracing_of` does.
+    """
+    return _exporting(service, instance) if settings.tracing else nullcontext()
+
+
+@contextmanager
+def _exporting(service: str, instance: str) -> Iterator[None]:
+    from runtime.extras import require_tracing
+
+    require_tracing()
+    from runtime.tracing.export import export_spans
+    from runtime.tracing.tracing import Tracing
+
+    with export_spans(service, instance) as tracer:
+        _started.append(Tracing(tracer))
+        try:
+            yield
+        finally:
+            _started.pop()
+
+
+@contextmanager
+def command_line(settings: Settings, name: str) -> Iterator[None]:
+    """Export the spans of a short command, below one of its own with this name.
+
+    That one belongs to the trace that the environment variable `TRACEPARENT` names, if any.
+    """
+    with exporting(settings, "rollbook"):
+        tracing = tracing_of(settings)
+        if tracing is None:
+            yield
+            return
+        with tracing.command_line(name):
+            yield
