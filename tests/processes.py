@@ -28,13 +28,18 @@ ROLLBOOK = str(Path(sys.executable).with_name("rollbook"))
 
 
 def eventually(condition: Callable[[], object], timeout_seconds: float = 60, what: str = "") -> Any:
-    """Return the first true value of `condition`; fail after `timeout_seconds` without one."""
+    """Return the first true value of `condition`; fail after `timeout_seconds` without one.
+
+    Most conditions ask servers: the longer one does not hold, the less often it is asked.
+    """
     deadline = time.monotonic() + timeout_seconds * DEEP_PATIENCE
+    pause_seconds = 0.05
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.05)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.3 * pause_seconds, 0.4)
     raise AssertionError(f"not within {timeout_seconds} s: {what or condition}")
 
 

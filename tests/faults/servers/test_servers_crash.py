@@ -69,7 +69,10 @@ def test_a_store_crashes_while_its_projector_catches_up(
 ) -> None:
     """Its projectors stay in the group for longer than a session timeout; others are unaffected."""
     processes = start_all(rollbook)
-    stores = {"postgres": ("postgres", "history"), "elasticsearch": ("elasticsearch",)}
+    # test_postgres_rewinds.py crashes PostgreSQL too.
+    stores = {"elasticsearch": ("elasticsearch",)}
+    if DEEP:
+        stores["postgres"] = ("postgres", "history")
     for name, models in stores.items():
         assert processes[name].stop() == 0
         RunningImport(rollbook, 2_000, tag=f"before-{name}", pace=2_000).wait()
@@ -84,7 +87,7 @@ def test_a_store_crashes_while_its_projector_catches_up(
         )  # the sixth pause ends after a session timeout
         servers.bring_back(name)
         wait_caught_up(settings, *MODELS)
-    assert_everything_is_valid(rollbook, 8_000)
+    assert_everything_is_valid(rollbook, 4_000 * len(stores))
     for name in MODELS:
         assert "revoked" not in processes[name].text()
         assert processes[name].text().count("assigned: partitions") == 1
