@@ -70,7 +70,7 @@ def test_a_store_crashes_while_its_projector_catches_up(
     """Its projectors stay in the group for longer than a session timeout; others are unaffected."""
     processes = start_all(rollbook)
     # test_postgres_rewinds.py crashes PostgreSQL too.
-    stores = {"elasticsearch": ("elasticsearch",)}
+    stores: dict[str, tuple[str, ...]] = {"elasticsearch": ("elasticsearch",)}
     if DEEP:
         stores["postgres"] = ("postgres", "history")
     for name, models in stores.items():
