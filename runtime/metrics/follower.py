@@ -19,7 +19,7 @@ from schemas.errors import RollbookError
 
 log = logging.getLogger(__name__)
 
-_EVERY_SECONDS: Final = 5.0
+_EVERY_SECONDS: Final = 2.0
 # The part of the process that is not ready while brokers do not answer.
 BROKERS: Final = "brokers"
 
@@ -35,7 +35,7 @@ class Measurement(Protocol):
 
 
 def follow(settings: Settings, measurements: Sequence[Measurement], stop: StopSignal) -> None:
-    """Start to measure every five seconds, until `stop` is set; return at once.
+    """Start to measure every two seconds, until `stop` is set; return at once.
 
     `measurements` may grow and shrink meanwhile. While brokers do not answer or deny access, the
     process is not ready, and what they would say is unknown.

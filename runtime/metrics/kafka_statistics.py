@@ -9,7 +9,7 @@ from runtime.metrics.recording import VALUES, Values
 from runtime.settings import Settings
 
 # Its report has an entry for each partition, which costs time with thousands of them.
-_EVERY_SECONDS: Final = 10
+_EVERY_SECONDS: Final = 5
 _MICROSECONDS: Final = 1e6
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Self
 
-PRODUCE, END_TXN = 0, 26
+PRODUCE, FETCH, END_TXN = 0, 1, 26
 _LENGTH_BYTES = 4
 _ERROR_AT = 12
 
@@ -23,6 +23,7 @@ class BrokerProxy:
     It interferes with requests of the kind `api_key`. The next one after `lose_answer` is carried
     out, but its connection is cut before the answer arrives. The next one after `hold_back` is kept
     and its connection cut; it is carried out only on `let_go`, whatever was written meanwhile.
+    After `stall`, requests of a kind get no answer as long as the proxy runs.
     """
 
     def __init__(self, broker: str, api_key: int = END_TXN) -> None:
@@ -34,6 +35,8 @@ class BrokerProxy:
         self.address = f"{own_host}:{own_port}"
         self._theirs = host.encode() + struct.pack(">i", int(port))
         self._ours = own_host.encode() + struct.pack(">i", own_port)
+        self._stalled: int | None = None
+        self._ended = threading.Event()
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
         self._kept: list[tuple[socket.socket, bytes]] = []
         self._undelivered: SimpleQueue[tuple[socket.socket, bytes]] = SimpleQueue()
@@ -45,9 +48,15 @@ class BrokerProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         for one in (self._listener, *self._sockets):
             _cut(one)
             one.close()
+
+    def stall(self, api_key: int) -> None:
+        """Keep all requests of a kind; those after them on the same connection wait as well."""
+        self.done.clear()
+        self._stalled = api_key
 
     def lose_answer(self) -> None:
         """Carry out the next request, but do not let its answer through."""
@@ -99,6 +108,9 @@ class BrokerProxy:
         with suppress(OSError):
             while request := _frame(client):
                 [key] = struct.unpack_from(">h", request, _LENGTH_BYTES)
+                if key == self._stalled:
+                    self.done.set()
+                    self._ended.wait()
                 is_wanted = key == self._api_key
                 act, self._next = (self._next, None) if is_wanted else (None, self._next)
                 if act:
