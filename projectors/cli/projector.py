@@ -1,15 +1,19 @@
 """`rollbook projector`: run the projectors of the read models and inspect their progress."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from projectors.catalog import open_versions
+from projectors.cli.pause import pause, resume
 from projectors.cli.versions import compare, drop, name_argument, rebuild, rollback, swap, versions
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_error, print_json, print_table
+
+if TYPE_CHECKING:
+    from projectors.versions.status import VersionStatus
 
 
 @click.group()
@@ -48,39 +52,60 @@ def run(settings: Settings, name: str) -> None:
 
 
 @projector.command()
+@click.option("--partitions", "by_partition", is_flag=True, help="A line for each partition.")
 @json_option
 @pass_settings
-def status(settings: Settings, *, as_json: bool) -> int:
-    """Show the position of each version of each read model: offsets, and the lag in events.
+def status(settings: Settings, *, by_partition: bool, as_json: bool) -> int:
+    """Show how many events each version of each read model is behind the log.
 
-    With a lag of 0, the position may still be below the end: the end counts transaction markers
-    as well as events. Read models read different topics, so compare offsets only within one read
-    model. Exits with 5 if the server of a read model is unavailable, but shows the others.
+    `paused` means that somebody has paused the version with `rollbook projector pause`. Exits with
+    5 if the server of a read model is unavailable, but shows the others.
+
+    With `--partitions`: with a lag of 0, the position may still be below the end: the end counts
+    transaction markers as well as events. Read models read different topics, so compare offsets
+    only within one read model.
 
     \b
-    Example:
+    Examples:
       rollbook projector status
+      rollbook projector status --partitions
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.versions.status import read_status
 
     found = read_status(settings)
+    versions = found.by_version()
     if as_json:
-        for row in found.as_rows():
+        for row in found.as_rows() if by_partition else (one.as_json() for one in versions):
             print_json(row)
-    else:
+    elif by_partition:
         print_positions(found.as_rows())
+    else:
+        print_versions(versions)
     # Several read models may be on one server: its error is printed once.
     for error in {str(error): error for error in found.unavailable.values()}.values():
         print_error(error, as_json=as_json)
     return EXIT_UNAVAILABLE if found.unavailable else 0
 
 
+def print_versions(versions: "Iterable[VersionStatus]") -> None:
+    """Print a line for each version, as `projector status` does."""
+    columns = ["read model", "version", "live", "state", "lag", "last applied"]
+    print_table(
+        columns,
+        (
+            (one.read_model, one.version, "yes" if one.live else "", one.state, one.lag, applied)
+            for one in versions
+            for applied in [one.as_json()["applied_at"]]
+        ),
+    )
+
+
 def print_positions(rows: Iterable[dict[str, Any]]) -> None:
-    """Print the rows of `projector status` as a table."""
+    """Print a line for each partition, as `projector status --partitions` does."""
     columns = ["read model", "version", "live", "partition", "state", "position", "end", "lag"]
     columns.append("last applied")
     print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))
 
 
-for command in (rebuild, versions, compare, swap, rollback, drop):
+for command in (rebuild, versions, compare, swap, rollback, pause, resume, drop):
     projector.add_command(command)

@@ -153,7 +153,7 @@ def versions(settings: Settings, name: str, *, as_json: bool) -> None:
         for row in rows:
             print_json({"read_model": name, **row})
         return
-    columns = ["version", "state", "live", "created", "live since"]
+    columns = ["version", "state", "live", "created", "live since", "paused since"]
     print_table(columns, ({**row, "live": "yes" if row["live"] else ""}.values() for row in rows))
 
 
@@ -203,7 +203,10 @@ def _swap(settings: Settings, name: str, number: int | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_settings
 def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
-    """Remove a version that is not live, and its data. You can no longer roll back to it.
+    """Remove a version that is not live, its data and its consumer group.
+
+    You can no longer roll back to it. Waits up to about ten seconds for its projectors to leave the
+    group.
 
     \b
     Example:
@@ -213,6 +216,7 @@ def drop(settings: Settings, name: str, number: int, *, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("this removes the version's data: confirm with --yes")
         click.confirm(f"Remove version {number} of {name}?", abort=True, err=True)
+    from projectors.versions.groups import drop_version
+
     with closing(open_versions(settings, name)) as found:
-        found.drop(number)
-    say(f"version {number} of {name} is dropped")
+        drop_version(settings, found, number, say)

@@ -71,7 +71,8 @@ class Version:
     """One version of a read model; times are in milliseconds since the epoch.
 
     Its state is `building` until it was compared with the log, then `ready`: from then on until it
-    is dropped, projectors keep it up to date. `live_since` is None if it was never live.
+    is dropped, projectors keep it up to date, unless it is paused since `paused_at`. `live_since`
+    is None if it was never live.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Version:
     live: bool
     created_at: int
     live_since: int | None
+    paused_at: int | None = None
 
 
 class ReadModel(Protocol):

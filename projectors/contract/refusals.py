@@ -40,6 +40,24 @@ def version_is_live(name: str, number: int) -> Rejected:
     )
 
 
+def version_not_built(name: str, number: int) -> Rejected:
+    """Return the error for a version that is not ready."""
+    return Rejected(
+        f"version {number} of {name} is not completely built",
+        code="version_not_ready",
+        next_step=f"`rollbook projector rebuild {name}` builds one",
+    )
+
+
+def version_paused(name: str, number: int) -> Rejected:
+    """Return the refusal to make a version live that no projector keeps up to date."""
+    return Rejected(
+        f"version {number} of {name} is paused, so it does not catch up with the log",
+        code="version_paused",
+        next_step=f"`rollbook projector resume {name} --version {number}` first",
+    )
+
+
 def version_dropped(name: str, number: int) -> Dropped:
     """Return the error for a version that no longer exists."""
     return Dropped(f"version {number} of {name} was dropped")

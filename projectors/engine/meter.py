@@ -40,6 +40,9 @@ class Meter:
     ) -> None:
         """Note what the process is at after a step of its loop."""
 
+    def paused(self) -> None:
+        """Note that somebody has paused the version."""
+
     def waits(self, error: Unavailable | Forbidden) -> None:
         """Note that it waits for a server."""
 
@@ -106,6 +109,10 @@ class RecordingMeter(Meter):
             self._is_in("starting")
         else:
             self._is_in("caught_up" if caught_up else "catching_up")
+
+    def paused(self) -> None:
+        """Record the state."""
+        self._is_in("paused")
 
     def waits(self, error: Unavailable | Forbidden) -> None:
         """Make the process not ready."""

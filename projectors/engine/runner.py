@@ -6,6 +6,7 @@ moves by compare-and-set, so a process that lost a partition without noticing ch
 
 import gc
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ class Runner:
         write_letters: Callable[[Sequence[Record]], None],
         stopping: StopSignal,
         meter: Meter | None = None,
+        is_paused: Callable[[], bool] = lambda: False,
         new_backoff: Callable[[], Backoff] = Backoff,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +84,7 @@ class Runner:
         self._decode = decode
         self._stopping = stopping
         self._meter = meter or Meter()
+        self._is_paused = is_paused
         self._new_backoff = new_backoff
         self._applier = Applier(
             model,
@@ -146,6 +149,9 @@ class Runner:
         `run` does, and `Dropped`.
         """
         try:
+            if self._is_paused():
+                self._wait_until_resumed()
+                return
             if self._log.waiting:
                 self._retry_while_unavailable(self._start_waiting)
             wait_seconds = 0.0 if self._in_hand else WAIT_SECONDS
@@ -169,6 +175,15 @@ class Runner:
             raise
         except Fenced as fenced:
             self._check_fence(fenced)
+
+    def _wait_until_resumed(self) -> None:
+        """Stay in the group without applying anything; end early when stopping."""
+        log.info("%s version %d is paused", self._model.name, self._model.version)
+        self._meter.paused()
+        self._log.pause_in_group(math.inf, lambda: self._stopping or not self._is_paused())
+        if self._log.restarts != self._restarts:
+            raise _InterruptedError
+        log.info("%s version %d is no longer paused", self._model.name, self._model.version)
 
     def _decode_ahead(self, messages: list[Message]) -> _Decoding | None:
         """Decode in another thread while the previous batch is written."""
@@ -248,8 +263,8 @@ class Runner:
     def _retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Return what `step` returns; retry while a server is unavailable or denies access.
 
-        It stays in the group meanwhile. Raises `_InterruptedError` when asked to stop, or when
-        partitions were revoked meanwhile.
+        It stays in the group meanwhile. Raises `_InterruptedError` when asked to stop or paused, or
+        when partitions were revoked meanwhile.
         """
         backoff = self._new_backoff()
         while True:
@@ -261,11 +276,11 @@ class Runner:
                 self._meter.waits(error)
                 seconds = backoff.after(error)
                 log.warning("%s; trying again in %.1f s", error, seconds)
-                self._log.pause_in_group(seconds, self._stopping)
+                self._log.pause_in_group(seconds, lambda: self._stopping or self._is_paused())
             else:
                 self._meter.goes_on()
                 return found
-            if self._stopping or self._log.restarts != self._restarts:
+            if self._stopping or self._is_paused() or self._log.restarts != self._restarts:
                 raise _InterruptedError
 
     def _close(self) -> None:

@@ -26,9 +26,12 @@ def open_runner(
     stopping: StopSignal,
     meter: Meter | None = None,
     *,
+    is_paused: Callable[[], bool] = lambda: False,
     traced: bool = False,
 ) -> Runner:
-    """Return the runner of `model` on the real log; with `traced` it makes spans if that is on.
+    """Return the runner of `model` on the real log; it applies nothing while `is_paused`.
+
+    With `traced` it makes spans if that is on.
 
     Only the registry must be available: raises `Unavailable` if it is not.
     """
@@ -49,6 +52,7 @@ def open_runner(
         write_letters=letters.write,
         stopping=stopping,
         meter=meter,
+        is_paused=is_paused,
     )
 
 

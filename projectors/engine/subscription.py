@@ -24,7 +24,6 @@ from runtime.kafka import (
     poll_batch,
 )
 from runtime.metrics.kafka_statistics import statistics_config
-from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
 from runtime.topics.log_ranges import LogRange, log_ranges
@@ -122,8 +121,8 @@ class Subscription:
             resource = f"group {self._group}" if is_about_group else f"topic {self._topic}"
             raise kafka_failure(self._settings, error, f"Read on {resource}") from error
 
-    def pause_in_group(self, seconds: float, stopping: StopSignal) -> None:
-        """Stay in the group for `seconds` without taking records; end early when stopping.
+    def pause_in_group(self, seconds: float, ended: Callable[[], object]) -> None:
+        """Stay in the group for `seconds` without taking records, or until `ended` returns true.
 
         Records that had been fetched before are kept for `poll`. Should there be more than
         `MOST_EARLY` of them, all partitions have to start again.
@@ -132,7 +131,7 @@ class Subscription:
             self._consumer.pause(self._consumer.assignment())
             try:
                 until = time.monotonic() + seconds
-                while not stopping and (left := until - time.monotonic()) > 0:
+                while not ended() and (left := until - time.monotonic()) > 0:
                     message = self._consumer.poll(min(left, _POLL_SECONDS))
                     if message is not None and message.partition() in self.next:
                         self._keep(message)

@@ -13,6 +13,7 @@ from projectors.engine.log_identity import LOST_LOG, OTHER_TOPIC
 from projectors.engine.meter import Meter
 from projectors.engine.start import open_runner
 from projectors.versions.abandoned import AbandonedVersions
+from projectors.versions.groups import delete_leftover_groups
 from projectors.versions.leftovers import LeftoverRemover
 from projectors.versions.rebuild_lock import is_rebuilding
 from projectors.versions.version_meters import VersionMeters
@@ -43,12 +44,13 @@ class Host:
         self._meters = VersionMeters(settings, versions, stopping)
         self._has_live = True
         self._may_not_look = False
+        self._known: set[int] = set()
         self._abandoned = AbandonedVersions(
             versions, lambda: is_rebuilding(settings, versions.name)
         )
 
     def run(self) -> None:
-        """Apply events until asked to stop, to all versions that are ready at the time.
+        """Apply events until asked to stop, to all versions that are ready and not paused.
 
         Creates the first version if there is none, and drops what killed rebuilds left. Raises what
         ends the runner of the live version (see `Runner.run`). The runner of any other version is
@@ -71,12 +73,14 @@ class Host:
     def _start_and_stop_runners(self) -> None:
         """Start the runners of new versions, and stop those of dropped versions."""
         try:
-            ready = [version for version in self._listed() if version.state == READY]
+            listed = self._listed()
+            ready = [version for version in listed if version.state == READY]
             for version in ready:
                 running = self._running.get(version.number)
                 if running is None:
                     meter = self._meters.of(version.number)
                     running = self._running[version.number] = _Running(self._settings, meter)
+                running.is_paused = version.paused_at is not None
                 if not running.is_running:
                     with log_fields(version=version.number):
                         self._start(running, version, alone=len(ready) == 1)
@@ -91,6 +95,16 @@ class Host:
             self._running[number].stop()
             self._running.pop(number).join()
         self._meters.listed(ready)
+        self._delete_groups({version.number for version in listed})
+
+    def _delete_groups(self, numbers: set[int]) -> None:
+        """Once versions have gone, delete their groups; the last process to leave succeeds."""
+        gone, self._known = self._known - numbers, numbers
+        if gone:
+            try:
+                delete_leftover_groups(self._settings, self._versions)
+            except (Unavailable, Forbidden) as error:
+                log.warning("%s; the next drop or rebuild deletes the group", error)
 
     def _listed(self) -> list[Version]:
         """Return all versions; if someone removed them all, create the first one again."""
@@ -140,6 +154,7 @@ class _Running:
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
         self.error: RollbookError | None = None
+        self.is_paused = False
         self._settings = settings
         self._meter = meter
         self._stopping = StopSignal()
@@ -194,7 +209,12 @@ class _Running:
             runner = until_available(
                 self._stopping,
                 lambda: open_runner(
-                    self._settings, model, self._stopping, self._meter, traced=True
+                    self._settings,
+                    model,
+                    self._stopping,
+                    self._meter,
+                    is_paused=lambda: self.is_paused,
+                    traced=True,
                 ),
             )
             if runner is None:

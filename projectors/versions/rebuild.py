@@ -20,6 +20,7 @@ from typing import Any
 from projectors.contract.read_model import BUILDING, ReadModelVersions
 from projectors.engine.start import open_runner
 from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
+from projectors.versions.groups import delete_leftover_groups
 from projectors.versions.rebuild_lock import rebuild_lock
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -108,6 +109,7 @@ class Rebuild:
             for version in self._versions.versions():
                 if version.state == BUILDING:
                     self._versions.drop(version.number)
+            self._delete_groups()
             number = self._versions.create()
             rebuilt = None
             try:
@@ -121,6 +123,12 @@ class Rebuild:
         """Drop a version that was not completed: nothing would erase users from it."""
         with suppress(RollbookError):  # a projector will do it
             self._versions.drop(number)
+        self._delete_groups()
+
+    def _delete_groups(self) -> None:
+        """Delete the groups of dropped versions; the rebuild is complete without that."""
+        with suppress(RollbookError):
+            delete_leftover_groups(self._settings, self._versions)
 
     def _run(self, number: int) -> Rebuilt | None:
         self._read(number, "reading the log")

@@ -1,6 +1,6 @@
 """How far each version of each read model is behind the log, in events."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +22,9 @@ NEVER_RUN = "never run"
 CAUGHT_UP = "caught up"
 BEHIND = "behind"
 OTHER_TOPIC = "other topic"
+PAUSED = "paused"
+# Of several partitions, the first state that one of them has counts for all.
+_WORST_FIRST = (OTHER_TOPIC, NEVER_RUN, BEHIND, CAUGHT_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,30 @@ class PartitionStatus:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as commands print them and services answer them."""
-        at = self.applied_at
-        return asdict(self) | {"applied_at": None if at is None else iso_time(at)}
+        return asdict(self) | {"applied_at": _iso(self.applied_at)}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """One version of a read model in all partitions; the fields are those of `PartitionStatus`.
+
+    `lag` is the sum, `applied_at` when an event was last applied. A paused version has the state
+    `paused`, however far it is.
+    """
+
+    read_model: str
+    version: int | None
+    live: bool
+    state: str
+    partitions: int
+    lag: int | None
+    applied_at: int | None
+    paused_at: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as commands print them."""
+        times = {"applied_at": self.applied_at, "paused_at": self.paused_at}
+        return asdict(self) | {name: _iso(unix_ms) for name, unix_ms in times.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +88,30 @@ class ProjectorsStatus:
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the partitions as commands print them, with times in ISO 8601."""
         return [partition.as_json() for partition in self.partitions]
+
+    def by_version(self) -> list[VersionStatus]:
+        """Return one status for each version of each read model, in the order of the partitions."""
+        grouped: dict[tuple[str, int | None], list[PartitionStatus]] = {}
+        for one in self.partitions:
+            grouped.setdefault((one.read_model, one.version), []).append(one)
+        return [self._together(name, number, of) for (name, number), of in grouped.items()]
+
+    def _together(
+        self, name: str, number: int | None, partitions: Sequence[PartitionStatus]
+    ) -> VersionStatus:
+        paused_at = next((v.paused_at for v in self.versions[name] if v.number == number), None)
+        states = {one.state for one in partitions}
+        lags = [one.lag for one in partitions if one.lag is not None]
+        return VersionStatus(
+            name,
+            number,
+            partitions[0].live,
+            next(one for one in _WORST_FIRST if one in states) if paused_at is None else PAUSED,
+            len(partitions),
+            sum(lags) if len(lags) == len(partitions) else None,
+            max((one.applied_at for one in partitions if one.applied_at), default=None),
+            paused_at,
+        )
 
 
 def read_status(settings: Settings, registry: Registry | None = None) -> ProjectorsStatus:
@@ -94,10 +143,12 @@ def read_status(settings: Settings, registry: Registry | None = None) -> Project
 
 def version_fields(version: Version) -> dict[str, Any]:
     """Return a version as commands print it and services answer it."""
-    times = {"created_at": version.created_at, "live_since": version.live_since}
-    return asdict(version) | {
-        name: None if unix_ms is None else iso_time(unix_ms) for name, unix_ms in times.items()
-    }
+    times = ("created_at", "live_since", "paused_at")
+    return asdict(version) | {name: _iso(getattr(version, name)) for name in times}
+
+
+def _iso(unix_ms: int | None) -> str | None:
+    return None if unix_ms is None else iso_time(unix_ms)
 
 
 def _ask(

@@ -6,7 +6,11 @@ from contextlib import closing
 from typing import Final
 
 from projectors.contract.read_model import READY, ReadModel, ReadModelVersions
-from projectors.contract.refusals import version_not_found
+from projectors.contract.refusals import (
+    version_not_built,
+    version_not_found,
+    version_paused,
+)
 from projectors.log.end import LogEnd, read_log_end
 from runtime.registry import Registry
 from runtime.settings import Settings
@@ -21,9 +25,9 @@ HOLD_SECONDS: Final = 20.0
 def swap(settings: Settings, versions: ReadModelVersions, number: int) -> None:
     """Make version `number` live for all queries in one step; idempotent.
 
-    Raises `Rejected` (`version_not_found`, `version_not_ready`), `NotInTime` (`version_behind`) if
-    no projector runs or the version is too far behind, `Unavailable`. After an error nothing has
-    changed.
+    Raises `Rejected` (`version_not_found`, `version_not_ready`, `version_paused`), `NotInTime`
+    (`version_behind`) if no projector runs or the version is too far behind, `Unavailable`. After
+    an error nothing has changed.
     """
     _check_ready(versions, number)
     source = versions.source
@@ -62,11 +66,9 @@ def _check_ready(versions: ReadModelVersions, number: int) -> None:
     if number not in found:
         raise version_not_found(versions.name, number)
     if found[number].state != READY:
-        raise Rejected(
-            f"version {number} of {versions.name} is not completely built",
-            code="version_not_ready",
-            next_step=f"`rollbook projector rebuild {versions.name}` builds one",
-        )
+        raise version_not_built(versions.name, number)
+    if found[number].paused_at is not None and not found[number].live:
+        raise version_paused(versions.name, number)
 
 
 def _events_behind(model: ReadModel, topic_id: str, ends: Mapping[int, LogEnd]) -> int:

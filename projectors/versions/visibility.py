@@ -18,14 +18,14 @@ the same token again waits for it again.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from projectors.catalog import open_versions
 from projectors.contract.read_model import Dropped, ReadModel, ReadModelVersions
 from runtime.closing import Closing
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
-from schemas.errors import NotInTime
+from schemas.errors import NotInTime, Unavailable
 from schemas.tokens import Token, parse_token
 from schemas.topics import Topic
 
@@ -169,6 +169,12 @@ class LiveVersion:
                 code=_NOT_VISIBLE,
                 next_step=f"`rollbook projector run {name}` (or `rollbook up`) builds it",
             )
+        if (paused := self._paused()) is not None:
+            return NotInTime(
+                f"{name} does not show the change: version {paused} of it is paused",
+                code=_NOT_VISIBLE,
+                next_step=f"`rollbook projector resume {name}` lets it continue",
+            )
         first = behind[0]
         more = f"; {len(behind) - 1} more partitions are behind" if behind[1:] else ""
         return NotInTime(
@@ -206,6 +212,13 @@ class LiveVersion:
 
     def _live_number(self) -> int | None:
         return next((v.number for v in self._versions.versions() if v.live), None)
+
+    def _paused(self) -> int | None:
+        """Return the number of the live version if it is paused, as far as that is known."""
+        with suppress(Unavailable):
+            found = self._versions.versions()
+            return next((v.number for v in found if v.live and v.paused_at is not None), None)
+        return None
 
     def _close_model(self) -> None:
         if self._model is not None:

@@ -208,15 +208,15 @@ def status(*, name: str | None, as_json: bool) -> int:
       rollbook status
       rollbook status --json
     """  # noqa: D301
-    from projectors.cli.projector import print_positions
+    from projectors.cli.projector import print_versions
     from scripts.stack.system import projector_status
 
     processes = _stack(name).status()
-    projectors, problem = projector_status(LocalStack(name)) if _all_run(processes) else ([], "")
-    _print_status(name, processes, projectors, as_json=as_json)
-    if projectors and not as_json:
+    found, problem = projector_status(LocalStack(name)) if _all_run(processes) else (None, "")
+    _print_status(name, processes, found.as_rows() if found else [], as_json=as_json)
+    if found and not as_json:
         click.echo()
-        print_positions(projectors)
+        print_versions(found.by_version())
     if problem:
         say(f"projectors: {problem}")
     return _exit_code(processes)

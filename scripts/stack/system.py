@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runtime import extras
 from runtime.settings import Settings, load_settings
@@ -22,6 +22,9 @@ from scripts.stack.local import LocalStack
 from scripts.stack.observe.prometheus import observe, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
 from scripts.stack.record import ProcessStatus, StackRecord, Started, read_record
+
+if TYPE_CHECKING:
+    from projectors.versions.status import ProjectorsStatus
 
 SERVICES = {
     "handler": ["handler", "run", "--instance", "local-1"],
@@ -205,16 +208,16 @@ def _failure(service: ProcessStatus, what: str) -> Unavailable:
     )
 
 
-def projector_status(stack: LocalStack) -> tuple[list[dict[str, Any]], str]:
-    """Return the rows of `rollbook projector status --json`, and why some are missing, or ''."""
+def projector_status(stack: LocalStack) -> tuple["ProjectorsStatus | None", str]:
+    """Return how far the read models are, and why some are missing, or ''."""
     from projectors.versions.status import read_status
 
     try:
         found = read_status(_settings(stack.directory))
     except RollbookError as error:
-        return [], str(error)
+        return None, str(error)
     # Two read models on one server report the same error.
-    return found.as_rows(), "; ".join({str(error): "" for error in found.unavailable.values()})
+    return found, "; ".join({str(error): "" for error in found.unavailable.values()})
 
 
 def _settings(directory: Path) -> Settings:

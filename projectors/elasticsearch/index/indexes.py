@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from projectors.contract.read_model import BUILDING
+from projectors.contract.read_model import BUILDING, Version
 from projectors.contract.refusals import check_filled
 from projectors.elasticsearch.index.mapping import USER_FIELDS, document
 from runtime.settings import Settings
@@ -66,9 +66,22 @@ def users_index(settings: Settings, number: int) -> str:
 
 
 def meta_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of a version and since when it is live, from the facts of its index."""
+    """Return the state of a version, since when it is live and paused, from its index's facts."""
     meta: dict[str, Any] = facts.get("mappings", {}).get("_meta", {})
-    return {"state": BUILDING, "live_since": None, **meta}
+    return {"state": BUILDING, "live_since": None, "paused_at": None, **meta}
+
+
+def version_of(settings: Settings, index: str, facts: Mapping[str, Any]) -> Version | None:
+    """Return the version that an index belongs to, from its facts; None if there is none."""
+    number = number_of(settings, index)
+    if number is None:
+        return None
+    meta = meta_of(facts)
+    live = settings.named(USERS_ALIAS) in facts["aliases"]
+    created_at = int(facts["settings"]["index"]["creation_date"])
+    # The time of the first version was taken before its index was created.
+    live_since = meta["live_since"] and max(meta["live_since"], created_at)
+    return Version(number, meta["state"], live, created_at, live_since, meta["paused_at"])
 
 
 def number_of(settings: Settings, index: str) -> int | None:

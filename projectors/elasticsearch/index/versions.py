@@ -35,6 +35,7 @@ from projectors.elasticsearch.index.indexes import (
     used_alias,
     users_body,
     users_index,
+    version_of,
     write_alias,
 )
 from projectors.elasticsearch.index.leftovers import IndexLeftovers
@@ -73,17 +74,8 @@ class ElasticsearchVersions:
         Raises `Misconfigured` (`newer_bookkeeping`), as other methods do, if a later release has
         changed the indexes in a way that this one cannot use.
         """
-        found = []
-        for index, facts in self._indexes().items():
-            number = number_of(self._settings, index)
-            if number is not None:
-                meta = meta_of(facts)
-                live = self._alias in facts["aliases"]
-                created_at = int(facts["settings"]["index"]["creation_date"])
-                # The time of the first version was taken before its index was created.
-                live_since = meta["live_since"] and max(meta["live_since"], created_at)
-                found.append(Version(number, meta["state"], live, created_at, live_since))
-        return sorted(found, key=lambda version: version.number)
+        found = (version_of(self._settings, *each) for each in self._indexes().items())
+        return sorted(filter(None, found), key=lambda version: version.number)
 
     def begin(self) -> None:
         """Create the first version, ready and live, unless one exists. Safe to run concurrently.
@@ -178,6 +170,12 @@ class ElasticsearchVersions:
             raise self._busy()
         index = users_index(self._settings, number)
         Checkpoints(self._settings, self._client, index, None).remove()
+
+    def set_paused(self, number: int, *, paused: bool) -> None:
+        """Pause the writers of a version, or let them continue; see `PausableVersions`."""
+        facts = self._indexes().get(users_index(self._settings, number), {})
+        since = meta_of(facts)["paused_at"] or _now()
+        self._set_meta(number, {"paused_at": since if paused else None})
 
     def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:
         """Remove from the index's files what was deleted; see `RemovesLeftovers`."""

@@ -54,12 +54,15 @@ CREATE TABLE IF NOT EXISTS {home}.bookkeeping (
     format integer NOT NULL,
     required integer NOT NULL
 )"""
+_ADD_PAUSE: Final = """
+ALTER TABLE {home}.model_versions ADD COLUMN IF NOT EXISTS paused_at timestamptz"""
 # Whoever may list the versions must be able to check the format; it says nothing about users.
 _SHOW: Final = "GRANT SELECT ON {home}.bookkeeping TO PUBLIC"
 
 # Appended to, never edited: some stores have gone through the first ones only.
 STEPS: Final[Sequence[Step]] = (
     Step(home=(_CREATE_VERSIONS, _ADD_FORMAT, _CREATE_BOOKKEEPING, _SHOW)),
+    Step(home=(_ADD_PAUSE,)),
 )
 FORMAT: Final = len(STEPS)
 

@@ -31,10 +31,12 @@ from schemas.errors import Unavailable
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _CREATE_HOME: Final = "CREATE SCHEMA IF NOT EXISTS {home}"
+# By way of JSON, because an earlier release may have created the table, without `paused_at`.
 _VERSIONS: Final = """
 SELECT number, state, live, (extract(epoch FROM created_at) * 1000)::bigint,
-       (extract(epoch FROM live_since) * 1000)::bigint
-FROM {home}.model_versions WHERE model = %s AND state <> 'dropped' ORDER BY number"""
+       (extract(epoch FROM live_since) * 1000)::bigint,
+       (extract(epoch FROM (to_jsonb(one) ->> 'paused_at')::timestamptz) * 1000)::bigint
+FROM {home}.model_versions AS one WHERE model = %s AND state <> 'dropped' ORDER BY number"""
 # A number is never reused: a stale writer of a dropped version must not write to a later one.
 _ADD: Final = """
 INSERT INTO {home}.model_versions (model, number, format)
@@ -53,6 +55,10 @@ _GO_LIVE: Final = """
 UPDATE {home}.model_versions SET live = number = %(number)s,
     live_since = CASE number WHEN %(number)s THEN clock_timestamp() ELSE live_since END
 WHERE model = %(model)s AND (live OR number = %(number)s)"""
+_SET_PAUSED: Final = """
+UPDATE {home}.model_versions
+SET paused_at = CASE WHEN %s THEN coalesce(paused_at, clock_timestamp()) END
+WHERE model = %s AND number = %s AND state <> 'dropped'"""
 _REMOVE: Final = """
 UPDATE {home}.model_versions SET state = 'dropped' WHERE model = %s AND number = %s AND NOT live"""
 _COLUMNS: Final = """
@@ -171,6 +177,12 @@ class PostgresVersions:
                 raise version_is_live(self.name, number)
             drop = "DROP SCHEMA IF EXISTS {schema} CASCADE"
             connection.execute(self._version(number).statement(drop))
+
+    def set_paused(self, number: int, *, paused: bool) -> None:
+        """Pause the writers of a version, or let them continue; see `PausableVersions`."""
+        self._update()
+        if not self._run(_SET_PAUSED, (paused, self.name, number)).rowcount:
+            raise version_dropped(self.name, number)
 
     def remove_leftovers(self, number: int, *, settled_seconds: float = 120.0) -> bool:  # noqa: ARG002 - for Elasticsearch
         """Remove from PostgreSQL's files what was deleted; see `RemovesLeftovers`."""

@@ -72,6 +72,7 @@ _STORED_VERSION: Final[Schema] = {
     "live": _FLAG,
     "created_at": _TIME,
     "live_since": _or_null(_TIME),
+    "paused_at": _or_null(_TIME),
     "lag_events": _or_null(_COUNT),
     "lag_seconds": _or_null({"type": "number", "minimum": 0}),
     "partitions": many(ref("PartitionStatus")),

@@ -11,6 +11,7 @@ from projectors.dead_letters.retry import discard as discard_letters
 from projectors.dead_letters.retry import retry_all
 from projectors.service.jobs.worker import Emit, Operation
 from projectors.versions.compare import compare_version
+from projectors.versions.groups import drop_version
 from projectors.versions.rebuild import Rebuild
 from projectors.versions.swap import swap as make_live
 from projectors.versions.swap import version_before
@@ -82,10 +83,10 @@ def swap(settings: Settings, asked: Arguments, emit: Emit) -> Mapping[str, Any]:
 
 def drop(settings: Settings, asked: Arguments, emit: Emit) -> Mapping[str, Any]:
     """Remove a version that is not live."""
-    with closing(open_versions(settings, asked["read_model"])) as versions:
-        versions.drop(asked["version"])
-    emit({"text": f"version {asked['version']} of {asked['read_model']} is dropped"})
-    return {"read_model": asked["read_model"], "version": asked["version"], "dropped": True}
+    name, number = asked["read_model"], asked["version"]
+    with closing(open_versions(settings, name)) as versions:
+        drop_version(settings, versions, number, lambda text: emit({"text": text}))
+    return {"read_model": name, "version": number, "dropped": True}
 
 
 def retry(settings: Settings, asked: Arguments, emit: Emit) -> Mapping[str, Any]:

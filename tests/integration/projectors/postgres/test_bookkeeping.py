@@ -52,13 +52,17 @@ def test_the_store_of_an_earlier_release_is_brought_up_to_date(
     """It has no format. Its versions and their data stay; a restart changes nothing more."""
     opened.write(user_event(1))
     run(opened.versions, "DROP TABLE {home}.bookkeeping")
-    run(opened.versions, "ALTER TABLE {home}.model_versions DROP COLUMN format")
+    run(
+        opened.versions,
+        "ALTER TABLE {home}.model_versions DROP COLUMN format, DROP COLUMN paused_at",
+    )
     with closing(postgres_versions(settings)) as versions:
         assert live_versions(versions) == [1]  # listing changes nothing
         for _ in range(2):
             versions.begin()
-            assert run(versions, "SELECT format, required FROM {home}.bookkeeping") == [(1, 0)]
-            assert run(versions, "SELECT number, format FROM {home}.model_versions") == [(1, 1)]
+            assert run(versions, "SELECT format, required FROM {home}.bookkeeping") == [(FORMAT, 0)]
+            found = run(versions, "SELECT number, format FROM {home}.model_versions")
+            assert found == [(1, FORMAT)]
         with closing(versions.open(1)) as model:
             assert model.checkpoint() == opened.model.checkpoint()
     opened.write(user_event(2))

@@ -90,6 +90,7 @@ class Member:
         self, world: World, name: str, model: Memory, new_runner: Callable[..., Runner]
     ) -> None:
         self.stopping = StopSignal()
+        self.is_paused: Callable[[], bool] = lambda: False
         self.consumer = MemberConsumer(world.group, name, reports_ends=True)
         self.subscription = Subscription(
             world.settings, EVENTS, cast("Consumer", self.consumer), world.look_up
@@ -101,6 +102,7 @@ class Member:
             decode=CODEC.decode,
             write_letters=lambda records: world.letters.extend(map(_place, records)),
             stopping=self.stopping,
+            is_paused=lambda: self.is_paused(),  # noqa: PLW0108 - tests replace it later
             new_backoff=lambda: Backoff(0.001, 0.001),
             clock=partial(next, count(step=CHECK_SECONDS / STEPS_PER_CHECK)),
         )

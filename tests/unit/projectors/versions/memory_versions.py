@@ -55,11 +55,15 @@ class MemoryVersions:
     def __init__(self) -> None:
         self.models: dict[int, MemoryModel] = {}
         self.live: int | None = None
+        self.paused: dict[int, int] = {}
         self.happens: Callable[[], None] = lambda: None
 
     def versions(self) -> list[Version]:
         self.happens()
-        return [Version(n, READY, n == self.live, 0, None) for n in sorted(self.models)]
+        return [
+            Version(n, READY, n == self.live, 0, None, self.paused.get(n))
+            for n in sorted(self.models)
+        ]
 
     def begin(self) -> None:
         if not self.models:
@@ -87,6 +91,11 @@ class MemoryVersions:
 
     def drop(self, number: int) -> None:
         self.models.pop(number).dropped = True
+
+    def set_paused(self, number: int, *, paused: bool) -> None:
+        self.paused.pop(number, None)
+        if paused:
+            self.paused[number] = 1
 
     def close(self) -> None:
         """Do nothing."""
