@@ -7,7 +7,13 @@ from typing import Final
 
 from docsgen.command_page import commands_page
 from docsgen.flow import flow
-from docsgen.table_pages import errors_page, metrics_page, settings_page, topics_page
+from docsgen.table_pages import (
+    checks_page,
+    errors_page,
+    metrics_page,
+    settings_page,
+    topics_page,
+)
 from docsgen.terminal import terminal
 
 ROOT: Final = Path(__file__).parents[1]
@@ -17,6 +23,7 @@ FILES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/topics.md": topics_page,
     "docs/reference/errors.md": errors_page,
     "docs/reference/metrics.md": metrics_page,
+    "docs/reference/checks.md": checks_page,
     "docs/images/flow-light.svg": partial(flow, "light"),
     "docs/images/flow-dark.svg": partial(flow, "dark"),
     "docs/images/terminal.svg": terminal,

@@ -94,6 +94,23 @@ class Registry:
             self._request("PUT", f"config/{subject}", subject, {"compatibility": COMPATIBILITY})
         return ids
 
+    def find(self, text: str) -> tuple[int, str] | None:
+        """Return the id of a schema and the rule for its changes; None if it is not registered.
+
+        Registers nothing. The rule is '' if the registry has none for this schema.
+        """
+        subject = _subject(text)
+        try:
+            found = self._request("POST", f"subjects/{subject}", subject, {"schema": text})
+        except _UnknownSchemaError:
+            self._request("GET", "subjects", subject)  # raises if its URL is wrong
+            return None
+        try:
+            config = self._request("GET", f"config/{subject}", subject)
+        except _UnknownSchemaError:
+            config = {}
+        return int(found["id"]), config.get("compatibilityLevel", "")
+
     def codec(
         self, name: str, schema_by_id: Callable[[int], str] | None = None
     ) -> RecordCodec[Any]:
@@ -145,7 +162,7 @@ class Registry:
 
     def _register(self, text: str) -> tuple[str, int]:
         """Register a schema; return its subject and its id."""
-        subject = f"rollbook.{json.loads(text)['name']}"
+        subject = _subject(text)
         body = {"schema": text, "schemaType": "AVRO"}
         answer = self._request("POST", f"subjects/{subject}/versions", subject, body)
         schema_id = int(answer["id"])
@@ -212,6 +229,10 @@ class Registry:
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
+
+
+def _subject(text: str) -> str:
+    return f"rollbook.{json.loads(text)['name']}"
 
 
 def _unknown_schema(schema_id: int) -> Poisoned:

@@ -45,6 +45,7 @@ COMMANDS = {
     "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),
     "status": ("scripts.stack.cli:status", "Show what runs and the lag of each read model."),
     "demo": ("scripts.demo:demo", "Show all of rollbook on real servers."),
+    "doctor": ("scripts.doctor.cli:doctor", "Find problems of an installation before they hurt."),
     "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
     "completion": ("scripts.completion:completion", "Print the completion script of a shell."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
