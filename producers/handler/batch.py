@@ -4,6 +4,7 @@ Nothing here reads or writes the log, so a batch that is aborted is simply dropp
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,7 +63,7 @@ class Batch:
         self.deferred: set[int] = set()
         self.decided = 0
         # The kind of the command that each outcome of an overlay answers.
-        self._kinds: dict[int, list[str]] | None = {} if tallies else None
+        self._kinds: dict[int, list[str]] | None = defaultdict(list) if tallies else None
 
     def __bool__(self) -> bool:
         return bool(self.next_offsets)
@@ -107,8 +108,8 @@ class Batch:
                 address_message = self._codecs.address_messages[LATEST_FORMAT].decode(value)
                 apply_message(self._overlay(number), address_message)
                 kind = CHANGE_EMAIL
-            if self._kinds is not None:
-                self._tally(self._kinds, number, kind)
+            if self._kinds is not None and (kind != CHANGE_EMAIL or self._is_answered(number)):
+                self._kinds[number].append(kind)
         except Unavailable as error:
             log.debug(
                 "partition %d waits at offset %d of %s: %s",
@@ -128,13 +129,10 @@ class Batch:
         decide_command(overlay, offset, command)
         self._tombstones += len(overlay.erased_history) - before
 
-    def _tally(self, kinds: dict[int, list[str]], number: int, kind: str) -> None:
-        """Note the kind of an answered command; one that was sent to another partition is not."""
-        answered = kinds.get(number)
-        if answered is None:
-            answered = kinds[number] = []
-        if len(self._overlays[number].outcomes) > len(answered):
-            answered.append(kind)
+    def _is_answered(self, number: int) -> bool:
+        """Return whether the last input made an outcome; a change sent to another partition not."""
+        kinds = self._kinds or {}
+        return len(self._overlays[number].outcomes) > len(kinds.get(number, ()))
 
     def answers(self) -> Iterator[tuple[list[str], list[CommandOutcome]]]:
         """Yield by partition the kinds of the answered commands and their outcomes, in order."""

@@ -50,7 +50,7 @@ from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.letters import HANDLER
 from schemas.rules import permit_special_use
-from schemas.topics import COMMANDS, TOPICS
+from schemas.topics import TOPICS
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _new_meter(settings: Settings) -> Meter:
     """Return what records metrics, if anyone can see them."""
     if not settings.metrics_listen:
         return Meter()
-    return RecordingMeter(HEALTH, VALUES, settings.named(COMMANDS.name))
+    return RecordingMeter(HEALTH, VALUES, settings)
 
 
 def _new_batch(settings: Settings, group: str) -> Callable[..., Batch]:

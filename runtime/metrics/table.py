@@ -164,8 +164,8 @@ _OF_HANDLERS: Final = (
     _gauge("handler_oldest_open_claim_seconds", "Age of the oldest of them.", across="max"),
     _gauge(
         "handler_oldest_open_segment_seconds",
-        "Age of the oldest record in a segment that must still be closed, so that compaction can "
-        "remove what was erased.",
+        "Age, at most, of the oldest record in a segment that must still be closed, so that "
+        "compaction can remove what was erased.",
         "topic",
         across="max",
     ),

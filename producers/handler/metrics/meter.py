@@ -15,12 +15,14 @@ from producers.handler.transaction import IndefiniteError
 from runtime.metrics.health import START, Health
 from runtime.metrics.recording import Values
 from runtime.metrics.table import LABEL_VALUES, OTHER_KIND
+from runtime.settings import Settings
 from schemas.errors import Fenced, Forbidden, Unavailable
 from schemas.records import REJECTED
+from schemas.topics import COMMANDS
 
 _REFRESH_SECONDS: Final = 1.0
 # Of a batch with more commands, so many are measured, and each counts for several.
-_SAMPLE: Final = 64
+_SAMPLE: Final = 16
 _READS_AGAIN_SECONDS: Final = 10.0
 # The parts of a handler that can fail by themselves.
 _GROUP: Final = "group"
@@ -71,10 +73,11 @@ class RecordingMeter(Meter):
 
     tallies = True
 
-    def __init__(self, health: Health, values: Values, commands_topic: str) -> None:
+    def __init__(self, health: Health, values: Values, settings: Settings) -> None:
         self._health = health
         self._values = values
-        self._commands_topic = commands_topic
+        self._commands_topic = settings.named(COMMANDS.name)
+        self._prefix = settings.named("")
         self._due = 0.0
         self._reads_again_at = 0.0
         self.assigned: Sequence[int] = ()
@@ -190,8 +193,9 @@ class RecordingMeter(Meter):
 
     def _record_segments(self, roller: SegmentRoller) -> None:
         for topic, (age_ms, limit_ms) in roller.ages(time.time_ns() // 1_000_000).items():
-            self._values.set("handler_oldest_open_segment_seconds", age_ms / 1000, topic)
-            self._values.set("handler_open_segment_limit_seconds", limit_ms / 1000, topic)
+            label = topic.removeprefix(self._prefix)
+            self._values.set("handler_oldest_open_segment_seconds", age_ms / 1000, label)
+            self._values.set("handler_open_segment_limit_seconds", limit_ms / 1000, label)
 
 
 def _state(phase: Phase) -> str:
