@@ -15,6 +15,7 @@ from docsgen.table_pages import (
     topics_page,
 )
 from docsgen.terminal import terminal
+from docsgen.trace import trace
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final[Mapping[str, Callable[[], str]]] = {
@@ -27,4 +28,6 @@ FILES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/images/flow-light.svg": partial(flow, "light"),
     "docs/images/flow-dark.svg": partial(flow, "dark"),
     "docs/images/terminal.svg": terminal,
+    "docs/images/trace-light.svg": partial(trace, "light"),
+    "docs/images/trace-dark.svg": partial(trace, "dark"),
 }

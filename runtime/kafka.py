@@ -156,6 +156,27 @@ def poll_batch(consumer: Consumer, most: int, wait_seconds: float) -> list[Messa
     return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
 
+def produce_batch(
+    producer: Producer, topic: str, partition: int, messages: list[dict[str, Any]]
+) -> int:
+    """Produce `messages` in order; return how many were taken, with `_error` in the others.
+
+    confluent-kafka's own `produce_batch` cannot write headers. So either all messages have
+    `headers`, or none has.
+    """
+    if "headers" not in messages[0]:
+        return producer.produce_batch(topic, messages, partition)
+    for message in messages:
+        fields = {"on_delivery": message.get("callback"), "headers": message["headers"]}
+        try:
+            producer.produce(topic, message["value"], message["key"], partition, **fields)
+        except BufferError:
+            message["_error"] = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
+        except KafkaException as error:
+            message["_error"] = error.args[0]
+    return sum("_error" not in message for message in messages)
+
+
 def producer(settings: Settings) -> Producer:
     """Return an idempotent producer."""
     return Producer(producer_config(settings))

@@ -140,10 +140,10 @@ def send(settings: Settings, command: "UserCommand", how: Sending) -> None:
     take too long.
     """
     from producers.client import CommandClient
-    from runtime.tracing import command_line
+    from runtime.tracing import exporting
 
     with (
-        command_line(settings, click.get_current_context().command_path),
+        exporting(settings, "rollbook"),
         visible_in(settings, how.wait_for) as visibility,
         CommandClient(settings, timeout_seconds=how.timeout_seconds) as client,
     ):

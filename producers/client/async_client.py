@@ -19,7 +19,6 @@ from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS
 from producers.client.delivery import (
     COMMAND_PRODUCER,
     Delivery,
-    begin_trace,
     nothing_sent,
     produce_all,
 )
@@ -137,7 +136,8 @@ class AsyncCommandClient(UserCommands[Coroutine[Any, Any, Outcome]]):
         partition = command_partition(command, self._settings.partitions)
         delivery = Delivery(command["command_id"], self._codec.encode(command), partition)
         await self._take_place(deadline)
-        delivery.trace = begin_trace(self._tracing, self._topic, partition, command)
+        if self._tracing is not None:
+            delivery.trace = self._tracing.send_command(self._topic, partition, command)
         sent = SentCommand(delivery, seconds, self._follower.position(partition))
         sent.timer = self._loop.call_at(deadline, self._expire, sent)
         self._awaited.setdefault(delivery.key, []).append(sent)

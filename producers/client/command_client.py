@@ -11,13 +11,7 @@ from contextlib import suppress
 from confluent_kafka import Message, Producer
 
 from producers.client.build import command_partition
-from producers.client.delivery import (
-    COMMAND_PRODUCER,
-    Delivery,
-    begin_trace,
-    check_readable,
-    nothing_sent,
-)
+from producers.client.delivery import COMMAND_PRODUCER, Delivery, check_readable, nothing_sent
 from producers.client.outcomes import (
     CONNECT_TIMEOUT_SECONDS,
     Outcome,
@@ -94,8 +88,9 @@ class CommandClient(UserCommands[Outcome], Closing):
         partition = command_partition(command, self._settings.partitions)
         topic = self._settings.named(COMMANDS.name)
         value = self._commands.encode(command)
-        trace = begin_trace(self._tracing, topic, partition, command)
-        delivery = Delivery(command["command_id"], value, partition, trace)
+        delivery = Delivery(command["command_id"], value, partition)
+        if self._tracing is not None:
+            delivery.trace = self._tracing.send_command(topic, partition, command)
         delivery.attempt(self._producer, topic)
         answers: list[CommandOutcome] = []
         try:

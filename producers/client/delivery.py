@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from runtime.kafka import kafka_failure
+from runtime.kafka import kafka_failure, produce_batch
 from runtime.kafka_access import is_denied
 from runtime.settings import Settings
-from runtime.tracing.conventions import COMMAND_ID, COMMAND_KIND
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Unavailable
-from schemas.records import CommandOutcome, UserCommand
+from schemas.records import CommandOutcome
 from schemas.topics import COMMANDS, OUTCOMES
 
 if TYPE_CHECKING:
-    from runtime.tracing.tracing import SendSpan, Tracing
+    from runtime.tracing.tracing import SendSpan
 
 # In addition to `producer_config`. The sequence numbers of an idempotent producer would require
 # retries, and cost a new client up to half a second: until it is connected, librdkafka repeats its
@@ -66,9 +65,7 @@ class Delivery:
         "trace",
     )
 
-    def __init__(
-        self, command_id: str, value: bytes, partition: int, trace: "SendSpan | None" = None
-    ) -> None:
+    def __init__(self, command_id: str, value: bytes, partition: int) -> None:
         self.command_id = command_id
         self.key = command_id.encode()
         self.partition = partition
@@ -77,7 +74,7 @@ class Delivery:
         self.pending = False
         self._perhaps_sent = False
         self._refusal: KafkaError | None = None
-        self.trace = trace
+        self.trace: SendSpan | None = None
 
     def attempt(self, producer: Producer, topic: str) -> None:
         """Give the command to the producer, which calls `report` while it is polled."""
@@ -179,41 +176,11 @@ def produce_all(
         attempt = delivery, delivery.begin(on_delivery)
         by_partition.setdefault(delivery.partition, []).append(attempt)
     for partition, attempts in by_partition.items():
-        if any("headers" in message for _, message in attempts):
-            _produce_each(producer, topic, partition, attempts)
-            continue
         messages = [message for _, message in attempts]
-        if producer.produce_batch(topic, messages, partition) != len(messages):
+        if produce_batch(producer, topic, partition, messages) != len(messages):
             for delivery, message in attempts:
                 if (error := message.get("_error")) is not None:
                     delivery.fail(error)
-
-
-def _produce_each(
-    producer: Producer,
-    topic: str,
-    partition: int,
-    attempts: Sequence[tuple[Delivery, dict[str, Any]]],
-) -> None:
-    """Begin attempts whose messages have headers, which `produce_batch` cannot write."""
-    for delivery, message in attempts:
-        on_delivery = message.pop("callback")
-        try:
-            producer.produce(topic, partition=partition, on_delivery=on_delivery, **message)
-        except BufferError:
-            delivery.fail(KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001
-        except KafkaException as error:
-            delivery.fail(error.args[0])
-
-
-def begin_trace(
-    tracing: "Tracing | None", topic: str, partition: int, command: UserCommand
-) -> "SendSpan | None":
-    """Begin the span of a command that is about to be sent; None while tracing is off."""
-    if tracing is None:
-        return None
-    names = {COMMAND_ID: command["command_id"], COMMAND_KIND: command["kind"]}
-    return tracing.send(topic, partition, dict(names))
 
 
 def check_readable(settings: Settings, error: KafkaError | None) -> None:

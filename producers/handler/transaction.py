@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
+from runtime.kafka import produce_batch
 from runtime.kafka_access import is_denied
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
@@ -83,17 +84,13 @@ class Transactions:
     ) -> None:
         """Append the records (topic, partition, messages) and commit the offsets, or neither.
 
-        Either all messages of one element of `records` have `headers`, or none has.
-
         1. Begin. 2. Produce. 3. Send the offsets, which the broker refuses from an old generation
         of the group. 4. Commit, which waits for every delivery. Raises KafkaException if
         certainly nothing was committed (then call `abort`), `IndefiniteError` if that is unknown.
         """
         producer = self._begin()
         for name, partition, messages in records:
-            if "headers" in messages[0]:
-                _produce_each(producer, name, partition, messages)
-            elif producer.produce_batch(name, messages, partition=partition) != len(messages):
+            if produce_batch(producer, name, partition, messages) != len(messages):
                 raise KafkaException(next(m["_error"] for m in messages if "_error" in m))
         self._retry(
             lambda: call_with_deadline(
@@ -237,17 +234,6 @@ class ConnectionLossDetector(logging.Handler):
 
 def _is_fenced(error: KafkaException) -> bool:
     return error.args[0].code() in _FENCED
-
-
-def _produce_each(
-    producer: Producer, topic: str, partition: int, messages: list[dict[str, Any]]
-) -> None:
-    """Produce messages with headers, which confluent-kafka's `produce_batch` cannot write."""
-    for message in messages:
-        try:
-            producer.produce(topic, partition=partition, **message)
-        except BufferError as error:
-            raise KafkaException(KafkaError(KafkaError._QUEUE_FULL)) from error  # noqa: SLF001
 
 
 def call_with_deadline(seconds: float, call: Callable[[], None]) -> None:

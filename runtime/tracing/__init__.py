@@ -6,8 +6,7 @@ imported, and no header is written or read. `conventions` has every name, `docs/
 the spans, and docs/decisions/0031 the design.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from runtime.settings import Settings
@@ -15,7 +14,7 @@ from runtime.settings import Settings
 if TYPE_CHECKING:
     from runtime.tracing.tracing import Tracing
 
-_started: list["Tracing"] = []
+started: list["Tracing"] = []
 
 
 def tracing_of(settings: Settings) -> "Tracing | None":
@@ -26,8 +25,8 @@ def tracing_of(settings: Settings) -> "Tracing | None":
     """
     if not settings.tracing:
         return None
-    if _started:
-        return _started[-1]
+    if started:
+        return started[-1]
     from runtime.extras import require_tracing
 
     require_tracing()
@@ -42,35 +41,11 @@ def exporting(settings: Settings, service: str, instance: str = "") -> AbstractC
     Exporting never blocks the process; at the end of the context, spans that are still in the queue
     are sent for at most 2 s. Raises `Misconfigured` as `tracing_of` does.
     """
-    return _exporting(service, instance) if settings.tracing else nullcontext()
-
-
-@contextmanager
-def _exporting(service: str, instance: str) -> Iterator[None]:
+    if not settings.tracing:
+        return nullcontext()
     from runtime.extras import require_tracing
 
     require_tracing()
     from runtime.tracing.export import export_spans
-    from runtime.tracing.tracing import Tracing
 
-    with export_spans(service, instance) as tracer:
-        _started.append(Tracing(tracer))
-        try:
-            yield
-        finally:
-            _started.pop()
-
-
-@contextmanager
-def command_line(settings: Settings, name: str) -> Iterator[None]:
-    """Export the spans of a short command, below one of its own with this name.
-
-    That one belongs to the trace that the environment variable `TRACEPARENT` names, if any.
-    """
-    with exporting(settings, "rollbook"):
-        tracing = tracing_of(settings)
-        if tracing is None:
-            yield
-            return
-        with tracing.command_line(name):
-            yield
+    return export_spans(service, instance)

@@ -1,6 +1,6 @@
 """The context of a trace in headers: read with suspicion, because anyone may write a header."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, TypeAlias, cast
 
 from confluent_kafka import Message
@@ -28,11 +28,6 @@ def context_of(headers: Iterable[tuple[str, bytes | None]] | None) -> Context | 
             if name in carrier:
                 return None
             carrier[name] = value.decode("latin-1")
-    return context_in(carrier) if "traceparent" in carrier else None
-
-
-def context_in(carrier: Mapping[str, str]) -> Context | None:
-    """Return the context of a `traceparent` and perhaps a `tracestate`; None if it is invalid."""
     context = _PROPAGATOR.extract(carrier, Context())
     return context if span_context(context).is_valid else None
 

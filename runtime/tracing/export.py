@@ -16,18 +16,19 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Tracer
 
 from runtime.process import Reminder
+from runtime.tracing import started
 from runtime.tracing.conventions import SCHEMA_URL, service_attributes
+from runtime.tracing.tracing import Tracing
 
 FLUSH_SECONDS: Final = 2.0
 _NAME: Final = "rollbook"
 
 
 @contextmanager
-def export_spans(service: str, instance: str) -> Iterator[Tracer]:
-    """Yield a tracer whose spans are exported; at the end, send what is left for at most 2 s.
+def export_spans(service: str, instance: str) -> Iterator[None]:
+    """Export the spans of this process; at the end, send what is left for at most 2 s.
 
     The provider is not made the global one: libraries such as Elasticsearch's client would start a
     trace for every request of a projector that is idle.
@@ -38,9 +39,11 @@ def export_spans(service: str, instance: str) -> Iterator[Tracer]:
     exporter = OTLPSpanExporter()
     _log_sparsely(type(exporter).__module__)
     provider.add_span_processor(BatchSpanProcessor(exporter))
+    started.append(Tracing(provider.get_tracer(_NAME, version(_NAME), schema_url=SCHEMA_URL)))
     try:
-        yield provider.get_tracer(_NAME, version(_NAME), schema_url=SCHEMA_URL)
+        yield
     finally:
+        started.pop()
         # `shutdown` has no time limit of its own. A daemon does not keep the process from ending.
         flushing = threading.Thread(target=provider.shutdown, name="tracing", daemon=True)
         flushing.start()

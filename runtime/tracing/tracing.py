@@ -1,8 +1,5 @@
-"""Makes spans: of a command line, a request, a command that is sent, a batch of records."""
+"""Makes spans: of a request, of a command that is sent, of a batch of records."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from time import time_ns
 from typing import Final
@@ -17,12 +14,12 @@ from opentelemetry.trace import (
     Tracer,
     get_tracer,
     set_span_in_context,
-    use_span,
 )
 
 from runtime.tracing import conventions
-from runtime.tracing.context import Headers, context_in, record_headers, span_context
+from runtime.tracing.context import Headers, record_headers, span_context
 from runtime.tracing.conventions import Attributes
+from schemas.records import UserCommand
 
 _NOWHERE: Final = Context()
 
@@ -49,22 +46,6 @@ class Tracing:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    @contextmanager
-    def command_line(self, name: str) -> Iterator[None]:
-        """Make a span the current one; its parent is what the environment's TRACEPARENT names."""
-        carrier = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate")}
-        parent = context_in(carrier) or _NOWHERE
-        span = self._tracer.start_span(name, parent)
-        # The message of an exception may hold personal data.
-        with use_span(span, record_exception=False, set_status_on_exception=False):
-            try:
-                yield
-            except BaseException as error:
-                fail(span, kind_of(error))
-                raise
-            finally:
-                span.end()
-
     def request(self, method: str, scheme: str, parent: Context | None) -> Span:
         """Return the span of a request that has arrived; `parent` is what its headers carry."""
         return self._tracer.start_span(
@@ -74,12 +55,16 @@ class Tracing:
             conventions.request(method, scheme),
         )
 
-    def send(self, topic: str, partition: int, attributes: Attributes) -> "SendSpan":
-        """Return the span of a record that is about to be sent, below the current span."""
+    def send_command(self, topic: str, partition: int, command: UserCommand) -> "SendSpan":
+        """Return the span of a command that is about to be sent, below the current span."""
         span = self._tracer.start_span(
             conventions.send_name(topic),
             kind=SpanKind.PRODUCER,
-            attributes=conventions.sending(topic, partition) | attributes,
+            attributes={
+                **conventions.sending(topic, partition),
+                conventions.COMMAND_ID: command["command_id"],
+                conventions.COMMAND_KIND: command["kind"],
+            },
         )
         return SendSpan(span)
 
@@ -182,10 +167,10 @@ class BatchSpans:
             self._links,
             self._began_ns,
         )
-        is_recorded = batch.is_recording()
+        is_recorded, ended_ns = batch.is_recording(), time_ns()
         for span in (*self._spans, batch):
             if is_recorded and span is not batch:
                 span.add_link(batch.get_span_context())
             if failure:
                 fail(span, failure)
-            span.end()
+            span.end(ended_ns)

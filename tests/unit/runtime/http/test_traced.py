@@ -16,7 +16,7 @@ TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> SpansInMemory:
     found = SpansInMemory()
-    monkeypatch.setattr(tracing, "_started", [Tracing(found.tracer)])
+    monkeypatch.setattr(tracing, "started", [Tracing(found.tracer)])
     return found
 
 

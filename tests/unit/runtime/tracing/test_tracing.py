@@ -6,18 +6,16 @@ import time
 
 import pytest
 
-from producers.client.delivery import begin_trace
 from runtime import tracing
 from runtime.configuration.rules import WrongValueError
 from runtime.settings import Settings
-from runtime.tracing import command_line, conventions, export, exporting, tracing_of
-from runtime.tracing.tracing import Tracing
-from schemas.errors import Misconfigured, Rejected
+from runtime.tracing import conventions, export, exporting, tracing_of
+from schemas.errors import Misconfigured
 from tests.given import create
-from tests.spans import SpansInMemory, receiving
+from tests.spans import receiving
 
 OTLP = Settings(tracing="otlp")
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+JANE = create("jane@example.com")
 # Everything that a running process imports.
 _IMPORT_ALL = """
 import sys
@@ -36,9 +34,8 @@ def test_nothing_is_imported_while_it_is_off() -> None:
 
 def test_off_is_off() -> None:
     settings = Settings()
-    with exporting(settings, "test"), command_line(settings, "test"):
+    with exporting(settings, "test"):
         assert tracing_of(settings) is None
-        assert begin_trace(None, "user-commands", 0, create("jane@example.com")) is None
 
 
 def test_another_value_is_refused() -> None:
@@ -56,37 +53,22 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_spans_are_exported_with_what_they_are_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{PARENT}-01")
     with receiving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
-        with command_line(OTLP, "rollbook users create"):
+        with exporting(OTLP, "rollbook-test", "a"):
             made = tracing_of(OTLP)
             assert made is not None
-            sent = begin_trace(made, "user-commands", 3, create("jane@example.com"))
-            assert sent is not None
+            sent = made.send_command("user-commands", 3, JANE)
             sent.confirm(7)
             sent.give_up()  # changes nothing any more
-        found = receiver.trace(TRACE)
-    root, send = found
-    assert (root.service, root.name, root.parent) == ("rollbook", "rollbook users create", PARENT)
-    assert (send.name, send.kind, send.parent) == ("send user-commands", "producer", root.id)
-    assert send.attributes["messaging.kafka.offset"] == 7
-    assert send.attributes["rollbook.command.kind"] == "CreateUser"
-    assert not any(span.failed for span in found)
-    assert tracing._started == []
-
-
-def test_a_refusal_fails_the_span_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRACEPARENT", raising=False)
-    spans = SpansInMemory()
-    with (
-        pytest.raises(Rejected),
-        Tracing(spans.tracer).command_line("rollbook users create"),
-    ):
-        raise Rejected("jane@example.com is taken", code="user_already_exists")
-    [span] = spans.seen()
-    assert span.failed
-    assert span.attributes == {"error.type": "user_already_exists"}
+            made.send_command("user-commands", 3, JANE).give_up()
+    confirmed, given_up = receiver.spans
+    assert (confirmed.service, confirmed.name) == ("rollbook-test", "send user-commands")
+    assert (confirmed.kind, confirmed.parent, confirmed.failed) == ("producer", "", False)
+    assert confirmed.attributes["messaging.kafka.offset"] == 7
+    assert confirmed.attributes["rollbook.command.kind"] == "CreateUser"
+    assert given_up.attributes["error.type"] == "not_confirmed"
+    assert tracing.started == []
 
 
 def test_a_collector_that_is_down_delays_the_end_by_no_more_than_the_limit(
@@ -101,8 +83,7 @@ def test_a_collector_that_is_down_delays_the_end_by_no_more_than_the_limit(
         made = tracing_of(OTLP)
         assert made is not None
         for number in range(200):
-            span = made.send("user-commands", number, {})
-            span.confirm(number)
+            made.send_command("user-commands", number, JANE).confirm(number)
         assert time.monotonic() - began < 5  # on any machine: nothing waited for the collector
     assert time.monotonic() - began < 10
     assert len([r for r in caplog.records if "encountered while exporting" in r.message]) <= 1
@@ -112,7 +93,7 @@ def test_an_application_with_its_own_provider_needs_no_exporter_of_ours() -> Non
     """Without a provider the API makes no spans, so commands carry no context."""
     made = tracing_of(OTLP)
     assert made is not None
-    assert made.send("user-commands", 0, {}).headers == []
+    assert made.send_command("user-commands", 0, JANE).headers == []
 
 
 def test_the_names_are_those_of_the_conventions() -> None:
