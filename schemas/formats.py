@@ -14,6 +14,8 @@ from schemas.identity import SHARDS
 # What a log without a mark has.
 FIRST_FORMAT: Final = 1
 LATEST_FORMAT: Final = 2
+# Of a partition that a restore from a backup has not finished. A later mark replaces it.
+UNFINISHED_RESTORE: Final = 0
 
 # Format → schema, of each record that has changed since the first. Format 2 adds `issued_by`.
 EVENT_SCHEMAS: Final[Mapping[int, str]] = {1: "user_event", 2: "user_event.2"}

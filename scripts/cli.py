@@ -47,6 +47,8 @@ COMMANDS = {
     "demo": ("scripts.demo:demo", "Show all of rollbook on real servers."),
     "doctor": ("scripts.doctor.cli:doctor", "Find problems of an installation before they hurt."),
     "verify": ("scripts.verify.cli:verify", "Check the invariants over topics and read models."),
+    "backup": ("scripts.backup.cli:backup", "Copy the log to files."),
+    "restore": ("scripts.backup.cli:restore", "Fill an empty registry from a backup."),
     "completion": ("scripts.completion:completion", "Print the completion script of a shell."),
     "bench": (_BENCH, "Measure rollbook beside its peers and upper bounds (from a checkout)."),
 }

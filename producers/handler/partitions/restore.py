@@ -22,7 +22,7 @@ from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.settings import Settings
 from runtime.topics.log_ranges import is_end
 from schemas.errors import Misconfigured, Poisoned, Unavailable
-from schemas.formats import LATEST_FORMAT, mark_key
+from schemas.formats import LATEST_FORMAT, UNFINISHED_RESTORE, mark_key
 from schemas.positions import POSITION_KEY, Position, decode_position
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event, is_claim_key
@@ -68,6 +68,7 @@ class Restore:
         )
         self._unreadable = UnreadableRecords(partition, settings.partitions, self._claims_topic)
         self.recorded: Position | None = None
+        self._is_unfinished = False
         self._decode_event = codecs.events[LATEST_FORMAT].decode_whole
         self._started = time.monotonic()
         self._last_report_at = self._last_message_at = self._started
@@ -151,6 +152,7 @@ class Restore:
             self._report()
         if self._unreached_ends:
             return None
+        self._require_finished()
         self._unreadable.check()
         self._state.finish_restore()
         log.info(
@@ -219,7 +221,17 @@ class Restore:
                 next_step="run the release that raised the format, or a later one "
                 "(docs/upgrading.md)",
             )
+        self._is_unfinished = mark["format"] == UNFINISHED_RESTORE
         self._state.restore_mark(mark)
+
+    def _require_finished(self) -> None:
+        """Raise `Misconfigured` if the latest mark says that a backup is still being restored."""
+        if self._is_unfinished:
+            raise Misconfigured(
+                f"partition {self._partition} is being restored from a backup",
+                code="unfinished_restore",
+                next_step="wait for `rollbook restore`, or run it again if it was interrupted",
+            )
 
     def _fold_claim(self, key: bytes | None, value: Any) -> None:
         """Fold a claim, or its release. Raises `Poisoned` if no handler can have written it."""

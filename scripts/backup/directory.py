@@ -1,0 +1,215 @@
+"""The folder of a backup: parts in order, each complete once its folder has its final name.
+
+The first part is a full copy; each later one holds what was new. Every part has a manifest, which
+names the files with their checksums and is itself covered by one. A part also states the checksum
+of the manifest before it, so that the parts of two backups cannot be mixed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.errors import Misconfigured
+from schemas.formats import LATEST_FORMAT
+from scripts.backup.files import BackupFile, damaged, sha256_of
+
+_VERSION: Final = 1
+_MANIFEST: Final = "manifest.json"
+_PROGRESS: Final = "progress.json"
+_UNFINISHED: Final = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCut:
+    """Where the cut is in one partition.
+
+    `next_offset` is the first of `user-history` that is not copied; `seq` and `time_ms` are those
+    of the last event, 0 if there is none. `format` is that of the log. `outcomes` and `commands`
+    count the answers and the undecided commands of this part.
+    """
+
+    next_offset: int
+    seq: int
+    time_ms: int
+    format: int
+    outcomes: int
+    commands: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one part holds. `history` has the files of each partition, in their order.
+
+    `previous` is the checksum of the manifest before, '' for the first part. `topic_id` is Kafka's
+    id of `user-history`: the log that was copied. `skipped` counts records that no handler wrote.
+    """
+
+    created_at: str
+    prefix: str
+    partitions: int
+    topic_id: str
+    previous: str
+    cuts: list[PartitionCut]
+    history: list[list[BackupFile]]
+    outcomes: BackupFile
+    commands: BackupFile
+    skipped: int = 0
+    version: int = _VERSION
+
+    def files(self) -> list[BackupFile]:
+        """Return every file of the part."""
+        return [*(one for some in self.history for one in some), self.outcomes, self.commands]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A complete part: its folder, its manifest and the checksum of that."""
+
+    path: Path
+    manifest: Manifest
+    checksum: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an unfinished part has: by partition, the copied file and where its copy ended."""
+
+    topic_id: str
+    previous: str
+    copied: dict[int, "CopiedPartition"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedPartition:
+    """A partition of `user-history` that is copied up to `next_offset`; see `PartitionCut`."""
+
+    file: BackupFile | None
+    next_offset: int
+    seq: int
+    time_ms: int
+    skipped: int
+
+
+class BackupDirectory:
+    """The parts in a folder, which is created if it is missing, readable only by its owner."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def parts(self) -> list[Part]:
+        """Return the complete parts in their order.
+
+        Raises `Misconfigured`: `damaged_backup` if a manifest is damaged or a part is missing, and
+        `newer_backup` if a later release wrote it. The files are not read: see `check_files`.
+        """
+        found: list[Part] = []
+        while (path := self.path / _name(len(found) + 1)).is_dir():
+            part = _read_part(path)
+            if part.manifest.previous != (found[-1].checksum if found else ""):
+                raise damaged(path / _MANIFEST, "it does not follow the part before it")
+            found.append(part)
+        later = [one.name for one in self.path.glob("part-????") if one.name > _name(len(found))]
+        if later:
+            raise damaged(self.path / _name(len(found) + 1), f"it is missing, {min(later)} is not")
+        return found
+
+    def begin(self, topic_id: str, previous: str) -> tuple[Path, Progress]:
+        """Return the folder of the next part and what a killed run has copied into it."""
+        folder = self.path / f"{_name(len(self.parts()) + 1)}{_UNFINISHED}"
+        progress = _read_progress(folder / _PROGRESS)
+        if progress is None or (progress.topic_id, progress.previous) != (topic_id, previous):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            progress = Progress(topic_id, previous)
+        return folder, progress
+
+    def keep(self, folder: Path, progress: Progress) -> None:
+        """Write down what is copied, so that another run can continue there."""
+        _write(folder / _PROGRESS, json.dumps(asdict(progress)))
+
+    def finish(self, folder: Path, manifest: Manifest) -> Part:
+        """Write the manifest and give the part its final name, as the last step."""
+        text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        _write(folder / _MANIFEST, f"{text}\n{checksum}\n")
+        (folder / _PROGRESS).unlink(missing_ok=True)
+        path = folder.with_name(folder.name.removesuffix(_UNFINISHED))
+        folder.rename(path)
+        _sync(path.parent)
+        return Part(path, manifest, checksum)
+
+
+def check_files(parts: list[Part]) -> Iterator[int]:
+    """Read every file of the parts and yield the bytes read.
+
+    Raises `Misconfigured` (`damaged_backup`), naming the file whose checksum is wrong.
+    """
+    for part in parts:
+        for file in part.manifest.files():
+            path = part.path / file.name
+            if sha256_of(path) != file.sha256:
+                raise damaged(path, "its checksum is wrong")
+            yield file.size_bytes
+
+
+def _name(number: int) -> str:
+    return f"part-{number:04}"
+
+
+def _read_part(path: Path) -> Part:
+    file = path / _MANIFEST
+    try:
+        text, checksum, _ = file.read_text("utf-8").rsplit("\n", 2)
+    except (OSError, ValueError):
+        raise damaged(file, "it cannot be read") from None
+    if hashlib.sha256(text.encode()).hexdigest() != checksum:
+        raise damaged(file, "its checksum is wrong")
+    fields: dict[str, Any] = json.loads(text)
+    newest = max(cut["format"] for cut in fields["cuts"])
+    if fields["version"] > _VERSION or newest > LATEST_FORMAT:
+        raise Misconfigured(
+            f"{path} was written by a later release",
+            code="newer_backup",
+            next_step="use the release that wrote it, or a later one",
+        )
+    fields["cuts"] = [PartitionCut(**one) for one in fields["cuts"]]
+    fields["history"] = [[BackupFile(**one) for one in some] for some in fields["history"]]
+    for name in ("outcomes", "commands"):
+        fields[name] = BackupFile(**fields[name])
+    return Part(path, Manifest(**fields), checksum)
+
+
+def _read_progress(file: Path) -> Progress | None:
+    try:
+        fields = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    copied = {}
+    for number, one in fields["copied"].items():
+        found = one["file"] and BackupFile(**one["file"])
+        copied[int(number)] = CopiedPartition(**{**one, "file": found})
+    return Progress(fields["topic_id"], fields["previous"], copied)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file completely or not at all, readable only by its owner."""
+    part = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as opened:
+        opened.write(text.encode())
+        opened.flush()
+        os.fsync(opened.fileno())
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,284 @@
+"""Takes a backup: copies what is new since the last part, then cuts all topics at one state.
+
+1. Copy `user-history`, partition by partition, up to its present end. A killed run continues with
+the partitions that are missing. 2. Note the positions of the handlers. 3. Read the ends of
+`user-history`, and decide on the cut (see `scripts.backup.cut`). 4. Copy the rest of the events,
+then the answers, then the commands without one. 5. Write the manifest.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from producers.client.upgrade import formats_on_the_log
+from producers.domain.address_messages import checked_key
+from runtime.settings import Settings
+from schemas.errors import Misconfigured, Poisoned
+from schemas.records import AddressMessage, UserCommand
+from schemas.topics import COMMANDS, HISTORY, HOPS, OUTCOMES
+from scripts.backup.cut import (
+    Ends,
+    before_cut,
+    belongs,
+    changes_in_progress,
+    limit_ms,
+    require_reached,
+)
+from scripts.backup.directory import (
+    BackupDirectory,
+    CopiedPartition,
+    Manifest,
+    Part,
+    PartitionCut,
+    Progress,
+)
+from scripts.backup.files import BackupFile, Copied, read_records, write_records
+from scripts.backup.source import Source, without_erased
+
+# An address change across partitions takes some milliseconds; in most registries they are rare.
+_ATTEMPTS = 5
+_ATTEMPT_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Answers:
+    """Where the answers of a partition begin, and the offsets of the commands that have one."""
+
+    start: int
+    first_command: int
+    first_message: int
+    answered: set[int] = field(default_factory=set)
+
+
+def take_backup(settings: Settings, folder: Path, report: Callable[[int], None]) -> Part:
+    """Add a part to the backup in `folder` and return it; `report` gets the records copied.
+
+    Handlers, projectors and clients may be running. Raises `Misconfigured` (`other_log`) if the
+    folder has the backup of another log.
+    """
+    directory = BackupDirectory(folder)
+    parts = directory.parts()
+    with Source(settings) as source:
+        last = parts[-1] if parts else None
+        if last is not None:
+            _require_same_log(source, last)
+        path, progress = directory.begin(source.topic_id, last.checksum if last else "")
+        taking = _Taking(source, path, progress, last.manifest.cuts if last else None, report)
+        for partition in range(settings.partitions):
+            if partition not in progress.copied:
+                progress.copied[partition] = taking.copy(partition)
+                directory.keep(path, progress)
+        return directory.finish(path, taking.cut())
+
+
+def _require_same_log(source: Source, last: Part) -> None:
+    manifest, settings = last.manifest, source.settings
+    if (manifest.topic_id, manifest.partitions) != (source.topic_id, settings.partitions):
+        raise Misconfigured(
+            f"{last.path.parent} has the backup of another log than "
+            f"{settings.named(HISTORY.name)}: the topic was re-created, or is another registry's",
+            code="other_log",
+            next_step="begin a new backup in an empty folder",
+        )
+
+
+class _Taking:
+    """One run: `copy` each partition, then `cut`."""
+
+    def __init__(
+        self,
+        source: Source,
+        path: Path,
+        progress: Progress,
+        before: list[PartitionCut] | None,
+        report: Callable[[int], None],
+    ) -> None:
+        self._source = source
+        self._partitions = range(source.settings.partitions)
+        self._path = path
+        self._progress = progress
+        self._before = before or [PartitionCut(0, 0, 0, 1, 0, 0) for _ in self._partitions]
+        self._report = report
+
+    def copy(self, partition: int) -> CopiedPartition:
+        """Copy what is new in one partition, without users who are erased within it."""
+        before, erased, skipped = self._before[partition], set[str](), self._source.skipped
+        end = self._source.committed_ends(HISTORY)[partition].end
+        last = (before.next_offset, before.seq, before.time_ms)
+
+        def counted() -> Iterator[Copied]:
+            nonlocal last
+            for one in self._source.events(partition, before.next_offset, end, erased):
+                event = one["record"]
+                last = (one["offset"] + 1, event["seq"], event["occurred_at"])
+                yield one
+                self._report(1)
+
+        path = self._path / f"history-{partition:04}-0.avro"
+        file = write_records(path, HISTORY, counted())
+        if erased:  # their events came before the marker
+            kept = without_erased(read_records(path, HISTORY), erased)
+            file = write_records(path, HISTORY, kept)
+        if not file.records:
+            path.unlink()
+        return CopiedPartition(
+            file if file.records else None, *last, self._source.skipped - skipped
+        )
+
+    def cut(self) -> Manifest:
+        """Copy the rest up to a consistent cut; return the manifest of the part."""
+        source, copied = self._source, self._progress.copied
+        skipped = source.skipped - sum(one.skipped for one in copied.values())
+        formats = formats_on_the_log(source.settings, self._partitions)
+        answers = self._positions()
+        ends = self._ends()
+        commands_ends = {p: source.end(COMMANDS, p) for p in self._partitions}
+        beyond = {p: source.end(HISTORY, p) for p in self._partitions}
+        erased: set[str] = set()
+        tails = {
+            p: list(source.events(p, copied[p].next_offset, beyond[p], erased))
+            for p in self._partitions
+        }
+        limit = limit_ms(ends, tails)
+        require_reached(limit, {p: one.time_ms for p, one in copied.items()})
+        kept = {p: before_cut(ends, limit, p, tail) for p, tail in tails.items()}
+        cuts = {p: self._cut_of(p, kept[p], formats[p]) for p in self._partitions}
+        files = [self._history_files(p, kept[p]) for p in self._partitions]
+        outcomes, counts = self._copy_outcomes(cuts, answers, limit)
+        commands, waiting = self._copy_commands(answers, commands_ends)
+        return Manifest(
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            prefix=source.settings.prefix,
+            partitions=len(self._partitions),
+            topic_id=self._progress.topic_id,
+            previous=self._progress.previous,
+            cuts=[
+                PartitionCut(c.next_offset, c.seq, c.time_ms, c.format, counts[p], waiting[p])
+                for p, c in cuts.items()
+            ],
+            history=files,
+            outcomes=outcomes,
+            commands=commands,
+            skipped=source.skipped - skipped,
+        )
+
+    def _positions(self) -> dict[int, Answers]:
+        """Return where undecided commands can begin, and where their answers will be.
+
+        The ends of the answers are read first: whatever is decided after the positions has its
+        answer after those ends.
+        """
+        ends = self._source.committed_ends(OUTCOMES)
+        return {p: Answers(ends[p].end, *self._source.positions(p)) for p in self._partitions}
+
+    def _ends(self) -> Ends:
+        """Read the ends of `user-history`, if possible while no address message is committed."""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_ATTEMPT_SECONDS)
+            before = self._source.committed_ends(HOPS)
+            history = {p: self._source.end(HISTORY, p) for p in self._partitions}
+            now_ms = time.time_ns() // 1_000_000
+            if self._source.committed_ends(HOPS) == before:
+                return Ends(history, is_quiet=True, now_ms=now_ms)
+        return Ends(history, is_quiet=False, now_ms=now_ms)
+
+    def _cut_of(self, partition: int, kept: list[Copied], log_format: int) -> PartitionCut:
+        copied = self._progress.copied[partition]
+        if not kept:
+            return PartitionCut(
+                copied.next_offset, copied.seq, copied.time_ms, log_format, outcomes=0, commands=0
+            )
+        event = kept[-1]["record"]
+        return PartitionCut(
+            kept[-1]["offset"] + 1,
+            event["seq"],
+            event["occurred_at"],
+            log_format,
+            outcomes=0,
+            commands=0,
+        )
+
+    def _history_files(self, partition: int, kept: list[Copied]) -> list[BackupFile]:
+        file = self._progress.copied[partition].file
+        files = [] if file is None else [file]
+        if kept:
+            path = self._path / f"history-{partition:04}-1.avro"
+            files.append(write_records(path, HISTORY, kept))
+            self._report(len(kept))
+        return files
+
+    def _copy_outcomes(
+        self, cuts: dict[int, PartitionCut], answers: dict[int, Answers], limit: int | None
+    ) -> tuple[BackupFile, dict[int, int]]:
+        """Copy the answers that handlers remember, and note which commands have one."""
+        counts = dict.fromkeys(cuts, 0)
+
+        def outcomes() -> Iterator[Copied]:
+            for partition, cut in cuts.items():
+                found = answers[partition]
+                end = self._source.end(OUTCOMES, partition)
+                start = self._source.window_start(partition, end, cut.time_ms)
+                start = min(start, found.start)
+                for one in self._source.records(OUTCOMES, partition, start, end):
+                    offset = one["record"]["command_offset"]
+                    if one["offset"] < found.start:
+                        # Decided before the positions were read, whatever they say.
+                        found.first_command = max(found.first_command, offset + 1)
+                    if belongs(one["record"], cut.seq, limit):
+                        if one["offset"] >= found.start:
+                            found.answered.add(offset)
+                        counts[partition] += 1
+                        yield one
+                        self._report(1)
+
+        return write_records(self._path / "outcomes.avro", OUTCOMES, outcomes()), counts
+
+    def _copy_commands(
+        self, answers: dict[int, Answers], ends: dict[int, int]
+    ) -> tuple[BackupFile, dict[int, int]]:
+        """Copy the commands without an answer: those of address changes in progress first."""
+        changes = changes_in_progress(self._messages(answers), len(self._partitions))
+        counts = dict.fromkeys(self._partitions, 0)
+
+        def commands() -> Iterator[Copied]:
+            for partition, found in answers.items():
+                waiting = {
+                    offset: command
+                    for offset, command in changes.get(partition, {}).items()
+                    if offset < found.first_command and offset not in found.answered
+                }
+                start = min(waiting, default=found.first_command)
+                for one in self._source.records(COMMANDS, partition, start, ends[partition]):
+                    is_open = one["offset"] >= found.first_command or one["offset"] in waiting
+                    if is_open and one["offset"] not in found.answered:
+                        waiting.pop(one["offset"], None)
+                        counts[partition] += 1
+                        yield one
+                for offset, command in waiting.items():  # deleted by retention
+                    counts[partition] += 1
+                    yield _rebuilt(partition, offset, command)
+
+        return write_records(self._path / "commands.avro", COMMANDS, commands()), counts
+
+    def _messages(self, answers: dict[int, Answers]) -> Iterator[AddressMessage]:
+        for partition, found in answers.items():
+            for message in self._source.address_messages(partition, found.first_message):
+                with suppress(Poisoned):
+                    checked_key(message)
+                    yield message
+
+
+def _rebuilt(partition: int, offset: int, command: UserCommand) -> Copied:
+    """Return the command of an address change whose record is no longer on the log."""
+    return {
+        "partition": partition,
+        "offset": offset,
+        "timestamp": command["issued_at"],
+        "key": command["command_id"],
+        "headers": [],
+        "record": command,
+    }

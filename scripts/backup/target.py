@@ -1,0 +1,151 @@
+"""The cluster that a restore fills: is it empty, how far an earlier run came, and writing to it.
+
+A restore writes each partition of each topic in one order that never changes, without transactions.
+So offset n is the n-th record, and a run continues after the end that it finds.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from producers.client.upgrade import formats_on_the_log
+from runtime.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    end_reader,
+    kafka_available,
+    kafka_failure,
+    lone_consumer,
+    producer_config,
+)
+from runtime.registry import Registry
+from runtime.settings import Settings
+from runtime.topics.admin import ensure_topics, wanted_partitions
+from runtime.topics.log_ranges import LogRange, Place, read_topic
+from schemas.errors import Misconfigured, Poisoned, Unavailable
+from schemas.formats import MARK_SCHEMA, UNFINISHED_RESTORE
+from schemas.topics import EVENTS, TOPICS, Topic
+from scripts.verify.reader import LogReader
+
+_AT_ONCE = 100_000
+_FLUSH_SECONDS = 120.0
+
+
+def ends_of(settings: Settings) -> dict[Place, int]:
+    """Return the end of every partition of every topic, by its name on the brokers."""
+    found: dict[Place, int] = {}
+    options = {"isolation.level": "read_uncommitted"}
+    with kafka_available(settings), closing(lone_consumer(settings, **options)) as reader:
+        for topic in TOPICS:
+            name = settings.named(topic.name)
+            for number in range(wanted_partitions(topic, settings)):
+                place = TopicPartition(name, number)
+                found[name, number] = reader.get_watermark_offsets(
+                    place, timeout=REQUEST_TIMEOUT_SECONDS
+                )[1]
+    return found
+
+
+def prepare(settings: Settings, fingerprint: str) -> dict[Place, int]:
+    """Create missing topics; return how much an unfinished restore of the same has written.
+
+    Raises `Misconfigured` (`not_empty`) if there is anything else.
+    """
+    ensure_topics(settings)
+    Registry(settings).ensure()
+    ends = ends_of(settings)
+    if any(ends.values()):
+        _require_unfinished(settings, fingerprint, ends)
+        return ends
+    with LogReader(settings) as reader:
+        if any(reader.committed(number) >= 0 for number in range(settings.partitions)):
+            raise _not_empty("the handlers' group has offsets of an earlier registry")
+    return ends
+
+
+def _require_unfinished(settings: Settings, fingerprint: str, ends: Mapping[Place, int]) -> None:
+    """Raise `Misconfigured` unless the topics hold an unfinished restore with this fingerprint."""
+    name = settings.named(EVENTS.name)
+    begun = [number for number in range(settings.partitions) if ends[name, number]]
+    if not begun:
+        raise _not_empty("its topics have records")
+    codec = Registry(settings).codec(MARK_SCHEMA)
+    with closing(end_reader(settings)) as reader:
+        for messages in read_topic(settings, reader, EVENTS, dict.fromkeys(begun, LogRange(0, 1))):
+            for message in messages:
+                try:
+                    mark = codec.decode(message.value())
+                except Poisoned:
+                    raise _not_empty("its topics have records") from None
+                if mark["format"] != UNFINISHED_RESTORE:
+                    raise _not_empty("its topics have records")
+                if mark["finalised_by"] != fingerprint:
+                    raise _not_empty(
+                        "it holds an unfinished restore of another backup, or with other erasures"
+                    )
+    formats = formats_on_the_log(settings, begun)
+    if any(number != UNFINISHED_RESTORE for number in formats.values()):
+        raise _not_empty("this backup is restored already")
+
+
+def _not_empty(reason: str) -> Misconfigured:
+    return Misconfigured(
+        f"the registry is not empty: {reason}",
+        code="not_empty",
+        next_step="restore under another `prefix`, or delete the topics and the handlers' group",
+    )
+
+
+class LogWriter:
+    """Appends records to the topics of a registry; those that are `written` already are passed.
+
+    `report` gets the number of records passed or stored.
+    """
+
+    def __init__(
+        self, settings: Settings, written: Mapping[Place, int], report: Callable[[int], None]
+    ) -> None:
+        self._settings = settings
+        self._left = dict(written)
+        self._report = report
+        # A gap would shift every later record: offset n must be the n-th record.
+        config = producer_config(settings) | {"enable.gapless.guarantee": True}
+        self._producer = Producer(config)
+        self._waiting: dict[Place, list[dict[str, Any]]] = defaultdict(list)
+        self._count = 0
+
+    def write(self, topic: Topic, partition: int, key: str | None, value: bytes | None) -> None:
+        """Append a record, or pass it if an earlier run wrote it. Raises what `flush` raises."""
+        place = (self._settings.named(topic.name), partition)
+        if self._left[place]:
+            self._left[place] -= 1
+            self._report(1)
+            return
+        self._waiting[place].append({"key": key, "value": value})
+        self._count += 1
+        if self._count >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Return once the brokers have stored everything. Raises `Unavailable` or `Forbidden`."""
+        failed: list[Any] = []
+
+        def answered(error: Any, _message: Any) -> None:
+            if error is not None:
+                failed.append(error)
+
+        for (name, partition), records in self._waiting.items():
+            self._producer.produce_batch(name, records, partition=partition, on_delivery=answered)
+            failed += [record["_error"] for record in records if "_error" in record]
+        self._waiting.clear()
+        left = self._producer.flush(_FLUSH_SECONDS)
+        if failed:
+            raise kafka_failure(self._settings, KafkaException(failed[0]))
+        if left:
+            raise Unavailable(
+                f"Kafka took no record within {_FLUSH_SECONDS:g} s", code="kafka_unavailable"
+            )
+        self._report(self._count)
+        self._count = 0
