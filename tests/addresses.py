@@ -28,8 +28,13 @@ def all_answers(settings: Settings, wanted: int) -> dict[str, CommandOutcome]:
 
 
 def holders(settings: Settings) -> dict[str, str]:
-    """Return address → user id by the last events; no address may have two users."""
-    last: dict[str, UserEvent] = {event["user_id"]: event for _, event in read(settings, EVENTS)}
+    """Return address → user id by the last events; no address may have two users.
+
+    Marks of the format are passed over.
+    """
+    last: dict[str, UserEvent] = {
+        event["user_id"]: event for _, event in read(settings, EVENTS, skip_foreign=True)
+    }
     live = [event for event in last.values() if event["user"]]
     held = {event["user"]["email_key"]: event["user_id"] for event in live if event["user"]}
     assert len(held) == len(live)

@@ -85,9 +85,7 @@ def _print_part(part: "Part", seconds: float, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option(
     "--erasures",
     "erasures_file",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from producers.domain.state import PartitionState
 from producers.handler.partitions.positions import Inputs, first_offsets
@@ -157,9 +157,20 @@ class OwnedPartition:
         )
 
     def rewind(self) -> None:
-        """Read again from the first undecided messages."""
+        """Read again from the first undecided messages.
+
+        librdkafka stops reading a partition whose offset is out of range, as 0 may be, where it was
+        assigned: retention deletes the beginning of a topic. Then only assigning it again helps.
+        """
         for topic, offset in self._deciding().next_offsets.items():
-            self._consumer.seek(TopicPartition(topic, self.number, offset))
+            place = TopicPartition(topic, self.number, offset)
+            try:
+                self._consumer.seek(place)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - a public name
+                    raise
+                self._consumer.incremental_unassign([place])
+                self._consumer.incremental_assign([place])
 
     def is_gap(self, offset: int) -> bool:
         """Return whether the log itself has a gap before `offset`; if unsure, rewind first.

@@ -115,7 +115,7 @@ def test_messages_without_a_command_are_no_change() -> None:
         "kind": "free",
         "again": False,
         "issued_by": None,
-    }  # type: ignore[typeddict-item]
+    }
     assert changes_in_progress([message], PARTITIONS) == {}
 
 
