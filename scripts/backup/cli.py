@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to p
     from scripts.backup.directory import Part
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @contextmanager
