@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from runtime.callers.authority import Authority
 from runtime.http.admission import FORM_TYPES, JSON_TYPES
-from runtime.http.guard import CODE, Guard, Limits
+from runtime.http.guard import Guard, Limits
 from runtime.http.measure import Requests
 from runtime.http.openapi import add_documentation
 from runtime.http.page import JsonSchema
@@ -191,15 +191,14 @@ def _add_probes(app: FastAPI, ready: Ready | None) -> None:
         )
 
 
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _on_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RollbookError):
         raise error
-    request.scope[CODE] = error.code
     count_failure(error, is_retried=False)
     return problem_response(error)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
+async def _on_http_error(_request: Request, error: Exception) -> Response:
     """Answer for what the router refuses: an unknown path or method."""
     if not isinstance(error, HTTPException):
         raise error
@@ -209,5 +208,4 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         found = Rejected("there is nothing at this path", code="path_not_found")
     else:
         found = Rejected("the request could not be understood", code="invalid_request")
-    request.scope[CODE] = found.code
     return problem_response(found, headers=error.headers)

@@ -16,17 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.http.admission import admit, has_body
 from runtime.http.measure import Requests, route_of
-from runtime.http.problems import problem_response
+from runtime.http.problems import CODE, problem_response
 from schemas.errors import NotInTime, Rejected, RollbookError, Unavailable
 
 log = logging.getLogger("runtime.http.access")
 failures = logging.getLogger(__name__)
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
-# The scope's keys for who calls, which `runtime.http.authorise` writes, and for the code of the
-# error that is answered.
+# The scope's key for who calls, which `runtime.http.authorise` writes.
 CALLER: Final = "rollbook.caller"
-CODE: Final = "rollbook.code"
 _AT_ONCE: Final = 1000
 _DISCONNECTED: Final = 499  # as nginx logs it; nobody receives it
 # An answer may hold personal data, so no cache may keep it, unless its route says otherwise.
@@ -184,7 +182,6 @@ class _Exchange:
         # What is left of the body is not read, so the connection cannot be used again.
         headers = None if self._is_complete else {"Connection": "close"}
         response = problem_response(error, headers=headers)
-        self._scope[CODE] = error.code
         self.status = response.status_code
         response.raw_headers.append(_NO_SNIFFING)
         await response(self._scope, self._receive, self._send)

@@ -109,6 +109,8 @@ def test_logs_have_no_personal_data(caplog: pytest.LogCaptureFixture) -> None:
     assert "POST /users 201" in text
     assert "unexpected ValueError" in text
     assert ADDRESS not in text
+    codes = {record.__dict__.get("code") for record in caplog.records}
+    assert {"path_not_found", "user_not_found", "error", ""} <= codes
 
 
 def test_a_stream_may_have_any_length_and_is_answered_while_it_arrives() -> None:
