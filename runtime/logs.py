@@ -13,11 +13,12 @@ import errno
 import logging
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 # In this order. `code` is that of an error, as in docs/reference/errors.md.
 FIELDS: Final = ("process", "instance", "read_model", "version", "partition", "code")
-# Python's records have another `process`, the number of the process.
-_OF_A_RECORD: Final = frozenset(FIELDS) - {"process"}
 
 _of_process: dict[str, Any] = {}
 _of_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default=MappingProxyType({}))
@@ -109,12 +108,10 @@ class TextFormatter(_MessageFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = "".join([f" {name}={value}" for name, value in _fields(record).items()])
         error = _error(record)
-        line = (
-            f"{_time(record)} {record.levelname:<7} {record.name}: "
-            f"{printable(message_of(record))}{printable(fields)}"
-        )
+        message = printable(message_of(record) + fields)
+        line = f"{_time(record)} {record.levelname:<7} {record.name}: {message}"
         return line if error is None else f"{line}\n{traceback_of(error)}"
 
 
@@ -138,24 +135,45 @@ class JsonFormatter(logging.Formatter):
 
 
 def _time(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    milliseconds = int(record.created * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
+@lru_cache(maxsize=2)  # a busy service logs thousands of lines in a second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields that are known: of the process, the thread, and the record itself.
+    """Return the fields that are known: of the record itself, the thread, or the process.
 
     Those of the record are given as `extra`; its `code` is also that of an error of ours in it.
     """
-    given = {name: record.__dict__[name] for name in _OF_A_RECORD & record.__dict__.keys()}
-    known = {**_of_process, **_of_context.get(), "code": _code(record), **given}
-    return {name: known[name] for name in FIELDS if known.get(name) not in (None, "")}
+    given, context = record.__dict__, _of_context.get()
+    found = {}
+    for name in FIELDS:
+        # Python's records have another `process`, the number of the process.
+        value = given.get(name) if name != "process" else None
+        if value is None:
+            value = context.get(name, _of_process.get(name))
+        if value not in (None, ""):
+            found[name] = value
+    if "code" not in found and (code := _code(record)):
+        found["code"] = code
+    return found
 
 
 def _code(record: logging.LogRecord) -> str:
+    for one in (*_errors(record), _error(record)):
+        if isinstance(one, RollbookError):
+            return one.code
+    return ""
+
+
+def _errors(record: logging.LogRecord) -> list[BaseException]:
+    """Return the exceptions among the arguments of the message."""
     arguments = record.args if isinstance(record.args, tuple) else ()
-    errors = (one for one in (*arguments, _error(record)) if isinstance(one, RollbookError))
-    return next((one.code for one in errors), "")
+    return [one for one in arguments if isinstance(one, BaseException)]
 
 
 def _error(record: logging.LogRecord) -> BaseException | None:
@@ -166,7 +184,7 @@ def message_of(record: logging.LogRecord) -> str:
     """Return the message, with the types of exceptions of libraries instead of their messages."""
     if isinstance(record.msg, BaseException):
         return summary_of(record.msg)
-    if isinstance(record.args, tuple) and any(isinstance(a, BaseException) for a in record.args):
+    if isinstance(record.args, tuple) and _errors(record):
         shown = (summary_of(a) if isinstance(a, BaseException) else a for a in record.args)
         return str(record.msg) % tuple(shown)
     return record.getMessage()

@@ -6,6 +6,7 @@ Everything else goes to stderr. Colours and progress bars appear on a terminal o
 """
 
 import errno
+import logging
 import math
 import os
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 import orjson
 
-from runtime.logs import log, logs_json
+from runtime.logs import logs_json
 from runtime.printable import printable
 from schemas.errors import (
     Fenced,
@@ -48,6 +49,8 @@ _EXITS: list[tuple[type[RollbookError], int]] = [
     (Fenced, EXIT_FAILED),
 ]
 
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
