@@ -12,7 +12,7 @@ import httpx2
 from tests.processes import Rollbook, RunningProcess, eventually
 
 _BUFFER_BYTES = 16_384
-_LISTENING = re.compile(r"listening at (http://\S+)")
+_LISTENING = re.compile(r"listening at (http://[\w.:]+)")
 
 
 class Service:
@@ -22,7 +22,7 @@ class Service:
         self.process: RunningProcess = rollbook.start(
             "serve", *arguments, "--listen", "127.0.0.1:0"
         )
-        self.process.wait_for_match(_LISTENING.pattern)
+        self.process.wait_for_match(_LISTENING.pattern, timeout_seconds=120)
         found = _LISTENING.search(self.process.text())
         assert found is not None
         self.url = found[1]
