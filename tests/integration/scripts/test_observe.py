@@ -1,8 +1,6 @@
 """`--observe`: a real Prometheus beside a stack evaluates our rules and scrapes what is there."""
 
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -10,24 +8,9 @@ from schemas.errors import Misconfigured
 from scripts.stack.local import LocalStack
 from scripts.stack.observe.prometheus import NODE_EXPORTER, observe, write_targets
 from scripts.stack.record import StackRecord, read_record, write_record
-from tests.alert_rules import alerts, program, recorded
+from tests.alert_rules import alerts, recorded
 from tests.processes import eventually
 from tests.prometheus import Prometheus
-
-PROGRAMS = ("prometheus", "prometheus-node-exporter")
-
-
-@pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    """A stack with a supervisor and no servers: they have no part in this."""
-    for name in PROGRAMS:
-        program(name)
-    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
-    stack = LocalStack("observed")
-    stack.supervisor.start()
-    write_record(stack.directory, StackRecord("native", {}))
-    yield stack
-    stack.down(wipe=True)
 
 
 def test_prometheus_loads_our_rules_and_scrapes_what_runs(bare: LocalStack) -> None:

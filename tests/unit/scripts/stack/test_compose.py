@@ -16,9 +16,23 @@ from runtime.callers.caller import ALL_SCOPES
 from runtime.callers.key_file import matching, parse_keys
 from runtime.settings import Settings
 from scripts.serve import TABLE
-from scripts.stack.docker import COMPOSE_FILE, KIBANA_PORT, SERVERS, DockerStack
+from scripts.stack.docker import (
+    COMPOSE_FILE,
+    KIBANA_PORT,
+    OBSERVER_PORTS,
+    SERVERS,
+    DockerStack,
+    published_ports,
+)
 from scripts.stack.places import DEFAULT_PORTS
-from scripts.stack.record import ensure_key, key_file, password_file, write_private
+from scripts.stack.record import (
+    StackRecord,
+    ensure_key,
+    key_file,
+    password_file,
+    write_private,
+    write_record,
+)
 from scripts.stack.server_files import KAFKA_OPTIONS
 from scripts.stack.system import SERVICES
 
@@ -126,6 +140,42 @@ def test_settings_of_our_services_exist(compose: dict[str, Any]) -> None:
     for service in ("handler", *TABLE):
         for variable in compose["services"][service]["environment"]:
             assert variable in names or variable.removesuffix("_FILE") in names
+
+
+def test_prometheus_scrapes_all_of_our_services(compose: dict[str, Any]) -> None:
+    """At the port where they serve metrics; the image is a release, and nobody can log in."""
+    text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    [ours, _node] = yaml.safe_load(text)["scrape_configs"]
+    [found] = ours["dns_sd_configs"]
+    assert ours["job_name"] == "rollbook"
+    assert set(found["names"]) == set(SERVICES)
+    for name in SERVICES:
+        listen = compose["services"][name]["environment"]["ROLLBOOK_METRICS_LISTEN"]
+        assert listen == f"0.0.0.0:{found['port']}"
+    for name, port in OBSERVER_PORTS.items():
+        service = compose["services"][name]
+        assert service["profiles"] == ["observe"]
+        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+        variable = f"ROLLBOOK_{name.upper()}_PORT"
+        assert service["ports"][0].startswith(f"127.0.0.1:${{{variable}:-{port}}}:")
+    assert compose["services"]["grafana"]["environment"]["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+
+
+def test_compose_runs_the_profile_of_an_observed_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every command: without it, `down` would leave Prometheus running."""
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path))
+    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)
+    stack = DockerStack("observed")
+    for observed in (False, True):
+        ports = published_ports(
+            {"grafana": 3000} if observed else {}, free=False, observed=observed
+        )
+        write_record(stack.directory, StackRecord("docker", ports))
+        environment = stack.compose_environment()
+        assert environment.get("COMPOSE_PROFILES") == ("observe" if observed else None)
+        assert environment.get("ROLLBOOK_GRAFANA_PORT") == ("3000" if observed else None)
 
 
 def test_every_reference_is_declared(compose: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker
-from scripts.stack.cli import parse_ports
+from scripts.stack.cli import _print_status, parse_ports
 from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
@@ -27,6 +27,7 @@ from scripts.stack.places import (
 )
 from scripts.stack.programs import Program, program_section, service_script
 from scripts.stack.record import (
+    ProcessStatus,
     StackRecord,
     duration,
     password_file,
@@ -265,3 +266,15 @@ def test_docker_publishes_a_port_for_each_server_and_each_service_over_http() ->
     assert set(ports) == {*docker.SERVERS, "commands", "queries", "console"}
     free = docker.published_ports({}, free=True)
     assert len(set(free.values())) == len(ports)
+
+
+@pytest.mark.parametrize("metrics_port", [None, 9464])
+def test_the_status_of_an_observed_stack_shows_where_metrics_are(
+    metrics_port: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The column is left out if it would be empty."""
+    handler = ProcessStatus("handler", "service", "running", 1, 1.0, None, "log", metrics_port)
+    _print_status("any", [handler], as_json=False)
+    printed = capsys.readouterr().out
+    assert ("metrics" in printed) == (metrics_port is not None)
+    assert ("http://127.0.0.1:9464/metrics" in printed) == (metrics_port is not None)

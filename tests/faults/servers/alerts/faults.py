@@ -1,0 +1,337 @@
+"""What is broken, how, and which alerts it must fire; leaving the `with` block repairs it."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from schemas.identity import email_shard, partition_of, user_shard
+from schemas.topics import EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
+from scripts.stack.local import LocalStack
+from tests.certificates import certificate_pem
+from tests.faults.outage import Servers
+from tests.integration.foreign import ForeignWriter
+from tests.integration.projectors.dead_letters.letter_desk import ACCEPT, REFUSE, run_sql
+from tests.log import alter_topics, read
+from tests.observed_system import System as ObservedSystem
+from tests.processes import Rollbook, eventually
+
+DISK_BYTES: Final = 64 * 2**20
+_PART_BYTES: Final = 2 * 2**20
+WRITTEN: Final = (EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS)
+
+Labels = Mapping[str, str]
+
+
+class System(ObservedSystem):
+    """A system whose servers can be broken."""
+
+    def __init__(
+        self, rollbook: Rollbook, stack: LocalStack, servers: Servers, rules: Path
+    ) -> None:
+        super().__init__(rollbook, stack, rules)
+        self.servers = servers
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: what was done, in words, and the alerts that it must fire."""
+
+    what: str
+    cause: Callable[[System], AbstractContextManager[None]]
+    fires: Mapping[str, Labels]
+
+
+@contextmanager
+def no_handler(system: System) -> Iterator[None]:
+    system.stop("handler")
+    yield
+    system.start("handler")
+
+
+@contextmanager
+def refused_records(system: System) -> Iterator[None]:
+    """Kafka refuses what the handler writes, and nothing else.
+
+    The marker of a transaction, which the broker writes, has 78 bytes; a record that closes a
+    segment has 80. With one broker, `min.insync.replicas` refuses nothing: Kafka lowers it to the
+    number of replicas.
+    """
+    alter_topics(system.settings, WRITTEN, max_message_bytes="79")
+    yield
+    alter_topics(system.settings, WRITTEN, max_message_bytes=str(2**20))
+
+
+@contextmanager
+def stuttering(system: System, server: str, frozen: float, awake: float) -> Iterator[None]:
+    """Freeze and thaw a server in turn, as a disk does that is far too slow."""
+    stop = threading.Event()
+
+    def stutter() -> None:
+        while not stop.is_set():
+            system.servers.send(server, signal.SIGSTOP)
+            time.sleep(frozen)  # the time that passes is the fault
+            system.servers.send(server, signal.SIGCONT)
+            stop.wait(awake)
+
+    thread = threading.Thread(target=stutter)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def slow_kafka(system: System) -> Iterator[None]:
+    with stuttering(system, "kafka", 7.0, 3.0):
+        yield
+
+
+@contextmanager
+def slow_postgres(system: System) -> Iterator[None]:
+    with stuttering(system, "postgres", 2.0, 0.3):
+        yield
+
+
+@contextmanager
+def unreadable_records(system: System) -> Iterator[None]:
+    """A change of address waits for a partition that cannot be restored.
+
+    The new address's partition is held up while the command is decided at home, and home when that
+    partition is repaired and grants the address.
+    """
+    home, other = _users_apart(system)
+    address = _address_in(system, user_shard(other))
+    _break_record(system, other)
+    system.start("handler")
+    system.processes["handler"].wait_for("is not decided: cannot restore")
+    hops = _messages(system)
+    answer = system.services["commands"].http.patch(
+        f"/users/{home}", headers={"prefer": "respond-async"}, json={"email": address}
+    )
+    assert answer.status_code == 202, answer.text
+    eventually(lambda: _messages(system) > hops, what="the command is decided at home")
+    _break_record(system, home)
+    _repair(system, other)
+    system.start("handler")
+    yield
+    system.stop("handler")
+    _repair(system, home)
+    system.start("handler")
+
+
+def _users_apart(system: System) -> tuple[str, str]:
+    """Create users until two of them live in different partitions; return their ids."""
+    first, http = "", system.services["commands"].http
+    for number in range(100):
+        created = http.post(
+            "/users", json={"email": f"apart-{number}@example.com", "name": "Apart", "age": 40}
+        )
+        user_id = str(created.json()["user_id"])
+        first = first or user_id
+        if _partition(system, user_shard(user_id)) != _partition(system, user_shard(first)):
+            return first, user_id
+    raise AssertionError
+
+
+def _partition(system: System, shard: int) -> int:
+    return partition_of(shard, system.settings.partitions)
+
+
+def _address_in(system: System, shard: int) -> str:
+    """Return an address that belongs to the partition of `shard`."""
+    wanted = _partition(system, shard)
+    addresses = (f"moved-{number}@example.com" for number in range(1000))
+    return next(one for one in addresses if _partition(system, email_shard(one)) == wanted)
+
+
+def _messages(system: System) -> int:
+    return sum(1 for _ in read(system.settings, HOPS))
+
+
+def _break_record(system: System, user_id: str) -> None:
+    """Stop the handler, and write bytes that nobody can read under a user's key."""
+    system.stop("handler")
+    partition = _partition(system, user_shard(user_id))
+    ForeignWriter(system.settings).put(EVENTS, b"junk", user_id.encode(), partition)
+
+
+def _repair(system: System, user_id: str) -> None:
+    """Repair the record as the runbook says, once the stopped handler has left the group."""
+
+    def is_repaired() -> bool:
+        return system.rollbook.run("handler", "repair", user_id).returncode == 0
+
+    eventually(is_repaired, what="the record is repaired")
+
+
+@contextmanager
+def no_postgres(system: System) -> Iterator[None]:
+    system.servers.crash("postgres")
+    yield
+    system.servers.bring_back("postgres")
+
+
+@contextmanager
+def refused_record(system: System) -> Iterator[None]:
+    """PostgreSQL refuses one user; afterwards it accepts him, and his letter is retried."""
+    run_sql(system.settings, 1, REFUSE)
+    with httpx2.Client(trust_env=False) as http:
+        system.create(http, "refused@example.com", age=41)
+    yield
+    run_sql(system.settings, 1, ACCEPT)
+    done = system.rollbook.run("dead-letters", "retry", "--all")
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def frozen_service(system: System) -> Iterator[None]:
+    system.processes["queries"].freeze()
+    yield
+    system.processes["queries"].thaw()
+
+
+@contextmanager
+def crashing(system: System) -> Iterator[None]:
+    for _ in range(3):
+        started = _start_time(system)
+        system.processes["projector-history"].kill()
+        system.start("projector-history")
+        eventually(partial(_started_after, system, started), what="it is scraped")
+    yield
+
+
+def _started_after(system: System, seconds: float) -> bool:
+    return _start_time(system) > seconds
+
+
+def _start_time(system: System) -> float:
+    found = system.prometheus.query('process_start_time_seconds{process="projector-history"}')
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+@contextmanager
+def old_certificate(system: System, days: int) -> Iterator[None]:
+    system.certificate.write_bytes(certificate_pem(days=days))
+    yield
+    system.certificate.write_bytes(certificate_pem(days=90))
+
+
+@contextmanager
+def full_disk(system: System) -> Iterator[None]:
+    """Fill a small file system, a little faster than it could be read about."""
+    folder = system.rollbook.directory / "disk"
+    folder.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "rollbook", folder], check=True
+    )
+    try:
+        file = folder / "grows"
+        for _ in range(DISK_BYTES // _PART_BYTES - 2):
+            with file.open("ab") as grows:
+                grows.write(os.urandom(_PART_BYTES))
+            time.sleep(1)  # the rate is the fault
+        yield
+        file.unlink()
+        # Until it is unmounted, Prometheus sees that it is empty.
+        eventually(lambda: not _is_full(system), what="space is free")
+    finally:
+        subprocess.run(["umount", folder], check=False)
+
+
+def _is_full(system: System) -> bool:
+    free = "node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.5"
+    return any("disk" in one["metric"]["mountpoint"] for one in system.prometheus.query(free))
+
+
+POSTGRES = {"read_model": "postgres"}
+PROCESSES: Final = (
+    Fault(
+        "a certificate that expires in 10 days",
+        lambda system: old_certificate(system, 10),
+        {"RollbookCertificateExpiresSoon": {"certificate": "kafka_ssl_ca_location"}},
+    ),
+    Fault(
+        "a certificate that expires tomorrow",
+        lambda system: old_certificate(system, 1),
+        {"RollbookCertificateExpires": {"certificate": "kafka_ssl_ca_location"}},
+    ),
+    Fault(
+        "`queries` frozen",
+        frozen_service,
+        {
+            "RollbookProcessDown": {"process": "queries"},
+            "RollbookProcessMissing": {"process": "queries"},
+        },
+    ),
+    Fault("the only handler stopped", no_handler, {"RollbookNoHandler": {}}),
+)
+STORES: Final = (
+    Fault(
+        "an event that PostgreSQL refuses",
+        refused_record,
+        {"RollbookDeadLetters": {"reader": "projector:postgres"}},
+    ),
+    Fault(
+        "PostgreSQL killed",
+        no_postgres,
+        {
+            "RollbookReadModelLagging": POSTGRES,
+            "RollbookReadModelStale": POSTGRES,
+            "RollbookProcessNotReady": {"process": "projector-postgres"},
+            "RollbookServiceErrors": {"service": "queries"},
+        },
+    ),
+    Fault(
+        "PostgreSQL frozen for 2 of every 2.3 s",
+        slow_postgres,
+        {"RollbookServiceSlow": {"service": "queries"}},
+    ),
+)
+KAFKA: Final = (
+    Fault(
+        "topics that refuse every record of the handler",
+        refused_records,
+        {
+            "RollbookHandlerStalled": {},
+            "RollbookTransactionsAborted": {},
+            "RollbookCommandsBacklog": {},
+            "RollbookErasureOverdue": {},
+        },
+    ),
+    Fault("Kafka frozen for 7 of every 10 s", slow_kafka, {"RollbookCommandsSlow": {}}),
+)
+REST: Final = (
+    Fault(
+        "unreadable records in two partitions, during a change of address between them",
+        unreadable_records,
+        {"RollbookPartitionHeldUp": {}, "RollbookAddressChangeStuck": {}},
+    ),
+    Fault(
+        "a projector killed three times",
+        crashing,
+        {"RollbookProcessRestarts": {"process": "projector-history"}},
+    ),
+    Fault(
+        "a disk of 64 MB that fills",
+        full_disk,
+        {"RollbookDiskFills": {}, "RollbookDiskNearlyFull": {}},
+    ),
+)
+FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
+    "processes": PROCESSES,
+    "stores": STORES,
+    "kafka": KAFKA,
+    "log and disk": REST,
+}
