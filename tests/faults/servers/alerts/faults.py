@@ -94,7 +94,7 @@ def stuttering(system: System, server: str, frozen: float, awake: float) -> Iter
 
 @contextmanager
 def slow_kafka(system: System) -> Iterator[None]:
-    with stuttering(system, "kafka", 7.0, 3.0):
+    with stuttering(system, "kafka", 7.0, 1.0):
         yield
 
 
@@ -300,6 +300,7 @@ STORES: Final = (
     ),
 )
 KAFKA: Final = (
+    Fault("Kafka frozen for 7 of every 8 s", slow_kafka, {"RollbookCommandsSlow": {}}),
     Fault(
         "topics that refuse every record of the handler",
         refused_records,
@@ -310,7 +311,6 @@ KAFKA: Final = (
             "RollbookErasureOverdue": {},
         },
     ),
-    Fault("Kafka frozen for 7 of every 10 s", slow_kafka, {"RollbookCommandsSlow": {}}),
 )
 REST: Final = (
     Fault(
