@@ -1,5 +1,6 @@
 """Reads deploy/prometheus/rules.yml, and finds Debian's programs that evaluate it."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from scripts.stack.observe.debian import find_program
 from scripts.stack.observe.prometheus import RULES
 
 
+@cache
 def groups() -> list[dict[str, Any]]:
     """Return the groups of rules."""
     found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]

@@ -9,37 +9,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import httpx2
 
-from schemas.identity import email_shard, partition_of, user_shard
 from schemas.topics import EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
-from scripts.stack.local import LocalStack
 from tests.certificates import certificate_pem
-from tests.faults.outage import Servers
-from tests.integration.foreign import ForeignWriter
+from tests.faults.servers.alerts.breakable import System
+from tests.faults.servers.alerts.unreadable import unreadable_records
 from tests.integration.projectors.dead_letters.letter_desk import ACCEPT, REFUSE, run_sql
-from tests.log import alter_topics, read
-from tests.observed_system import System as ObservedSystem
-from tests.processes import Rollbook, eventually
+from tests.log import alter_topics
+from tests.processes import eventually
 
 DISK_BYTES: Final = 64 * 2**20
 _PART_BYTES: Final = 2 * 2**20
 WRITTEN: Final = (EVENTS, HISTORY, OUTCOMES, EMAILS, HOPS)
 
 Labels = Mapping[str, str]
-
-
-class System(ObservedSystem):
-    """A system whose servers can be broken."""
-
-    def __init__(
-        self, rollbook: Rollbook, stack: LocalStack, servers: Servers, rules: Path
-    ) -> None:
-        super().__init__(rollbook, stack, rules)
-        self.servers = servers
 
 
 @dataclass(frozen=True)
@@ -102,78 +88,6 @@ def slow_kafka(system: System) -> Iterator[None]:
 def slow_postgres(system: System) -> Iterator[None]:
     with stuttering(system, "postgres", 2.0, 0.3):
         yield
-
-
-@contextmanager
-def unreadable_records(system: System) -> Iterator[None]:
-    """A change of address waits for a partition that cannot be restored.
-
-    The new address's partition is held up while the command is decided at home, and home when that
-    partition is repaired and grants the address.
-    """
-    home, other = _users_apart(system)
-    address = _address_in(system, user_shard(other))
-    _break_record(system, other)
-    system.start("handler")
-    system.processes["handler"].wait_for("is not decided: cannot restore")
-    hops = _messages(system)
-    answer = system.services["commands"].http.patch(
-        f"/users/{home}", headers={"prefer": "respond-async"}, json={"email": address}
-    )
-    assert answer.status_code == 202, answer.text
-    eventually(lambda: _messages(system) > hops, what="the command is decided at home")
-    _break_record(system, home)
-    _repair(system, other)
-    system.start("handler")
-    yield
-    system.stop("handler")
-    _repair(system, home)
-    system.start("handler")
-
-
-def _users_apart(system: System) -> tuple[str, str]:
-    """Create users until two of them live in different partitions; return their ids."""
-    first, http = "", system.services["commands"].http
-    for number in range(100):
-        created = http.post(
-            "/users", json={"email": f"apart-{number}@example.com", "name": "Apart", "age": 40}
-        )
-        user_id = str(created.json()["user_id"])
-        first = first or user_id
-        if _partition(system, user_shard(user_id)) != _partition(system, user_shard(first)):
-            return first, user_id
-    raise AssertionError
-
-
-def _partition(system: System, shard: int) -> int:
-    return partition_of(shard, system.settings.partitions)
-
-
-def _address_in(system: System, shard: int) -> str:
-    """Return an address that belongs to the partition of `shard`."""
-    wanted = _partition(system, shard)
-    addresses = (f"moved-{number}@example.com" for number in range(1000))
-    return next(one for one in addresses if _partition(system, email_shard(one)) == wanted)
-
-
-def _messages(system: System) -> int:
-    return sum(1 for _ in read(system.settings, HOPS))
-
-
-def _break_record(system: System, user_id: str) -> None:
-    """Stop the handler, and write bytes that nobody can read under a user's key."""
-    system.stop("handler")
-    partition = _partition(system, user_shard(user_id))
-    ForeignWriter(system.settings).put(EVENTS, b"junk", user_id.encode(), partition)
-
-
-def _repair(system: System, user_id: str) -> None:
-    """Repair the record as the runbook says, once the stopped handler has left the group."""
-
-    def is_repaired() -> bool:
-        return system.rollbook.run("handler", "repair", user_id).returncode == 0
-
-    eventually(is_repaired, what="the record is repaired")
 
 
 @contextmanager

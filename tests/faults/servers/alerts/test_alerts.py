@@ -17,7 +17,8 @@ from tests.alert_rules import alerts, program
 from tests.certificates import certificate_pem
 from tests.depth import DEEP
 from tests.faults.outage import Servers
-from tests.faults.servers.alerts.faults import FAULTS, Fault, Labels, System
+from tests.faults.servers.alerts.breakable import System
+from tests.faults.servers.alerts.faults import FAULTS, Fault, Labels
 from tests.faults.servers.alerts.shortened import factor_of, write_shortened
 from tests.log import alter_topics
 from tests.observed_system import PROCESSES
