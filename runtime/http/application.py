@@ -84,7 +84,7 @@ def application(
         app.add_exception_handler(kind, answer)
     _permit(app, origins)
     limits = _limits(settings, origins, streams, is_open=authority.is_open, has_pages=has_pages)
-    app.add_middleware(Guard, limits=limits, requests=Requests(title.removeprefix("rollbook ")))
+    app.add_middleware(Guard, limits=limits, requests=Requests(settings, title))
     _add_tracing(app, settings)
     _add_probes(app, ready)
     if not has_pages:

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from runtime.metrics.health import HEALTH, START
 from runtime.metrics.recording import VALUES
+from runtime.settings import Settings
 from schemas.errors import RollbookError
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})
@@ -18,30 +19,36 @@ _READINESS_SECONDS: Final = 5.0
 
 
 class Requests:
-    """Counts the requests of one service.
+    """Counts the requests of the service with a title, if its metrics are served.
 
     Its labels have a bound, whatever is requested: the template of the route and never the path,
     and known methods.
     """
 
-    def __init__(self, service: str) -> None:
-        self._service = service
-        VALUES.set("http_requests_in_flight", 0, service)
+    def __init__(self, settings: Settings, title: str) -> None:
+        self._service = title.removeprefix("rollbook ")
+        self._is_served = bool(settings.metrics_listen)
+        VALUES.set("http_requests_in_flight", 0, self._service)
 
     def begin(self) -> float:
         """Count a request that begins; return when, for `end`."""
-        VALUES.count("http_requests_in_flight", self._service)
+        if self._is_served:
+            VALUES.count("http_requests_in_flight", self._service)
         return time.perf_counter()
 
     def end(self, scope: Scope, status: int, began: float) -> float:
         """Count what a request was answered with; return how many seconds it took."""
         seconds = time.perf_counter() - began
+        if self._is_served:
+            self._count(scope, status, seconds)
+        return seconds
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope) or _NO_ROUTE
         method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
         VALUES.count("http_requests_in_flight", self._service, by=-1)
         VALUES.count("http_requests_total", self._service, method, route, str(status))
         VALUES.observe("http_request_seconds", seconds, self._service, route)
-        return seconds
 
 
 def route_of(scope: Scope) -> str:

@@ -16,17 +16,19 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.addresses import parse_address
 from runtime.http import application, serve
 from runtime.http.listen import listen, tls_context
+from runtime.metrics.table import METRICS, SERVICE
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from tests.certificates import certificate_pem, private_key_pem
 from tests.processes import eventually
 
 ROOT = Path(__file__).parents[4]
-METRICS = re.compile(r"metrics: listening at http://127\.0\.0\.1:(\d+)")
+METRICS_AT = re.compile(r"metrics: listening at http://127\.0\.0\.1:(\d+)")
 LISTENING = re.compile(r"listening at (https?)://127\.0\.0\.1:(\d+)")
 
 
@@ -115,10 +117,13 @@ def test_with_a_certificate_it_speaks_tls_and_tells_when_that_expires(tmp_path: 
     """The metrics have their own address, with what was answered and whether it is ready."""
     with running(metrics_listen="127.0.0.1:0", **certificate(tmp_path)) as service:
         assert service.get("/who") == (200, ["127.0.0.1", "https"])
-        port = int(eventually(lambda: METRICS.search("".join(service.lines)))[1])
+        port = int(eventually(lambda: METRICS_AT.search("".join(service.lines)))[1])
         metrics = Service(service.process, "http", port)
         eventually(lambda: metrics.get("/readyz")[0] == 200)
         _, text = metrics.get_text("/metrics")
+        served = {one.name for one in text_string_to_metric_families(text)}
+        ours = (one for one in METRICS if SERVICE in one.served_by)
+        assert {one.full_name.removesuffix("_total") for one in ours} <= served
         for series in (
             'http_requests_total{method="GET",route="/who",service="trial",status="200"} 1.0',
             'http_request_seconds_count{route="/who",service="trial"} 1.0',
