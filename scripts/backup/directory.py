@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.errors import Misconfigured
-from schemas.formats import LATEST_FORMAT
+from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 from scripts.backup.files import BackupFile, damaged, sha256_of
 
 _VERSION: Final = 1
@@ -29,16 +29,15 @@ class PartitionCut:
     """Where the cut is in one partition.
 
     `next_offset` is the first of `user-history` that is not copied; `seq` and `time_ms` are those
-    of the last event, 0 if there is none. `format` is that of the log. `outcomes` and `commands`
-    count the answers and the undecided commands of this part.
+    of the last event, 0 if there is none. `format` is that of the log, and `outcomes` counts the
+    answers of this part.
     """
 
-    next_offset: int
-    seq: int
-    time_ms: int
-    format: int
-    outcomes: int
-    commands: int
+    next_offset: int = 0
+    seq: int = 0
+    time_ms: int = 0
+    format: int = FIRST_FORMAT
+    outcomes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Part:
 
 @dataclass(slots=True)
 class Progress:
-    """What an unfinished part has: by partition, the copied file and where its copy ended."""
+    """What an unfinished part has, by partition."""
 
     topic_id: str
     previous: str
@@ -86,13 +85,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class CopiedPartition:
-    """A partition of `user-history` that is copied up to `next_offset`; see `PartitionCut`."""
+    """How far a partition of `user-history` is copied, and the files of that."""
 
-    file: BackupFile | None
-    next_offset: int
-    seq: int
-    time_ms: int
-    skipped: int
+    reached: PartitionCut
+    files: list[BackupFile] = field(default_factory=list)
+    skipped: int = 0
 
 
 class BackupDirectory:
@@ -191,8 +188,9 @@ def _read_progress(file: Path) -> Progress | None:
         return None
     copied = {}
     for number, one in fields["copied"].items():
-        found = one["file"] and BackupFile(**one["file"])
-        copied[int(number)] = CopiedPartition(**{**one, "file": found})
+        files = [BackupFile(**file) for file in one["files"]]
+        reached = PartitionCut(**one["reached"])
+        copied[int(number)] = CopiedPartition(reached, files, one["skipped"])
     return Progress(fields["topic_id"], fields["previous"], copied)
 
 

@@ -1,15 +1,15 @@
 """Takes a backup: copies what is new since the last part, then cuts all topics at one state.
 
-1. Copy `user-history`, partition by partition, up to its present end. A killed run continues with
-the partitions that are missing. 2. Note the positions of the handlers. 3. Read the ends of
-`user-history`, and decide on the cut (see `scripts.backup.cut`). 4. Copy the rest of the events,
+1. Copy `user-history`, partition by partition, up to its present end, twice. A killed run continues
+after the last partition that it has copied. 2. Note the positions of the handlers. 3. Read the ends
+of `user-history`, and decide on the cut (see `scripts.backup.cut`). 4. Copy the rest of the events,
 then the answers, then the commands without one. 5. Write the manifest.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,8 @@ from scripts.backup.source import Source, without_erased
 # An address change across partitions takes some milliseconds; in most registries they are rare.
 _ATTEMPTS = 5
 _ATTEMPT_SECONDS = 0.05
+# The second is short, and so is what it leaves for the cut, which is kept in memory.
+_ROUNDS = 2
 
 
 @dataclass(slots=True)
@@ -66,11 +68,13 @@ def take_backup(settings: Settings, folder: Path, report: Callable[[int], None])
         if last is not None:
             _require_same_log(source, last)
         path, progress = directory.begin(source.topic_id, last.checksum if last else "")
-        taking = _Taking(source, path, progress, last.manifest.cuts if last else None, report)
-        for partition in range(settings.partitions):
-            if partition not in progress.copied:
-                progress.copied[partition] = taking.copy(partition)
-                directory.keep(path, progress)
+        if not progress.copied:
+            before = last.manifest.cuts if last else [PartitionCut()] * settings.partitions
+            progress.copied = {p: CopiedPartition(reached) for p, reached in enumerate(before)}
+        taking = _Taking(source, path, progress, report)
+        for partition in [*progress.copied] * _ROUNDS:
+            progress.copied[partition] = taking.copy(partition)
+            directory.keep(path, progress)
         return directory.finish(path, taking.cut())
 
 
@@ -89,44 +93,42 @@ class _Taking:
     """One run: `copy` each partition, then `cut`."""
 
     def __init__(
-        self,
-        source: Source,
-        path: Path,
-        progress: Progress,
-        before: list[PartitionCut] | None,
-        report: Callable[[int], None],
+        self, source: Source, path: Path, progress: Progress, report: Callable[[int], None]
     ) -> None:
         self._source = source
         self._partitions = range(source.settings.partitions)
         self._path = path
         self._progress = progress
-        self._before = before or [PartitionCut(0, 0, 0, 1, 0, 0) for _ in self._partitions]
         self._report = report
 
     def copy(self, partition: int) -> CopiedPartition:
         """Copy what is new in one partition, without users who are erased within it."""
-        before, erased, skipped = self._before[partition], set[str](), self._source.skipped
+        copied, erased, skipped = self._progress.copied[partition], set[str](), self._source.skipped
         end = self._source.committed_ends(HISTORY)[partition].end
-        last = (before.next_offset, before.seq, before.time_ms)
+        last: Copied | None = None
 
         def counted() -> Iterator[Copied]:
             nonlocal last
-            for one in self._source.events(partition, before.next_offset, end, erased):
-                event = one["record"]
-                last = (one["offset"] + 1, event["seq"], event["occurred_at"])
+            start = copied.reached.next_offset
+            for one in self._source.events(partition, start, end, erased):
+                last = one
                 yield one
                 self._report(1)
 
-        path = self._path / f"history-{partition:04}-0.avro"
+        path = self._next_file(partition)
         file = write_records(path, HISTORY, counted())
         if erased:  # their events came before the marker
             kept = without_erased(read_records(path, HISTORY), erased)
             file = write_records(path, HISTORY, kept)
         if not file.records:
             path.unlink()
-        return CopiedPartition(
-            file if file.records else None, *last, self._source.skipped - skipped
-        )
+        files = [*copied.files, file] if file.records else copied.files
+        reached = copied.reached if last is None else _after(last, copied.reached)
+        return CopiedPartition(reached, files, copied.skipped + self._source.skipped - skipped)
+
+    def _next_file(self, partition: int) -> Path:
+        number = len(self._progress.copied[partition].files)
+        return self._path / f"history-{partition:04}-{number}.avro"
 
     def cut(self) -> Manifest:
         """Copy the rest up to a consistent cut; return the manifest of the part."""
@@ -136,32 +138,27 @@ class _Taking:
         answers = self._positions()
         ends = self._ends()
         commands_ends = {p: source.end(COMMANDS, p) for p in self._partitions}
-        beyond = {p: source.end(HISTORY, p) for p in self._partitions}
-        erased: set[str] = set()
-        tails = {
-            p: list(source.events(p, copied[p].next_offset, beyond[p], erased))
-            for p in self._partitions
-        }
+        tails = {}
+        for p, end in {p: source.end(HISTORY, p) for p in self._partitions}.items():
+            tails[p] = list(source.events(p, copied[p].reached.next_offset, end, set()))
         limit = limit_ms(ends, tails)
-        require_reached(limit, {p: one.time_ms for p, one in copied.items()})
+        require_reached(limit, {p: one.reached.time_ms for p, one in copied.items()})
         kept = {p: before_cut(ends, limit, p, tail) for p, tail in tails.items()}
-        cuts = {p: self._cut_of(p, kept[p], formats[p]) for p in self._partitions}
-        files = [self._history_files(p, kept[p]) for p in self._partitions]
+        cuts = {
+            p: replace(_after(kept[p][-1], cut) if kept[p] else cut, format=formats[p])
+            for p, cut in ((p, one.reached) for p, one in copied.items())
+        }
         outcomes, counts = self._copy_outcomes(cuts, answers, limit)
-        commands, waiting = self._copy_commands(answers, commands_ends)
         return Manifest(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             prefix=source.settings.prefix,
             partitions=len(self._partitions),
             topic_id=self._progress.topic_id,
             previous=self._progress.previous,
-            cuts=[
-                PartitionCut(c.next_offset, c.seq, c.time_ms, c.format, counts[p], waiting[p])
-                for p, c in cuts.items()
-            ],
-            history=files,
+            cuts=[replace(cut, outcomes=counts[p]) for p, cut in cuts.items()],
+            history=[self._history_files(p, kept[p]) for p in self._partitions],
             outcomes=outcomes,
-            commands=commands,
+            commands=self._copy_commands(answers, commands_ends),
             skipped=source.skipped - skipped,
         )
 
@@ -186,30 +183,13 @@ class _Taking:
                 return Ends(history, is_quiet=True, now_ms=now_ms)
         return Ends(history, is_quiet=False, now_ms=now_ms)
 
-    def _cut_of(self, partition: int, kept: list[Copied], log_format: int) -> PartitionCut:
-        copied = self._progress.copied[partition]
-        if not kept:
-            return PartitionCut(
-                copied.next_offset, copied.seq, copied.time_ms, log_format, outcomes=0, commands=0
-            )
-        event = kept[-1]["record"]
-        return PartitionCut(
-            kept[-1]["offset"] + 1,
-            event["seq"],
-            event["occurred_at"],
-            log_format,
-            outcomes=0,
-            commands=0,
-        )
-
     def _history_files(self, partition: int, kept: list[Copied]) -> list[BackupFile]:
-        file = self._progress.copied[partition].file
-        files = [] if file is None else [file]
-        if kept:
-            path = self._path / f"history-{partition:04}-1.avro"
-            files.append(write_records(path, HISTORY, kept))
-            self._report(len(kept))
-        return files
+        """Write the tail of a partition; return its files."""
+        files = self._progress.copied[partition].files
+        if not kept:
+            return files
+        self._report(len(kept))
+        return [*files, write_records(self._next_file(partition), HISTORY, kept)]
 
     def _copy_outcomes(
         self, cuts: dict[int, PartitionCut], answers: dict[int, Answers], limit: int | None
@@ -237,12 +217,9 @@ class _Taking:
 
         return write_records(self._path / "outcomes.avro", OUTCOMES, outcomes()), counts
 
-    def _copy_commands(
-        self, answers: dict[int, Answers], ends: dict[int, int]
-    ) -> tuple[BackupFile, dict[int, int]]:
+    def _copy_commands(self, answers: dict[int, Answers], ends: dict[int, int]) -> BackupFile:
         """Copy the commands without an answer: those of address changes in progress first."""
         changes = changes_in_progress(self._messages(answers), len(self._partitions))
-        counts = dict.fromkeys(self._partitions, 0)
 
         def commands() -> Iterator[Copied]:
             for partition, found in answers.items():
@@ -256,13 +233,11 @@ class _Taking:
                     is_open = one["offset"] >= found.first_command or one["offset"] in waiting
                     if is_open and one["offset"] not in found.answered:
                         waiting.pop(one["offset"], None)
-                        counts[partition] += 1
                         yield one
                 for offset, command in waiting.items():  # deleted by retention
-                    counts[partition] += 1
                     yield _rebuilt(partition, offset, command)
 
-        return write_records(self._path / "commands.avro", COMMANDS, commands()), counts
+        return write_records(self._path / "commands.avro", COMMANDS, commands())
 
     def _messages(self, answers: dict[int, Answers]) -> Iterator[AddressMessage]:
         for partition, found in answers.items():
@@ -270,6 +245,17 @@ class _Taking:
                 with suppress(Poisoned):
                     checked_key(message)
                     yield message
+
+
+def _after(one: Copied, before: PartitionCut) -> PartitionCut:
+    """Return where the cut is once `one` is its last event."""
+    event = one["record"]
+    return replace(
+        before,
+        next_offset=one["offset"] + 1,
+        seq=event["seq"],
+        time_ms=event["occurred_at"],
+    )
 
 
 def _rebuilt(partition: int, offset: int, command: UserCommand) -> Copied:

@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from producers.client.upgrade import formats_on_the_log
 from runtime.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
     end_reader,
-    kafka_available,
     kafka_failure,
-    lone_consumer,
     producer_config,
 )
 from runtime.registry import Registry
@@ -35,17 +32,12 @@ _FLUSH_SECONDS = 120.0
 
 def ends_of(settings: Settings) -> dict[Place, int]:
     """Return the end of every partition of every topic, by its name on the brokers."""
-    found: dict[Place, int] = {}
-    options = {"isolation.level": "read_uncommitted"}
-    with kafka_available(settings), closing(lone_consumer(settings, **options)) as reader:
-        for topic in TOPICS:
-            name = settings.named(topic.name)
-            for number in range(wanted_partitions(topic, settings)):
-                place = TopicPartition(name, number)
-                found[name, number] = reader.get_watermark_offsets(
-                    place, timeout=REQUEST_TIMEOUT_SECONDS
-                )[1]
-    return found
+    with LogReader(settings) as reader:
+        return {
+            (settings.named(topic.name), number): reader.ends(topic, number).end
+            for topic in TOPICS
+            for number in range(wanted_partitions(topic, settings))
+        }
 
 
 def prepare(settings: Settings, fingerprint: str) -> dict[Place, int]:

@@ -56,7 +56,6 @@ def add_part(
                     time_ms=events[-1]["occurred_at"] if events else 0,
                     format=log_format,
                     outcomes=sum(number == one for one, _ in answers),
-                    commands=sum(number == one for one, _ in waiting),
                 )
                 for number, events in enumerate(history)
             ],

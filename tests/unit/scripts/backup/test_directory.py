@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import Misconfigured
-from scripts.backup.directory import BackupDirectory, CopiedPartition, Part, check_files
+from scripts.backup.directory import (
+    BackupDirectory,
+    CopiedPartition,
+    Part,
+    PartitionCut,
+    check_files,
+)
 from scripts.backup.files import BackupFile
 from tests.events import event_of
 from tests.unit.scripts.backup.copies import add_part
@@ -85,8 +91,8 @@ def test_an_unfinished_part_is_continued_or_begun_again(tmp_path: Path) -> None:
     directory = BackupDirectory(tmp_path / "backup")
     path, progress = directory.begin("topic", "")
     file = BackupFile("history-0000-0.avro", 1, 2, "ab")
-    progress.copied[0] = CopiedPartition(file, 5, 4, 3, 0)
-    progress.copied[1] = CopiedPartition(None, 0, 0, 0, 1)
+    progress.copied[0] = CopiedPartition(PartitionCut(5, 4, 3), [file])
+    progress.copied[1] = CopiedPartition(PartitionCut(), skipped=1)
     directory.keep(path, progress)
     assert directory.begin("topic", "") == (path, progress)
     assert directory.parts() == []
