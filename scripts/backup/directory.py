@@ -121,7 +121,8 @@ class BackupDirectory:
         progress = _read_progress(folder / _PROGRESS)
         if progress is None or (progress.topic_id, progress.previous) != (topic_id, previous):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, parents=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
             progress = Progress(topic_id, previous)
         return folder, progress
 

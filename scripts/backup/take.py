@@ -17,6 +17,7 @@ from producers.client.upgrade import formats_on_the_log
 from producers.domain.address_messages import checked_key
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned
+from schemas.formats import UNFINISHED_RESTORE
 from schemas.records import AddressMessage, UserCommand
 from schemas.topics import COMMANDS, HISTORY, HOPS, OUTCOMES
 from scripts.backup.cut import (
@@ -135,6 +136,12 @@ class _Taking:
         source, copied = self._source, self._progress.copied
         skipped = source.skipped - sum(one.skipped for one in copied.values())
         formats = formats_on_the_log(source.settings, self._partitions)
+        if UNFINISHED_RESTORE in formats.values():
+            raise Misconfigured(
+                "the registry is being restored from a backup",
+                code="unfinished_restore",
+                next_step="wait for `rollbook restore`, or run it again if it was interrupted",
+            )
         answers = self._positions()
         ends = self._ends()
         commands_ends = {p: source.end(COMMANDS, p) for p in self._partitions}

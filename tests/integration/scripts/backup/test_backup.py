@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,7 @@ from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic
 from scripts.backup import restore as restoring
 from scripts.backup import take
 from scripts.backup import target as target_log
+from scripts.backup.cut import Ends
 from scripts.backup.directory import BackupDirectory
 from scripts.backup.files import read_records
 from scripts.backup.restore import Restored
@@ -40,7 +42,7 @@ from tests.processes import Rollbook, RunningProcess, eventually
 pytestmark = pytest.mark.timeout(300)
 
 MARKS = {mark_key(number, PARTITIONS).encode() for number in range(PARTITIONS)}
-COMMANDS_SENT = depth(200, 20_000)
+COMMANDS_SENT = depth(1_000, 20_000)
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def in_backup(folder: Path) -> tuple[set[str], set[str]]:
 
 
 def test_a_backup_under_load_restores_a_registry_that_continues(
-    rollbook: Rollbook, target: Rollbook, folder: Path
+    rollbook: Rollbook, target: Rollbook, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While users take addresses from each other, in transactions of three commands.
 
@@ -107,10 +109,13 @@ def test_a_backup_under_load_restores_a_registry_that_continues(
     sent = [any_command(chance, ids, emails, n) for n in range(COMMANDS_SENT)]
     send(settings, sent)
     eventually(lambda: decided(settings) > len(ids) + 20)
-    second = rollbook.json("backup", str(folder))
+    # Messages are committed all the time, so the cut is at a time, even if it met a quiet moment.
+    monkeypatch.setattr(take, "Ends", partial(_busy, Ends))
+    # Not as a command: until that has started, everything may be decided.
+    second = take.take_backup(settings, folder, lambda _count: None)
     handler.kill()
     answered, waiting = in_backup(folder)
-    assert second["undecided_commands"] == len(waiting) > 0
+    assert second.manifest.commands.records == len(waiting) > 0
     assert not answered & waiting
     assert {one["command_id"] for one in sent} <= answered | waiting
 
@@ -118,6 +123,11 @@ def test_a_backup_under_load_restores_a_registry_that_continues(
     assert (done["parts"], done["users"], done["undecided_commands"]) == (2, 10, len(waiting))
     assert_log_is_valid(target.settings)
     assert_continues(target, ids, emails, answered | waiting)
+
+
+def _busy(ends: Any, history: dict[int, int], *, is_quiet: bool, now_ms: int) -> Ends:
+    found: Ends = ends(history, is_quiet=False, now_ms=now_ms)
+    return found
 
 
 def assert_continues(
@@ -255,7 +265,7 @@ def test_killed_runs_are_continued(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A backup at the next partition, a restore at the next record."""
+    """A backup after the last partition that it copied, a restore after the last record."""
     settings = rollbook.settings
     with CommandClient(settings) as client:
         for number in range(12):
@@ -272,7 +282,7 @@ def test_killed_runs_are_continued(
     runs = 0
     while done is None and runs < 30:
         with monkeypatch.context() as patch, suppress(Killed):
-            flush = dies_after(2 + 2 * runs, target_log.LogWriter.flush)
+            flush = dies_after(3 + runs * depth(100, 1), target_log.LogWriter.flush)
             patch.setattr(target_log.LogWriter, "flush", flush)
             done = restoring.restore(target.settings, parts, set(), lambda _count: None)
         runs += 1
