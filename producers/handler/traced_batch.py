@@ -10,7 +10,14 @@ from confluent_kafka import Message
 from producers.domain.overlay import Overlay
 from producers.handler.batch import Batch, Records
 from runtime.tracing import conventions
-from runtime.tracing.context import Headers, message_context, record_headers
+from runtime.tracing.context import (
+    Headers,
+    context_of,
+    is_unsampled,
+    passed_on,
+    record_headers,
+    trace_headers,
+)
 from runtime.tracing.conventions import Attributes
 from runtime.tracing.tracing import Tracing, fail
 from schemas.records import (
@@ -45,8 +52,9 @@ class TracedBatch(Batch):
 
     def decide(self, message: Message) -> None:
         """Decide as `Batch` does, in the trace that the message belongs to, if there is one."""
-        context = message_context(message)
-        if context is None:
+        headers = trace_headers(message)
+        sampled = None if not headers or is_unsampled(headers) else context_of(headers)
+        if sampled is None and not is_unsampled(headers):
             super().decide(message)
             return
         topic, number, offset = message.topic() or "", message.partition() or 0, message.offset()
@@ -58,16 +66,20 @@ class TracedBatch(Batch):
         if self.decided == decided:
             return  # it is left for a later batch
         overlay = self._overlays[number]
-        span = self._spans.begin(context, began_ns, topic, (number, offset or 0), self._decision)
-        if span is not None and len(self._letters) > letters:
-            fail(span, self._letters[-1]["error"])
+        span = None
+        if sampled is not None:
+            place = number, offset or 0
+            span = self._spans.begin(sampled, began_ns, topic, place, self._decision)
+            if span is not None and len(self._letters) > letters:
+                fail(span, self._letters[-1]["error"])
         new_messages = overlay.messages[messages:]
         if len(overlay.events) == events and not new_messages:
             return
+        headers = passed_on(headers)
         if span is not None:
             sent_to = HOPS if len(overlay.events) == events else EVENTS
-            context = self._spans.begin_sending(span, self._settings.named(sent_to.name))
-        headers = record_headers(context)
+            sending = self._spans.begin_sending(span, self._settings.named(sent_to.name))
+            headers = record_headers(sending)
         by_place = self._event_headers.setdefault(number, {})
         by_place.update(dict.fromkeys(range(events, len(overlay.events)), headers))
         self._message_headers.update({id(one): headers for _, one in new_messages})

@@ -14,7 +14,7 @@ from projectors.engine.subscription import Subscription
 from projectors.log.records import Record
 from runtime.settings import Settings
 from runtime.tracing import conventions
-from runtime.tracing.context import message_context
+from runtime.tracing.context import context_of, is_unsampled, trace_headers
 from runtime.tracing.conventions import Attributes
 from runtime.tracing.tracing import BatchSpans, Tracing, fail, kind_of
 
@@ -71,8 +71,11 @@ class TracedRunner(Runner):
         now_ns = time.time_ns()
         oldest_ms = now_ns / 1e6 - _OLDEST_SECONDS * 1000
         for place, message in enumerate(messages):
-            context = message_context(message)
-            if context is None or message.timestamp()[1] < oldest_ms:
+            headers = trace_headers(message)
+            if not headers or is_unsampled(headers) or message.timestamp()[1] < oldest_ms:
+                continue
+            context = context_of(headers)
+            if context is None:
                 continue
             found = _event_attributes(records[place]) if records else {}
             at = message.partition() or 0, message.offset() or 0

@@ -122,8 +122,11 @@ def test_a_malformed_context_is_ignored(
     assert headers_in(cluster, EVENTS) == [()]
 
 
-def test_a_hostile_tracestate_is_left_out(cluster: Cluster, handler: CommandHandler) -> None:
-    create_jane(cluster, handler, (SAMPLED[0], ("tracestate", b"a=" + b"x" * 100_000)))
+@pytest.mark.parametrize("context", [SAMPLED[0], UNSAMPLED[0]])
+def test_a_hostile_tracestate_is_left_out(
+    cluster: Cluster, handler: CommandHandler, context: tuple[str, bytes]
+) -> None:
+    create_jane(cluster, handler, (context, ("tracestate", b"a=" + b"x" * 100_000)))
     assert [[name for name, _ in each] for each in headers_in(cluster, EVENTS)] == [["traceparent"]]
 
 
