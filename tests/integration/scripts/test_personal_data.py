@@ -235,7 +235,7 @@ def break_servers(system: System, address: str) -> None:
             "ROLLBOOK_POSTGRES_URL": f"postgresql://rollbook:{PASSWORD}@{address}/rollbook",
         }
         queries = system.serve("broken", "queries", as_json=True)
-        search = queries.http.post("/search", json={"text": SECRET})
+        search = queries.http.post("/suggest", json={"prefix": SECRET})
         assert search.json()["code"] == "elasticsearch_refused"
         system.printed.append(search.text)
         listed = queries.http.get("/users", params={"limit": 5})
