@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _MOST_REQUESTS: Final = 16
 _IDLE_SECONDS: Final = 10.0
+_PATHS: Final = ("/metrics", "/livez", "/readyz")
 _JSON: Final = "application/json"
 
 
@@ -72,7 +73,8 @@ class _Answer(BaseHTTPRequestHandler):
                 self._send_readiness(self.server.source.state().missing)
             case _:
                 unknown = Rejected("there is nothing at this path", code="path_not_found")
-                self._send(404, orjson.dumps(problem(unknown)), MEDIA_TYPE)
+                document = problem(unknown, next=f"the paths are {', '.join(_PATHS)}")
+                self._send(404, orjson.dumps(document), MEDIA_TYPE)
 
     do_HEAD = do_GET  # noqa: N815 - inherited
 

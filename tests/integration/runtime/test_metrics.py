@@ -17,7 +17,7 @@ from schemas.topics import COMMANDS
 from tests.depth import DEEP
 from tests.faults.broker_proxy import FETCH, BrokerProxy
 from tests.metrics import Endpoint, start_measured
-from tests.processes import Rollbook, eventually
+from tests.processes import Rollbook, RunningProcess, eventually
 
 # Only while something of the kind goes on, or only where a file is named.
 ABSENT = {
@@ -29,7 +29,7 @@ ABSENT = {
 
 
 def create(settings: Settings, first: int, count: int) -> None:
-    with CommandClient(settings) as client:
+    with CommandClient(settings, timeout_seconds=60) as client:
         for number in range(first, first + count):
             client.create_user(f"user{number}@example.com", "Jane", 33)
 
@@ -87,16 +87,21 @@ def locked(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
         yield found
 
 
+def start_behind(proxy: BrokerProxy, rollbook: Rollbook) -> tuple[RunningProcess, Endpoint]:
+    """Start a handler that reaches its broker through the proxy, and let nothing wait for it."""
+    rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = proxy.address
+    process, handler = start_measured(rollbook, "handler", "run", "--instance", "a")
+    del rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"]
+    eventually(lambda: handler.total("handler_commands_waiting") == 0, what="nothing waits")
+    return process, handler
+
+
 def test_a_handler_whose_fetches_stall_shows_what_waits(
     settings: Settings, rollbook: Rollbook
 ) -> None:
-    """Its consumer believes to be at the end. Without any broker the lag is unknown, not 0."""
+    """Its consumer believes to be at the end. That makes it neither dead nor not ready."""
     with BrokerProxy(settings.kafka_bootstrap_servers) as proxy:
-        rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = proxy.address
-        process, handler = start_measured(rollbook, "handler", "run", "--instance", "a")
-        del rollbook.overrides["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"]
-        create(settings, 0, 1)
-        eventually(lambda: handler.total("handler_commands_waiting") == 0, what="nothing waits")
+        process, handler = start_behind(proxy, rollbook)
         proxy.stall(FETCH)
         eventually(proxy.done.is_set, what="a fetch is stalled")
         producer = Producer(producer_config(settings))
@@ -105,10 +110,20 @@ def test_a_handler_whose_fetches_stall_shows_what_waits(
         producer.flush(30)
         eventually(lambda: handler.total("handler_commands_waiting") == 6, what="six wait")
         assert handler.lacks() == set()
+        process.kill()  # it would try for long to leave its group
+
+
+@pytest.mark.skipif(not DEEP, reason="it takes until requests to no broker time out")
+def test_a_handler_that_loses_its_broker_is_alive_and_not_ready(
+    settings: Settings, rollbook: Rollbook
+) -> None:
+    """The lag is unknown then, not 0."""
+    with BrokerProxy(settings.kafka_bootstrap_servers) as proxy:
+        process, handler = start_behind(proxy, rollbook)
     eventually(lambda: handler.lacks() == {"kafka_unavailable"}, what="it is not ready")
     assert math.isnan(handler.total("handler_commands_waiting"))
     assert handler.get("/livez")[0] == 200
-    process.kill()  # it would try for long to leave its group
+    process.kill()
 
 
 def test_a_projector_that_cannot_write_shows_its_lag(
