@@ -175,11 +175,17 @@ def _read_part(path: Path) -> Part:
             code="newer_backup",
             next_step="use the release that wrote it, or a later one",
         )
-    fields["cuts"] = [PartitionCut(**one) for one in fields["cuts"]]
-    fields["history"] = [[BackupFile(**one) for one in some] for some in fields["history"]]
-    for name in ("outcomes", "commands"):
-        fields[name] = BackupFile(**fields[name])
-    return Part(path, Manifest(**fields), checksum)
+    try:
+        return Part(path, _manifest(fields), checksum)
+    except (TypeError, KeyError):
+        raise damaged(file, "it is not a manifest of this release") from None
+
+
+def _manifest(fields: dict[str, Any]) -> Manifest:
+    cuts = [PartitionCut(**one) for one in fields["cuts"]]
+    history = [[BackupFile(**one) for one in some] for some in fields["history"]]
+    others = {name: BackupFile(**fields[name]) for name in ("outcomes", "commands")}
+    return Manifest(**fields | {"cuts": cuts, "history": history} | others)
 
 
 def _read_progress(file: Path) -> Progress | None:
