@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from cryptography import x509
@@ -21,7 +20,7 @@ from elasticsearch import Elasticsearch
 
 from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP, members
-from projectors.catalog import open_versions
+from projectors.catalog import OURS, open_versions
 from projectors.elasticsearch.client import connect
 from projectors.engine.start import group_of
 from projectors.postgres.store.database import Database, version_schema
@@ -29,14 +28,17 @@ from projectors.versions.pause import set_paused
 from runtime.kafka import admin, transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
+from runtime.topics.admin import ensure_topics
 from schemas.codec import MAGIC
 from schemas.topics import COMMANDS, EVENTS
 from scripts.doctor.checks import GROUPS
 from scripts.doctor.finding import Asked, Finding, Level
 from scripts.doctor.run import run_check
+from scripts.stack.local import LocalStack
 from tests.catch_up import wait_caught_up
+from tests.conftest import own_registry
 from tests.integration.projectors.versions.test_groups import leave_group
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.processes import Rollbook, eventually
 
 MATTERS = {Level.PROBLEM, Level.WARNING}
 
@@ -60,19 +62,30 @@ def finding(settings: Settings, name: str, *words: str) -> Finding:
     return found
 
 
+@pytest.fixture(scope="module")
+def running(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollbook]:
+    """A registry with a handler, all projectors and two users of the same age, for all tests."""
+    folder = tmp_path_factory.mktemp("doctor")
+    with own_registry(stack, folder) as settings:
+        ensure_topics(settings)
+        rollbook = Rollbook(settings, stack.config_file, folder)
+        try:
+            rollbook.start_handler()
+            for name in OURS:
+                rollbook.start_projector(name)
+            with CommandClient(settings, timeout_seconds=60) as client:
+                for name in ("jane", "joe"):
+                    assert client.create_user(f"{name}@example.com", name, 34).accepted
+            wait_caught_up(settings, timeout_seconds=150)
+            yield rollbook
+        finally:
+            rollbook.stop_all()
+
+
 @pytest.fixture
-def running(
-    rollbook: Rollbook,
-    settings: Settings,
-    handler: RunningProcess,
-    projectors: dict[str, RunningProcess],
-) -> dict[str, RunningProcess]:
-    """A registry with a handler and all projectors, and two users of the same age."""
-    with CommandClient(settings) as client:
-        for name in ("jane", "joe"):
-            assert client.create_user(f"{name}@example.com", name, 34).accepted
-    wait_caught_up(settings)
-    return {"handler": handler, **projectors}
+def in_order(running: Rollbook) -> Settings:
+    """The settings of that registry; a test repairs what it breaks."""
+    return running.settings
 
 
 @contextmanager
@@ -159,25 +172,18 @@ def certificate(folder: Path, days: int) -> dict[str, str]:
     }
 
 
-def test_an_installation_in_order_has_no_findings(
-    rollbook: Rollbook, running: dict[str, RunningProcess]
-) -> None:
+def test_an_installation_in_order_has_no_findings(running: Rollbook) -> None:
     """Everything is checked: nothing is left out, because the extra is installed."""
-    found = rollbook.ndjson("doctor", "--role", "handler", "--strict")
+    found = running.ndjson("doctor", "--role", "handler", "--strict")
     assert {one["result"] for one in found} == {"ok"}, found
     assert {one["check"] for one in found} == {c.name for g in GROUPS for c in g.checks}
-    printed = rollbook.run("doctor")
-    assert (printed.returncode, printed.stdout) == (0, "")
 
 
-def test_faults_of_kafka_are_found(
-    settings: Settings, rollbook: Rollbook, running: dict[str, RunningProcess]
-) -> None:
+def test_faults_of_kafka_are_found(in_order: Settings) -> None:
+    settings = in_order
     with topic_option(settings, "retention.bytes", "1000000"):
         lossy = finding(settings, "topics", "retention.bytes=1000000", "deletes records")
         assert lossy.level is Level.PROBLEM
-        done = rollbook.run("doctor")
-        assert (done.returncode, "retention.bytes" in done.stdout) == (1, True)
     with topic_option(settings, "segment.ms", "3600000"):
         assert finding(settings, "topics", "segment.ms").level is Level.WARNING
     with open_transaction(settings, age_seconds=1):
@@ -187,11 +193,11 @@ def test_faults_of_kafka_are_found(
     assert findings(settings, "transactions") == []
     leave_group(settings, group_of("postgres", 77))
     finding(settings, "groups", settings.named(group_of("postgres", 77)))
+    delete_group(settings, group_of("postgres", 77))
 
 
-def test_faults_of_the_stores_are_found(
-    settings: Settings, running: dict[str, RunningProcess]
-) -> None:
+def test_faults_of_the_stores_are_found(in_order: Settings) -> None:
+    settings = in_order
     execute(settings, "CREATE UNIQUE INDEX CONCURRENTLY twice ON {schema}.users (age)", fails=True)
     finding(settings, "postgres-indexes", ".twice is invalid")
     execute(settings, "DROP INDEX {schema}.twice")
@@ -234,34 +240,39 @@ def test_a_registry_without_a_schema_is_found(settings: Settings) -> None:
     finding(settings, "schema-ids", "schema id 2000000000")
 
 
-def test_processes_that_do_not_run_are_found(
-    settings: Settings, running: dict[str, RunningProcess]
-) -> None:
+def test_processes_that_do_not_run_are_found(settings: Settings, rollbook: Rollbook) -> None:
     """And commands that were deleted before a handler has decided them."""
-    running["postgres"].stop()
-    finding(settings, "projectors", "no projector runs for version 1 of postgres")
-    running["handler"].stop()
-    eventually(lambda: not members(settings), what="the handler has left")
+    with closing(open_versions(settings, "postgres")) as versions:
+        versions.begin()
+    found = {one.message for one in findings(settings, "projectors")}
+    assert "no projector runs for version 1 of postgres" in found
     finding(settings, "handlers", "no handler runs")
+    handler = rollbook.start_handler()
+    with CommandClient(settings, timeout_seconds=60) as client:
+        assert client.create_user("jane@example.com", "Jane", 34).accepted
+    assert findings(settings, "handlers") == []
+    handler.stop()
+    eventually(lambda: not members(settings), what="the handler has left")
     assert findings(settings, "offsets") == []
     topic = settings.named(COMMANDS.name)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     for number in range(4):
         producer.produce(topic, b"x", b"x", partition=number)
     producer.flush()
-    client = admin(settings)
+    broker = admin(settings)
     places = [TopicPartition(topic, number, -1) for number in range(4)]
-    for deleted in client.delete_records(places).values():
+    for deleted in broker.delete_records(places).values():
         deleted.result()
     lost = findings(settings, "offsets")
     assert {one.level for one in lost} <= MATTERS
     assert any("deleted records that were not decided" in one.message for one in lost), lost
-    delete_group(client, settings.named(GROUP))
+    delete_group(settings, GROUP)
     assert any("no offset" in one.message for one in findings(settings, "offsets"))
 
 
-def delete_group(client: AdminClient, group: str) -> None:
-    [deleted] = client.delete_consumer_groups([group]).values()
+def delete_group(settings: Settings, name: str) -> None:
+    client = admin(settings)
+    [deleted] = client.delete_consumer_groups([settings.named(name)]).values()
     deleted.result()
 
 
@@ -278,10 +289,10 @@ def test_a_certificate_with_time_left_is_in_order(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_away_is_a_finding_and_the_others_are_checked(
-    rollbook: Rollbook, running: dict[str, RunningProcess]
+    running: Rollbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
-    found = rollbook.ndjson("doctor", code=5)
+    monkeypatch.setitem(running.overrides, "ROLLBOOK_ELASTICSEARCH_URL", "http://127.0.0.1:1")
+    found = running.ndjson("doctor", code=5)
     by_check: dict[str, set[str]] = {}
     for one in found:
         by_check.setdefault(one["check"], set()).add(one["result"])
