@@ -19,7 +19,7 @@ from scripts.stack import docker
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
-from scripts.stack.observe.prometheus import observe, write_targets
+from scripts.stack.observe.prometheus import observe, require_observable, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
 from scripts.stack.record import ProcessStatus, StackRecord, Started, read_record
 
@@ -94,13 +94,14 @@ def bring_up(
     else:
         extras.require_local("the native stack")
         native = LocalStack(name)
-        wanted = {server: port for server, port in ports.items() if server != "prometheus"}
-        started = native.up(ports=wanted if observed else ports, free_ports=free_ports, report=say)
+        wanted = dict(ports)
+        port = wanted.pop("prometheus", None) if observed else None
         if observed:
-            port = observe(
-                native, SERVICES, port=ports.get("prometheus"), free_ports=free_ports, report=say
-            )
-            started = replace(started, ports={**started.ports, "prometheus": port})
+            require_observable(native, port=port, free_ports=free_ports, report=say)
+        started = native.up(ports=wanted, free_ports=free_ports, report=say)
+        if observed:
+            chosen = observe(native, SERVICES, port=port, free_ports=free_ports, report=say)
+            started = replace(started, ports={**started.ports, "prometheus": chosen})
         if whole_system:
             start_services(native)
     if whole_system:

@@ -46,13 +46,7 @@ def observe(
     Raises `Misconfigured` if it cannot be found or the port is in use, `Unavailable` if it does not
     become ready.
     """
-    if not rules.is_file():
-        raise Misconfigured(
-            f"this installation lacks {rules}",
-            code="no_prometheus",
-            next_step="run rollbook from a clone",
-        )
-    paths = [find_program(name, report) for name in ("prometheus", "prometheus-node-exporter")]
+    paths = _programs(rules, report)
     was_observed = _is_observed(stack)
     record = _choose_ports(stack, services, port, free_ports=free_ports)
     if not was_observed:
@@ -67,6 +61,26 @@ def observe(
     chosen = record.ports["prometheus"]
     _wait_until_ready(stack, chosen)
     return chosen
+
+
+def require_observable(
+    stack: LocalStack, *, port: int | None, free_ports: bool, report: Report
+) -> None:
+    """Raise the `Misconfigured` of `observe` before any server has started."""
+    _programs(RULES, report)
+    if (port or not free_ports) and not (stack.supervisor.runs() and _is_observed(stack)):
+        require_free({"prometheus": port or PROMETHEUS_PORT})
+
+
+def _programs(rules: Path, report: Report) -> Sequence[Path]:
+    """Return the paths of Prometheus and node_exporter."""
+    if not rules.is_file():
+        raise Misconfigured(
+            f"this installation lacks {rules}",
+            code="no_prometheus",
+            next_step="run rollbook from a clone",
+        )
+    return [find_program(name, report) for name in ("prometheus", "prometheus-node-exporter")]
 
 
 def _is_observed(stack: LocalStack) -> bool:

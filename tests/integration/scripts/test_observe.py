@@ -1,13 +1,15 @@
 """`--observe`: a real Prometheus beside a stack evaluates our rules and scrapes what is there."""
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from schemas.errors import Misconfigured
 from scripts.stack.local import LocalStack
 from scripts.stack.observe.prometheus import NODE_EXPORTER, observe, write_targets
-from scripts.stack.record import StackRecord, read_record, write_record
+from scripts.stack.record import read_record
+from scripts.stack.system import bring_up
 from tests.alert_rules import alerts, recorded
 from tests.processes import eventually
 from tests.prometheus import Prometheus
@@ -36,9 +38,19 @@ def test_prometheus_loads_our_rules_and_scrapes_what_runs(bare: LocalStack) -> N
     assert bare.services()["prometheus"].port == port
 
 
-def test_a_port_in_use_is_named(bare: LocalStack) -> None:
+def test_a_port_in_use_is_named_before_anything_starts(
+    bare: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = observe(bare, [], free_ports=True)
-    write_record(bare.directory, StackRecord("native", {}))
+    monkeypatch.setenv("ROLLBOOK_STACKS", str(tmp_path / "others"))
     with pytest.raises(Misconfigured, match=f"port {port} .* prometheus") as refused:
-        observe(bare, [], port=port)
+        bring_up(
+            "native",
+            "other",
+            {"prometheus": port},
+            free_ports=True,
+            whole_system=False,
+            observed=True,
+        )
     assert refused.value.code == "port_taken"
+    assert not LocalStack("other").directory.exists()
