@@ -232,6 +232,22 @@ def test_every_selector_finds_its_pods(objects: list[Object]) -> None:
     assert set(expression["values"]) == {name for name, _ in of(objects, "Service")}
 
 
+def test_metrics_have_the_labels_of_the_alerts(objects: list[Object]) -> None:
+    """As deploy/prometheus/prometheus.yml labels the same processes in compose."""
+    for _, spec in of(objects, "PodMonitor"):
+        [endpoint] = spec["podMetricsEndpoints"]
+        [process] = endpoint["relabelings"]
+        assert process["targetLabel"] == "process"
+        for name, own in labels(objects).items():
+            assert own[spec["jobLabel"]] == "rollbook"
+            joined = process["separator"].join(
+                (own["app.kubernetes.io/component"], own.get("rollbook/read-model", ""))
+            )
+            found = re.fullmatch(process["regex"], joined)
+            assert found
+            assert found[1] == name
+
+
 def test_the_page_names_every_workload_and_login(objects: list[Object]) -> None:
     text = page("docs/kubernetes.md").text
     for name, pod, _ in pods(objects):
