@@ -7,8 +7,8 @@ outcomes and indexes count. The disk of Kafka is read from the files of the loca
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from scripts.bench import state_size
 from scripts.bench.report.measure import machine
 from scripts.bench.workload.processes import (
     ROLLBOOK,
+    WARM_UP_COMMANDS,
     Running,
     environment_of,
     running,
@@ -41,82 +42,71 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname = %(schema)s
 """
 _BLOCK: Final = 512  # the unit of st_blocks
+_MEMORY: Final = "resident memory, MB"
 _LOOK_SECONDS: Final = 0.2
+_STATUS_SECONDS: Final = 2.0  # asking takes processor time of what is measured
 
 
 @dataclass(slots=True)
 class Sizes:
-    """The figures by unit and name; bytes of disk are those of all `users` together."""
+    """The figures of one run: unit → what was measured → figure, in the order of measuring."""
 
     users: int
     partitions: int
     machine: Mapping[str, Any]
-    disk_bytes: dict[str, int] = field(default_factory=dict)
-    memory_mb: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes_per_user: float = 0.0
-    bytes_per_command_id: float = 0.0
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, name: str, unit: str, figure: float) -> None:
+        """Add a figure."""
+        self.figures.setdefault(unit, {})[name] = round(figure, 1)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
-        return {
-            "users": self.users,
-            "partitions": self.partitions,
-            "machine": dict(self.machine),
-            "disk_mb_per_million": {
-                name: round(size / self.users, 1) for name, size in self.disk_bytes.items()
-            },
-            "memory_mb": {name: round(size) for name, size in self.memory_mb.items()},
-            "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
-            "handler_bytes_per_user": round(self.bytes_per_user),
-            "handler_bytes_per_command_id": round(self.bytes_per_command_id),
-        }
+        return asdict(self)
 
     def as_rows(self) -> list[tuple[str, str]]:
-        """Return the rows of the table that is printed without `--json`."""
-        found = self.as_json()
-        labels = {
-            "disk_mb_per_million": "disk, MB per million users",
-            "memory_mb": "resident memory, MB",
-            "seconds": "seconds",
-        }
-        rows = [
-            (f"{name}: {label}", f"{figure:,}")
-            for unit, label in labels.items()
-            for name, figure in found[unit].items()
+        """Return what was measured, with its unit, and the figure."""
+        return [
+            (f"{name}, {unit}", f"{figure:,}")
+            for unit, named in self.figures.items()
+            for name, figure in named.items()
         ]
-        for unit, label in (("user", "user"), ("command_id", "remembered command id")):
-            rows.append((f"handler: bytes per {label}", str(found[f"handler_bytes_per_{unit}"])))
-        return rows
 
 
 def measure(settings: Settings, users: int, *, as_json: bool) -> Sizes:
     """Create `users` users in a registry of their own on the local stack, and measure.
 
-    Raises `Misconfigured` (`no_stack`) if the local stack does not run natively, `CheckFailed` if
-    a process ends early.
+    Reports each figure when it is known, unless the output is JSON. Raises `Misconfigured`
+    (`no_stack`) if the local stack does not run natively, `CheckFailed` if a process ends early.
     """
     log_folder = _log_folder()
     found = Sizes(users, settings.partitions, machine())
+    reported = set[str]()
 
     def report(message: str) -> None:
-        if not as_json:
-            say(message)
+        if as_json:
+            return
+        for label, figure in found.as_rows():
+            if label not in reported:
+                reported.add(label)
+                say(f"  {label}: {figure}")
+        say(message)
 
     with fresh_registry(settings) as own:
         _decide(own, found, report)
-        for name in OURS:
-            report(f"filling {name}")
-            _fill(own, name, found)
-        found.disk_bytes |= _kafka_bytes(own, log_folder) | _store_bytes(own)
+        report(f"filling {', '.join(OURS)}")
+        _fill(own, found)
+        for name, size in (_kafka_bytes(own, log_folder) | _store_bytes(own)).items():
+            found.add(name, "disk, MB per million users", size / (users + WARM_UP_COMMANDS))
+        report("restoring")
+        restored = state_size.restore_in_own_process(own)
+        found.add("handler restore", "seconds", restored.seconds)
+        found.add("handler", "bytes per user", restored.users_bytes / restored.users)
+        per_id = restored.window_bytes / restored.outcomes
+        found.add("handler", "bytes per remembered command id", per_id)
         for name in OURS:
             report(f"rebuilding {name}")
             _rebuild(own, name, found)
-        report("restoring")
-        restored = state_size.restore_in_own_process(own)
-    found.seconds["handler restore"] = restored.seconds
-    found.bytes_per_user = restored.users_bytes / restored.users
-    found.bytes_per_command_id = restored.window_bytes / restored.outcomes
     return found
 
 
@@ -137,25 +127,32 @@ def _decide(own: Settings, found: Sizes, report: Callable[[str], None]) -> None:
     with running_handlers(own) as handler:
         began = time.perf_counter()
         state_size.fill(own, found.users, handler.alive, report)
-        found.seconds["handler creates all"] = time.perf_counter() - began
-        found.memory_mb["handler"] = handler.resident_mb()
+        found.add("handler creates all", "seconds", time.perf_counter() - began)
+        found.add("handler", _MEMORY, handler.resident_mb())
 
 
-def _fill(own: Settings, name: str, found: Sizes) -> None:
-    """Have a projector fill a new read model."""
+def _fill(own: Settings, found: Sizes) -> None:
+    """Have the projectors fill new read models, all at the same time."""
     began = time.perf_counter()
-    with running_projector(own, name) as projector:
-        while not _is_caught_up(own, name):
-            if not projector.alive():
-                raise CheckFailed(f"the projector {name} ended early")
-            time.sleep(_LOOK_SECONDS)
-        found.seconds[f"{name} filled live"] = time.perf_counter() - began
-        found.memory_mb[f"projector {name}"] = projector.resident_mb()
+    with ExitStack() as stack:
+        waiting = {name: stack.enter_context(running_projector(own, name)) for name in OURS}
+        while waiting:
+            time.sleep(_STATUS_SECONDS)
+            for name in _caught_up(own) & set(waiting):
+                found.add(
+                    f"{name} filled beside the others", "seconds", time.perf_counter() - began
+                )
+                found.add(f"projector {name}", _MEMORY, waiting.pop(name).resident_mb())
+            for name, projector in waiting.items():
+                if not projector.alive():
+                    raise CheckFailed(f"the projector {name} ended early")
 
 
-def _is_caught_up(own: Settings, name: str) -> bool:
-    states = [one.state for one in read_status(own).partitions if one.read_model == name]
-    return bool(states) and all(state == CAUGHT_UP for state in states)
+def _caught_up(own: Settings) -> set[str]:
+    """Return the read models that have applied everything."""
+    partitions = read_status(own).partitions
+    behind = {one.read_model for one in partitions if one.state != CAUGHT_UP}
+    return {one.read_model for one in partitions} - behind
 
 
 def _rebuild(own: Settings, name: str, found: Sizes) -> None:
@@ -163,10 +160,10 @@ def _rebuild(own: Settings, name: str, found: Sizes) -> None:
     began = time.perf_counter()
     command = [ROLLBOOK, "projector", "rebuild", name]
     with running(command, environment_of(own)) as rebuild:
-        found.memory_mb[f"rebuild {name}, at most"] = _most_mb(rebuild)
+        found.add(f"rebuild of {name}, at most", _MEMORY, _most_mb(rebuild))
         if rebuild.process.returncode != 0:
             raise CheckFailed(f"the rebuild of {name} failed")
-    found.seconds[f"{name} rebuilt and compared"] = time.perf_counter() - began
+    found.add(f"{name} rebuilt and compared", "seconds", time.perf_counter() - began)
 
 
 def _most_mb(process: Running) -> float:

@@ -11,29 +11,23 @@ from scripts.bench.sizes import Sizes
 from scripts.cli import rollbook
 
 
-def test_disk_is_shown_per_million_users() -> None:
-    """Bytes per user are megabytes per million users."""
+def test_every_figure_has_its_unit() -> None:
     found = Sizes(200_000, 8, {"cpus": 2})
-    found.disk_bytes["kafka user-events"] = 30_000_000
-    found.memory_mb["handler"] = 123.4
-    found.seconds["handler restore"] = 2.345
-    found.bytes_per_user, found.bytes_per_command_id = 360.4, 61.0
+    found.add("kafka user-events", "disk, MB per million users", 150.04)
+    found.add("handler", "bytes per user", 1360.0)
+    figures = {
+        "disk, MB per million users": {"kafka user-events": 150.0},
+        "bytes per user": {"handler": 1360.0},
+    }
     assert found.as_json() == {
         "users": 200_000,
         "partitions": 8,
         "machine": {"cpus": 2},
-        "disk_mb_per_million": {"kafka user-events": 150.0},
-        "memory_mb": {"handler": 123},
-        "seconds": {"handler restore": 2.3},
-        "handler_bytes_per_user": 360,
-        "handler_bytes_per_command_id": 61,
+        "figures": figures,
     }
     assert found.as_rows() == [
-        ("kafka user-events: disk, MB per million users", "150.0"),
-        ("handler: resident memory, MB", "123"),
-        ("handler restore: seconds", "2.3"),
-        ("handler: bytes per user", "360"),
-        ("handler: bytes per remembered command id", "61"),
+        ("kafka user-events, disk, MB per million users", "150.0"),
+        ("handler, bytes per user", "1,360.0"),
     ]
 
 
