@@ -35,7 +35,8 @@ from scripts.verify.run import run_checks
 from tests.addresses import assert_log_is_valid, create_when_free, holders
 from tests.conftest import PARTITIONS, own_registry
 from tests.depth import depth
-from tests.given import address_in
+from tests.events import event_of
+from tests.given import address_in, home_of
 from tests.log import decided, put, read, send
 from tests.processes import Rollbook, RunningProcess, eventually
 
@@ -111,16 +112,19 @@ def test_a_backup_under_load_restores_a_registry_that_continues(
     eventually(lambda: decided(settings) > len(ids) + 20)
     # Messages are committed all the time, so the cut is at a time, even if it met a quiet moment.
     monkeypatch.setattr(take, "Ends", partial(_busy, Ends))
-    # Not as a command: until that has started, everything may be decided.
-    second = take.take_backup(settings, folder, lambda _count: None)
-    handler.kill()
+    take.take_backup(settings, folder, lambda _count: None)  # starts at once, unlike a command
+    handler.stop()
+    late = [any_command(chance, ids, emails, n) for n in range(COMMANDS_SENT, COMMANDS_SENT + 100)]
+    send(settings, late)
+    sent += late
+    last = take.take_backup(settings, folder, lambda _count: None)
     answered, waiting = in_backup(folder)
-    assert second.manifest.commands.records == len(waiting) > 0
+    assert last.manifest.commands.records == len(waiting) >= len(late)
     assert not answered & waiting
     assert {one["command_id"] for one in sent} <= answered | waiting
 
     done = target.json("restore", str(folder))
-    assert (done["parts"], done["users"], done["undecided_commands"]) == (2, 10, len(waiting))
+    assert (done["parts"], done["users"], done["undecided_commands"]) == (3, 10, len(waiting))
     assert_log_is_valid(target.settings)
     assert_continues(target, ids, emails, answered | waiting)
 
@@ -195,17 +199,15 @@ def test_ids_of_schemas_are_rewritten(
     body = {"schema": json.dumps(other), "schemaType": "AVRO"}
     answer = registry._request("POST", f"subjects/{settings.prefix}/versions", "", body)
     assert answer["id"] != registry.codec(HISTORY.schema).schema_id
-    handler = rollbook.start_handler()
-    with CommandClient(settings) as client:
-        client.create_user("jane@example.com", "Jane", 34)
-    handler.stop()
-    [(partition, event)] = list(read(settings, HISTORY))
-    event |= {"event_id": f"{event['user_id']}:2", "version": 2, "seq": 2, "type": "UserUpdated"}
+    partition = home_of("jane@example.com")
+    first, second = (event_of("jane@example.com", version, seq=version) for version in (1, 2))
     value = BytesIO(MAGIC + answer["id"].to_bytes(4))
     value.seek(0, 2)
-    schemaless_writer(value, parse(json.dumps(other)), event)
-    put(settings, HISTORY, (event["event_id"], value.getvalue(), partition))
-    put(settings, EVENTS, (event["user_id"], value.getvalue(), partition))
+    schemaless_writer(value, parse(json.dumps(other)), second)
+    ours = registry.codec(HISTORY.schema).encode(first)
+    put(settings, HISTORY, (first["event_id"], ours, partition))
+    for topic, key in ((HISTORY, second["event_id"]), (EVENTS, second["user_id"])):
+        put(settings, topic, (key, value.getvalue(), partition))
     rollbook.json("backup", str(folder))
     target.json("restore", str(folder))
     ids = {Registry(settings).codec(name).schema_id for name in EVENT_SCHEMAS.values()}
