@@ -14,7 +14,7 @@ def start(rollbook: Rollbook) -> RunningProcess:
     process = rollbook.start("handler", "run", "--instance", "a", "--processes", "2")
     # The first process has all partitions until the second joins.
     for name in ("a.1", "a.2"):
-        half = rf"{name} producers\S+ownership: (assigned|gave up) partitions \[\d, \d\]"
+        half = rf"(assigned|gave up) partitions \[\d, \d\] process=handler instance={name}\n"
         process.wait_for_match(half)
     return process
 
