@@ -43,7 +43,7 @@ from tests.processes import Rollbook, RunningProcess, eventually
 pytestmark = pytest.mark.timeout(300)
 
 MARKS = {mark_key(number, PARTITIONS).encode() for number in range(PARTITIONS)}
-COMMANDS_SENT = depth(1_000, 20_000)
+COMMANDS_SENT = depth(400, 20_000)
 
 
 @pytest.fixture
