@@ -40,6 +40,8 @@ class System:
         self.certificate = rollbook.directory / "authority.pem"
         self.processes: dict[str, RunningProcess] = {}
         self.services: dict[str, Service] = {}
+        # While it is set, nobody sends commands.
+        self.is_idle = threading.Event()
 
     def start(self, *names: str) -> None:
         """Start processes with their metrics."""
@@ -91,6 +93,8 @@ class System:
         count = 0
         with httpx2.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
             while not stop.wait(_PAUSE_SECONDS):
+                if self.is_idle.is_set():
+                    continue
                 count += 1
                 self.create(http, f"load-{count}-{time.time_ns()}@example.com")
 

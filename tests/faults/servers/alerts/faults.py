@@ -58,6 +58,15 @@ def refused_records(system: System) -> Iterator[None]:
 
 
 @contextmanager
+def unclosed_segments(system: System) -> Iterator[None]:
+    """Kafka refuses the records that close segments; no command is decided meanwhile."""
+    system.is_idle.set()
+    with refused_records(system):
+        yield
+    system.is_idle.clear()
+
+
+@contextmanager
 def stuttering(system: System, server: str, frozen: float, awake: float) -> Iterator[None]:
     """Freeze and thaw a server in turn, as a disk does that is far too slow."""
     stop = threading.Event()
@@ -214,6 +223,11 @@ STORES: Final = (
     ),
 )
 KAFKA: Final = (
+    Fault(
+        "topics that refuse every record of the handler, while no command is sent",
+        unclosed_segments,
+        {"RollbookErasureOverdue": {}},
+    ),
     Fault("Kafka frozen for 7 of every 8 s", slow_kafka, {"RollbookCommandsSlow": {}}),
     Fault(
         "topics that refuse every record of the handler",
@@ -222,7 +236,6 @@ KAFKA: Final = (
             "RollbookHandlerStalled": {},
             "RollbookTransactionsAborted": {},
             "RollbookCommandsBacklog": {},
-            "RollbookErasureOverdue": {},
         },
     ),
 )
