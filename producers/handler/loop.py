@@ -201,6 +201,7 @@ class CommandHandler:
     def _commit_or_abort(self, batch: Batch, membership: Any) -> None:
         """Commit `batch`, or abort it and raise the KafkaException that prevented it."""
         began_ms, places = _now_ms(), set()
+        note = self._roller.attempted
 
         def records() -> Iterator[Records]:
             for topic, number, messages in batch.records():
@@ -214,9 +215,9 @@ class CommandHandler:
                 except KafkaException as error:
                     self._transactions.abort(error)
                     raise
+            note = self._roller.written
         finally:
-            # An aborted record stays in its segment as well.
-            self._roller.written(places, began_ms, _now_ms())
+            note(places, began_ms, _now_ms())
 
     def _report_lead(self, lead_ms: int) -> None:
         """Report, once a minute, that events are stamped with a time in the future."""

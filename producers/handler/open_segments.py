@@ -68,7 +68,7 @@ class SegmentRoller:
                     self._segments[topic, number] = _OpenSegment(oldest, now_ms, now_ms)
 
     def written(self, places: Iterable[Place], began_ms: int, ended_ms: int) -> None:
-        """Note that records were written to these places in this time, committed or not."""
+        """Note that records were appended to these places in this time."""
         for place in places:
             segment = self._segments.get(place)
             if segment is None:
@@ -80,6 +80,20 @@ class SegmentRoller:
                 segment.oldest = began
             segment.oldest = max(segment.oldest, closed_before)
             segment.latest = segment.appended = max(ended_ms, began)
+
+    def attempted(self, places: Iterable[Place], began_ms: int, ended_ms: int) -> None:
+        """Note that a transaction failed: some of its records may be in the open segments.
+
+        An aborted record stays where it was appended. Of one that was refused, nothing was
+        appended, so no segment has closed.
+        """
+        for place in places:
+            segment = self._segments.get(place)
+            if segment is None:
+                continue
+            if segment.oldest is None:
+                segment.oldest = max(began_ms, segment.appended)
+            segment.latest = max(segment.latest, ended_ms)
 
     def due(self, now_ms: int) -> list[Place]:
         """Return the topics and partitions to append to, in time and no more often than needed."""

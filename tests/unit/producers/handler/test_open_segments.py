@@ -65,6 +65,23 @@ def test_a_record_written_shortly_before_an_append_needs_another_one() -> None:
     assert roller.due(NOW + HOUR + CLOSES) == [PLACE]
 
 
+def test_records_that_are_refused_close_no_segment() -> None:
+    """Every transaction fails, so nothing is appended: the old record is still in its segment."""
+    roller = roller_of_new_partition()
+    roller.written([PLACE], NOW, NOW)
+    for minute in range(1, 90):
+        roller.attempted([PLACE], NOW + minute * MINUTE, NOW + minute * MINUTE)
+    assert roller.due(NOW + CLOSES) == [PLACE]
+
+
+def test_records_of_a_failed_transaction_may_be_in_the_segment() -> None:
+    roller = roller_of_new_partition()
+    roller.attempted([PLACE], NOW, NOW + 10)
+    assert roller.due(NOW + CLOSES) == [PLACE]
+    roller.rolled([PLACE], NOW + CLOSES)
+    assert roller.due(NOW + 10 * HOUR) == []
+
+
 def test_a_slow_transaction_counts_from_its_end() -> None:
     """Its records may be as late as that; an append before they are old closes nothing."""
     roller = roller_of_new_partition()
