@@ -8,7 +8,7 @@ handlers never stamp an effect earlier than its cause.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.errors import Unavailable
 from schemas.identity import partition_of, user_shard
@@ -24,7 +24,7 @@ class Ends:
     """The ends of `user-history` by partition, as they were read one after the other.
 
     `is_quiet` is whether no address message was committed meanwhile. `now_ms` is this machine's
-    clock then.
+    clock before the first was read.
     """
 
     history: Mapping[int, int]
@@ -64,19 +64,24 @@ def before_cut(
     return kept
 
 
-def require_reached(limit: int | None, copied_ms: Mapping[int, int]) -> None:
-    """Raise `Unavailable` if events that were copied earlier are stamped after the limit."""
-    late = [
-        partition for partition, time in copied_ms.items() if limit is not None and time > limit
-    ]
-    if late:
-        raise Unavailable(
-            f"partition {late[0]} is stamped ahead of others while addresses change between "
-            "partitions: no consistent cut was found",
-            code="no_cut",
-            next_step="run it again; if a handler's clock is ahead, correct it "
-            "(clock_lead_seconds, docs/production.md)",
-        )
+def late_ms(limit: int | None, copied_ms: Mapping[int, int]) -> int:
+    """Return by how much events that were copied earlier are stamped after the limit; else 0.
+
+    Copied events cannot be left out, but a limit found so much later includes them.
+    """
+    return 0 if limit is None else max(0, max(copied_ms.values()) - limit)
+
+
+def no_cut(copied_ms: Mapping[int, int]) -> Unavailable:
+    """Return the error for copied events that no limit reaches in time."""
+    ahead = max(copied_ms, key=lambda partition: copied_ms[partition])
+    return Unavailable(
+        f"partition {ahead} is stamped ahead of others while addresses change between "
+        "partitions: no consistent cut was found",
+        code="no_cut",
+        next_step="run it again; if a handler's clock is ahead, correct it "
+        "(clock_lead_seconds, docs/production.md)",
+    )
 
 
 def belongs(outcome: CommandOutcome, seq: int, limit: int | None) -> bool:
@@ -88,6 +93,48 @@ def belongs(outcome: CommandOutcome, seq: int, limit: int | None) -> bool:
     if (outcome["seq"] or 0) > seq:
         return False
     return limit is None or outcome["status"] == ACCEPTED or outcome["decided_at"] <= limit
+
+
+@dataclass(slots=True)
+class Answers:
+    """Which commands of a partition are decided within the cut; `take` each answer first.
+
+    At a moment before the last events were copied, the answers ended at `start`, and all commands
+    before `first_command` and address messages before `first_message` were decided. So whatever
+    they accepted is copied. `reopened` are offsets of commands whose answer is not in the cut.
+    """
+
+    start: int
+    first_command: int
+    first_message: int
+    answered: set[int] = field(default_factory=set)
+    reopened: set[int] = field(default_factory=set)
+
+    def take(self, one: Copied, seq: int, limit: int | None) -> bool:
+        """Note an answer of `user-outcomes`; return whether it belongs to the cut."""
+        offset = one["record"]["command_offset"]
+        is_old = one["offset"] < self.start
+        if is_old:
+            self.first_command = max(self.first_command, offset + 1)
+        is_in = belongs(one["record"], seq, limit)
+        if not is_in:
+            self.reopened.add(offset)
+        elif not is_old:
+            self.answered.add(offset)
+        return is_in
+
+    def earlier(self, changes: Mapping[int, UserCommand]) -> dict[int, UserCommand | None]:
+        """Return the undecided commands before `first_command` by offset.
+
+        These are `changes` of addresses in progress, and commands that must be read from the log
+        (None).
+        """
+        found = {**dict.fromkeys(self.reopened), **changes}
+        return {
+            offset: found[offset]
+            for offset in sorted(found.keys() - self.answered)
+            if offset < self.first_command
+        }
 
 
 def changes_in_progress(

@@ -1,15 +1,16 @@
 """Takes a backup: copies what is new since the last part, then cuts all topics at one state.
 
-1. Copy `user-history`, partition by partition, up to its present end, twice. A killed run continues
-after the last partition that it has copied. 2. Note the positions of the handlers. 3. Read the ends
-of `user-history`, and decide on the cut (see `scripts.backup.cut`). 4. Copy the rest of the events,
-then the answers, then the commands without one. 5. Write the manifest.
+1. Copy `user-history`, partition by partition, up to its present end. A killed run continues after
+the last partition that it has copied. 2. Note the positions of the handlers. 3. Copy again what is
+new: what was decided before the positions is copied then. 4. Read the ends of `user-history`, and
+decide on the cut (see `scripts.backup.cut`). 5. Copy the rest of the events, then the answers, then
+the commands without one. 6. Write the manifest.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from schemas.formats import UNFINISHED_RESTORE
 from schemas.records import AddressMessage, UserCommand
 from schemas.topics import COMMANDS, HISTORY, HOPS, OUTCOMES
 from scripts.backup.cut import (
+    Answers,
     Ends,
     before_cut,
-    belongs,
     changes_in_progress,
+    late_ms,
     limit_ms,
-    require_reached,
+    no_cut,
 )
 from scripts.backup.directory import (
     BackupDirectory,
@@ -42,18 +44,8 @@ from scripts.backup.source import Source, without_erased
 # An address change across partitions takes some milliseconds; in most registries they are rare.
 _ATTEMPTS = 5
 _ATTEMPT_SECONDS = 0.05
-# The second is short, and so is what it leaves for the cut, which is kept in memory.
-_ROUNDS = 2
-
-
-@dataclass(slots=True)
-class Answers:
-    """Where the answers of a partition begin, and the offsets of the commands that have one."""
-
-    start: int
-    first_command: int
-    first_message: int
-    answered: set[int] = field(default_factory=set)
+# Handlers follow one another's clocks for at most a minute.
+_LATE_SECONDS = 75.0
 
 
 def take_backup(settings: Settings, folder: Path, report: Callable[[int], None]) -> Part:
@@ -73,10 +65,16 @@ def take_backup(settings: Settings, folder: Path, report: Callable[[int], None])
             before = last.manifest.cuts if last else [PartitionCut()] * settings.partitions
             progress.copied = {p: CopiedPartition(reached) for p, reached in enumerate(before)}
         taking = _Taking(source, path, progress, report)
-        for partition in [*progress.copied] * _ROUNDS:
-            progress.copied[partition] = taking.copy(partition)
-            directory.keep(path, progress)
-        return directory.finish(path, taking.cut())
+
+        def copy_each() -> None:
+            for partition in progress.copied:
+                progress.copied[partition] = taking.copy(partition)
+                directory.keep(path, progress)
+
+        copy_each()
+        answers = taking.positions()
+        copy_each()  # short, and so is what it leaves for the cut, which is kept in memory
+        return directory.finish(path, taking.cut(answers))
 
 
 def _require_same_log(source: Source, last: Part) -> None:
@@ -91,7 +89,7 @@ def _require_same_log(source: Source, last: Part) -> None:
 
 
 class _Taking:
-    """One run: `copy` each partition, then `cut`."""
+    """One run: `copy` each partition, note `positions`, `copy` again, then `cut`."""
 
     def __init__(
         self, source: Source, path: Path, progress: Progress, report: Callable[[int], None]
@@ -103,9 +101,12 @@ class _Taking:
         self._report = report
 
     def copy(self, partition: int) -> CopiedPartition:
-        """Copy what is new in one partition, without users who are erased within it."""
+        """Copy what is new in one partition, without users who are erased within it.
+
+        Waits for open transactions: one that ends is in the positions before it is readable here.
+        """
         copied, erased, skipped = self._progress.copied[partition], set[str](), self._source.skipped
-        end = self._source.committed_ends(HISTORY)[partition].end
+        end = self._source.end(HISTORY, partition)
         last: Copied | None = None
 
         def counted() -> Iterator[Copied]:
@@ -131,33 +132,22 @@ class _Taking:
         number = len(self._progress.copied[partition].files)
         return self._path / f"history-{partition:04}-{number}.avro"
 
-    def cut(self) -> Manifest:
+    def cut(self, answers: dict[int, Answers]) -> Manifest:
         """Copy the rest up to a consistent cut; return the manifest of the part."""
         source, copied = self._source, self._progress.copied
         skipped = source.skipped - sum(one.skipped for one in copied.values())
-        formats = formats_on_the_log(source.settings, self._partitions)
-        if UNFINISHED_RESTORE in formats.values():
-            raise Misconfigured(
-                "the registry is being restored from a backup",
-                code="unfinished_restore",
-                next_step="wait for `rollbook restore`, or run it again if it was interrupted",
-            )
-        answers = self._positions()
-        ends = self._ends()
+        ends, tails, limit = self._consistent()
         commands_ends = {p: source.end(COMMANDS, p) for p in self._partitions}
-        tails = {}
-        for p, end in {p: source.end(HISTORY, p) for p in self._partitions}.items():
-            tails[p] = list(source.events(p, copied[p].reached.next_offset, end, set()))
-        limit = limit_ms(ends, tails)
-        require_reached(limit, {p: one.reached.time_ms for p, one in copied.items()})
+        formats = self._formats()
         kept = {p: before_cut(ends, limit, p, tail) for p, tail in tails.items()}
         cuts = {
             p: replace(_after(kept[p][-1], cut) if kept[p] else cut, format=formats[p])
             for p, cut in ((p, one.reached) for p, one in copied.items())
         }
         outcomes, counts = self._copy_outcomes(cuts, answers, limit)
+        until_ms = ends.now_ms if limit is None else limit
         return Manifest(
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=datetime.fromtimestamp(until_ms // 1000, UTC).isoformat(),
             prefix=source.settings.prefix,
             partitions=len(self._partitions),
             topic_id=self._progress.topic_id,
@@ -169,7 +159,7 @@ class _Taking:
             skipped=source.skipped - skipped,
         )
 
-    def _positions(self) -> dict[int, Answers]:
+    def positions(self) -> dict[int, Answers]:
         """Return where undecided commands can begin, and where their answers will be.
 
         The ends of the answers are read first: whatever is decided after the positions has its
@@ -178,14 +168,49 @@ class _Taking:
         ends = self._source.committed_ends(OUTCOMES)
         return {p: Answers(ends[p].end, *self._source.positions(p)) for p in self._partitions}
 
+    def _formats(self) -> dict[int, int]:
+        """Return the format of each partition, at least that of the events read before."""
+        formats = formats_on_the_log(self._source.settings, self._partitions)
+        if UNFINISHED_RESTORE in formats.values():
+            raise Misconfigured(
+                "the registry is being restored from a backup",
+                code="unfinished_restore",
+                next_step="wait for `rollbook restore`, or run it again if it was interrupted",
+            )
+        return formats
+
+    def _consistent(self) -> tuple[Ends, dict[int, list[Copied]], int | None]:
+        """Return ends, the events not copied yet, and a limit that keeps all that are copied.
+
+        Waits while copied events are stamped ahead of the limit, as those of a handler whose clock
+        is ahead. Raises `Unavailable` (`no_cut`) if that would take longer than clocks may differ.
+        """
+        source, copied = self._source, self._progress.copied
+        copied_ms = {p: one.reached.time_ms for p, one in copied.items()}
+        deadline = time.monotonic() + _LATE_SECONDS
+        skipped = source.skipped
+        while True:
+            source.skipped = skipped
+            ends = self._ends()
+            tails = {}
+            for p, end in {p: source.end(HISTORY, p) for p in self._partitions}.items():
+                tails[p] = list(source.events(p, copied[p].reached.next_offset, end, set()))
+            limit = limit_ms(ends, tails)
+            late_seconds = late_ms(limit, copied_ms) / 1000
+            if not late_seconds:
+                return ends, tails, limit
+            if time.monotonic() + late_seconds > deadline:
+                raise no_cut(copied_ms)
+            time.sleep(late_seconds)
+
     def _ends(self) -> Ends:
         """Read the ends of `user-history`, if possible while no address message is committed."""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_ATTEMPT_SECONDS)
             before = self._source.committed_ends(HOPS)
-            history = {p: self._source.end(HISTORY, p) for p in self._partitions}
             now_ms = time.time_ns() // 1_000_000
+            history = {p: self._source.end(HISTORY, p) for p in self._partitions}
             if self._source.committed_ends(HOPS) == before:
                 return Ends(history, is_quiet=True, now_ms=now_ms)
         return Ends(history, is_quiet=False, now_ms=now_ms)
@@ -211,13 +236,7 @@ class _Taking:
                 start = self._source.window_start(partition, end, cut.time_ms)
                 start = min(start, found.start)
                 for one in self._source.records(OUTCOMES, partition, start, end):
-                    offset = one["record"]["command_offset"]
-                    if one["offset"] < found.start:
-                        # Decided before the positions were read, whatever they say.
-                        found.first_command = max(found.first_command, offset + 1)
-                    if belongs(one["record"], cut.seq, limit):
-                        if one["offset"] >= found.start:
-                            found.answered.add(offset)
+                    if found.take(one, cut.seq, limit):
                         counts[partition] += 1
                         yield one
                         self._report(1)
@@ -225,24 +244,21 @@ class _Taking:
         return write_records(self._path / "outcomes.avro", OUTCOMES, outcomes()), counts
 
     def _copy_commands(self, answers: dict[int, Answers], ends: dict[int, int]) -> BackupFile:
-        """Copy the commands without an answer: those of address changes in progress first."""
+        """Copy the commands without an answer in the cut, in the order of their offsets."""
         changes = changes_in_progress(self._messages(answers), len(self._partitions))
 
         def commands() -> Iterator[Copied]:
-            for partition, found in answers.items():
-                waiting = {
-                    offset: command
-                    for offset, command in changes.get(partition, {}).items()
-                    if offset < found.first_command and offset not in found.answered
-                }
-                start = min(waiting, default=found.first_command)
-                for one in self._source.records(COMMANDS, partition, start, ends[partition]):
-                    is_open = one["offset"] >= found.first_command or one["offset"] in waiting
-                    if is_open and one["offset"] not in found.answered:
-                        waiting.pop(one["offset"], None)
+            for p, found in answers.items():
+                earlier, first = found.earlier(changes.get(p, {})), found.first_command
+                known = {o: _rebuilt(p, o, command) for o, command in earlier.items() if command}
+                for one in self._source.records(COMMANDS, p, min(earlier, default=first), first):
+                    if one["offset"] in earlier:
+                        known[one["offset"]] = one
+                # Rebuilt are those that retention has deleted.
+                yield from (known[offset] for offset in sorted(known))
+                for one in self._source.records(COMMANDS, p, first, ends[p]):
+                    if one["offset"] not in found.answered:
                         yield one
-                for offset, command in waiting.items():  # deleted by retention
-                    yield _rebuilt(partition, offset, command)
 
         return write_records(self._path / "commands.avro", COMMANDS, commands())
 
