@@ -99,25 +99,29 @@ class BackupDirectory:
         self.path = path
 
     def parts(self) -> list[Part]:
-        """Return the complete parts in their order.
+        """Return the complete parts in their order; the last folder is no part without a manifest.
 
         Raises `Misconfigured`: `damaged_backup` if a manifest is damaged or a part is missing, and
         `newer_backup` if a later release wrote it. The files are not read: see `check_files`.
         """
+        names = sorted(path.name for path in self.path.glob("part-????") if path.is_dir())
+        if names and not (self.path / names[-1] / _MANIFEST).exists():
+            names.pop()  # being copied here from elsewhere
         found: list[Part] = []
-        while (path := self.path / _name(len(found) + 1)).is_dir():
-            part = _read_part(path)
+        for number, name in enumerate(names, 1):
+            if name != _name(number):
+                raise damaged(self.path / _name(number), f"it is missing, {name} is not")
+            part = _read_part(self.path / name)
             if part.manifest.previous != (found[-1].checksum if found else ""):
-                raise damaged(path / _MANIFEST, "it does not follow the part before it")
+                raise damaged(part.path / _MANIFEST, "it does not follow the part before it")
             found.append(part)
-        later = [one.name for one in self.path.glob("part-????") if one.name > _name(len(found))]
-        if later:
-            raise damaged(self.path / _name(len(found) + 1), f"it is missing, {min(later)} is not")
         return found
 
     def begin(self, topic_id: str, previous: str) -> tuple[Path, Progress]:
         """Return the folder of the next part and what a killed run has copied into it."""
-        folder = self.path / f"{_name(len(self.parts()) + 1)}{_UNFINISHED}"
+        name = _name(len(self.parts()) + 1)
+        folder = self.path / f"{name}{_UNFINISHED}"
+        shutil.rmtree(self.path / name, ignore_errors=True)  # it has no manifest
         progress = _read_progress(folder / _PROGRESS)
         if progress is None or (progress.topic_id, progress.previous) != (topic_id, previous):
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,17 +171,17 @@ def _read_part(path: Path) -> Part:
         raise damaged(file, "it cannot be read") from None
     if hashlib.sha256(text.encode()).hexdigest() != checksum:
         raise damaged(file, "its checksum is wrong")
-    fields: dict[str, Any] = json.loads(text)
-    newest = max(cut["format"] for cut in fields["cuts"])
-    if fields["version"] > _VERSION or newest > LATEST_FORMAT:
-        raise Misconfigured(
-            f"{path} was written by a later release",
-            code="newer_backup",
-            next_step="use the release that wrote it, or a later one",
-        )
     try:
+        fields: dict[str, Any] = json.loads(text)
+        is_newer = fields["version"] > _VERSION  # which may state the formats elsewhere
+        if is_newer or max(cut["format"] for cut in fields["cuts"]) > LATEST_FORMAT:
+            raise Misconfigured(
+                f"{path} was written by a later release",
+                code="newer_backup",
+                next_step="use the release that wrote it, or a later one",
+            )
         return Part(path, _manifest(fields), checksum)
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError):
         raise damaged(file, "it is not a manifest of this release") from None
 
 

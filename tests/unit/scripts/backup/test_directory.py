@@ -1,5 +1,6 @@
 """The parts of a backup are used as they were written, or not at all."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_changed_manifest_is_found(tmp_path: Path, backup: list[Part]) -> None
 def test_a_missing_part_is_found(tmp_path: Path, backup: list[Part]) -> None:
     backup[1].path.rename(tmp_path / "elsewhere")
     refused(tmp_path / "backup", "damaged_backup", "part-0002")
+
+
+def test_a_manifest_with_other_fields_is_found(tmp_path: Path) -> None:
+    """Also without those that say whether a later release wrote it, and if it is no JSON."""
+    for text in ('{"version": 1}', "[]", "x"):
+        part = add_part(tmp_path / text[:1], EVENTS)
+        checksum = sha256(text.encode()).hexdigest()
+        (part.path / "manifest.json").write_text(f"{text}\n{checksum}\n", "utf-8")
+        refused(tmp_path / text[:1], "damaged_backup", "part-0001/manifest.json")
+
+
+def test_the_last_folder_without_a_manifest_is_no_part(tmp_path: Path, backup: list[Part]) -> None:
+    """It is being copied: a restore does without it, a backup replaces it. Others are damaged."""
+    (backup[2].path / "manifest.json").unlink()
+    directory = BackupDirectory(tmp_path / "backup")
+    assert directory.parts() == backup[:2]
+    assert add_part(tmp_path / "backup", EVENTS).path == backup[2].path
+    assert len(directory.parts()) == 3
+    (backup[1].path / "manifest.json").unlink()
+    refused(tmp_path / "backup", "damaged_backup", "part-0002/manifest.json")
 
 
 def test_a_part_of_another_backup_is_found(tmp_path: Path, backup: list[Part]) -> None:
