@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import pwd
 import random
@@ -9,13 +10,14 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.configuration.files import home, stack_directory
+from runtime.configuration.files import home, stack_directory, state_home
 from schemas.errors import Misconfigured
 
 DEFAULT_PORTS = {
@@ -39,6 +41,8 @@ Report = Callable[[str], None]
 # Below the range of ports for outgoing connections (on Linux from 32768), so that none of those can
 # take a port after we choose it and before the server binds it.
 _FREE_PORTS = range(20_000, 32_000)
+# As long as a server may take to start, on a slow machine.
+_GIVEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +186,29 @@ def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
 
 
 def free_port(taken: set[int]) -> int:
-    """Return a port of 127.0.0.1 that is free and not among `taken`."""
-    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
-        if port not in taken and is_free(port):
-            return port
+    """Return a port of 127.0.0.1 that is free and not among `taken`.
+
+    Nor was it given to any other caller of this user in the last minutes: two stacks that start at
+    the same moment would choose the same one, because neither listens yet.
+    """
+    path = state_home() / "ports.json"
+    with locked(path.with_suffix(".lock")):
+        given = _lately_given(path)
+        for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+            if port not in taken and str(port) not in given and is_free(port):
+                path.write_text(json.dumps(given | {str(port): time.time()}), encoding="utf-8")
+                return port
     raise Misconfigured("there is no free port", code="port_taken")
+
+
+def _lately_given(path: Path) -> dict[str, float]:
+    """Return when each port was given; if a killed process has left half a file, none is known."""
+    try:
+        given: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    now = time.time()
+    return {port: at for port, at in given.items() if 0 <= now - at < _GIVEN_SECONDS}
 
 
 def require_free(ports: Mapping[str, int]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.settings import load_settings
 from schemas.errors import Misconfigured
-from scripts.stack import docker
+from scripts.stack import docker, places
 from scripts.stack.cli import _print_status, parse_ports
 from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
@@ -49,6 +49,15 @@ def test_free_ports_are_all_different_and_free() -> None:
     ports = choose_ports({}, free=True)
     assert len(set(ports.values())) == len(DEFAULT_PORTS)
     assert all(is_free(port) for port in ports.values())
+
+
+def test_stacks_that_start_at_one_moment_choose_different_ports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither listens yet, and the choice is small."""
+    monkeypatch.setattr(places, "_FREE_PORTS", range(31_000, 31_050))
+    one, other = choose_ports({}, free=True), choose_ports({}, free=True)
+    assert set(one.values()).isdisjoint(other.values())
 
 
 @pytest.mark.parametrize("character", list(":;,#\"'\\$*?[]\n\udcff"))
