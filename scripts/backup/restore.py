@@ -2,11 +2,12 @@
 
 1. Check every file. 2. Mark each partition as unfinished: handlers refuse it from here on. 3. Write
 events and claims. 4. Reserve offsets for the answers, which then take the place of their commands.
-5. Write answers, undecided commands and positions. 6. Remove the marks, all at once.
+5. Write answers, undecided commands and positions. 6. Check that each partition has as many records
+as were written. 7. Remove the marks, all at once.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,12 +16,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 
 from producers.domain.state import claim_key
 from producers.handler.clients import Codecs
-from producers.handler.members import GROUP, members
+from producers.handler.members import GROUP
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, transactional_config
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.topics.log_ranges import Place
-from schemas.errors import Misconfigured, Rejected
+from schemas.errors import Misconfigured
 from schemas.formats import UNFINISHED_RESTORE, mark_key
 from schemas.positions import POSITION_KEY, Position, encode_position
 from schemas.records import LogFormat
@@ -35,7 +35,14 @@ from scripts.backup.plan import (
     outcome_of,
     outcomes_of,
 )
-from scripts.backup.target import LogWriter, ends_of, prepare
+from scripts.backup.target import (
+    LogWriter,
+    ends_of,
+    prepare,
+    require_no_handlers,
+    require_offsets,
+)
+from scripts.backup.written import Written, foreign
 
 _TRANSACTION_SECONDS = 30.0
 
@@ -95,8 +102,9 @@ def restore(
     filling.begin(fingerprint)
     for partition in range(settings.partitions):
         filling.write_partition(partition)
-    filling.reserve_offsets(is_first=not written[settings.named(COMMANDS.name), 0])
+    filling.reserve_offsets()
     filling.write_answers()
+    filling.check()
     filling.finish(fingerprint)
     return filling.restored
 
@@ -115,13 +123,14 @@ class _Filling:
         settings: Settings,
         parts: list[Part],
         erasures: Collection[str],
-        written: Mapping[Place, int],
+        written: Written,
         report: Callable[[int], None],
     ) -> None:
         self._settings = settings
         self._parts = parts
         self._cuts = parts[-1].manifest.cuts
         self._erasures = erasures
+        self._written = written
         self._writer = LogWriter(settings, written, report)
         self._codecs = Codecs.of(Registry(settings).codec)
         self._plans: dict[int, PartitionPlan] = {}
@@ -133,12 +142,11 @@ class _Filling:
         for partition in range(self._settings.partitions):
             self._writer.write(EVENTS, partition, self._mark_key(partition), mark)
         self._writer.flush()
-        if members(self._settings):
-            raise Rejected(
-                "handlers are running",
-                code="handlers_running",
-                next_step="stop all of them first, and wait until their sessions have expired",
-            )
+        require_no_handlers(
+            self._settings,
+            "stop all of them, delete the topics and the handlers' group, and begin again: "
+            "they may have started before the registry was marked as unfinished",
+        )
 
     def _mark(self, log_format: int, by: str) -> bytes:
         mark: LogFormat = {"format": log_format, "finalised_at": 0, "finalised_by": by}
@@ -176,27 +184,30 @@ class _Filling:
         """Return how many offsets are reserved: one for each answer, and at least one."""
         return max(1, self._cuts[partition].outcomes + self._plans[partition].erasures)
 
-    def reserve_offsets(self, *, is_first: bool) -> None:
+    def reserve_offsets(self) -> None:
         """Use up offsets of commands, and delete these records as retention would.
 
         Each restored answer gets the offset of a command that is no longer on the log. One answer
-        is deleted as well, which says that earlier ones are gone.
+        is deleted as well, which says that earlier ones are gone. Raises `Misconfigured`
+        (`not_empty`) if a client has written commands before that.
         """
+        settings, written = self._settings, self._written
+        self._writer.flush()  # an offset that is reserved says that all before it is stored
+        if not written.is_continued():  # so no earlier run came here
+            for topic in (COMMANDS, OUTCOMES):
+                written.require_empty(settings.named(topic.name))
         places = []
-        for partition in range(self._settings.partitions):
+        for partition in range(settings.partitions):
             for topic, count in ((COMMANDS, self._reserved(partition)), (OUTCOMES, 1)):
                 for _ in range(count):
                     self._writer.write(topic, partition, None, b"")
-                places.append(TopicPartition(self._settings.named(topic.name), partition, count))
+                places.append(TopicPartition(settings.named(topic.name), partition, count))
         self._writer.flush()
-        ends = ends_of(self._settings)
-        for place in places:
-            if is_first and ends[place.topic, place.partition] != place.offset:
-                raise Misconfigured(
-                    f"a client has written to {place.topic} during the restore",
-                    code="not_empty",
-                    next_step="stop all clients, delete the topics and begin again",
-                )
+        ends = ends_of(settings)
+        for reserved in places:
+            place = (reserved.topic, reserved.partition)
+            if written.ends[place] < reserved.offset != ends[place]:
+                raise foreign(place)
         with kafka_available(self._settings, f"Delete on topic {places[0].topic}"):
             client = admin(self._settings)
             deleted = client.delete_records(places, request_timeout=REQUEST_TIMEOUT_SECONDS)
@@ -219,6 +230,17 @@ class _Filling:
             position = Position(self._reserved(partition), 0, plan.seq)
             self._writer.write(EMAILS, partition, POSITION_KEY.decode(), encode_position(position))
         self._writer.flush()
+
+    def check(self) -> None:
+        """Raise `Misconfigured` (`not_empty`) if the topics have anything that was not written.
+
+        `user-events` may have the marks of a run that was killed at its end. `user-commands` may
+        have commands of clients that are early: after the reserved offsets they do no harm.
+        """
+        settings = self._settings
+        longer = frozenset(settings.named(topic.name) for topic in (EVENTS, COMMANDS))
+        self._written.require_complete(ends_of(settings), longer=longer)
+        require_offsets(settings, {p: self._reserved(p) for p in self._plans})
 
     def finish(self, fingerprint: str) -> None:
         """Commit the positions as offsets, then replace the marks in one transaction."""

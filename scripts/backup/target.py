@@ -1,7 +1,8 @@
 """The cluster that a restore fills: is it empty, how far an earlier run came, and writing to it.
 
 A restore writes each partition of each topic in one order that never changes, without transactions.
-So offset n is the n-th record, and a run continues after the end that it finds.
+So offset n is the n-th record, and a run continues after the end that it finds, once it has made
+sure that nobody else wrote before that.
 """
 
 from collections import defaultdict
@@ -12,6 +13,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from producers.client.upgrade import formats_on_the_log
+from producers.handler.members import members
 from runtime.kafka import (
     end_reader,
     kafka_failure,
@@ -21,9 +23,10 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics, wanted_partitions
 from runtime.topics.log_ranges import LogRange, Place, read_topic
-from schemas.errors import Misconfigured, Poisoned, Unavailable
+from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.formats import MARK_SCHEMA, UNFINISHED_RESTORE
-from schemas.topics import EVENTS, TOPICS, Topic
+from schemas.topics import COMMANDS, EMAILS, EVENTS, HOPS, OUTCOMES, TOPICS, Topic
+from scripts.backup.written import Written, not_empty
 from scripts.verify.reader import LogReader
 
 _AT_ONCE = 100_000
@@ -40,21 +43,56 @@ def ends_of(settings: Settings) -> dict[Place, int]:
         }
 
 
-def prepare(settings: Settings, fingerprint: str) -> dict[Place, int]:
-    """Create missing topics; return how much an unfinished restore of the same has written.
+def prepare(settings: Settings, fingerprint: str) -> Written:
+    """Create missing topics; return what an unfinished restore of the same has written.
 
-    Raises `Misconfigured` (`not_empty`) if there is anything else.
+    Raises `Rejected` (`handlers_running`), and `Misconfigured` (`not_empty`) if there is anything
+    else.
     """
+    require_no_handlers(settings, "stop all of them first, and wait until their sessions expired")
     ensure_topics(settings)
     Registry(settings).ensure()
     ends = ends_of(settings)
     if any(ends.values()):
         _require_unfinished(settings, fingerprint, ends)
-        return ends
+        written = _read_written(settings, ends)
+        written.require_empty(settings.named(HOPS.name))
+        return written
+    require_offsets(settings, {})
+    return Written(ends)
+
+
+def require_no_handlers(settings: Settings, next_step: str) -> None:
+    """Raise `Rejected` (`handlers_running`) while the handlers' group has members."""
+    if members(settings):
+        raise Rejected("handlers are running", code="handlers_running", next_step=next_step)
+
+
+def require_offsets(settings: Settings, expected: Mapping[int, int]) -> None:
+    """Raise `Misconfigured` (`not_empty`) if the handlers' group has other offsets than these.
+
+    `expected` are those of `user-commands` by partition; it may have none.
+    """
     with LogReader(settings) as reader:
-        if any(reader.committed(number) >= 0 for number in range(settings.partitions)):
-            raise _not_empty("the handlers' group has offsets of an earlier registry")
-    return ends
+        for number in range(settings.partitions):
+            if reader.committed(number) not in {-1, expected.get(number, -1)}:
+                raise not_empty("the handlers' group has offsets of its own")
+
+
+def _read_written(settings: Settings, ends: Mapping[Place, int]) -> Written:
+    """Read the keys of what clients and handlers could have written as well."""
+    lows: dict[Place, int] = {}
+    keys: dict[Place, dict[int, object]] = {}
+    with closing(end_reader(settings)) as consumer, LogReader(settings) as reader:
+        for topic in (EMAILS, OUTCOMES, COMMANDS):
+            name = settings.named(topic.name)
+            ranges = {p: reader.ends(topic, p) for p in range(settings.partitions)}
+            lows |= {(name, p): one.low for p, one in ranges.items()}
+            keys |= {(name, p): {} for p in ranges}
+            for messages in read_topic(settings, consumer, topic, ranges):
+                for one in messages:
+                    keys[name, one.partition() or 0][one.offset() or 0] = one.key()
+    return Written(ends, lows, keys)
 
 
 def _require_unfinished(settings: Settings, fingerprint: str, ends: Mapping[Place, int]) -> None:
@@ -62,7 +100,7 @@ def _require_unfinished(settings: Settings, fingerprint: str, ends: Mapping[Plac
     name = settings.named(EVENTS.name)
     begun = [number for number in range(settings.partitions) if ends[name, number]]
     if not begun:
-        raise _not_empty("its topics have records")
+        raise not_empty("its topics have records")
     codec = Registry(settings).codec(MARK_SCHEMA)
     with closing(end_reader(settings)) as reader:
         for messages in read_topic(settings, reader, EVENTS, dict.fromkeys(begun, LogRange(0, 1))):
@@ -70,24 +108,16 @@ def _require_unfinished(settings: Settings, fingerprint: str, ends: Mapping[Plac
                 try:
                     mark = codec.decode(message.value())
                 except Poisoned:
-                    raise _not_empty("its topics have records") from None
+                    raise not_empty("its topics have records") from None
                 if mark["format"] != UNFINISHED_RESTORE:
-                    raise _not_empty("its topics have records")
+                    raise not_empty("its topics have records")
                 if mark["finalised_by"] != fingerprint:
-                    raise _not_empty(
+                    raise not_empty(
                         "it holds an unfinished restore of another backup, or with other erasures"
                     )
     formats = formats_on_the_log(settings, begun)
     if any(number != UNFINISHED_RESTORE for number in formats.values()):
-        raise _not_empty("this backup is restored already")
-
-
-def _not_empty(reason: str) -> Misconfigured:
-    return Misconfigured(
-        f"the registry is not empty: {reason}",
-        code="not_empty",
-        next_step="restore under another `prefix`, or delete the topics and the handlers' group",
-    )
+        raise not_empty("this backup is restored already")
 
 
 class LogWriter:
@@ -96,11 +126,9 @@ class LogWriter:
     `report` gets the number of records passed or stored.
     """
 
-    def __init__(
-        self, settings: Settings, written: Mapping[Place, int], report: Callable[[int], None]
-    ) -> None:
+    def __init__(self, settings: Settings, written: Written, report: Callable[[int], None]) -> None:
         self._settings = settings
-        self._left = dict(written)
+        self._written = written
         self._report = report
         # A gap would shift every later record: offset n must be the n-th record.
         config = producer_config(settings) | {"enable.gapless.guarantee": True}
@@ -109,10 +137,12 @@ class LogWriter:
         self._count = 0
 
     def write(self, topic: Topic, partition: int, key: str | None, value: bytes | None) -> None:
-        """Append a record, or pass it if an earlier run wrote it. Raises what `flush` raises."""
+        """Append a record, or pass it if an earlier run wrote it.
+
+        Raises what `flush` and `Written.passes` raise.
+        """
         place = (self._settings.named(topic.name), partition)
-        if self._left[place]:
-            self._left[place] -= 1
+        if self._written.passes(place, key):
             self._report(1)
             return
         self._waiting[place].append({"key": key, "value": value})
