@@ -79,7 +79,8 @@ class Settings:
     )
     clock_lead_seconds: float = _setting(
         0.0,
-        "a partition whose last time is further ahead of the clock returns to the clock; 0: never",
+        "a partition whose last time is further ahead of the clock returns to the clock; at least "
+        "60, or 0: never",
     )
     special_use_domains: str = _setting(
         "", "special-use domains (RFC 6761) whose addresses are accepted: local,test,…"

@@ -12,6 +12,7 @@ from schemas.special_use import RESERVED_FOR
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
+_LEAST_LEAD_SECONDS = 60
 _MOST_WINDOW_SECONDS = 7 * 86_400  # the topic keeps outcomes for a day more
 
 
@@ -64,7 +65,13 @@ def check_values(settings: "Settings") -> None:
         "outcomes_window_seconds",
         f"must be at most {_MOST_WINDOW_SECONDS}",
     )
-    _require(settings.clock_lead_seconds >= 0, "clock_lead_seconds", "must be 0 or more")
+    # Handlers follow one another's clocks for a minute. One that went back from there would stamp
+    # an effect earlier than its cause, and a backup might hold only the effect.
+    _require(
+        settings.clock_lead_seconds == 0 or settings.clock_lead_seconds >= _LEAST_LEAD_SECONDS,
+        "clock_lead_seconds",
+        f"must be 0 or at least {_LEAST_LEAD_SECONDS}",
+    )
     _require(settings.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
     _require(settings.log_format in {"text", "json"}, "log_format", "must be text or json")
     _require(settings.tracing in {"", "otlp"}, "tracing", "must be otlp or empty")

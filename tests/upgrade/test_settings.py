@@ -23,7 +23,7 @@ def test_the_released_release_refuses_a_file_with_a_setting_it_does_not_know(
 ) -> None:
     """So a new setting is added to the file after the upgrade, and removed before a downgrade."""
     file = rollbook.directory / "newer.toml"
-    file.write_text("clock_lead_seconds = 5.0\n", encoding="utf-8")
+    file.write_text("clock_lead_seconds = 600.0\n", encoding="utf-8")
     assert replace(rollbook, config=file).run("config", "show").returncode == 0
     refused = replace(old, config=file).run("config", "show")
     assert refused.returncode == EXIT_USAGE
@@ -31,5 +31,5 @@ def test_the_released_release_refuses_a_file_with_a_setting_it_does_not_know(
 
 
 def test_the_released_release_ignores_a_variable_it_does_not_know(old: Rollbook) -> None:
-    newer = replace(old, overrides={"ROLLBOOK_CLOCK_LEAD_SECONDS": "5.0"})
+    newer = replace(old, overrides={"ROLLBOOK_CLOCK_LEAD_SECONDS": "600.0"})
     assert newer.run("config", "show").returncode == 0

@@ -125,6 +125,7 @@ def test_stacks_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("outcomes_window_seconds", 604_801),
         ("batch_seconds", 5.1),
         ("clock_lead_seconds", -1),
+        ("clock_lead_seconds", 59),
         ("special_use_domains", "local,com"),
         ("batch_commands", 0),
         ("dead_letters_in_a_row", 0),
