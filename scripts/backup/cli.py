@@ -130,6 +130,7 @@ def restore(settings: Settings, *, folder: Path, erasures_file: Path | None, as_
             "claims": restored.claims,
             "answers": restored.answers,
             "undecided_commands": restored.commands,
+            "left_out_commands": restored.left_out,
             "erased": restored.erased,
             "seconds": round(time.monotonic() - begun_at, 1),
         }

@@ -7,17 +7,28 @@ a killed restore can continue where it stopped.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from schemas.identity import email_shard, event_id, partition_of
+from schemas.errors import Rejected
+from schemas.identity import (
+    email_key,
+    email_shard,
+    event_id,
+    parse_user_id,
+    partition_of,
+    user_shard,
+)
 from schemas.records import (
     ACCEPTED,
+    CREATE_USER,
     USER_ERASED,
     CommandOutcome,
     EmailClaim,
     UserCommand,
     UserEvent,
 )
+from schemas.rules import clean_email
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
 from scripts.backup.directory import Part
 from scripts.backup.files import Copied, read_records
@@ -57,6 +68,8 @@ class PartitionPlan:
         for user_id in self._erased & self._versions.keys():
             del self._versions[user_id]
         self.seq += len(self._versions)
+        self._gone = self._erased | set(erasures)
+        self._unknown_shards = {user_shard(one) for one in set(erasures) - self._latest.keys()}
 
     @property
     def users(self) -> int:
@@ -78,6 +91,19 @@ class PartitionPlan:
                 yield PlannedEvent(event, is_latest)
         for marker in self.markers():
             yield PlannedEvent(marker, is_latest=True)
+
+    def keeps(self, command: UserCommand) -> bool:
+        """Return whether an undecided command is restored.
+
+        One about an erased user is not. Neither is a creation that may have created a user who is
+        to be erased but is not known: the shard of the address is in the user's id.
+        """
+        with suppress(Rejected):  # the handler will reject it as well
+            if command["kind"] == CREATE_USER:
+                key = email_key(clean_email(command["email"]))
+                return email_shard(key) not in self._unknown_shards
+            return parse_user_id(command["user_id"]) not in self._gone
+        return True
 
     def markers(self) -> Iterator[UserEvent]:
         """Yield the event of each erasure, as the handler would have written it after the cut."""
@@ -158,11 +184,10 @@ def outcomes_of(part: Part, partition: int) -> Iterator[CommandOutcome]:
         yield one["record"]
 
 
-def commands_of(part: Part, partition: int, erasures: Collection[str]) -> Iterator[UserCommand]:
-    """Yield the undecided commands of a partition, except those about erased users."""
+def commands_of(part: Part, partition: int) -> Iterator[UserCommand]:
+    """Yield the undecided commands of a partition."""
     for one in _of_partition(part, part.manifest.commands.name, partition):
-        if one["record"]["user_id"] not in erasures:
-            yield one["record"]
+        yield one["record"]
 
 
 def _of_partition(part: Part, name: str, partition: int) -> Iterator[Copied]:

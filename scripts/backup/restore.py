@@ -49,13 +49,18 @@ _TRANSACTION_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Restored:
-    """What a restore wrote. `erased` counts users whom only the list of erasures removed."""
+    """What a restore wrote.
+
+    `erased` counts users whom only the list of erasures removed, and `left_out` the undecided
+    commands that are not restored because of erasures.
+    """
 
     users: int = 0
     events: int = 0
     claims: int = 0
     answers: int = 0
     commands: int = 0
+    left_out: int = 0
     erased: int = 0
 
 
@@ -223,7 +228,10 @@ class _Filling:
                 value = codecs.outcomes.encode({**outcome, "command_offset": offset})
                 self._writer.write(OUTCOMES, partition, outcome["command_id"], value)
                 self.restored.answers += 1
-            for command in commands_of(last, partition, self._erasures):
+            for command in commands_of(last, partition):
+                if not plan.keeps(command):
+                    self.restored.left_out += 1
+                    continue
                 value = codecs.commands.encode(command)
                 self._writer.write(COMMANDS, partition, command["command_id"], value)
                 self.restored.commands += 1

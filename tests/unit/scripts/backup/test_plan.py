@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import Rejected
+from schemas.identity import email_shard, new_user_id
 from schemas.records import CommandOutcome, UserEvent
 from scripts.backup.erasures import read_erasures
 from scripts.backup.plan import (
@@ -17,7 +18,7 @@ from scripts.backup.plan import (
     outcomes_of,
 )
 from tests.events import event_of, user_id_of
-from tests.given import address_in, home_of, update
+from tests.given import NOW, address_in, create, home_of, update
 from tests.unit.scripts.backup.copies import add_part
 
 JANE, JOE = "jane@example.com", "joe@example.com"
@@ -97,8 +98,27 @@ def test_a_user_away_from_home_has_a_claim_on_the_address() -> None:
     assert claim_of(event_of(JANE, 2, gone=True), home, 4) is None
 
 
+def test_commands_about_the_erased_are_left_out(tmp_path: Path) -> None:
+    """However the client wrote the id, whoever says that the user is erased."""
+    erased = event_of(JOE, 2, seq=3, type="UserErased", gone=True)
+    events = [event_of(JANE, seq=1), event_of(JOE, seq=2), erased]
+    plan = plan_of(tmp_path, events, erasures=(JANE_ID,))
+    for user_id in (JANE_ID, JANE_ID.upper(), JANE_ID.replace("-", ""), user_id_of(JOE)):
+        assert not plan.keeps(update(user_id)), user_id
+    assert plan.keeps(update(user_id_of("ann@example.com")))
+    assert plan.keeps(update("no id"))
+
+
+def test_a_creation_that_may_bring_back_an_erased_user_is_left_out(tmp_path: Path) -> None:
+    """The backup does not know the user: only the shard of the address is in the id."""
+    unknown = new_user_id(email_shard("ann@example.com"), NOW, 7)
+    plan = plan_of(tmp_path, [event_of(JANE, seq=1)], erasures=(unknown, JANE_ID))
+    assert not plan.keeps(create("Ann@example.com"))
+    assert plan.keeps(create(JOE))
+    assert plan.keeps(create(JANE))  # the address of a known user is free again
+
+
 def test_answers_and_commands_are_those_of_the_partition(tmp_path: Path) -> None:
-    """Without the commands about users who are erased."""
     one: Any = {
         "command_id": "c",
         "command_offset": 9,
@@ -117,8 +137,7 @@ def test_answers_and_commands_are_those_of_the_partition(tmp_path: Path) -> None
     part = add_part(tmp_path, [[], []], outcomes=[(1, answer)], commands=commands)
     assert list(outcomes_of(part, 0)) == []
     assert list(outcomes_of(part, 1)) == [answer]
-    assert len(list(commands_of(part, 1, set()))) == 2
-    assert list(commands_of(part, 1, {JANE_ID})) == [update(user_id_of(JOE))]
+    assert list(commands_of(part, 1)) == [update(user_id_of(JOE)), update(JANE_ID)]
 
 
 def test_erasures_are_ids_or_objects_with_an_id(tmp_path: Path) -> None:
