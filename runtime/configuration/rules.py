@@ -28,6 +28,16 @@ class WrongValueError(Misconfigured):
         self.rule = rule
 
 
+def _check_clock_lead(seconds: float) -> None:
+    # Handlers follow one another's clocks for a minute. One that went back from there would stamp
+    # an effect earlier than its cause, and a backup might hold only the effect.
+    _require(
+        seconds == 0 or seconds >= _LEAST_LEAD_SECONDS,
+        "clock_lead_seconds",
+        f"must be 0 or at least {_LEAST_LEAD_SECONDS}",
+    )
+
+
 def _require(condition: bool, name: str, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
     if not condition:
         raise WrongValueError(name, rule)
@@ -65,13 +75,7 @@ def check_values(settings: "Settings") -> None:
         "outcomes_window_seconds",
         f"must be at most {_MOST_WINDOW_SECONDS}",
     )
-    # Handlers follow one another's clocks for a minute. One that went back from there would stamp
-    # an effect earlier than its cause, and a backup might hold only the effect.
-    _require(
-        settings.clock_lead_seconds == 0 or settings.clock_lead_seconds >= _LEAST_LEAD_SECONDS,
-        "clock_lead_seconds",
-        f"must be 0 or at least {_LEAST_LEAD_SECONDS}",
-    )
+    _check_clock_lead(settings.clock_lead_seconds)
     _require(settings.elasticsearch_replicas >= 0, "elasticsearch_replicas", "must be 0 or more")
     _require(settings.log_format in {"text", "json"}, "log_format", "must be text or json")
     _require(settings.tracing in {"", "otlp"}, "tracing", "must be otlp or empty")

@@ -24,7 +24,7 @@ from schemas.errors import Misconfigured
 from schemas.formats import UNFINISHED_RESTORE, mark_key
 from schemas.positions import POSITION_KEY, Position, encode_position
 from schemas.records import LogFormat
-from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
 from scripts.backup.directory import BackupDirectory, Part, check_files
 from scripts.backup.files import damaged
 from scripts.backup.plan import (
@@ -242,11 +242,11 @@ class _Filling:
     def check(self) -> None:
         """Raise `Misconfigured` (`not_empty`) if the topics have anything that was not written.
 
-        `user-events` may have the marks of a run that was killed at its end. `user-commands` may
-        have commands of clients that are early: after the reserved offsets they do no harm.
+        `user-events` may have the marks of a run that was killed at its end. Commands of clients
+        that are early do no harm after the reserved offsets, nor do dead letters.
         """
         settings = self._settings
-        longer = frozenset(settings.named(topic.name) for topic in (EVENTS, COMMANDS))
+        longer = frozenset(settings.named(one.name) for one in (EVENTS, COMMANDS, DEAD_LETTERS))
         self._written.require_complete(ends_of(settings), longer=longer)
         require_offsets(settings, {p: self._reserved(p) for p in self._plans})
 

@@ -49,17 +49,22 @@ def prepare(settings: Settings, fingerprint: str) -> Written:
     Raises `Rejected` (`handlers_running`), and `Misconfigured` (`not_empty`) if there is anything
     else.
     """
-    require_no_handlers(settings, "stop all of them first, and wait until their sessions expired")
     ensure_topics(settings)
     Registry(settings).ensure()
     ends = ends_of(settings)
-    if any(ends.values()):
-        _require_unfinished(settings, fingerprint, ends)
-        written = _read_written(settings, ends)
-        written.require_empty(settings.named(HOPS.name))
-        return written
-    require_offsets(settings, {})
-    return Written(ends)
+    if not any(ends.values()):
+        require_offsets(settings, {})
+        _require_no_handlers_yet(settings)
+        return Written(ends)
+    _require_unfinished(settings, fingerprint, ends)
+    _require_no_handlers_yet(settings)
+    written = _read_written(settings, ends)
+    written.require_empty(settings.named(HOPS.name))
+    return written
+
+
+def _require_no_handlers_yet(settings: Settings) -> None:
+    require_no_handlers(settings, "stop all of them first, and wait until their sessions expired")
 
 
 def require_no_handlers(settings: Settings, next_step: str) -> None:

@@ -2,8 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from io import BytesIO
 from itertools import chain
@@ -23,17 +22,13 @@ from schemas.codec import MAGIC, parse, schema_text
 from schemas.formats import EVENT_SCHEMAS, mark_key
 from schemas.records import UserCommand
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic
-from scripts.backup import restore as restoring
 from scripts.backup import take
-from scripts.backup import target as target_log
 from scripts.backup.cut import Ends
 from scripts.backup.directory import BackupDirectory
 from scripts.backup.files import read_records
-from scripts.backup.restore import Restored
-from scripts.stack.local import LocalStack
 from scripts.verify.run import run_checks
 from tests.addresses import assert_log_is_valid, create_when_free, holders
-from tests.conftest import PARTITIONS, own_registry
+from tests.conftest import PARTITIONS
 from tests.depth import depth
 from tests.events import event_of
 from tests.given import address_in, home_of
@@ -44,25 +39,6 @@ pytestmark = pytest.mark.timeout(300)
 
 MARKS = {mark_key(number, PARTITIONS).encode() for number in range(PARTITIONS)}
 COMMANDS_SENT = depth(400, 20_000)
-
-
-@pytest.fixture
-def target(stack: LocalStack, tmp_path: Path) -> Iterator[Rollbook]:
-    """Another registry, without topics, to restore into; its processes end with the test."""
-    folder = tmp_path / "target"
-    folder.mkdir()
-    with own_registry(stack, folder) as settings:
-        rollbook = Rollbook(settings, stack.config_file, folder)
-        try:
-            yield rollbook
-        finally:
-            rollbook.stop_all()
-            print(rollbook.last_output())  # noqa: T201 - pytest shows it if the test failed
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "backup"
 
 
 def any_command(chance: random.Random, ids: list[Any], emails: list[str], n: int) -> UserCommand:
@@ -240,58 +216,3 @@ def test_a_restore_refuses_what_it_would_damage(
     assert target.json("restore", str(folder))["users"] == 1
     assert target.json("restore", str(folder), code=2)["error"]["code"] == "not_empty"
     assert target.json("backup", str(folder), code=2)["error"]["code"] == "other_log"
-
-
-class Killed(BaseException):
-    """The end of a process; the code under test does not catch it."""
-
-
-def dies_after(calls: int, function: Any) -> Any:
-    """Return a function that works as often as `calls`, and then ends the process."""
-    left = calls
-
-    def counted(*arguments: Any) -> Any:
-        nonlocal left
-        if not left:
-            raise Killed
-        left -= 1
-        return function(*arguments)
-
-    return counted
-
-
-def test_killed_runs_are_continued(
-    rollbook: Rollbook,
-    handler: RunningProcess,
-    target: Rollbook,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A backup after the last partition that it copied, a restore after the last record."""
-    settings = rollbook.settings
-    with CommandClient(settings) as client:
-        for number in range(12):
-            client.create_user(f"user{number}@example.com", "Jane", 34)
-    ends = []
-    for copies in (2, 9):
-        with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr(take._Taking, "copy", dies_after(copies, take._Taking.copy))
-            ends.append(take.take_backup(settings, folder, lambda _count: None))
-    assert [sum(file.records for [file] in part.manifest.history) for part in ends] == [12]
-    parts = BackupDirectory(folder).parts()
-    monkeypatch.setattr(target_log, "_AT_ONCE", 10)
-    done: Restored | None = None
-    runs = 0
-    while done is None and runs < 30:
-        with monkeypatch.context() as patch, suppress(Killed):
-            flush = dies_after(3 + runs * depth(100, 1), target_log.LogWriter.flush)
-            patch.setattr(target_log.LogWriter, "flush", flush)
-            done = restoring.restore(target.settings, parts, set(), lambda _count: None)
-        runs += 1
-    assert runs > 1
-    assert done is not None
-    assert (done.users, done.events, done.answers) == (12, 12, 12)
-    assert_log_is_valid(target.settings)
-    assert sorted(e["seq"] for _, e in read(target.settings, HISTORY)) == sorted(
-        e["seq"] for _, e in read(settings, HISTORY)
-    )
