@@ -51,6 +51,11 @@ def limit_ms(ends: Ends, tails: Mapping[int, Iterable[Copied]]) -> int | None:
     return min([ends.now_ms, *later])
 
 
+def time_ms(ends: Ends, limit: int | None) -> int:
+    """Return the time of the cut: what was committed by then is in it, as far as clocks agree."""
+    return ends.now_ms if limit is None else limit
+
+
 def before_cut(
     ends: Ends, limit: int | None, partition: int, tail: Iterable[Copied]
 ) -> list[Copied]:

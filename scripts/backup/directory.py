@@ -44,6 +44,7 @@ class PartitionCut:
 class Manifest:
     """What one part holds. `history` has the files of each partition, in their order.
 
+    `created_at` is the time of the cut, in whole seconds: what was committed before is in the part.
     `previous` is the checksum of the manifest before, '' for the first part. `topic_id` is Kafka's
     id of `user-history`: the log that was copied. `skipped` counts records that no handler wrote.
     """

@@ -29,6 +29,7 @@ from scripts.backup.cut import (
     late_ms,
     limit_ms,
     no_cut,
+    time_ms,
 )
 from scripts.backup.directory import (
     BackupDirectory,
@@ -145,9 +146,8 @@ class _Taking:
             for p, cut in ((p, one.reached) for p, one in copied.items())
         }
         outcomes, counts = self._copy_outcomes(cuts, answers, limit)
-        until_ms = ends.now_ms if limit is None else limit
         return Manifest(
-            created_at=datetime.fromtimestamp(until_ms // 1000, UTC).isoformat(),
+            created_at=datetime.fromtimestamp(time_ms(ends, limit) // 1000, UTC).isoformat(),
             prefix=source.settings.prefix,
             partitions=len(self._partitions),
             topic_id=self._progress.topic_id,

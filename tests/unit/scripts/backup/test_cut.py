@@ -16,6 +16,7 @@ from scripts.backup.cut import (
     late_ms,
     limit_ms,
     no_cut,
+    time_ms,
 )
 from scripts.backup.files import Copied
 from tests.depth import depth
@@ -36,6 +37,7 @@ def test_without_messages_the_ends_are_the_cut() -> None:
     tails = {0: at(1, 9, 9), 1: at(30)}
     limit = limit_ms(ends, tails)
     assert limit is None
+    assert time_ms(ends, limit) == 5
     assert [len(before_cut(ends, limit, p, tail)) for p, tail in tails.items()] == [2, 1]
     assert late_ms(limit, {0: 99}) == 0
 
@@ -45,7 +47,7 @@ def test_with_messages_nothing_is_later_than_what_follows_the_ends() -> None:
     ends = Ends({0: 2, 1: 4}, is_quiet=False, now_ms=50)
     tails = {0: at(10, 19, 20, 21), 1: at(18, 19, 20, 19)}
     limit = limit_ms(ends, tails)
-    assert limit == 19
+    assert limit == time_ms(ends, limit) == 19
     assert [len(before_cut(ends, limit, p, tail)) for p, tail in tails.items()] == [2, 2]
 
 
