@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from docsgen.syntax import syntax_tree
 from schemas import errors
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def sources(root: Path) -> dict[str, str]:
 
 def raised(texts: Mapping[str, str]) -> list[Raised]:
     """Return every error that is made in the modules `texts`, which are named by their paths."""
-    trees = {name: ast.parse(text) for name, text in texts.items()}
+    trees = {name: syntax_tree(text) for name, text in texts.items()}
     classes = _error_classes(trees)
     constants = {
         (file, name): text for file, tree in trees.items() for name, text in _constants(tree.body)

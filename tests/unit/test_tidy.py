@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from docsgen.syntax import syntax_tree
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "runtime", "producers", "projectors", "scripts", "docsgen")
 FILE_LINES = 300
@@ -62,7 +64,7 @@ def modules() -> Modules:
     """Every module's text and syntax tree: each is read once for all the checks."""
     paths = [path for name in (*PACKAGES, "tests") for path in (ROOT / name).rglob("*.py")]
     texts = {path: path.read_text("utf-8") for path in sorted(paths)}
-    return {path: (text, ast.parse(text)) for path, text in texts.items()}
+    return {path: (text, syntax_tree(text)) for path, text in texts.items()}
 
 
 def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> None:
@@ -113,7 +115,9 @@ def test_the_checks_can_fail() -> None:
         assert MACHINE.search(bad), bad
     for good in ("framework/", "./work/x", "$HOME/work/x", f"{slash}home/rollbook/data"):
         assert not MACHINE.search(good), good
-    tree = ast.parse("class A:\n  def b(self): ...\n  def _c(self): ...\ndef d():\n  def e(): ...")
+    tree = syntax_tree(
+        "class A:\n  def b(self): ...\n  def _c(self): ...\ndef d():\n  def e(): ..."
+    )
     assert {node.name for node, public in definitions(tree) if public} == {"A", "b", "d"}
 
 

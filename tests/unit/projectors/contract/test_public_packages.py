@@ -4,6 +4,8 @@ import ast
 from importlib import import_module
 from pathlib import Path
 
+from docsgen.syntax import syntax_tree
+
 EXAMPLES = Path(__file__).parents[4] / "tests" / "examples"
 PUBLIC = {"projectors.command_line", "projectors.contract", "projectors.promises"}
 OURS = {"producers", "projectors", "runtime", "schemas", "scripts"}
@@ -12,7 +14,7 @@ OURS = {"producers", "projectors", "runtime", "schemas", "scripts"}
 def private_imports(source: str) -> list[str]:
     """Return what `source` imports of ours that is not a public name of a public package."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax_tree(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.partition(".")[0] in OURS]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in OURS:
