@@ -48,6 +48,8 @@ def export_spans(service: str, instance: str) -> Iterator[None]:
         flushing = threading.Thread(target=provider.shutdown, name="tracing", daemon=True)
         flushing.start()
         flushing.join(FLUSH_SECONDS)
+        # The exporter would try again for a minute; this ends it, and the threads with it.
+        exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _log_sparsely(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -87,6 +88,10 @@ def test_a_collector_that_is_down_delays_the_end_by_no_more_than_the_limit(
         assert time.monotonic() - began < 5  # on any machine: nothing waited for the collector
     assert time.monotonic() - began < 10
     assert len([r for r in caplog.records if "encountered while exporting" in r.message]) <= 1
+    for thread in threading.enumerate():
+        if thread.name == "tracing" or thread.name.startswith("Otel"):
+            thread.join(10)
+            assert not thread.is_alive(), thread.name
 
 
 def test_an_application_with_its_own_provider_needs_no_exporter_of_ours() -> None:
