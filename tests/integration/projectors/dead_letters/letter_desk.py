@@ -1,7 +1,8 @@
 """Reads and retries dead letters, and changes what the PostgreSQL read model accepts."""
 
 import json
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -60,6 +61,34 @@ def run_sql(settings: Settings, version: int, text: LiteralString) -> list[tuple
     ):
         cursor = connection.execute(database.statement(text))
         return cursor.fetchall() if cursor.description else []
+
+
+_GATE: LiteralString = """
+    CREATE TABLE {schema}.gate ();
+    CREATE FUNCTION {schema}.pass_gate() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN LOCK TABLE {schema}.gate IN ACCESS SHARE MODE; RETURN NEW; END $$;
+"""
+_GUARD: LiteralString = """
+    CREATE TRIGGER gate BEFORE INSERT ON {{schema}}.users FOR EACH ROW
+        WHEN (NEW.user_id = {user}) EXECUTE FUNCTION {{schema}}.pass_gate()
+"""
+_WAITING: LiteralString = """
+    SELECT pid FROM pg_locks WHERE relation = '{schema}.gate'::regclass AND NOT granted
+"""
+
+
+@contextmanager
+def held_up_at(settings: Settings, user_id: str) -> Iterator[Callable[[], bool]]:
+    """Hold up whoever writes this user to version 1; yield whether somebody waits."""
+    run_sql(settings, 1, _GATE)
+    run_sql(settings, 1, sql.SQL(_GUARD).format(user=sql.Literal(user_id)).as_string())
+    with (
+        closing(Database(settings, read_model="postgres", version=1)) as database,
+        database.session() as connection,
+        connection.transaction(),
+    ):
+        connection.execute(database.statement("LOCK TABLE {schema}.gate"))
+        yield lambda: bool(run_sql(settings, 1, _WAITING))
 
 
 def ages(settings: Settings, version: int, user_id: str) -> list[tuple[Any, ...]]:
