@@ -10,9 +10,10 @@ from projectors.catalog import read_models
 from projectors.contract.read_model import READY
 from projectors.history.schema import SHAPE as HISTORY_SHAPE
 from projectors.postgres.store.bookkeeping import FORMAT, Bookkeeping
-from projectors.postgres.store.database import Database, version_schema
+from projectors.postgres.store.database import Database
 from projectors.postgres.store.shape import TableShape
 from projectors.postgres.users.schema import SHAPE as USERS_SHAPE
+from runtime.roles.postgres import version_schema
 from scripts.doctor.clocks import clock_finding
 from scripts.doctor.finding import Asked, Finding, ok, problem, warning
 

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
+from runtime.roles.postgres import home_schema, version_schema
 from runtime.settings import Settings
 from schemas.errors import (
     CHECK_SERVER,
@@ -32,16 +33,6 @@ _SESSION: Final = {
     "timezone": "UTC",
     "jit": "off",  # our statements are short; compiling one would take longer than running it
 }
-
-
-def home_schema(settings: Settings) -> str:
-    """Return the PostgreSQL schema of the published views; there is one per prefix."""
-    return settings.named("rollbook").replace("-", "_")
-
-
-def version_schema(settings: Settings, read_model: str, number: int) -> str:
-    """Return the PostgreSQL schema with the tables of one version of a read model."""
-    return f"{home_schema(settings)}_{read_model}_{number}"
 
 
 def statement_timeout(seconds: float | None) -> dict[str, str]:

@@ -11,8 +11,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from projectors.postgres.store.database import Database, version_schema
+from projectors.postgres.store.database import Database
 from projectors.postgres.store.shape import TableShape
+from runtime.roles.postgres import version_schema
 from runtime.settings import Settings
 
 _CLEARED: Final = """

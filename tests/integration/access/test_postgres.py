@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from projectors.postgres.store.database import version_schema
+from runtime.roles.postgres import version_schema
 from runtime.settings import Settings
 from tests.depth import DEEP
 from tests.integration.projectors.service.http import QueryService

@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Producer
 
 from producers.client.command_client import CommandClient
-from projectors.postgres.store.database import version_schema
 from runtime.kafka import producer_config
 from runtime.metrics.table import HANDLER, METRICS, PROJECTOR
+from runtime.roles.postgres import version_schema
 from runtime.settings import Settings
 from schemas.topics import COMMANDS
 from tests.depth import DEEP

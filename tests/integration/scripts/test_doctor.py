@@ -23,7 +23,7 @@ from producers.handler.members import GROUP, members
 from projectors.catalog import OURS, open_versions
 from projectors.elasticsearch.client import connect
 from projectors.engine.start import group_of
-from projectors.postgres.store.database import Database, version_schema
+from projectors.postgres.store.database import Database
 from projectors.versions.pause import set_paused
 from runtime.kafka import admin, transactional_config
 from runtime.registry import Registry
@@ -205,7 +205,7 @@ def test_faults_of_the_stores_are_found(in_order: Settings) -> None:
     finding(settings, "postgres-indexes", ".users_age is missing")
     execute(settings, "CREATE INDEX users_age ON {schema}.users (age, user_id)")
     assert findings(settings, "postgres-indexes") == []
-    left = version_schema(settings, "postgres", 9)
+    left = Database(settings, version=9).schema
     execute(settings, f"CREATE SCHEMA {left}")
     finding(settings, "postgres-tables", left)
     execute(settings, f"DROP SCHEMA {left}")
