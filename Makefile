@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check bench plots screenshots docs clean
+.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,20 @@ coverage-unit: setup ## the same for the pure tests alone
 
 lock-check: $(UV) ## fail if uv.lock does not match pyproject.toml
 	@$(UV) lock --check
+
+# Fails as well if the advisories cannot be read: packages that were not looked up are errors.
+audit: $(UV) ## look for known vulnerabilities in all locked packages; needs the advisories of PyPI and npm
+	@$(UV) $(SYNC) --group audit
+	@mkdir -p build
+	@$(UV) export --frozen --quiet --no-emit-project --all-extras --all-groups --output-file build/audited.txt
+	.venv/bin/pip-audit --requirement build/audited.txt --require-hashes --disable-pip --strict
+	@if command -v npm > /dev/null; then npm audit --package-lock-only --prefix tests/integration/docs/typescript; \
+	else echo "npm is missing: the packages of the client in TypeScript were not looked up" >&2; fi
+
+sbom: $(UV) ## write the list of all packages that rollbook and its extras install: CycloneDX
+	@mkdir -p build
+	@$(UV) export --frozen --quiet --no-default-groups --all-extras --preview-features sbom-export \
+		--format cyclonedx1.5 --output-file build/rollbook.cdx.json
 
 bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: 30 min
 	@$(UV) $(SYNC) --group benchmark
