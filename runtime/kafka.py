@@ -21,6 +21,7 @@ from runtime.kafka_access import (
     LoginWatch,
     is_denied,
     is_refused_login,
+    tls_trouble,
 )
 from runtime.process import Reminder
 from runtime.settings import Settings
@@ -110,7 +111,7 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 def lone_consumer(settings: Settings, **options: Any) -> Consumer:
     """Return a consumer for manual assignment, which never joins a group.
 
-    Raises `Forbidden` if brokers refuse the login.
+    Raises `Forbidden` if brokers refuse the login, or the client their certificate.
     """
     config = consumer_config(settings, settings.named("rollbook-reader")) | options
     watch = LoginWatch(config["error_cb"])
@@ -118,9 +119,9 @@ def lone_consumer(settings: Settings, **options: Any) -> Consumer:
     if has_login(settings):
         topic = settings.named(COMMANDS.name)  # any one: the answer about all may be long
         refusal = watch.refusal(consumer, lambda seconds: consumer.list_topics(topic, seconds))
-        if refusal is not None:
+        if denial := _denial(settings, refusal, watch):
             consumer.close()
-            raise kafka_failure(settings, KafkaException(refusal))
+            raise denial
     return consumer
 
 
@@ -183,37 +184,49 @@ def producer(settings: Settings) -> Producer:
 
 
 def admin(settings: Settings) -> AdminClient:
-    """Return an admin client. Raises `Forbidden` if brokers refuse the login."""
-    client, refusal = _connected_admin(settings)
-    if refusal is not None:
-        raise kafka_failure(settings, KafkaException(refusal))
+    """Return an admin client. Raises `Forbidden` as `lone_consumer` does."""
+    client, denial = _connected_admin(settings)
+    if denial is not None:
+        raise denial
     return client
 
 
-def _connected_admin(settings: Settings) -> tuple[AdminClient, KafkaError | None]:
-    """Return a client, and why brokers refuse its login if they do."""
+def _connected_admin(settings: Settings) -> tuple[AdminClient, Unavailable | Forbidden | None]:
+    """Return a client, and why its login or a broker's certificate is refused, if it is."""
     watch = LoginWatch()
     client = AdminClient(client_config(settings) | {"error_cb": watch.on_error})
     if not has_login(settings):
         return client, None
     answer = client.describe_cluster(request_timeout=REQUEST_TIMEOUT_SECONDS)
-    return client, watch.refusal(client, answer.result)
+    return client, _denial(settings, watch.refusal(client, answer.result), watch)
+
+
+def _denial(
+    settings: Settings, refusal: KafkaError | None, watch: LoginWatch
+) -> Unavailable | Forbidden | None:
+    if refusal is not None:
+        return kafka_failure(settings, KafkaException(refusal))
+    return tls_trouble(settings) if watch.are_down else None
 
 
 def has_login(settings: Settings) -> bool:
-    """Return whether clients log in, so that brokers can deny one what they permit another."""
-    return settings.kafka_security_protocol.lower().startswith("sasl")
+    """Return whether clients log in, so that brokers can deny one what they permit another.
+
+    With TLS alone, a client may do so with its certificate.
+    """
+    return settings.kafka_security_protocol.lower() != "plaintext"
 
 
 def login_warning(settings: Settings) -> Callable[[KafkaError], None]:
-    """Return an `error_cb` that logs a refused login, every 30 s as long as it is refused.
+    """Return an `error_cb` that logs a refused login or certificate, every 30 s as long as it is.
 
     For clients that stay: to them a login that is no longer accepted looks like silence.
     """
     reminder = Reminder()
 
     def on_error(error: KafkaError) -> None:
-        if is_refused_login(error) and reminder.is_due():
+        is_refused = is_refused_login(error) or error.code() == KafkaError._SSL  # noqa: SLF001
+        if is_refused and reminder.is_due():
             log.warning("%s", kafka_failure(settings, KafkaException(error)))
 
     return on_error
@@ -228,8 +241,9 @@ def kafka_available(settings: Settings, permission: str = "") -> Iterator[None]:
         raise kafka_failure(settings, error, permission) from error
 
 
-# A client whose login is refused connects again and again: its calls only time out.
-_PERHAPS_LOGIN = {
+# A client whose login is refused connects again and again: its calls only time out. The same holds
+# if it refuses a broker's certificate.
+_PERHAPS_REFUSED = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
@@ -242,12 +256,17 @@ def kafka_failure(
 ) -> Unavailable | Forbidden:
     """Return the error that names the brokers and what failed.
 
-    It is `Forbidden` if they deny access; `permission` is then what is missing. With SASL it may
-    take 4 s, because a new client has to ask why brokers do not answer.
+    It is `Forbidden` if they deny access; `permission` is then what is missing. It may take
+    seconds, because new connections have to find out why brokers do not answer.
     """
     why: KafkaError = error.args[0]
-    if why.code() in _PERHAPS_LOGIN and has_login(settings):
-        why = _connected_admin(settings)[1] or why
+    denial: Unavailable | Forbidden | None = None
+    if why.code() == KafkaError._SSL:  # noqa: SLF001
+        denial = tls_trouble(settings, why.str())
+    elif why.code() in _PERHAPS_REFUSED:
+        denial = _connected_admin(settings)[1] if has_login(settings) else tls_trouble(settings)
+    if denial is not None:
+        return denial
     if is_denied(why):
         missing = LOGIN if is_refused_login(why) else permission or PERMISSIONS[why.code()]
         return Forbidden(

@@ -1,15 +1,23 @@
 """Which errors of Kafka are a denied access, and how a client learns that its login is refused.
 
-librdkafka reports a refused login only to a callback and connects again and again, while the calls
-of the client time out.
+librdkafka reports a refused login or certificate only to a callback and connects again and again,
+while the calls of the client time out.
 """
 
+import re
+import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+
+from runtime.settings import Settings
+from runtime.tls import TlsServer, tls_missing, tls_refused, why_tls_fails
+from schemas.errors import TlsFailed
 
 LOGIN: Final = "a login that the brokers accept (kafka_sasl_username, kafka_sasl_password)"
 # What is missing, unless the caller knows better.
@@ -23,6 +31,10 @@ PERMISSIONS: Final = {
     KafkaError.ILLEGAL_SASL_STATE: LOGIN,
     KafkaError._AUTHENTICATION: LOGIN,  # noqa: SLF001 - librdkafka's own name
 }
+_SSL: Final = KafkaError._SSL  # noqa: SLF001
+_ALERT: Final = re.compile(r"SSL routines::([\w /]*alert[\w ]*)")
+_BROKER: Final = re.compile(r"\[?([^\s/\[\]]+?)\]?:(\d+)(?:/\w+)?: ")
+_API_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _LOGIN_SECONDS: Final = 2.0
 _FIRST_STEP_SECONDS: Final = 0.1
 
@@ -37,35 +49,83 @@ def is_refused_login(error: KafkaError) -> bool:
     return PERMISSIONS.get(error.code()) == LOGIN
 
 
-class LoginWatch:
-    """Notices that brokers refuse the login of a new client.
+def tls_trouble(settings: Settings, message: str = "") -> TlsFailed | None:
+    """Return what is wrong with TLS to the broker that librdkafka's message names.
 
-    Give `on_error` to the client as `error_cb`; it passes every error on.
+    Without one, to the first broker of the settings with which something is wrong. None if nothing
+    is, or if they do not answer. Blocks for at most 7 s.
+    """
+    deadline = time.monotonic() + _LOGIN_SECONDS
+    found = _BROKER.search(message)
+    for host, port in [(found[1], int(found[2]))] if found else _bootstrap_servers(settings):
+        broker = TlsServer(
+            server="kafka",
+            host=host,
+            port=port,
+            uses_tls=settings.kafka_security_protocol.lower().endswith("ssl"),
+            tls_setting="kafka_security_protocol",
+            address_setting="kafka_bootstrap_servers",
+            ca_location=settings.kafka_ssl_ca_location,
+            ca_setting="kafka_ssl_ca_location",
+        )
+        if alert := _ALERT.search(message):
+            return tls_refused(broker, alert[1])
+        if trouble := why_tls_fails(broker):
+            return trouble
+        if broker.uses_tls and _answers_in_plain_text(host, port):
+            return tls_missing(broker)
+        if time.monotonic() > deadline:
+            break
+    return None
+
+
+def _bootstrap_servers(settings: Settings) -> Iterator[tuple[str, int]]:
+    for address in settings.kafka_bootstrap_servers.split(","):
+        host, _, port = address.rpartition("://")[2].strip().rpartition(":")
+        if port.isdecimal():
+            yield host.strip("[]"), int(port)
+
+
+def _answers_in_plain_text(host: str, port: int) -> bool:
+    """Return whether a broker answers a request without TLS: to a handshake it just hangs up."""
+    with suppress(OSError), socket.create_connection((host, port), 1) as connection:
+        connection.sendall(_API_VERSIONS)
+        # The length of the answer, and the id of the request.
+        return connection.recv(8, socket.MSG_WAITALL)[4:] == struct.pack(">i", 1)
+    return False
+
+
+class LoginWatch:
+    """Notices that brokers refuse the login of a new client, or that it refuses their certificate.
+
+    Give `on_error` to the client as `error_cb`; it passes every error on. `are_down` says whether
+    at some time no broker could be reached.
     """
 
     def __init__(self, pass_on: Callable[[KafkaError], None] = lambda _error: None) -> None:
         self._pass_on = pass_on
         self._refusal: KafkaError | None = None
-        self._are_down = False
+        self.are_down = False
 
     def on_error(self, error: KafkaError) -> None:
-        """Note a refused login, or that no broker can be reached."""
-        if is_refused_login(error):
+        """Note a refused login or certificate, or that no broker can be reached."""
+        if is_refused_login(error) or error.code() == _SSL:
             self._refusal = error
-        self._are_down = error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.are_down = True
         self._pass_on(error)
 
     def refusal(
         self, client: AdminClient | Consumer, ask: Callable[[float], Any]
     ) -> KafkaError | None:
-        """Return why the login is refused; None once `ask` succeeds, and for other failures.
+        """Return why one of them refuses; None once `ask` succeeds, and for other failures.
 
         `ask` requests something of the brokers, and raises if there is no answer within the seconds
         that it gets: each time twice as many, as brokers may be far away. Blocks for at most 4 s.
         """
         deadline = time.monotonic() + _LOGIN_SECONDS
         step_seconds = _FIRST_STEP_SECONDS
-        while self._refusal is None and not self._are_down and time.monotonic() < deadline:
+        while self._refusal is None and not self.are_down and time.monotonic() < deadline:
             try:
                 ask(step_seconds)
             except (KafkaException, TimeoutError):

@@ -6,6 +6,7 @@ topics have the same record, and several prefixes on one cluster share one contr
 
 import base64
 import json
+import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,8 +16,17 @@ from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from runtime.settings import Settings
+from runtime.tls import http_server, tls_failure, why_tls_fails
 from schemas.codec import RecordCodec, schema_text
-from schemas.errors import CHECK_SERVER, GRANT, Forbidden, Misconfigured, Poisoned, Unavailable
+from schemas.errors import (
+    CHECK_SERVER,
+    GRANT,
+    Forbidden,
+    Misconfigured,
+    Poisoned,
+    TlsFailed,
+    Unavailable,
+)
 from schemas.formats import earlier_schemas
 from schemas.topics import SCHEMAS
 
@@ -190,7 +200,8 @@ class Registry:
                 if not transient or attempt == _ATTEMPTS:
                     raise self._failure(error, subject) from error
             except (OSError, HTTPException, ValueError) as error:
-                if attempt == _ATTEMPTS:
+                is_tls = isinstance(error, URLError) and isinstance(error.reason, ssl.SSLError)
+                if is_tls or attempt == _ATTEMPTS:
                     raise self._failure(error, subject) from error
             time.sleep(_RETRY_SECONDS)
         raise AssertionError("the last attempt returns or raises")
@@ -224,11 +235,20 @@ class Registry:
                 next_step="is it a registry with Confluent's API, at the path of registry_url?",
             )
         reason = error.reason if isinstance(error, URLError) and status is None else error
+        if status is None and (trouble := self._tls_trouble(reason)):
+            return trouble
         return Unavailable(
             f"the schema registry at {self._url} failed: {reason}",
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
+
+    def _tls_trouble(self, reason: object) -> TlsFailed | None:
+        """Return what is wrong with TLS, if that is why a request failed."""
+        server = http_server("registry", self._url, "")
+        if isinstance(reason, ssl.SSLError):
+            return tls_failure(server, reason)
+        return None if server.uses_tls else why_tls_fails(server)
 
 
 def _subject(text: str) -> str:

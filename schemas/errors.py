@@ -94,6 +94,20 @@ class Forbidden(Misconfigured):
     default_code = "forbidden"
 
 
+class TlsFailed(Forbidden):
+    """TLS with a server fails, so nothing is sent: as for a denied access, 30 s until the next try.
+
+    The message names the cause and the setting. `server` is `kafka`, `registry`, `postgres` or
+    `elasticsearch`.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, next_step: str = "", server: str = ""
+    ) -> None:
+        super().__init__(message, code=code, next_step=next_step)
+        self.server = server
+
+
 class CheckFailed(RollbookError):
     """An invariant does not hold: report it, change nothing."""
 

@@ -16,17 +16,21 @@ from elasticsearch import (
     Elasticsearch,
     NotFoundError,
     OrjsonSerializer,
+    SSLError,
     TransportError,
     UnsupportedProductError,
 )
+from elasticsearch import ConnectionError as ConnectionFailed
 
 from runtime.settings import Settings
+from runtime.tls import http_server, why_tls_fails
 from schemas.errors import (
     CHECK_SERVER,
     GRANT,
     Forbidden,
     Misconfigured,
     RollbookError,
+    TlsFailed,
     Unavailable,
 )
 
@@ -123,26 +127,39 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
         return unavailable(settings, f"{error.error} (status {error.meta.status})")
     if isinstance(error, ApiError) and not is_retryable(error):
         status = error.meta.status
-        if status == HTTPStatus.UNAUTHORIZED:
-            return Forbidden(
-                f"{where} denies access (status {status}): it does not accept the login of "
-                "elasticsearch_username and elasticsearch_password",
-                code="elasticsearch_forbidden",
-                next_step=GRANT,
-            )
-        if status == HTTPStatus.FORBIDDEN:
-            return Forbidden(
-                f"{where} denies access (status {status}): {_missing_privilege(error)}",
-                code="elasticsearch_forbidden",
-                next_step=GRANT,
-            )
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return _denied(where, error)
         return Misconfigured(
             f"{where} refused a request: {_error_type(error)} (status {status})",
             code="elasticsearch_refused",
             next_step="check that it is Elasticsearch 9, with indexes created by this rollbook",
         )
+    if isinstance(error, ConnectionFailed) and (trouble := _tls_trouble(settings, error)):
+        return trouble
     how = f"status {error.meta.status}" if isinstance(error, ApiError) else type(error).__name__
     return unavailable(settings, how)
+
+
+def _denied(where: str, error: ApiError) -> Forbidden:
+    """Return the error for a login or a privilege that is refused."""
+    status = error.meta.status
+    missing = (
+        "it does not accept the login of elasticsearch_username and elasticsearch_password"
+        if status == HTTPStatus.UNAUTHORIZED
+        else _missing_privilege(error)
+    )
+    return Forbidden(
+        f"{where} denies access (status {status}): {missing}",
+        code="elasticsearch_forbidden",
+        next_step=GRANT,
+    )
+
+
+def _tls_trouble(settings: Settings, error: ConnectionFailed) -> TlsFailed | None:
+    """Return what is wrong with TLS, if that is why a connection failed."""
+    server = http_server("elasticsearch", settings.elasticsearch_url, "")
+    is_outage = server.uses_tls and not isinstance(error, SSLError)
+    return None if is_outage else why_tls_fails(server)
 
 
 def _error_type(error: ApiError) -> str:

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
+from projectors.postgres.store.tls import tls_trouble
 from runtime.roles.postgres import home_schema, version_schema
 from runtime.settings import Settings
 from schemas.errors import (
@@ -74,9 +75,9 @@ class Database:
         """Lend the connection.
 
         Raises `Unavailable` (`postgres_unavailable`, or `read_model_missing` if the tables do not
-        exist), `Forbidden` (`postgres_forbidden`), `Poisoned` (`postgres_refused`) for a value that
-        PostgreSQL cannot store. No error repeats PostgreSQL's DETAIL or a value, because they
-        contain personal data.
+        exist), `Forbidden` (`postgres_forbidden`, or what is wrong with TLS), `Poisoned`
+        (`postgres_refused`) for a value that PostgreSQL cannot store. No error repeats PostgreSQL's
+        DETAIL or a value, because they contain personal data.
         """
         try:
             yield self._open()
@@ -183,6 +184,8 @@ class Database:
 
     def _no_access(self, error: psycopg.Error) -> Unavailable | Forbidden:
         where = f"PostgreSQL at {self._address()}"
+        if error.sqlstate is None and (trouble := tls_trouble(self._settings, str(error))):
+            return trouble
         if _is_denied(error):
             return Forbidden(
                 f"{where} denies access: {_reason(error)}",

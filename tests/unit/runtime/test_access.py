@@ -20,9 +20,9 @@ from runtime.process import FORBIDDEN_RETRY_SECONDS, Backoff, StopSignal, until_
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.terminal import EXIT_UNAVAILABLE, EXIT_USAGE, exit_code
-from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
+from schemas.errors import Forbidden, Misconfigured, RollbookError, TlsFailed, Unavailable
 
-SETTINGS = Settings()
+SETTINGS = Settings(kafka_bootstrap_servers="nowhere")
 
 
 def of_registry(status: int) -> RollbookError:
@@ -36,8 +36,8 @@ def of_elasticsearch(status: int, kind: str, reason: str = "") -> RollbookError:
     return explain(SETTINGS, ApiError(kind, meta, {"error": error, "status": status}))
 
 
-def of_kafka(code: int) -> RollbookError:
-    return kafka_failure(SETTINGS, KafkaException(KafkaError(code)))
+def of_kafka(code: int, message: str = "") -> RollbookError:
+    return kafka_failure(SETTINGS, KafkaException(KafkaError(code, message or None)))
 
 
 def of_postgres(error: Exception) -> RollbookError:
@@ -91,6 +91,35 @@ def test_a_denied_access_names_what_is_missing(error: object, missing: str) -> N
     assert missing in str(failure)
     assert failure.next_step
     assert exit_code(failure) == EXIT_USAGE
+
+
+ALERT = "error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (
+            lambda: of_postgres(OperationalError("FATAL:  no pg_hba.conf entry, no encryption")),
+            "tls_required",
+        ),
+        (
+            lambda: of_postgres(OperationalError("SSL error: tlsv13 alert certificate required")),
+            "tls_refused",
+        ),
+        (
+            lambda: of_kafka(KafkaError._SSL, f"ssl://[::1]:9093/1: {ALERT} (after 2ms)"),
+            "tls_refused",
+        ),
+    ],
+)
+def test_what_a_server_says_about_tls_is_passed_on(error: object, code: str) -> None:
+    """A server that wants TLS, or a certificate of the client."""
+    assert callable(error)
+    failure = error()
+    assert isinstance(failure, TlsFailed)
+    assert (failure.code, exit_code(failure)) == (code, EXIT_USAGE)
+    assert code == "tls_required" or "alert " in str(failure)
 
 
 @pytest.mark.parametrize(

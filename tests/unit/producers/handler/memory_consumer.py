@@ -266,7 +266,8 @@ class MemoryClients:
         self.producers: list[MemoryProducer] = []
 
     def failure(self, error: KafkaException) -> Unavailable | Forbidden:
-        return kafka_failure(Settings(), error)
+        # Without a port, nothing looks for the reason at a broker.
+        return kafka_failure(Settings(kafka_bootstrap_servers="memory"), error)
 
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Do nothing: all identities here are on one host."""

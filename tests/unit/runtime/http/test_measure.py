@@ -11,7 +11,7 @@ from runtime.metrics.failures import count_failure
 from runtime.metrics.health import HEALTH, START
 from runtime.metrics.recording import VALUES
 from runtime.settings import Settings
-from schemas.errors import Forbidden, Rejected, RollbookError, Unavailable
+from schemas.errors import Forbidden, Rejected, RollbookError, TlsFailed, Unavailable
 from tests.unit.runtime.http.services import ADDRESS, client, trial
 
 SERVICE = "trial"
@@ -55,6 +55,7 @@ def test_the_labels_of_requests_have_a_bound() -> None:
     [
         (Unavailable("PostgreSQL failed", code="postgres_unavailable"), "postgres"),
         (Forbidden("Kafka denies access", code="kafka_forbidden"), "kafka"),
+        (TlsFailed("untrusted", server="kafka", code="tls_missing", next_step=""), "kafka"),
         (Unavailable("busy", code="service_busy"), None),
         (Rejected("no", code="postgres_refused"), None),
     ],
