@@ -7,7 +7,10 @@ from scripts.lazy import LazyGroup
 
 TABLE = {
     "commands": ("producers.service.cli:commands", "Serve commands: create and change users."),
-    "queries": ("scripts.serve_queries:queries", "Serve queries, events and operations."),
+    "queries": (
+        "scripts.serve_queries:queries",
+        "Serve queries, events and, if asked to, operations.",
+    ),
     "console": ("scripts.console.cli:console", "Serve the console: pages for a browser."),
 }
 serve = LazyGroup(name="serve", help="Serve commands and queries over HTTP.", table=TABLE)

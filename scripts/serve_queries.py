@@ -9,20 +9,26 @@ from runtime.settings import Settings
 
 @click.command()
 @listen_option(18083)
+@click.option(
+    "--operations",
+    is_flag=True,
+    help="Also serve rebuilds, swaps, drops, verify and dead letters; without it, only read.",
+)
 @pass_settings
-def queries(settings: Settings, *, listen: str) -> None:
-    """Serve users, history, search, events and operations over HTTP until stopped.
+def queries(settings: Settings, *, listen: str, operations: bool) -> None:
+    """Serve users, history, search and events over HTTP until stopped.
 
-    Any number of instances may run; each keeps only its own jobs. Without keys (`rollbook keys`)
-    it listens on this machine only.
+    Any number of instances may run. One with --operations needs the operator's permissions, and
+    keeps only its own jobs. Without keys (`rollbook keys`) it listens on this machine only.
 
     \b
     Examples:
       rollbook serve queries
-      rollbook serve queries --listen 0.0.0.0:18083
+      rollbook serve queries --listen 0.0.0.0:18083 --operations
     """  # noqa: D301 - \b tells click not to rewrap
     require_services()
     from projectors.service.app import queries_application
+    from projectors.service.jobs.worker import Operation
     from runtime.http import serve
     from runtime.logs import start_logging
     from runtime.tracing import exporting
@@ -30,4 +36,5 @@ def queries(settings: Settings, *, listen: str) -> None:
 
     start_logging(settings, "queries")
     with exporting(settings, "rollbook-queries"):
-        serve(settings, queries_application(settings, {"verify": verify}), listen)
+        others: dict[str, Operation] | None = {"verify": verify} if operations else None
+        serve(settings, queries_application(settings, others), listen)

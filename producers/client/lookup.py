@@ -13,7 +13,7 @@ from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.codec import RecordCodec
-from schemas.errors import NotInTime, Poisoned, Rejected
+from schemas.errors import Forbidden, NotInTime, Poisoned, Rejected
 from schemas.records import CommandOutcome
 from schemas.rules import clean_command_id
 from schemas.topics import COMMANDS, OUTCOMES, Topic
@@ -49,6 +49,8 @@ def find_outcome(
     partition from there on. Raises `Rejected` (`invalid_command` if it is not a command id,
     `command_not_found` if the log has neither the command nor an answer), `NotInTime`
     (`not_decided`) if the command is on the log but undecided, `Unavailable` and `Misconfigured`.
+    A login that may not read commands, as the role `client`, does not learn whether it is there:
+    then no answer is `not_decided`.
     """
     key = clean_command_id(command_id).encode()
     codec = (registry or Registry(settings)).codec(OUTCOMES.schema)
@@ -59,16 +61,26 @@ def find_outcome(
             answers = _decoded(scan.matches(OUTCOMES, ranges), codec)
             if answers:
                 return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
-        if any(scan.matches(COMMANDS, _of_commands(settings, place))):
-            raise NotInTime(
-                f"command {command_id} was sent but is not decided yet",
-                code="not_decided",
-                next_step="is a handler running? `rollbook status`; then ask again",
-            )
+        try:
+            is_sent = any(scan.matches(COMMANDS, _of_commands(settings, place)))
+        except Forbidden:
+            raise _not_decided(
+                f"command {command_id} has no answer: it is not decided yet, or was never sent"
+            ) from None
+        if is_sent:
+            raise _not_decided(f"command {command_id} was sent but is not decided yet")
     raise Rejected(
         f"there is no command {command_id} on the log",
         code="command_not_found",
         next_step="it was never sent, or longer ago than the topics keep it (7 days)",
+    )
+
+
+def _not_decided(message: str) -> NotInTime:
+    return NotInTime(
+        message,
+        code="not_decided",
+        next_step="is a handler running? `rollbook status`; then ask again",
     )
 
 

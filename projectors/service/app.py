@@ -1,4 +1,4 @@
-"""`rollbook serve queries`: the application that answers queries and runs operations."""
+"""`rollbook serve queries`: the application that answers queries and, if asked to, operates."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +11,7 @@ from projectors.service.events import event_routes
 from projectors.service.feed import Feed
 from projectors.service.jobs.jobs import Jobs
 from projectors.service.jobs.operations import OPERATIONS
+from projectors.service.jobs.refused import refused_operations
 from projectors.service.jobs.routes import job_routes, operation_routes
 from projectors.service.jobs.worker import Operation
 from projectors.service.read_models import read_model_routes
@@ -21,13 +22,16 @@ from runtime.http import add_routes, application
 from runtime.settings import Settings
 
 
-def queries_application(settings: Settings, others: Mapping[str, Operation]) -> FastAPI:
+def queries_application(
+    settings: Settings, others: Mapping[str, Operation] | None = None
+) -> FastAPI:
     """Return the service; it connects to nothing before the first request.
 
-    `others` are the operations that this package may not import: `verify`.
+    It only reads, unless it is given `others`: then it serves operations too. These are the ones
+    that this package may not import: `verify`.
     """
     stores = Stores.open(settings)
-    jobs = Jobs(settings, {**OPERATIONS, **others})
+    jobs = Jobs(settings, {**OPERATIONS, **(others or {})})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -50,8 +54,14 @@ def queries_application(settings: Settings, others: Mapping[str, Operation]) -> 
         search_routes(stores),
         event_routes(Feed(settings)),
         read_model_routes(settings, stores.log),
-        operation_routes(settings, jobs),
-        job_routes(jobs),
-        dead_letter_routes(stores, jobs),
     )
+    if others is None:
+        add_routes(app, refused_operations())
+    else:
+        add_routes(
+            app,
+            operation_routes(settings, jobs),
+            job_routes(jobs),
+            dead_letter_routes(stores, jobs),
+        )
     return app

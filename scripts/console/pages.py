@@ -43,6 +43,7 @@ NAVIGATION: Final = {
     "/check": "Check",
     "/figures": "Figures",
 }
+_OPERATIONS: Final = {"/dead-letters", "/check"}
 
 
 def _marked(value: str) -> Markup:
@@ -69,6 +70,7 @@ _TEMPLATES: Final = Environment(
 )
 _TEMPLATES.filters |= {"marked": _marked, "when": _when, "part": lambda text: quote(text, "")}
 _TEMPLATES.globals["navigation"] = NAVIGATION
+_TEMPLATES.globals["operations"] = _OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ class Page:
 
     def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return the page."""
-        return render(self.request, template, status=status, signed_in=True, **values)
+        operates = self.session.operates
+        return render(
+            self.request, template, status=status, signed_in=True, operates=operates, **values
+        )
 
     def stream(self, messages: AsyncIterator[bytes], problem_template: str) -> Response:
         """Return server-sent events; one that says why there are none, if that will not change."""

@@ -23,10 +23,12 @@ _ID_BYTES: Final = 32
 class Session:
     """A signed-in browser. `key` is '' where the services require none.
 
+    It `operates` if the pages offer operations: the service serves them, and the key permits them.
     `said` is what the next page says about the last one: a form that was carried out.
     """
 
     key: str
+    operates: bool = True
     said: str = ""
     used_at: float = field(default_factory=time.monotonic)
 
@@ -56,12 +58,14 @@ class Sessions:
         self._sessions.move_to_end(browser)
         return session
 
-    def begin(self, request: Request, response: Response, key: str) -> None:
+    def begin(
+        self, request: Request, response: Response, key: str, *, operates: bool = True
+    ) -> None:
         """Sign the browser in. Its id changes, so that nobody who knew the old one takes part."""
         self.end(request)
         browser = new_browser_id()
         keep_browser_id(request, response, browser)
-        self._sessions[browser] = Session(key)
+        self._sessions[browser] = Session(key, operates)
         if len(self._sessions) > _MOST_SESSIONS:
             self._sessions.popitem(last=False)
 

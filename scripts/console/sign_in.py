@@ -25,7 +25,7 @@ async def sign_in(request: Request) -> Response:
         await _check(request, key)
     except Problem as refusal:
         return _form(request, page_after, refusal)
-    return _begin(request, page_after, key)
+    return await _begin(request, page_after, key)
 
 
 async def _check(request: Request, key: str) -> None:
@@ -62,13 +62,23 @@ async def _show(request: Request) -> Response:
         # The services have keys, although this console has none.
         if refusal.status == HTTPStatus.UNAUTHORIZED:
             return _form(request, page_after, None)
-    return _begin(request, page_after, "")
+    return await _begin(request, page_after, "")
 
 
-def _begin(request: Request, page_after: str, key: str) -> Response:
+async def _begin(request: Request, page_after: str, key: str) -> Response:
     response = see(page_after)
-    request.app.state.sessions.begin(request, response, key)
+    operates = await _may_operate(request, key)
+    request.app.state.sessions.begin(request, response, key, operates=operates)
     return response
+
+
+async def _may_operate(request: Request, key: str) -> bool:
+    """Return False if the service runs no operations, or none for this key."""
+    try:
+        await request.app.state.services.send(key, "queries", "GET", "/jobs")
+    except Problem as refusal:
+        return refusal.code not in {"operations_not_served", "scope_missing"}
+    return True
 
 
 def _form(request: Request, page_after: str, refusal: Problem | None) -> Response:

@@ -33,6 +33,7 @@ SERVICES = {
     "projector-elasticsearch": ["projector", "run", "elasticsearch"],
     # These listen on the port that the stack has for their name.
     **{name: ["serve", name] for name in TABLE},
+    "queries": ["serve", "queries", "--operations"],
 }
 
 # A misconfigured service reports its error and ends within this time.

@@ -98,6 +98,19 @@ def test_a_denied_command_was_certainly_not_sent(
     assert sent(guarded.settings) == 0
 
 
+def test_commands_are_looked_up_without_permission_to_read_them(
+    guarded: Rollbook, broker: SecuredBroker
+) -> None:
+    """Such a login does not learn whether a command without an answer was ever sent."""
+    name = guarded.settings.named("user-commands")
+    unanswered = guarded.json(*CREATE, "--command-id", "waits", "--timeout", "2", code=4)
+    assert unanswered["error"]["code"] == "not_in_time"
+    with broker.denied(ResourceType.TOPIC, name, AclOperation.READ):
+        for command_id in ("waits", "never-sent"):
+            error = guarded.json("commands", "show", command_id, code=4)["error"]
+            assert error["code"] == "not_decided"
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "missing"),
     [

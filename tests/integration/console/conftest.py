@@ -60,15 +60,15 @@ def console(rollbook: Rollbook, key: str) -> tuple[RunningProcess, str]:
     for name in OURS:
         rollbook.start_projector(name)
     assert rollbook.run("upgrade", "finalise", "--yes").returncode == 0
-    for service in ("commands", "queries"):
-        _, url = serve(rollbook, service)
+    for service, *options in (("commands",), ("queries", "--operations")):
+        _, url = serve(rollbook, service, *options)
         rollbook.overrides[f"ROLLBOOK_HTTP_{service.upper()}_URL"] = url
     return serve(rollbook, "console")
 
 
-def serve(rollbook: Rollbook, service: str) -> tuple[RunningProcess, str]:
+def serve(rollbook: Rollbook, service: str, *options: str) -> tuple[RunningProcess, str]:
     """Start a service on a free port; return it and its address."""
-    process = rollbook.start("serve", service, "--listen", "127.0.0.1:0")
+    process = rollbook.start("serve", service, *options, "--listen", "127.0.0.1:0")
     process.wait_for_match(ADDRESS)
     found = re.search(ADDRESS, process.text())
     assert found

@@ -9,14 +9,17 @@ from tests.integration.docs.run_blocks import Project
 from tests.processes import Rollbook, RunningProcess
 
 PAGE: Final = "docs/http.md"
-# service → the address on the page
-ADDRESSES: Final = {"commands": "127.0.0.1:18082", "queries": "127.0.0.1:18083"}
+# The options of a service, the address on the page.
+ADDRESSES: Final = (
+    (("commands",), "127.0.0.1:18082"),
+    (("queries", "--operations"), "127.0.0.1:18083"),
+)
 
 
 def test_the_calls_are_answered_as_the_page_says(project: Project, rollbook: Rollbook) -> None:
     text = page(PAGE).text
-    for service, address in ADDRESSES.items():
-        running = rollbook.start("serve", service, "--listen", "127.0.0.1:0")
+    for options, address in ADDRESSES:
+        running = rollbook.start("serve", *options, "--listen", "127.0.0.1:0")
         text = text.replace(address, listening_at(running))
     project.run_page(replace(page(PAGE), text=text))
 

@@ -116,8 +116,8 @@ def install(kept: Path) -> None:
 def served_page(rollbook: Rollbook) -> Page:
     """Return the page with the addresses of services that this starts."""
     text = page(PAGE).text
-    for name, address in ADDRESSES.items():
-        service = Service(rollbook, name)
+    for options, address in ADDRESSES:
+        service = Service(rollbook, *options)
         service.http.close()
         text = text.replace(f"http://{address}", service.url)
     return replace(page(PAGE), text=text)

@@ -42,7 +42,7 @@ def test_every_answer_is_documented_and_none_is_a_failure(
     """A few requests of each kind; thousands in `make test-deep`."""
     rollbook.run("users", "create", "--email", "a@example.com", "--name", "A", "--age", "1")
     (tmp_path / "schemathesis.toml").write_text(_CONFIGURATION, encoding="utf-8")
-    for service in (Service(rollbook, "commands"), Service(rollbook, "queries")):
+    for service in (Service(rollbook, "commands"), Service(rollbook, "queries", "--operations")):
         report = ask(f"{service.url}/openapi.json", tmp_path)
         service.http.close()
         tested = re.search(r"Tested: (\d+)", report)

@@ -62,9 +62,9 @@ class System:
         self.processes[name] = self.rollbook.start(*arguments)
         return self.processes[name]
 
-    def serve(self, name: str, kind: str, *, as_json: bool = False) -> Service:
+    def serve(self, name: str, kind: str, *options: str, as_json: bool = False) -> Service:
         self.rollbook.overrides["ROLLBOOK_LOG_FORMAT"] = "json" if as_json else "text"
-        service = self.services[name] = Service(self.rollbook, kind)
+        service = self.services[name] = Service(self.rollbook, kind, *options)
         self.processes[name] = service.process
         service.http.headers["authorization"] = f"Bearer {self.key}"
         if kind != "console":
@@ -106,7 +106,7 @@ def test_nothing_that_is_printed_has_personal_data(settings: Settings, system: S
     for name in OURS:
         system.start(name, "projector", "run", name, as_json=name != "postgres")
     commands = system.serve("commands", "commands", as_json=True)
-    queries = system.serve("queries", "queries")
+    queries = system.serve("queries", "queries", "--operations")
     handler.wait_for("restored partition", times=settings.partitions)
     with nobody() as address:
         start_without_kafka(system, address)

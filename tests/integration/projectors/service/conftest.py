@@ -11,7 +11,7 @@ from tests.processes import Rollbook
 
 @pytest.fixture
 def service(rollbook: Rollbook) -> Iterator[QueryService]:
-    """The query service, without keys."""
+    """The query service, without keys and operations."""
     service = QueryService(rollbook)
     with closing(service.http):
         yield service

@@ -11,8 +11,8 @@ from tests.services import Service
 class QueryService(Service):
     """A running query service and what its callers do."""
 
-    def __init__(self, rollbook: Rollbook) -> None:
-        super().__init__(rollbook, "queries")
+    def __init__(self, rollbook: Rollbook, *options: str) -> None:
+        super().__init__(rollbook, "queries", *options)
 
     def get(self, path: str, status: int = 200, **options: Any) -> Any:
         """Return the JSON that a GET is answered with."""

@@ -1,7 +1,10 @@
 """Operations run as jobs, one at a time, and do what their commands do."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 
+import pytest
 from confluent_kafka import Producer
 
 from runtime.kafka import client_config
@@ -9,6 +12,14 @@ from runtime.settings import Settings
 from schemas.topics import EVENTS
 from tests.integration.projectors.service.http import QueryService
 from tests.processes import Rollbook, RunningProcess, eventually
+
+
+@pytest.fixture
+def service(rollbook: Rollbook) -> Iterator[QueryService]:
+    """The service with operations, without keys."""
+    service = QueryService(rollbook, "--operations")
+    with closing(service.http):
+        yield service
 
 
 def test_a_read_model_is_rebuilt_compared_swapped_and_rolled_back(

@@ -16,7 +16,7 @@ METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    app = queries_application(Settings(), {})
+    app = queries_application(Settings(), {})  # {}: with operations
     return TestClient(app, base_url="http://127.0.0.1:18083")
 
 
@@ -74,6 +74,36 @@ def test_what_makes_no_sense_is_refused_by_our_rules(
     answer = client.request(method, path, json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/jobs"),
+        ("DELETE", "/jobs/1"),
+        ("POST", "/verify"),
+        ("POST", "/read-models/postgres/rebuild"),
+        ("POST", "/read-models/postgres/versions/2/swap"),
+        ("DELETE", "/read-models/postgres/versions/2"),
+        ("GET", "/dead-letters"),
+        ("GET", "/dead-letters/user-events:0:1?payload=true"),
+        ("POST", "/dead-letters/retry"),
+    ],
+)
+def test_by_default_the_service_only_reads(method: str, path: str) -> None:
+    client = TestClient(queries_application(Settings()), base_url="http://127.0.0.1:18083")
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "operations_not_served")
+    assert "--operations" in answer.json()["next"]
+
+
+def test_a_service_that_only_reads_documents_nothing_else(document: dict[str, Any]) -> None:
+    client = TestClient(queries_application(Settings()), base_url="http://127.0.0.1:18083")
+    paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) < set(document["paths"])
+    scopes = {str(one.get("security")) for path in paths.values() for one in path.values()}
+    assert not any("operate" in scope for scope in scopes)
+    assert any("queries" in scope for scope in scopes)
 
 
 def test_every_reference_of_the_document_leads_somewhere(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -79,20 +80,49 @@ def test_with_keys_a_page_asks_to_sign_in_first(keys: Keys) -> None:
 class _Refusing(BaseHTTPRequestHandler):
     """A service that has keys."""
 
+    status, body = 401, b""
+
     def do_GET(self) -> None:
-        self.send_response(401)
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(self.body)))
         self.end_headers()
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None: ...
 
 
-def test_only_the_services_may_have_keys() -> None:
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+class _OnlyReading(_Refusing):
+    """A service without operations."""
+
+    def do_GET(self) -> None:
+        is_job = self.path == "/jobs"
+        self.status = 404 if is_job else 200
+        self.body = b'{"code": "operations_not_served"}' if is_job else b'{"read_models": []}'
+        super().do_GET()
+
+
+@contextmanager
+def browser_of(service: type[_Refusing]) -> Iterator[TestClient]:
+    """Yield a browser for a console of such services."""
+    with HTTPServer(("127.0.0.1", 0), service) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        services = f"http://127.0.0.1:{server.server_address[1]}"
-        with browser(services=services) as opened:
-            assert "<h1>Sign in</h1>" in opened.get("/users").text
+        with browser(services=f"http://127.0.0.1:{server.server_address[1]}") as opened:
+            yield opened
         server.shutdown()
+
+
+def test_only_the_services_may_have_keys() -> None:
+    with browser_of(_Refusing) as opened:
+        assert "<h1>Sign in</h1>" in opened.get("/users").text
+
+
+def test_what_the_service_does_not_offer_is_not_shown(anyone: TestClient) -> None:
+    with browser_of(_OnlyReading) as opened:
+        page = opened.get("/read-models").text
+    assert 'href="/figures"' in page
+    assert 'href="/check"' not in page
+    assert 'href="/dead-letters"' not in page
+    assert 'href="/check"' in anyone.get("/check").text
 
 
 def test_a_command_may_not_have_a_name_that_stands_for_another_place(anyone: TestClient) -> None:
