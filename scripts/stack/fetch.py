@@ -171,7 +171,8 @@ def fetch_with_maven(
             f"repository, unpacked {unpacked} MB in {folder.parent}"
         )
         (partial / "pom.xml").write_bytes(pom)
-        command = [maven, "-B", "package", f"-D{name}.directory={partial}"]
+        # By default Maven only warns of a file with another checksum.
+        command = [maven, "-B", "--strict-checksums", "package", f"-D{name}.directory={partial}"]
         _run_maven(command, partial, folder.with_suffix(".log"), java_home, downloaded)
         report("fetched")
 
