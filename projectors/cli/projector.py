@@ -1,16 +1,33 @@
 """`rollbook projector`: run the projectors of the read models and inspect their progress."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from projectors.catalog import open_versions
+from projectors.catalog import open_versions, read_models
 from projectors.cli.pause import pause, resume
-from projectors.cli.versions import compare, drop, name_argument, rebuild, rollback, swap, versions
+from projectors.cli.versions import (
+    compare,
+    complete_name,
+    drop,
+    name_argument,
+    rebuild,
+    rollback,
+    swap,
+    versions,
+)
 from runtime.context import pass_settings
 from runtime.settings import Settings
-from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_error, print_json, print_table
+from runtime.terminal import (
+    EXIT_UNAVAILABLE,
+    json_option,
+    print_error,
+    print_fields,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from projectors.versions.status import VersionStatus
@@ -49,6 +66,29 @@ def run(settings: Settings, name: str) -> None:
         serving_metrics(settings, PROJECTOR),
     ):
         Host(settings, open_versions(settings, name), stopping).run()
+
+
+@projector.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_name)
+@json_option
+@pass_settings
+def prepare(settings: Settings, *, names: tuple[str, ...], as_json: bool) -> None:
+    """Create or update the tables and indexes of read models, of all by default.
+
+    For projectors whose logins may write rows but not create tables: run it with the operator's
+    login before they start, and again before an upgrade. Other projectors do it themselves when
+    they start. It can be repeated at any time.
+
+    \b
+    Examples:
+      rollbook projector prepare
+      rollbook projector prepare postgres
+    """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    for name in names or read_models(settings):
+        with closing(open_versions(settings, name)) as versions:
+            versions.begin()
+            live = next((one.number for one in versions.versions() if one.live), None)
+        (print_json if as_json else print_fields)({"read_model": name, "live_version": live})
 
 
 @projector.command()

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from runtime.process import StopSignal
 
 
-def _complete_name(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+def complete_name(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
     """Return the built-in read models that begin with `typed`; pressing tab loads no others."""
     return [name for name in OURS if name.startswith(typed)]
 
 
-name_argument = click.argument("name", shell_complete=_complete_name)
+name_argument = click.argument("name", shell_complete=complete_name)
 _version_argument = click.argument("number", metavar="VERSION", type=click.IntRange(1))
 
 

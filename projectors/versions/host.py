@@ -57,7 +57,7 @@ class Host:
         started again after an error, without affecting the rest.
         """
         try:
-            until_available(self._stopping, self._versions.begin)
+            until_available(self._stopping, self._begin)
             HEALTH.works(START)
             LeftoverRemover(self._settings, self._versions.name, self._stopping).start()
             while not self._stopping:
@@ -69,6 +69,19 @@ class Host:
             for running in self._running.values():
                 running.join()
             self._versions.close()
+
+    def _begin(self) -> None:
+        """Create or update what the store lacks; if only that is denied, say who may do it."""
+        try:
+            self._versions.begin()
+        except Forbidden as error:
+            self._versions.versions()  # raises if more is denied
+            raise Forbidden(
+                f"{error}; `rollbook projector prepare {self._versions.name}`, with the operator's "
+                "login, creates and updates what a projector may not",
+                code=error.code,
+                next_step=error.next_step,
+            ) from None
 
     def _start_and_stop_runners(self) -> None:
         """Start the runners of new versions, and stop those of dropped versions."""
@@ -111,7 +124,7 @@ class Host:
         versions = self._versions.versions()
         if not versions:
             log.warning("no version of %s exists any more: creating one", self._versions.name)
-            self._versions.begin()
+            self._begin()
             versions = self._versions.versions()
         live = any(version.live for version in versions)
         if self._has_live and not live:
@@ -141,7 +154,7 @@ class Host:
             raise error
         if running.is_due:
             try:
-                self._versions.begin()  # an older release may have added the version
+                self._begin()  # an older release may have added the version
                 running.start(self._versions.open(version.number))
             except RollbookError as error:
                 if version.live or isinstance(error, Unavailable):

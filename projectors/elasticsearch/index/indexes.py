@@ -25,6 +25,8 @@ _USED_SUFFIX: Final = "-dropped"
 # These override index templates that match our names too: a pipeline would change documents, and
 # without their source they could not be shown.
 OWN_SETTINGS: Final = {"default_pipeline": "_none", "final_pipeline": "_none"}
+# Merging on request then rewrites every segment with deleted documents: see `leftovers`.
+EXPUNGES_ALL: Final = {"index.merge.policy.expunge_deletes_allowed": 0}
 OWN_MAPPING: Final[dict[str, Any]] = {
     "dynamic": "strict",
     "_source": {"enabled": True},
@@ -119,7 +121,12 @@ def write_alias(index: str) -> str:
 def users_body(settings: Settings, shape: DocumentShape = USERS) -> dict[str, Any]:
     """Return the body that creates an index of users for queries, without aliases."""
     return {
-        "settings": {"number_of_shards": 1, **OWN_SETTINGS, **served_settings(settings)},
+        "settings": {
+            "number_of_shards": 1,
+            **EXPUNGES_ALL,
+            **OWN_SETTINGS,
+            **served_settings(settings),
+        },
         "mappings": {**OWN_MAPPING, "properties": dict(shape.fields)},
     }
 

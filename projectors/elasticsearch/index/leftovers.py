@@ -12,6 +12,7 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from projectors.elasticsearch.client import NDJSON_HEADERS, elasticsearch_available
+from projectors.elasticsearch.index.indexes import EXPUNGES_ALL
 from runtime.settings import Settings
 
 _MERGE_SECONDS: Final = 1800.0
@@ -34,9 +35,7 @@ class IndexLeftovers:
             count = self._client.count(index=index, query={"bool": {"filter": gone}})["count"]
             if count in {0, self._gone.get(index)}:
                 return False
-            self._client.indices.put_settings(
-                index=index, settings={"index.merge.policy.expunge_deletes_allowed": 0}
-            )
+            self._expunge_all(index)
             slow = self._client.options(request_timeout=_MERGE_SECONDS)
             slow.indices.flush(index=index, force=True)
             slow.indices.forcemerge(index=index, only_expunge_deletes=True)
@@ -44,6 +43,13 @@ class IndexLeftovers:
             slow.indices.flush(index=index, force=True)
         self._gone[index] = count
         return True
+
+    def _expunge_all(self, index: str) -> None:
+        """Set what an index of an earlier release lacks; a projector may have no right to do it."""
+        [name] = EXPUNGES_ALL
+        found = self._client.indices.get_settings(index=index, name=name, flat_settings=True)
+        if not found.get(index, {}).get("settings"):
+            self._client.indices.put_settings(index=index, settings=EXPUNGES_ALL)
 
     def erase_gone_users(self, index: str, live: str) -> int:
         """Delete the documents of users who are gone from `live`; return how many there were.

@@ -26,6 +26,7 @@ from projectors.postgres.store.publish import publish
 from projectors.postgres.store.shape import StoredVersion, TableShape
 from projectors.postgres.store.tables import CREATE_CHECKPOINTS
 from projectors.postgres.store.unmaintained import erase_gone_users
+from runtime.roles.postgres import version_grants
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 
@@ -61,6 +62,10 @@ SET paused_at = CASE WHEN %s THEN coalesce(paused_at, clock_timestamp()) END
 WHERE model = %s AND number = %s AND state <> 'dropped'"""
 _REMOVE: Final = """
 UPDATE {home}.model_versions SET state = 'dropped' WHERE model = %s AND number = %s AND NOT live"""
+# For whom roles were set up: those that may use the home schema (docs/decisions/0040).
+_ROLES: Final = """
+SELECT pg_get_userbyid(grantee) FROM pg_namespace, aclexplode(nspacl)
+WHERE nspname = %s AND privilege_type = 'USAGE'"""
 _COLUMNS: Final = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"""
@@ -202,7 +207,15 @@ class PostgresVersions:
         ).fetchall()
         tables = ("CREATE SCHEMA {schema}", CREATE_CHECKPOINTS, *self._shape.tables)
         self._run_all(connection, number, tables)
+        self._grant(connection, number)
         return int(number)
+
+    def _grant(self, connection: psycopg.Connection[Any], number: int) -> None:
+        """Let the roles of the projector and of queries use a new version, where there are any."""
+        found = {name for (name,) in connection.execute(_ROLES, (self._database.home,))}
+        for login, grants in version_grants(self._settings, self.name, number).items():
+            for grant in grants if login in found else ():
+                connection.execute(grant)
 
     def _finish(self, connection: psycopg.Connection[Any], number: int) -> None:
         if connection.execute(self._home(_FINISH), (self.name, number)).rowcount:
