@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check test test-deep coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
+.PHONY: help setup demo check types pure test test-deep coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +27,14 @@ demo: setup ## show all of rollbook on real servers, and leave it running
 check: setup ## format, lint, types, import contract, pure tests: within a minute
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types pure
+
+# mypy uses one core, and starts when the tests do.
+types:
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+pure:
 	.venv/bin/pytest -n 2 tests/unit
 
 # Three workers on two sets of servers, one of them to be taken away: the tests mostly wait.

@@ -38,13 +38,13 @@ START_SECONDS = 280
 def pytest_configure(config: pytest.Config) -> None:
     """Name the stack that all workers of this run share, unless a running one is named.
 
-    Property tests without their own depth try ten times as many examples in `make test-deep`, and
-    others in every run. In `make check` they try the same in every run: a change is not blocked by
-    a fault that it does not have. None fails because it is slow: on a busy machine a millisecond's
-    work takes seconds.
+    Property tests without their own depth try twenty times as many examples in `make test-deep`,
+    and others in every run. In `make check` they try the same in every run: a change is not blocked
+    by a fault that it does not have. None fails because it is slow: on a busy machine a
+    millisecond's work takes seconds.
     """
     hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
-    hypothesis.settings.register_profile("quick", derandomize=True, deadline=None)
+    hypothesis.settings.register_profile("quick", max_examples=50, derandomize=True, deadline=None)
     hypothesis.settings.load_profile("deep" if DEEP else "quick")
     own = f"tests-{os.getpid()}"
     for variable, name in (

@@ -8,6 +8,7 @@ import pytest
 
 from producers.domain.outcome_window import OutcomeWindow
 from schemas.records import CommandOutcome, UserCommand
+from tests.depth import depth
 from tests.given import (
     NOW,
     Log,
@@ -197,20 +198,21 @@ def test_reasons_are_bounded() -> None:
 
 def test_an_id_takes_at_most_64_bytes() -> None:
     """While the table grows, and once as many ids are forgotten as are added."""
-    window = OutcomeWindow(5_000, 10_000)
-    outcomes = [outcome(number, NOW + number) for number in range(45_000)]
+    count = depth(9_000, 45_000)
+    window = OutcomeWindow(count // 9, count * 2 // 9)
+    outcomes = [outcome(number, NOW + number) for number in range(count)]
     sizes = []
     tracemalloc.start()
     try:
         before, _peak = tracemalloc.get_traced_memory()
         for number, one in enumerate(outcomes):
             window.add(one)
-            if number in {10_000, 44_999}:
+            if number in {count * 2 // 9, count - 1}:
                 taken, _peak = tracemalloc.get_traced_memory()
                 sizes.append((taken - before) / len(window))
     finally:
         tracemalloc.stop()
-    assert len(window) < 15_000
+    assert len(window) < count / 3
     assert max(sizes) <= 64
 
 
