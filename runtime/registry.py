@@ -1,7 +1,9 @@
-"""The schema registry: registers our schemas and looks up the schemas of ids found on the log.
+"""The schema registry: looks up the ids of our schemas, and the schemas of ids found on the log.
 
-Schemas are registered under the name of their record (`rollbook.UserEvent`), not per topic: two
-topics have the same record, and several prefixes on one cluster share one contract.
+Only `ensure` registers schemas; it is part of a deployment, so a running process needs no right to
+do it (docs/decisions/0039). Schemas are registered under the name of their record
+(`rollbook.UserEvent`), not per topic: two topics have the same record, and several prefixes on one
+cluster share one contract.
 """
 
 import base64
@@ -76,7 +78,7 @@ class UnknownSchemas:
 
 
 class Registry:
-    """Our schemas in the registry. `codec` registers on first use; ids are stable. Thread-safe.
+    """Our schemas in the registry; their ids are stable. Thread-safe.
 
     It takes three plain requests. Confluent's client for them takes 0.5 s of processor time to
     import, longer than everything else that a command does (docs/decisions/0020).
@@ -89,8 +91,8 @@ class Registry:
             user = f"{settings.registry_username}:{settings.registry_password}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
         self._unknown = UnknownSchemas()
-        # The texts that we registered, by id: reading them needs no further request.
-        self._registered: dict[int, str] = {}
+        # Our own texts by id: reading records that have them needs no further request.
+        self._texts: dict[int, str] = {}
         self._codecs: dict[str, RecordCodec[Any]] = {}
 
     def ensure(self) -> dict[str, int]:
@@ -107,29 +109,27 @@ class Registry:
     def find(self, text: str) -> tuple[int, str] | None:
         """Return the id of a schema and the rule for its changes; None if it is not registered.
 
-        Registers nothing. The rule is '' if the registry has none for this schema.
+        The rule is '' if the registry has none for this schema.
         """
-        subject = _subject(text)
-        try:
-            found = self._request("POST", f"subjects/{subject}", subject, {"schema": text})
-        except _UnknownSchemaError:
-            self._request("GET", "subjects", subject)  # raises if its URL is wrong
+        schema_id, subject = self._id_of(text), _subject(text)
+        if schema_id is None:
             return None
         try:
             config = self._request("GET", f"config/{subject}", subject)
         except _UnknownSchemaError:
             config = {}
-        return int(found["id"]), config.get("compatibilityLevel", "")
+        return schema_id, config.get("compatibilityLevel", "")
 
     def codec(
         self, name: str, schema_by_id: Callable[[int], str] | None = None
     ) -> RecordCodec[Any]:
-        """Return the codec of the schema file `name`, registering the schema if it is new.
+        """Return the codec of the schema file `name`, with the id that the registry has for it.
 
-        So are the schemas that earlier formats of the log have for the record. It looks up all
+        It knows the schemas that earlier formats of the log have for the record, and looks up all
         others with `schema_by_id`; by default with the method of this name, and then later calls
         return the same codec without asking the registry again.
-        Raises `Misconfigured` if the registry has another schema under the id of ours.
+        Raises `Misconfigured` if a schema is not registered (`missing_schema`), or the registry has
+        another schema under the id of ours.
         """
         if schema_by_id is not None:
             return self._new_codec(name, schema_by_id)
@@ -139,9 +139,9 @@ class Registry:
 
     def _new_codec(self, name: str, schema_by_id: Callable[[int], str]) -> RecordCodec[Any]:
         for earlier in earlier_schemas(name):
-            self._register(schema_text(earlier))
+            self._registered_id(schema_text(earlier))
         text = schema_text(name)
-        subject, schema_id = self._register(text)
+        subject, schema_id = _subject(text), self._registered_id(text)
         stored = self._request("GET", f"schemas/ids/{schema_id}", subject)["schema"]
         if json.loads(stored).get("name") != json.loads(text)["name"]:
             raise Misconfigured(
@@ -157,8 +157,8 @@ class Registry:
         Raises `Poisoned` (`unknown_schema`) if the registry has no such Avro schema, also from
         memory (see `UnknownSchemas`), `Unavailable` if the registry cannot be reached.
         """
-        if schema_id in self._registered:
-            return self._registered[schema_id]
+        if schema_id in self._texts:
+            return self._texts[schema_id]
         self._unknown.check(schema_id)
         try:
             found = self._request("GET", f"schemas/ids/{schema_id}", str(schema_id))
@@ -175,9 +175,29 @@ class Registry:
         subject = _subject(text)
         body = {"schema": text, "schemaType": "AVRO"}
         answer = self._request("POST", f"subjects/{subject}/versions", subject, body)
-        schema_id = int(answer["id"])
-        self._registered[schema_id] = text
-        return subject, schema_id
+        return subject, int(answer["id"])
+
+    def _registered_id(self, text: str) -> int:
+        schema_id = self._id_of(text)
+        if schema_id is None:
+            raise Misconfigured(
+                f"the schema registry at {self._url} lacks a schema of this release for "
+                f"{_subject(text)}",
+                code="missing_schema",
+                next_step="`rollbook topics ensure` registers it, with a login that may",
+            )
+        self._texts[schema_id] = text
+        return schema_id
+
+    def _id_of(self, text: str) -> int | None:
+        """Return the id of a schema, looked up by its text; None if it is not registered."""
+        subject = _subject(text)
+        try:
+            found = self._request("POST", f"subjects/{subject}", subject, {"schema": text})
+        except _UnknownSchemaError:
+            self._request("GET", "subjects", subject)  # raises if its URL is wrong
+            return None
+        return int(found["id"])
 
     def _request(
         self, method: str, path: str, subject: str, body: dict[str, str] | None = None
@@ -222,8 +242,9 @@ class Registry:
             )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return Forbidden(
-                f"the schema registry at {self._url} denies access (status {status}): reading and "
-                f"registering {subject} must be permitted to registry_username",
+                f"the schema registry at {self._url} denies access (status {status}): to look up "
+                f"{subject}, and for `rollbook topics ensure` to register it, must be permitted to "
+                "registry_username",
                 code="registry_forbidden",
                 next_step=GRANT,
             )

@@ -44,7 +44,7 @@ def test_a_command_ends_and_processes_wait(proxy: RefusingProxy, rollbook: Rollb
     ]
     assert {denied["code"], refused["code"]} == {"registry_forbidden"}
     assert "denies access (status 403)" in denied["message"]
-    assert "registering rollbook.UserCommand" in denied["message"]
+    assert "to look up rollbook.UserCommand" in denied["message"]
     assert "denies access (status 401)" in refused["message"]
     for process in processes:
         process.wait_for("denies access (status 401)")

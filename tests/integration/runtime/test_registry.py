@@ -5,6 +5,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from runtime.registry import COMPATIBILITY, Registry
 from runtime.settings import Settings
 from schemas.codec import schema_text
 from schemas.errors import Misconfigured, Poisoned
+from schemas.topics import EVENTS
 
 
 def schema(name: str, field_type: str) -> str:
@@ -55,10 +57,24 @@ def test_an_incompatible_schema_is_refused(store: Settings) -> None:
     assert refused.value.code == "incompatible_schema"
 
 
+def test_a_schema_that_nobody_registered_is_missing_and_stays_so(store: Settings) -> None:
+    """Only `ensure` registers: a look-up of the same text then finds the same id."""
+    registry, text = Registry(store), schema(f"T{uuid.uuid4().hex}", "string")
+    for _ in range(2):
+        with pytest.raises(Misconfigured, match="lacks a schema of this release") as missing:
+            registry._registered_id(text)
+        assert missing.value.code == "missing_schema"
+        assert "rollbook topics ensure" in missing.value.next_step
+    _, schema_id = registry._register(text)
+    assert registry._registered_id(text) == schema_id
+
+
 def test_a_wrong_url_is_a_bad_setting(store: Settings) -> None:
     """The message names the setting; a user and a password in the URL are allowed."""
     url = store.registry_url.replace("http://", "http://jane:secret@")
     assert Registry(replace(store, registry_url=url)).ensure()
-    with pytest.raises(Misconfigured, match="no schema registry answers") as refused:
-        Registry(replace(store, registry_url=f"{store.registry_url}/x")).ensure()
-    assert "registry_url" in refused.value.next_step
+    wrong = Registry(replace(store, registry_url=f"{store.registry_url}/x"))
+    for request in (wrong.ensure, partial(wrong.codec, EVENTS.schema)):
+        with pytest.raises(Misconfigured, match="no schema registry answers") as refused:
+            request()
+        assert "registry_url" in refused.value.next_step

@@ -54,7 +54,7 @@ def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 DENIED = [
     (lambda: of_registry(401), "registry_username"),
-    (lambda: of_registry(403), "registering rollbook.UserEvent"),
+    (lambda: of_registry(403), "to look up rollbook.UserEvent"),
     (lambda: of_elasticsearch(401, "security_exception"), "elasticsearch_username"),
     (
         lambda: of_elasticsearch(403, "security_exception", "granted by the privileges [read]"),
