@@ -12,6 +12,7 @@ from kubernetes_validate.utils import ValidationError, validate
 from docsgen.pages import page
 from runtime.http.serve import DRAIN_SECONDS
 from runtime.metrics.table import BY_NAME
+from runtime.roles.table import roles
 from runtime.settings import Settings
 from scripts.cli import rollbook
 from tests.unit.deploy import kustomize
@@ -23,6 +24,13 @@ OF_OPERATORS = {"ScaledObject", "PodMonitor"}
 CONFIG = "/etc/rollbook"
 SECRETS = "/run/secrets/rollbook"
 SETTINGS = {f"ROLLBOOK_{name.upper()}" for name in Settings.__dataclass_fields__}
+# Workload → the role that it logs in as; the console logs in nowhere.
+PROJECTORS = ("projector-postgres", "projector-history", "projector-elasticsearch")
+ROLES = {
+    **dict.fromkeys(("topics", "read-models", "operations"), "operator"),
+    **{name: name for name in ("handler", "queries", *PROJECTORS)},
+    "commands": "client",
+}
 
 Object = dict[str, Any]
 
@@ -96,6 +104,7 @@ def test_every_object_follows_the_schemas_of_kubernetes(folder: str, objects: li
 
 
 def test_every_container_has_its_limits_and_no_privileges(objects: list[Object]) -> None:
+    """As the Pod Security Standard `restricted` demands it, and more."""
     for name, pod, container in pods(objects):
         assert set(container["resources"]["requests"]) == {"cpu", "memory"}, name
         # A limit of processor time would stop a handler in the middle of a transaction.
@@ -105,6 +114,11 @@ def test_every_container_has_its_limits_and_no_privileges(objects: list[Object])
         assert not security["allowPrivilegeEscalation"], name
         assert security["capabilities"] == {"drop": ["ALL"]}, name
         assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "sysctls"} & set(pod), name
+        kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "secret", "emptyDir"}, name
+        assert not any("hostPort" in port for port in container.get("ports", ())), name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
@@ -118,10 +132,9 @@ def test_every_command_exists(objects: list[Object]) -> None:
     }
     assert found == {
         "topics": "rollbook topics ensure",
+        "read-models": "rollbook projector prepare",
         "handler": "rollbook handler run",
-        "projector-postgres": "rollbook projector run",
-        "projector-history": "rollbook projector run",
-        "projector-elasticsearch": "rollbook projector run",
+        **dict.fromkeys(PROJECTORS, "rollbook projector run"),
         "commands": "rollbook serve commands",
         "queries": "rollbook serve queries",
         "operations": "rollbook serve queries",
@@ -132,14 +145,39 @@ def test_every_command_exists(objects: list[Object]) -> None:
 
 
 def test_every_setting_exists(objects: list[Object], settings: Object) -> None:
-    """Also in the values: what `rollbook` would refuse, the test refuses."""
+    """Also in the values, which `rollbook` itself checks."""
+    settings |= {"kafka_sasl_username": "handler", "kafka_sasl_password": "made-up"}
     assert Settings(**settings).replication_factor == 3
     for name, _, container in pods(objects):
         for variable in container["env"]:
-            known = {"POD_NAME", "ROLLBOOK_CONFIG", *SETTINGS}
+            known = {"POD_NAME", "ROLE", "PGUSER", "ROLLBOOK_CONFIG", *SETTINGS}
             assert variable["name"].removesuffix("_FILE") in known, (name, variable)
             # Without a file, a secret would be part of the manifest.
             assert not variable["name"].endswith("PASSWORD"), name
+
+
+def test_every_pod_logs_in_as_its_role(objects: list[Object], settings: Object) -> None:
+    """With the passwords of its role for the servers that it uses, and no others."""
+    known, own = roles(Settings()), labels(objects)
+    assert "@" not in settings["postgres_url"], "libpq would not use PGUSER"
+    for name, pod, container in pods(objects):
+        assert own[name].get("rollbook/role") == ROLES.get(name)
+        variables = {one["name"]: one.get("value") for one in container["env"]}
+        if name not in ROLES:
+            assert set(variables) == {"ROLLBOOK_CONFIG"}
+            continue
+        order = list(variables.values())
+        assert list(variables).index("ROLE") < order.index("$(ROLE)"), "it would stay unexpanded"
+        role = known[ROLES[name]]
+        stores = name != "topics" and {
+            "postgres": role.postgres,
+            "elasticsearch": role.elasticsearch,
+        }
+        uses = {"kafka": role.kafka, "registry": role.schemas, **(stores or {})}
+        files = {one.split("_")[1].lower() for one in variables if one.endswith("PASSWORD_FILE")}
+        assert files == {server for server, need in uses.items() if need}, name
+        [secret] = [one["secret"] for one in pod["volumes"] if one["name"] == "secrets"]
+        assert secret["secretName"] == f"rollbook-{role.name}"
 
 
 def test_every_file_is_mounted(objects: list[Object], settings: Object) -> None:
@@ -165,7 +203,7 @@ def test_no_probe_ends_a_process_that_restores_or_rebuilds(
     """They ask /livez, which answers meanwhile; only readiness may be refused."""
     metrics = int(settings["metrics_listen"].rpartition(":")[2])
     for name, pod, container in pods(objects):
-        if name == "topics":
+        if name in ("topics", "read-models"):
             continue
         ports = {one["name"]: one["containerPort"] for one in container["ports"]}
         assert ports["metrics"] == metrics, name
@@ -216,10 +254,9 @@ def test_every_selector_finds_its_pods(objects: list[Object]) -> None:
         assert chosen(spec["selector"]) == {name}
     budgets = {name: spec["selector"] for name, spec in of(objects, "PodDisruptionBudget")}
     of_budgets = {name: chosen(one["matchLabels"]) for name, one in budgets.items()}
-    projectors = {name for name in workloads if name.startswith("projector-")}
     assert of_budgets == {
         "handler": {"handler"},
-        "projector": projectors,
+        "projector": {*PROJECTORS},
         "commands": {"commands"},
         "queries": {"queries"},
     }
@@ -250,9 +287,10 @@ def test_metrics_have_the_labels_of_the_alerts(objects: list[Object]) -> None:
 
 def test_the_page_names_every_workload_and_login(objects: list[Object]) -> None:
     text = page("docs/kubernetes.md").text
+    created = re.search(r"for role in ([^;]+);", text)
+    assert created
+    secrets = {f"rollbook-{role}" for role in created[1].replace("\\", "").split()}
     for name, pod, _ in pods(objects):
         assert f"`{name}`" in text, name
-        for volume in pod["volumes"]:
-            if "secret" in volume:
-                secret = volume["secret"]["secretName"]
-                assert f"`{secret}`" in text or f"generic {secret} " in text, secret
+        used = {one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+        assert used - {"rollbook-http-keys"} <= secrets, name
