@@ -7,6 +7,7 @@ from typing import Final
 
 from docsgen.command_page import commands_page
 from docsgen.flow import flow
+from docsgen.roles_page import roles_page
 from docsgen.table_pages import (
     checks_page,
     errors_page,
@@ -25,6 +26,7 @@ FILES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/errors.md": errors_page,
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/checks.md": checks_page,
+    "docs/reference/roles.md": roles_page,
     "docs/images/flow-light.svg": partial(flow, "light"),
     "docs/images/flow-dark.svg": partial(flow, "dark"),
     "docs/images/terminal.svg": terminal,

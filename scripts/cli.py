@@ -39,6 +39,7 @@ COMMANDS = {
         "Show the format of the log, and finalise an upgrade.",
     ),
     "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
+    "acl": ("runtime.roles.cli:acl", "Show which login needs which permissions."),
     "config": ("runtime.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
     "up": ("scripts.stack.cli:up", "Start servers, handler, projectors, services, console."),

@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin._acl import AclOperation
 
 from producers.handler.batch import Batch
 from producers.handler.clients import Codecs
@@ -42,6 +40,8 @@ from runtime.metrics.open_letters import OpenLetters
 from runtime.metrics.recording import VALUES
 from runtime.process import StopSignal
 from runtime.registry import Registry
+from runtime.roles.kafka import needed_on_topics
+from runtime.roles.table import HANDLER as HANDLER_ROLE
 from runtime.settings import Settings
 from runtime.topics.access import denied_operations
 from runtime.topics.admin import roll_after_ms
@@ -50,13 +50,11 @@ from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.letters import HANDLER
 from schemas.rules import permit_special_use
-from schemas.topics import TOPICS
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _SPARE_SECONDS = 3.0
-_NEEDED: Final = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
 
 
 def start_handler(
@@ -166,7 +164,7 @@ class KafkaClients:
             permission = f"Describe and Write on transactional id {self.identity}"
         elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             with suppress(KafkaException, Forbidden):  # then it is not known which
-                needed = {self._settings.named(topic.name): _NEEDED for topic in TOPICS}
+                needed = needed_on_topics(self._settings, HANDLER_ROLE)
                 permission = denied_operations(admin(self._settings), needed)
         return kafka_failure(self._settings, error, permission)
 

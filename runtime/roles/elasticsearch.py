@@ -5,7 +5,7 @@ moved only by whoever may manage it, so no projector can make another version li
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from runtime.roles.table import login, roles
@@ -41,10 +41,13 @@ def elasticsearch_roles(settings: Settings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def roles_file(settings: Settings) -> str:
-    """Return all roles as the file `roles.yml` that each node of Elasticsearch reads.
+def roles_file(settings: Settings, only: Collection[str] = ()) -> str:
+    """Return all roles, or with `only` these, as the file `roles.yml` of a node.
 
     JSON is YAML, so each role is one line.
     """
-    bodies = elasticsearch_roles(settings)
-    return "".join(f"{login(settings, name)}: {json.dumps(bodies[name])}\n" for name in bodies)
+    return "".join(
+        f"{login(settings, name)}: {json.dumps(body)}\n"
+        for name, body in elasticsearch_roles(settings).items()
+        if not only or name in only
+    )

@@ -1,9 +1,12 @@
 """What a role may do in Kafka, as access control entries and as commands for `kafka-acls.sh`."""
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from confluent_kafka.admin._acl import AclOperation
 
 from runtime.roles.table import REGISTRY, Resource, login, role_named
 from runtime.settings import Settings
@@ -37,6 +40,20 @@ def kafka_bindings(settings: Settings, role: str) -> list[Binding]:
         for need in role_named(settings, role).kafka
         for operation in need.operations
     ]
+
+
+def acl_operations(operations: Iterable[str]) -> list[AclOperation]:
+    """Return operations of the table as the client library has them."""
+    return [AclOperation[re.sub("(?<=[a-z])(?=[A-Z])", "_", one).upper()] for one in operations]
+
+
+def needed_on_topics(settings: Settings, role: str) -> dict[str, list[AclOperation]]:
+    """Return topic name, with the prefix → the operations on it that `role` needs."""
+    return {
+        settings.named(need.name): acl_operations(need.operations)
+        for need in role_named(settings, role).kafka
+        if need.resource == "topic"
+    }
 
 
 def kafka_commands(settings: Settings, role: str) -> Iterator[str]:

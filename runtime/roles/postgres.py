@@ -6,7 +6,7 @@ program with such a name gets nothing, and where nobody set roles up, nothing is
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, LiteralString
 
 from psycopg import sql
@@ -14,13 +14,13 @@ from psycopg import sql
 from runtime.roles.table import OPERATOR, Role, login, roles
 from runtime.settings import Settings
 
-_ON_DATABASE: Final[Mapping[str, LiteralString]] = {
+ON_DATABASE: Final[Mapping[str, LiteralString]] = {
     "migrate": "CONNECT, CREATE, TEMPORARY",
     "project": "CONNECT, TEMPORARY",  # new rows are copied into a temporary table
     "read": "CONNECT",
 }
 # Rows may be changed, vacuumed and reindexed, but no table created, altered or dropped.
-_ON_TABLES: Final[Mapping[str, LiteralString]] = {
+ON_TABLES: Final[Mapping[str, LiteralString]] = {
     "project": "SELECT, INSERT, UPDATE, DELETE, MAINTAIN",
     "read": "SELECT",
 }
@@ -83,36 +83,42 @@ def version_schema(settings: Settings, read_model: str, number: int) -> str:
     return f"{home_schema(settings)}_{read_model}_{number}"
 
 
-def postgres_statements(settings: Settings) -> list[str]:
+def postgres_statements(settings: Settings, only: Collection[str] = ()) -> list[str]:
     """Return what creates the logins, without passwords, and grants what each needs. Idempotent.
 
     For a superuser, in the database of the setting `postgres_url`; again once a custom read model
-    was added. Schemas and tables that another login created become the operator's.
+    was added. With `only`, for these roles; the others' grants need the operator's. Schemas and
+    tables that another login created become the operator's.
     """
     using = [role for role in roles(settings).values() if role.postgres]
-    parts = _parts(settings, using)
-    statements = []
+    statements: list[str] = []
     for role in using:
-        mine = parts | _names(settings, role)
-        what = sql.SQL(_ON_DATABASE[role.postgres])
-        statements += [_sql(_CREATE_ROLE, mine), _sql(_GRANT_ON_DATABASE, mine | {"what": what})]
-    statements += [_sql(_CREATE_HOME, parts), _sql(_TAKE_OVER, parts)]
-    for role in using:
-        if role.postgres in _ON_TABLES:
-            statements += _grants(settings, role, parts)
+        if not only or role.name in only:
+            statements += _statements(settings, role, [one.read_model for one in using])
     return statements
 
 
-def _grants(settings: Settings, role: Role, parts: Mapping[str, sql.Composable]) -> Iterator[str]:
-    """Yield what lets a role other than the operator use the schemas that exist."""
-    mine = {**parts, **_names(settings, role)}
-    mine["what"] = sql.SQL(_ON_TABLES[role.postgres])
-    if role.read_model:
-        mine["versions"] = _pattern(settings, [role.read_model])
-    yield _sql(_USE_HOME, mine)
-    if role.postgres == "read":
-        yield from (_sql(text, mine) for text in _READ_HOME)
-    yield _sql(_GRANT_EXISTING, mine)
+def _statements(settings: Settings, role: Role, read_models: Sequence[str]) -> Iterator[str]:
+    home, name = home_schema(settings), login(settings, role.name)
+    operator = login(settings, OPERATOR)
+    parts = {
+        "home": sql.Identifier(home),
+        "home_name": sql.Literal(home),
+        "operator": sql.Identifier(operator),
+        "operator_name": sql.Literal(operator),
+        "role": sql.Identifier(name),
+        "name": sql.Literal(name),
+        "versions": _pattern(home, [role.read_model] if role.read_model else read_models),
+    }
+    texts: list[LiteralString] = [_CREATE_ROLE, _GRANT_ON_DATABASE]
+    if role.name == OPERATOR:
+        texts += [_CREATE_HOME, _TAKE_OVER]
+    else:
+        texts += [_USE_HOME, *(_READ_HOME if role.postgres == "read" else ()), _GRANT_EXISTING]
+    for text in texts:
+        what = ON_DATABASE if text is _GRANT_ON_DATABASE else ON_TABLES
+        filled = parts | {"what": sql.SQL(what.get(role.postgres, ""))}
+        yield sql.SQL(text).format(**filled).as_string(None).strip()
 
 
 def version_grants(
@@ -126,34 +132,14 @@ def version_grants(
                 "home": sql.Identifier(home_schema(settings)),
                 "schema": sql.Identifier(version_schema(settings, read_model, number)),
                 "role": sql.Identifier(login(settings, role.name)),
-                "what": sql.SQL(_ON_TABLES[role.postgres]),
+                "what": sql.SQL(ON_TABLES[role.postgres]),
             }
             texts = (_LIST_VERSIONS, _USE_VERSION, _ON_VERSION)
             found[login(settings, role.name)] = [sql.SQL(text).format(**parts) for text in texts]
     return found
 
 
-def _parts(settings: Settings, using: list[Role]) -> dict[str, sql.Composable]:
-    home, operator = home_schema(settings), login(settings, OPERATOR)
-    return {
-        "home": sql.Identifier(home),
-        "home_name": sql.Literal(home),
-        "operator": sql.Identifier(operator),
-        "operator_name": sql.Literal(operator),
-        "versions": _pattern(settings, [role.read_model for role in using if role.read_model]),
-    }
-
-
-def _names(settings: Settings, role: Role) -> dict[str, sql.Composable]:
-    name = login(settings, role.name)
-    return {"role": sql.Identifier(name), "name": sql.Literal(name)}
-
-
-def _pattern(settings: Settings, read_models: list[str]) -> sql.Literal:
+def _pattern(home: str, read_models: Iterable[str]) -> sql.Literal:
     """Return a regular expression for the schemas of all versions of some read models."""
-    names = "|".join(map(re.escape, read_models))
-    return sql.Literal(f"^{home_schema(settings)}_({names})_[0-9]+$")
-
-
-def _sql(text: LiteralString, parts: Mapping[str, sql.Composable]) -> str:
-    return sql.SQL(text).format(**parts).as_string(None).strip()
+    names = "|".join(re.escape(name) for name in read_models if name)
+    return sql.Literal(f"^{home}_({names})_[0-9]+$")

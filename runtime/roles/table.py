@@ -111,15 +111,6 @@ def role_named(settings: Settings, name: str) -> Role:
     return known[name]
 
 
-def topic_operations(settings: Settings, role: Role) -> dict[str, Sequence[str]]:
-    """Return topic name, with the prefix → the operations on it that `role` needs."""
-    return {
-        settings.named(need.name): need.operations
-        for need in role.kafka
-        if need.resource == "topic"
-    }
-
-
 def _topic(name: str, *operations: str) -> KafkaNeed:
     return KafkaNeed("topic", name, operations)
 

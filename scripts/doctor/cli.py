@@ -15,7 +15,7 @@ from runtime.terminal import (
     print_json,
     say,
 )
-from scripts.doctor.finding import ROLES, Asked, Level, Result
+from scripts.doctor.finding import Asked, Level, Result
 
 _MARKS: Final = {
     Level.PROBLEM: ("✗", "red"),
@@ -30,8 +30,8 @@ _MARKS: Final = {
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(ROLES),
-    help="The login of the settings must suffice for this kind of process; repeatable.",
+    help="The login of the settings must suffice for this role (docs/reference/roles.md); "
+    "repeatable.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--all", "all_results", is_flag=True, help="Also show what is in order.")
@@ -51,11 +51,14 @@ def doctor(
     \b
     Examples:
       rollbook doctor
-      rollbook doctor --role handler --role projector --strict --json
+      rollbook doctor --role handler --role projector-postgres --strict --json
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
+    from runtime.roles.table import role_named
     from scripts.doctor.checks import GROUPS
     from scripts.doctor.run import run_groups
 
+    for role in roles:
+        role_named(settings, role)  # raises for a name that there is not
     done: list[str] = []
 
     def on_done(group: str) -> None:

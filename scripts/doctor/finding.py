@@ -4,14 +4,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from runtime.settings import Settings
 
 F = TypeVar("F")
-
-# The kinds of processes whose permissions are known; `permissions` has what each needs.
-ROLES: Final = ("client", "handler", "projector", "queries")
 
 
 class Level(StrEnum):

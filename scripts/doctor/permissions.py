@@ -1,68 +1,42 @@
 """Checks what the login of the settings may do in Kafka and PostgreSQL, without trying it out.
 
-Which process the login belongs to is not known, so a missing permission is a problem only for the
-roles that `--role` names. The table is that of docs/production.md.
+Which role the login has is not known, so a missing permission is a problem only for the roles that
+`--role` names. What each needs is in `runtime.roles`.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin._acl import AclOperation
 from psycopg import sql
 
-from producers.handler.members import GROUP
-from projectors.engine.start import group_of
 from projectors.postgres.store.database import Database
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.roles.kafka import acl_operations, needed_on_topics
+from runtime.roles.table import REGISTRY, KafkaNeed, Role
+from runtime.roles.table import roles as all_roles
 from runtime.settings import Settings
 from runtime.topics.access import denied_operations
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES, TOPICS
 from scripts.doctor.finding import Asked, Finding, ok, problem
 
-_DESCRIBE, _READ, _WRITE = AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE
-_CONFIGS, _DELETE = AclOperation.DESCRIBE_CONFIGS, AclOperation.DELETE
-_NAMES: Final = [topic.name for topic in TOPICS]
-_ALL: Final = dict.fromkeys(_NAMES, (_DESCRIBE,))
-_GRANT: Final = "grant it (docs/production.md lists what each process needs)"
+_GRANT: Final = "grant it (`rollbook acl show` prints how)"
 _CREATES: Final = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _READS: Final = "SELECT coalesce(has_table_privilege(to_regclass(%s), 'SELECT'), true)"
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What a kind of process needs: operations on topics and on a group, rights in PostgreSQL."""
-
-    topics: Mapping[str, Collection[AclOperation]]
-    group: str = ""
-    on_group: Collection[AclOperation] = ()
-    postgres: str = ""
-
-
-_NEEDS: Final[Mapping[str, Role]] = {
-    "client": Role({COMMANDS.name: (_DESCRIBE, _WRITE), OUTCOMES.name: (_DESCRIBE, _READ)}),
-    "handler": Role(
-        dict.fromkeys(_NAMES, (_DESCRIBE, _READ, _WRITE, _CONFIGS)), GROUP, (_READ, _DESCRIBE)
-    ),
-    "projector": Role(
-        _ALL | {EVENTS.name: (_READ,), HISTORY.name: (_READ,), DEAD_LETTERS.name: (_WRITE,)},
-        group_of("postgres", 1),
-        (_READ, _DESCRIBE, _DELETE),
-        "create",
-    ),
-    "queries": Role(
-        _ALL | {EVENTS.name: (_READ,), HISTORY.name: (_READ,), DEAD_LETTERS.name: (_READ,)},
-        postgres="select",
-    ),
-}
+# The versions of one read model whose rows may not be written.
+_NOT_WRITABLE: Final = """
+SELECT nspname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname ~ %s AND relname = 'checkpoints' AND NOT (
+    has_schema_privilege(space.oid, 'USAGE') AND has_table_privilege(pg_class.oid, 'INSERT')
+)"""
 
 
 def roles(asked: Asked) -> Iterator[Finding]:
     """Compare what the login may do with what each role needs."""
-    missing = {name: _missing(asked.settings, role) for name, role in _NEEDS.items()}
+    known = {name: role for name, role in all_roles(asked.settings).items() if name != REGISTRY}
+    missing = {name: _missing(asked.settings, role) for name, role in known.items()}
     return role_findings(missing, asked.roles)
 
 
@@ -81,22 +55,21 @@ def role_findings(
 
 def _missing(settings: Settings, role: Role) -> list[str]:
     asks: list[Callable[[], str]] = [partial(_missing_topics, settings, role)]
-    if role.group:
-        asks.append(partial(_missing_on_group, settings, role))
+    groups = [need for need in role.kafka if need.resource == "group"]
+    asks += [partial(_missing_on_group, settings, need) for need in groups]
     if role.postgres:
-        asks.append(partial(_missing_in_postgres, settings, role.postgres))
+        asks.append(partial(_missing_in_postgres, settings, role))
     return [text for ask in asks if (text := ask())]
 
 
 def _missing_topics(settings: Settings, role: Role) -> str:
-    needed = {settings.named(topic): wanted for topic, wanted in role.topics.items()}
     with kafka_available(settings):
-        return denied_operations(admin(settings), needed)
+        return denied_operations(admin(settings), needed_on_topics(settings, role.name))
 
 
-def _missing_on_group(settings: Settings, role: Role) -> str:
+def _missing_on_group(settings: Settings, need: KafkaNeed) -> str:
     """Return what is missing; of a group that does not exist yet, nothing is known."""
-    name = settings.named(role.group)
+    name = settings.named(f"{need.name}1" if need.prefixed else need.name)
     client = admin(settings)
     with kafka_available(settings):
         [described] = client.describe_consumer_groups(
@@ -106,15 +79,23 @@ def _missing_on_group(settings: Settings, role: Role) -> str:
         granted = described.result().authorized_operations
     except KafkaException as error:
         return f"Describe on group {name}" if "AUTHORIZATION" in error.args[0].name() else ""
-    lacks = [one.name.title() for one in role.on_group if granted and one not in granted]
+    lacks = [
+        one.name.title()
+        for one in acl_operations(need.operations)
+        if granted and one not in granted
+    ]
     return f"{', '.join(lacks)} on group {name}" if lacks else ""
 
 
-def _missing_in_postgres(settings: Settings, right: str) -> str:
+def _missing_in_postgres(settings: Settings, role: Role) -> str:
     with closing(Database(settings)) as database, database.session() as connection:
-        if right == "create":
+        if role.postgres == "migrate":
             [[granted]] = connection.execute(_CREATES).fetchall()
             return "" if granted else "CREATE on the database in PostgreSQL"
+        if role.postgres == "project":
+            pattern = f"^{database.home}_{re.escape(role.read_model)}_[0-9]+$"
+            found = [name for (name,) in connection.execute(_NOT_WRITABLE, (pattern,))]
+            return f"INSERT on the tables of {', '.join(found)} in PostgreSQL" if found else ""
         view = sql.Identifier(database.home, "user_views").as_string(connection)
         [[granted]] = connection.execute(_READS, (view,)).fetchall()
         return "" if granted else f"SELECT on {view} in PostgreSQL"

@@ -32,14 +32,14 @@ def test_what_a_login_lacks_is_found(guarded: Rollbook, broker: SecuredBroker) -
     """A problem only for a role that it must suffice for. Nothing else is checked less."""
     events, history = (guarded.settings.named(topic.name) for topic in (EVENTS, HISTORY))
     with broker.denied(ResourceType.TOPIC, events, AclOperation.WRITE):
-        checks = found(guarded, "--role", "projector", "--role", "handler")
+        checks = found(guarded, "--role", "projector-postgres", "--role", "handler")
         lacking = f"the login does not suffice for handler: Write on topic {events}"
         assert ("problem", lacking) in checks["permissions"]
-        assert ("ok", "the login suffices for projector") in checks["permissions"]
+        assert ("ok", "the login suffices for projector-postgres") in checks["permissions"]
         assert [result for result, _ in checks["kafka-release"]] == ["ok"]
         assert [result for result, _ in checks["kafka-clock"]] == ["ok"]
         assert {result for result, _ in found(guarded)["permissions"]} == {"ok"}
     with broker.denied(ResourceType.TOPIC, history, AclOperation.DESCRIBE):
-        checks = found(guarded, "--role", "projector")
+        checks = found(guarded, "--role", "projector-history")
         assert checks["topics"][0][0] == "not checked"
         assert any(history in text for _, text in checks["permissions"])
