@@ -10,7 +10,7 @@ and users by their id.
 
 # The next step after a server denied access.
 GRANT = (
-    "grant it (docs/production.md lists what each process needs) or correct the login; "
+    "grant it (`rollbook acl show` prints what each role needs) or correct the login; "
     "a process that is running then continues by itself"
 )
 # The next step after any server was unavailable.
