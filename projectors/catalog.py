@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TypeAlias, cast
 
 from projectors.contract.read_model import ReadModelVersions
+from runtime.printable import name_in_error
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 
@@ -54,7 +55,7 @@ def open_versions(settings: Settings, name: str) -> ReadModelVersions:
     known = read_models(settings)
     if name not in known:
         raise Misconfigured(
-            f"there is no read model {name}",
+            f"there is no read model {name_in_error(name)}",
             code="unknown_read_model",
             next_step=f"known: {', '.join(known)}; the setting read_models adds others",
         )

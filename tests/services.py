@@ -15,6 +15,14 @@ _BUFFER_BYTES = 16_384
 _LISTENING = re.compile(r"listening at (http://[\w.:]+)")
 
 
+def address_of(process: RunningProcess) -> str:
+    """Return the URL of a service, once it listens."""
+    process.wait_for_match(_LISTENING.pattern, timeout_seconds=120)
+    found = _LISTENING.search(process.text())
+    assert found is not None
+    return found[1]
+
+
 class Service:
     """A running service: its process, its address and a client of it."""
 
@@ -22,10 +30,7 @@ class Service:
         self.process: RunningProcess = rollbook.start(
             "serve", *arguments, "--listen", "127.0.0.1:0"
         )
-        self.process.wait_for_match(_LISTENING.pattern, timeout_seconds=120)
-        found = _LISTENING.search(self.process.text())
-        assert found is not None
-        self.url = found[1]
+        self.url = address_of(self.process)
         self.http = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
         eventually(lambda: self.http.get("/readyz").status_code == 200, what="the service is ready")
 

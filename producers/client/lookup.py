@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Message
 
 from producers.client.outcomes import Outcome, check_command_topics, outcome_of
 from runtime.kafka import end_reader
+from runtime.printable import name_in_error
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
@@ -70,7 +71,7 @@ def find_outcome(
         if is_sent:
             raise _not_decided(f"command {command_id} was sent but is not decided yet")
     raise Rejected(
-        f"there is no command {command_id} on the log",
+        f"there is no command {name_in_error(command_id)} on the log",
         code="command_not_found",
         next_step="it was never sent, or longer ago than the topics keep it (7 days)",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from projectors.log.event_log import read_log
 from projectors.log.times import iso_time
+from runtime.printable import name_in_error
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
@@ -74,7 +75,7 @@ def named(letters: Iterable[Letter], places: Iterable[str]) -> list[Letter]:
     missing = [place for place in wanted if all(letter.place != place for letter in found)]
     if missing:
         raise Rejected(
-            f"there is no dead letter {missing[0]}",
+            f"there is no dead letter {name_in_error(missing[0])}",
             code="dead_letter_not_found",
             next_step="a letter is topic:partition:offset; "
             "`rollbook dead-letters list --all` shows all letters",

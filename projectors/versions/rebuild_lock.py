@@ -11,7 +11,6 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from runtime import kafka_clients
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
@@ -93,7 +92,7 @@ class _Member:
         self.denied: KafkaError | None = None
         self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
-        self._consumer = kafka_clients.Consumer(
+        self._consumer = Consumer(
             consumer_config(settings, _group(settings, name))
             | {
                 # The owner keeps the partition when another member joins.

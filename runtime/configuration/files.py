@@ -89,24 +89,22 @@ def read_toml(path: Path, known: Collection[str]) -> dict[str, Any]:
 def read_secret(path: str, name: str) -> str:
     """Return the text of a file of a secret, without a BOM and the last newline (LF or CR LF).
 
-    Raises `Misconfigured`, naming the setting, if it cannot be read.
+    Raises `Misconfigured`, naming the setting, if it cannot be read. It never quotes `path`, which
+    may be the secret itself, given as the wrong setting.
     """
     try:
         # Bytes: reading as text would change every CR LF.
         text = Path(path).read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else _why(error)
         raise Misconfigured(
-            f"cannot read the file for setting {name}: {_why(error)}", code="bad_setting"
+            f"cannot read the file for setting {name}: {why}",
+            code="bad_setting",
+            next_step=f"{name}_file must be the path of a file that this user may read",
         ) from None
     return text.rstrip("\r\n")
 
 
 def _why(error: Exception) -> str:
-    """Return why a file cannot be read.
-
-    It quotes nothing of the content, which may be secret, and no path: in place of a file's name,
-    somebody may have given the secret itself.
-    """
-    if isinstance(error, OSError):
-        return os.strerror(error.errno or 0)
+    """Return why a file cannot be read; it quotes nothing of the content, which may be secret."""
     return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)

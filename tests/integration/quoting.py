@@ -1,5 +1,6 @@
 """Servers and a read model that quote what they are given, as careless ones do."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,9 +8,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
-from projectors.contract import Batch
+from projectors.contract import Batch, Settings
 from tests.examples.domains import DomainUsers, DomainVersions
 
+LOUD: Final = "domains=tests.integration.quoting:LoudVersions"
 QUOTING: Final = "domains=tests.integration.quoting:QuotingVersions"
 ROOT: Final = Path(__file__).parents[2]
 
@@ -34,13 +36,24 @@ class QuotingVersions(DomainVersions):
         return _QuotingUsers(number, self.file(number), columns)
 
 
+class LoudVersions(DomainVersions):
+    """Cannot be opened, with an exception that quotes the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        raise ValueError(f"{settings} {settings.registry_password}")
+
+
 class _Echo(BaseHTTPRequestHandler):
-    """Answers every request with status 400 and all of the request."""
+    """Answers every request with a status that refuses it, and all of the request."""
+
+    status = 400
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        content = b'{"request": "' + self.path.encode() + body.replace(b'"', b"'").strip() + b'"}'
-        self.send_response(400)
+        asked = f"{self.path} {self.headers}".encode() + body
+        content = json.dumps({"request": asked.decode(errors="replace")}).encode()
+        self.send_response(self.status)
         self.send_header("content-type", "application/json")
         self.send_header("x-elastic-product", "Elasticsearch")
         self.send_header("content-length", str(len(content)))
@@ -54,9 +67,10 @@ class _Echo(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def echo_server() -> Iterator[str]:
-    """Run a server that answers with what it was asked; yield its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+def echo_server(status: int = 400) -> Iterator[str]:
+    """Run a server that refuses everything and answers with what it was asked; yield its URL."""
+    echo = type("Echo", (_Echo,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), echo) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

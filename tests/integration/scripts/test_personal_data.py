@@ -7,12 +7,13 @@ print is searched for these.
 import json
 import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import httpx2
 import pytest
 
 from projectors.catalog import OURS
@@ -23,74 +24,14 @@ from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import REFUSE, run_sql
 from tests.integration.projectors.engine.foreign_corpus import corpus
-from tests.integration.quoting import QUOTING, ROOT, echo_server
+from tests.integration.quoting import echo_server
+from tests.integration.scripts.sentinel_system import PASSWORD, TOKEN, System
 from tests.log import read
-from tests.processes import Rollbook, RunningProcess
+from tests.processes import Rollbook
 from tests.services import Service
 
-PASSWORD = "qpasswordq"
 ADDRESS = f"{SECRET}@example.com"
 PERSON: dict[str, Any] = {"email": ADDRESS, "name": f"{SECRET} Дöe", "age": 34}
-METRICS = re.compile(r"metrics: listening at (http://[\d.:]+)")
-SCOPES = ("commands", "queries", "erase", "operate")
-
-
-class System:
-    """Every process of a registry, half of them with logs as JSON, and what they must not print."""
-
-    def __init__(self, rollbook: Rollbook, directory: Path) -> None:
-        self.rollbook = rollbook
-        # These servers of the tests ask for no password, and do not mind one.
-        for server in ("REGISTRY", "ELASTICSEARCH"):
-            rollbook.overrides[f"ROLLBOOK_{server}_USERNAME"] = "rollbook"
-            rollbook.overrides[f"ROLLBOOK_{server}_PASSWORD"] = PASSWORD
-        rollbook.overrides |= {
-            "ROLLBOOK_HTTP_KEYS_FILE": str(directory / "keys.json"),
-            "ROLLBOOK_READ_MODELS": QUOTING,
-            "ROLLBOOK_METRICS_LISTEN": "127.0.0.1:0",
-            "PYTHONPATH": str(ROOT),
-        }
-        scopes = (f"--scope={scope}" for scope in SCOPES)
-        self.key: str = rollbook.json("keys", "create", "anna", *scopes)["key"]
-        self.processes: dict[str, RunningProcess] = {}
-        self.services: dict[str, Service] = {}
-        self.metrics: dict[str, str] = {}
-        self.printed: list[str] = []
-
-    def start(self, name: str, *arguments: str, as_json: bool = False) -> RunningProcess:
-        self.rollbook.overrides["ROLLBOOK_LOG_FORMAT"] = "json" if as_json else "text"
-        self.processes[name] = self.rollbook.start(*arguments)
-        return self.processes[name]
-
-    def serve(self, name: str, kind: str, *options: str, as_json: bool = False) -> Service:
-        self.rollbook.overrides["ROLLBOOK_LOG_FORMAT"] = "json" if as_json else "text"
-        service = self.services[name] = Service(self.rollbook, kind, *options)
-        self.processes[name] = service.process
-        service.http.headers["authorization"] = f"Bearer {self.key}"
-        if kind != "console":
-            self.rollbook.overrides[f"ROLLBOOK_HTTP_{kind.upper()}_URL"] = service.url
-        return service
-
-    def run(self, *arguments: str, stdin: str | bytes = "") -> None:
-        """Run a command that refuses its input, and keep what it prints on standard error."""
-        done = self.rollbook.run(*arguments, stdin=stdin)
-        assert done.returncode != 0
-        self.printed.append(done.stderr)
-
-    def read_metrics(self) -> None:
-        """Keep what each process that still runs serves as metrics and says of its readiness."""
-        for name, process in self.processes.items():
-            found = METRICS.search(process.text())
-            if process.returncode() is None and found is not None:
-                for path in ("metrics", "readyz"):
-                    answer = httpx2.get(f"{found[1]}/{path}", trust_env=False, timeout=60)
-                    self.printed.append(answer.text)
-                    self.metrics[name] = self.metrics.get(name, "") + answer.text
-
-    def texts(self) -> Iterator[str]:
-        for process in self.processes.values():
-            yield process.text()
-        yield from self.printed
 
 
 @pytest.fixture
@@ -111,7 +52,7 @@ def test_nothing_that_is_printed_has_personal_data(settings: Settings, system: S
     with nobody() as address:
         start_without_kafka(system, address)
         user_id = use(commands, queries)
-        misuse(commands, queries, user_id)
+        misuse(system, user_id)
         use_console(system)
         poison(settings, system, user_id)
         break_servers(system, address)
@@ -121,10 +62,10 @@ def test_nothing_that_is_printed_has_personal_data(settings: Settings, system: S
     check_logs(system)
     for _, letter in read(settings, DEAD_LETTERS, skip_foreign=True):
         system.printed.append(repr(letter))
-    assert settings.postgres_password
-    secrets = (SECRET, PASSWORD, settings.postgres_password, system.key.split("_", 2)[2])
-    for text in system.texts():
-        assert not [secret for secret in secrets if secret.lower() in text.lower()]
+    assert not system.leaks(settings)
+    leak = f"Authorization: Basic {b64encode(f'u:{PASSWORD}'.encode()).decode()}"
+    system.printed.append(leak)
+    assert system.leaks(settings) == [f"{PASSWORD} in {leak}"]
 
 
 def use(commands: Service, queries: Service) -> str:
@@ -144,24 +85,29 @@ def use(commands: Service, queries: Service) -> str:
     return user_id
 
 
-def misuse(commands: Service, queries: Service, user_id: str) -> None:
-    """Put personal data where it does not belong, and send what is refused."""
+def misuse(system: System, user_id: str) -> None:
+    """Put secrets and personal data where they do not belong, and send what is refused."""
+    commands, queries = system.services["commands"], system.services["queries"]
     for service in (commands, queries):
         for path in (f"/{ADDRESS}", f"/users/{ADDRESS}", f"/users?email={ADDRESS}&limit=x"):
-            assert service.http.get(path).status_code >= 400
-        wrong = {"authorization": f"Bearer {ADDRESS}"}
-        assert service.http.get(f"/users/{user_id}", headers=wrong).status_code >= 400
+            system.refused(service.http.get(path))
+        lookup = f"/commands/{user_id}" if service is commands else f"/users/{user_id}"
+        for wrong in (ADDRESS, TOKEN, f"{system.key[:-3]}xyz", f"rbk_{PASSWORD}"):
+            given = {"authorization": f"Bearer {wrong}"}
+            assert system.refused(service.http.get(lookup, headers=given)) in {401, 503}
+        system.printed.append(service.http.get("/openapi.json").text)
     taken = PERSON | {"email": f"new.{ADDRESS}"}
-    for body in (PERSON | {"age": 1_000}, PERSON | {SECRET: 1}, taken, {"name": SECRET}):
-        assert commands.http.post("/users", json=body).status_code in {400, 409, 422}
+    for body in (PERSON | {"age": 1_000}, PERSON | {ADDRESS: 1}, taken, {"name": SECRET}):
+        assert system.refused(commands.http.post("/users", json=body)) in {400, 409, 422}
     for content in (f'{{"{SECRET}":'.encode(), f'"{SECRET}"\xff'.encode("latin-1"), b"[]"):
         headers = {"content-type": "application/json"}
-        assert commands.http.post("/users", content=content, headers=headers).status_code == 400
+        assert system.refused(commands.http.post("/users", content=content, headers=headers)) == 400
     lines = "\n".join((json.dumps(PERSON), json.dumps({"kind": SECRET}), SECRET))
     headers = {"content-type": "application/x-ndjson"}
     assert commands.http.post("/commands", content=lines, headers=headers).status_code == 200
-    letter = queries.http.get(f"/dead-letters/{ADDRESS}?payload=true")
-    assert letter.status_code >= 400
+    system.refused(queries.http.get(f"/dead-letters/{ADDRESS}?payload=true"))
+    system.refused(queries.http.post(f"/read-models/{ADDRESS}/rebuild"))
+    system.refused(commands.http.get(f"/commands/{ADDRESS}"))
     with closing(socket.create_connection(("127.0.0.1", commands.port))) as caller:
         caller.sendall(f"GET {SECRET}\r\n{ADDRESS}\r\n\r\n".encode())
         assert b"400" in caller.recv(4_096)
@@ -221,10 +167,16 @@ def nobody() -> Iterator[str]:
 
 def start_without_kafka(system: System, address: str) -> None:
     """Start a handler without brokers. It notices that after some seconds."""
-    kafka = "ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"
-    system.rollbook.overrides[kafka] = address
+    before = dict(system.rollbook.overrides)
+    system.rollbook.overrides |= {
+        "ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS": address,
+        "ROLLBOOK_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
+        "ROLLBOOK_KAFKA_SASL_MECHANISM": "PLAIN",
+        "ROLLBOOK_KAFKA_SASL_USERNAME": "handler",
+        "ROLLBOOK_KAFKA_SASL_PASSWORD": PASSWORD,
+    }
     system.start("no kafka", "handler", "run", "--instance", "b", as_json=True)
-    del system.rollbook.overrides[kafka]
+    system.rollbook.overrides = before
 
 
 def break_servers(system: System, address: str) -> None:
@@ -232,15 +184,15 @@ def break_servers(system: System, address: str) -> None:
     with echo_server() as echo:
         system.rollbook.overrides |= {
             "ROLLBOOK_ELASTICSEARCH_URL": echo,
-            "ROLLBOOK_POSTGRES_URL": f"postgresql://rollbook:{PASSWORD}@{address}/rollbook",
+            "ROLLBOOK_POSTGRES_URL": f"postgresql://u:{quote(PASSWORD, '')}@{address}/rollbook",
         }
         queries = system.serve("broken", "queries", as_json=True)
         search = queries.http.post("/suggest", json={"prefix": SECRET})
         assert search.json()["code"] == "elasticsearch_refused"
-        system.printed.append(search.text)
         listed = queries.http.get("/users", params={"limit": 5})
         assert listed.json()["code"] == "postgres_unavailable"
-        system.printed.append(listed.text)
+        for answer in (search, listed):
+            system.refused(answer)
         quoted = system.start("quoted", "projector", "run", "elasticsearch")
         system.start("no store", "projector", "run", "postgres").wait_for("postgres_unavailable")
         assert quoted.wait() == 2

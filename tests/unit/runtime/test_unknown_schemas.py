@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from runtime.unknown_schemas import UnknownSchemas
+from runtime.registry import UnknownSchemas
 from schemas.errors import Poisoned
 
 

@@ -1,5 +1,6 @@
 """No secret stays in a URL: errors, logs and `rollbook config show` print URLs."""
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,8 +22,6 @@ SECRET = "s3cret"
         ("http://u:s3%40c%2Fret@[::1]:9200", Login("http://[::1]:9200", "u", "s3@c/ret")),
         ("http://u:s3@cret@h", Login("http://h", "u", "s3@cret")),
         ("http://:s3cret@h", Login("http://h", "", SECRET)),
-        ("https://u:s3cret@h:1/x,https://g:2", Login("https://h:1/x,https://g:2", "u", SECRET)),
-        ("http://u:s3,cret@h, http://u:s3,cret@g", Login("http://h,http://g", "u", "s3,cret")),
     ],
 )
 def test_the_login_of_an_http_url(url: str, login: Login) -> None:
@@ -62,9 +61,6 @@ def test_the_login_of_a_postgres_address(url: str, login: Login) -> None:
         ("registry_url", "http://h:s3cret/"),
         ("elasticsearch_url", "http://h/?api_key=s3cret"),
         ("elasticsearch_url", "http://u:s3cret?x@h:1"),
-        ("elasticsearch_url", "http://u:s3cret@h,http://u:another@g"),
-        ("elasticsearch_username", "http://:s3cret@h"),
-        ("registry_url", "http://u:s3cret@h:1,g:2"),
         ("postgres_url", "postgresql://u:s3cret/x@h/db"),
         ("postgres_url", "postgresql://u@h/db?sslpassword=s3cret"),
         ("postgres_url", "host=h sslpassword=s3cret"),
@@ -75,7 +71,7 @@ def test_the_login_of_a_postgres_address(url: str, login: Login) -> None:
 def test_an_ambiguous_url_is_refused_without_being_quoted(name: str, url: str) -> None:
     """An unencoded character would make a part of the password a host, a path or a port."""
     with pytest.raises(Misconfigured) as refused:
-        load_settings({name.replace("username", "url"): url})
+        load_settings({name: url})
     assert name in str(refused.value)
     assert SECRET not in f"{refused.value} {refused.value.next_step}"
 
@@ -110,7 +106,7 @@ def test_every_setting_that_may_hold_a_login_is_separated() -> None:
         service = spec.name.removesuffix("_url")
         scheme = "postgresql" if service == "postgres" else "http"
         flags = {spec.name: f"{scheme}://u:{SECRET}@h/x"}
-        if service.startswith(("http_", "kafka_")):
+        if service.startswith("http_"):
             with pytest.raises(Misconfigured, match=spec.name) as refused:
                 load_settings(flags)
             assert SECRET not in str(refused.value)
@@ -126,6 +122,17 @@ def test_files_with_a_bom_and_windows_line_ends(tmp_path: Path) -> None:
     secret.write_bytes(b"\xef\xbb\xbfs3cret\r\n")
     toml.write_bytes(f'\ufeffpostgres_password_file = "{secret}"\r\n'.encode())
     assert load_settings(config=str(toml)).settings.postgres_password == SECRET
+
+
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}\0", f"{SECRET}/x", SECRET * 100])
+def test_a_secret_in_place_of_its_file_is_refused_without_being_quoted(
+    secret: str, tmp_path: Path
+) -> None:
+    toml = tmp_path / "rollbook.toml"
+    toml.write_text(f"kafka_sasl_password_file = {json.dumps(secret)}\n")
+    with pytest.raises(Misconfigured, match="kafka_sasl_password") as refused:
+        load_settings(config=str(toml))
+    assert SECRET not in f"{refused.value} {refused.value.next_step}"
 
 
 @pytest.mark.parametrize("name", ["postgres_password_file", "rollbook.toml"])

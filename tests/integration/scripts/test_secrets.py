@@ -1,0 +1,138 @@
+"""No command and no process shows a secret, however a login fails and wherever the secret is.
+
+What the running processes of a registry print is searched in `test_personal_data`.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import psutil
+
+from runtime.settings import Settings
+from scripts.stack.local import LocalStack
+from tests.integration.quoting import LOUD, ROOT, echo_server
+from tests.integration.scripts.sentinel_system import PASSWORD, password_files
+from tests.processes import ROLLBOOK, Rollbook
+from tests.sentinels import found_in, found_in_process
+from tests.services import address_of
+
+USER: Final = "qu/serq"
+SASL: Final = {
+    "ROLLBOOK_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
+    "ROLLBOOK_KAFKA_SASL_MECHANISM": "PLAIN",
+    "ROLLBOOK_KAFKA_SASL_USERNAME": USER,
+    "ROLLBOOK_KAFKA_SASL_PASSWORD": PASSWORD,
+}
+LIST: Final = ("users", "list", "--json")
+SEARCH: Final = ("users", "search", "jane", "--json")
+ENSURE: Final = ("topics", "ensure", "--json")
+STATUS: Final = ("projector", "status", "--json")
+
+
+class Failure(NamedTuple):
+    """A command that fails, or says what the settings are; `code` is that of its error."""
+
+    command: tuple[str, ...]
+    overrides: Mapping[str, str]
+    code: str = ""
+
+
+def failures(settings: Settings, echo: str, refusing: str, file: Path) -> Iterator[Failure]:
+    """Yield commands with a secret wherever one can be: right, wrong, or in a wrong place."""
+    address = urlsplit(settings.postgres_url).netloc.rpartition("@")[2]
+    in_url = f"{quote(USER, '')}:{quote(PASSWORD, '')}"
+    postgres = {"ROLLBOOK_POSTGRES_URL": f"postgresql://{in_url}@{address}/rollbook"}
+    logins = {
+        f"ROLLBOOK_{server}_{what}": value
+        for server in ("REGISTRY", "ELASTICSEARCH")
+        for what, value in (("USERNAME", USER), ("PASSWORD", PASSWORD))
+    }
+    yield Failure(LIST, postgres, "postgres_forbidden")
+    yield Failure(STATUS, SASL, "kafka_forbidden")
+    for url, search, schemas in (
+        (echo, "elasticsearch_refused", "registry_refused"),
+        (refusing, "elasticsearch_forbidden", "registry_forbidden"),
+    ):
+        yield Failure(SEARCH, {**logins, "ROLLBOOK_ELASTICSEARCH_URL": url}, search)
+        yield Failure(ENSURE, {**logins, "ROLLBOOK_REGISTRY_URL": url}, schemas)
+    in_place_of_file = {"ROLLBOOK_KAFKA_SASL_PASSWORD_FILE": PASSWORD}
+    not_encoded = {"ROLLBOOK_POSTGRES_URL": f"postgresql://u:{PASSWORD}@{address}/rollbook"}
+    for wrong in (in_place_of_file, not_encoded, {"ROLLBOOK_PARTITIONS": PASSWORD}):
+        yield Failure(LIST, wrong, "bad_setting")
+    yield Failure(LIST, {"ROLLBOOK_CONFIG": str(file)}, "bad_setting")
+    unexpected = {"ROLLBOOK_READ_MODELS": LOUD, "PYTHONPATH": str(ROOT), **logins}
+    yield Failure(STATUS, unexpected, "unexpectedly")
+    with_all = SASL | logins | postgres
+    yield Failure(("config", "show"), with_all)
+    yield Failure(("config", "show", "--json"), with_all)
+    yield Failure(("acl", "show"), with_all)
+    yield Failure(("acl", "show", "--json"), with_all)
+    yield Failure(("doctor",), {**logins, **postgres})
+    yield Failure(("doctor", "--json"), SASL)
+
+
+def test_no_command_quotes_a_secret(settings: Settings, rollbook: Rollbook, tmp_path: Path) -> None:
+    """Not of any server, nor in a place where it does not belong."""
+    file = tmp_path / "broken.toml"
+    file.write_text(f'kafka_sasl_password = "{PASSWORD}\n', encoding="utf-8")
+
+    def run(failure: Failure) -> str:
+        own = replace(rollbook, overrides={**rollbook.overrides, **failure.overrides})
+        done = own.run(*failure.command)
+        printed = done.stdout + done.stderr
+        assert failure.code in printed, (failure.command, printed)
+        return printed
+
+    with echo_server() as echo, echo_server(401) as refusing, ThreadPoolExecutor(4) as together:
+        cases = list(failures(settings, echo, refusing, file))
+        for case, printed in zip(cases, together.map(run, cases), strict=True):
+            assert not found_in(printed, [PASSWORD]), (case.command, printed)
+
+
+def test_no_process_shows_a_secret_that_is_in_a_file(rollbook: Rollbook, tmp_path: Path) -> None:
+    """Nor do those that it starts: its other processes, and one for each job."""
+    rollbook.overrides |= password_files(tmp_path)
+    handler = rollbook.start_program(
+        *(ROLLBOOK, "handler", "run", "--instance", "a", "--processes", "2")
+    )
+    queries = rollbook.start_program(
+        *(ROLLBOOK, "serve", "queries", "--operations", "--listen", "127.0.0.1:0")
+    )
+    handler.wait_for("restored partition", times=rollbook.settings.partitions)
+    url = address_of(queries)
+    job = httpx2.post(f"{url}/verify", json={"timeout": 600}, trust_env=False)
+    assert job.status_code == 202, job.text
+    running = [process for one in (handler, queries) for process in family(one.pid)]
+    assert len(running) >= 5  # the handler's two, and a job
+    for pid in running:
+        assert not found_in_process(pid, [PASSWORD])
+
+    rollbook.overrides["ROLLBOOK_REGISTRY_PASSWORD"] = PASSWORD  # it would have been found
+    planted = rollbook.start_program(ROLLBOOK, "serve", "queries", "--listen", "127.0.0.1:0")
+    address_of(planted)
+    assert found_in_process(planted.pid, [PASSWORD]) == [PASSWORD]
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that it started."""
+    started = psutil.Process(pid).children(recursive=True)
+    return [pid, *(one.pid for one in started)]
+
+
+def test_a_stack_keeps_its_password_in_private_files(stack: LocalStack, settings: Settings) -> None:
+    """In none of its logs, and with no process of it."""
+    password = settings.postgres_password
+    holders = []
+    for file in filter(Path.is_file, stack.directory.rglob("*")):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if found_in(text, [password]):
+            holders.append(file.name)
+            assert file.stat().st_mode & 0o077 == 0, file
+    assert holders == ["postgres.password"]
+    for pid in family(stack.supervisor.pid()):
+        assert not found_in_process(pid, [password])
