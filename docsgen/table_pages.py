@@ -9,6 +9,7 @@ import orjson
 
 from docsgen.command_page import EXIT_MEANINGS
 from docsgen.markdown import code, plain, table
+from runtime.configuration.kafka_options import REFUSED, WITHOUT_DOT
 from runtime.metrics.table import METRICS
 from runtime.settings import Settings
 from runtime.terminal import exit_code
@@ -31,7 +32,16 @@ several). `rollbook config show` prints every value and its origin.
 
 A secret is read from its environment variable, or from a file. The file is named by a variable with
 the suffix `_FILE`, such as `ROLLBOOK_POSTGRES_PASSWORD_FILE`, or in the TOML file by a setting with
-the suffix `_file`. Settings have no command-line options.
+the suffix `_file`. Settings have no command-line options. [Which secret may be replaced while
+processes run](../production.md#settings-and-secrets) is described there.
+"""
+_OPTIONS: Final = """\
+## Options of librdkafka
+
+`kafka_options` passes options to [librdkafka](https://github.com/confluentinc/librdkafka), the
+client for Kafka, for example `client.rack=zone-a,socket.keepalive.enable=true`. A comma in a value
+is written `\\,`. They apply to every client of every process. An option that librdkafka does not
+know, or a value that it refuses, is an error at the start. These options are refused:
 """
 _TOPICS: Final = """\
 # Topics
@@ -109,7 +119,18 @@ def settings_page() -> str:
         for spec in fields(Settings)
     ]
     head = ["setting and environment variable", "meaning", "default", "type"]
-    return "\n".join([_SETTINGS, *table(head, rows)])
+    return "\n".join([_SETTINGS, *table(head, rows), "", _OPTIONS, *_refused_options()])
+
+
+def _refused_options() -> Iterator[str]:
+    """Return the table of refused options, those with the same reason in one row."""
+    names: dict[str, list[str]] = {}
+    for name, reason in REFUSED.items():
+        names.setdefault(reason, []).append(code(name))
+    names[WITHOUT_DOT] = ["all others without a dot in their name"]
+    return table(
+        ["options", "why"], [(", ".join(each), plain(reason)) for reason, each in names.items()]
+    )
 
 
 def topics_page() -> str:

@@ -1,6 +1,6 @@
 """When the certificates expire that the settings name.
 
-Kafka clients read the file of their certificate authority once, and a service its certificate: a
+Clients read the files of their certificates and authorities once, and a service its certificate: a
 file that is replaced takes effect at the next start. The time is that of the file.
 """
 
@@ -12,8 +12,13 @@ from runtime.settings import Settings
 
 # Of a chain, the first certificate to expire breaks it. A file of authorities may hold an old one
 # beside its successor, or all of a system: it is useless only once the last one has expired.
-_OF_A_CHAIN: Final = ("http_tls_certificate",)
-_OF_AUTHORITIES: Final = ("kafka_ssl_ca_location",)
+_OF_A_CHAIN: Final = ("http_tls_certificate", "kafka_ssl_certificate_location")
+_OF_AUTHORITIES: Final = (
+    "kafka_ssl_ca_location",
+    "registry_ca_location",
+    "elasticsearch_ca_location",
+)
+CERTIFICATES: Final = (*_OF_AUTHORITIES, *_OF_A_CHAIN)
 
 
 def certificate_ends(settings: Settings) -> Mapping[str, float]:

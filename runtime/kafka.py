@@ -15,6 +15,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from runtime import kafka_clients
+from runtime.configuration.kafka_connection import connection_config
 from runtime.kafka_access import (
     LOGIN,
     PERMISSIONS,
@@ -39,10 +41,9 @@ _LIBRDKAFKA.propagate = False
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers."""
-    config: dict[str, Any] = {
+    """Return what every client needs to reach the brokers; `kafka_options` override the rest."""
+    return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "security.protocol": settings.kafka_security_protocol,
         "client.id": "rollbook",
         "logger": _LIBRDKAFKA,
         # By default reconnecting backs off up to 10 s; a restarting broker is back sooner.
@@ -55,21 +56,16 @@ def client_config(settings: Settings) -> dict[str, Any]:
         # Errors of single connections need no handling: librdkafka reconnects by itself, and a call
         # that fails raises.
         "error_cb": lambda _error: None,
+        **connection_config(settings),
     }
-    optional = {
-        "ssl.ca.location": settings.kafka_ssl_ca_location,
-        "sasl.mechanism": settings.kafka_sasl_mechanism,
-        "sasl.username": settings.kafka_sasl_username,
-        "sasl.password": settings.kafka_sasl_password,
-    }
-    return config | {option: value for option, value in optional.items() if value}
 
 
 def producer_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of an idempotent producer: it keeps order, without duplicates."""
-    return client_config(settings) | {
-        "enable.idempotence": True,  # off by default in librdkafka
+    return {
         "compression.type": "lz4",
+        **client_config(settings),
+        "enable.idempotence": True,  # off by default in librdkafka
         # A single record is sent at once; under load, batches fill by themselves.
         "linger.ms": 0,
         "batch.num.messages": 100_000,
@@ -115,7 +111,7 @@ def lone_consumer(settings: Settings, **options: Any) -> Consumer:
     """
     config = consumer_config(settings, settings.named("rollbook-reader")) | options
     watch = LoginWatch(config["error_cb"])
-    consumer = Consumer(config | {"error_cb": watch.on_error})
+    consumer = kafka_clients.Consumer(config | {"error_cb": watch.on_error})
     if has_login(settings):
         topic = settings.named(COMMANDS.name)  # any one: the answer about all may be long
         refusal = watch.refusal(consumer, lambda seconds: consumer.list_topics(topic, seconds))
@@ -180,7 +176,7 @@ def produce_batch(
 
 def producer(settings: Settings) -> Producer:
     """Return an idempotent producer."""
-    return Producer(producer_config(settings))
+    return kafka_clients.Producer(producer_config(settings))
 
 
 def admin(settings: Settings) -> AdminClient:
@@ -194,7 +190,7 @@ def admin(settings: Settings) -> AdminClient:
 def _connected_admin(settings: Settings) -> tuple[AdminClient, Unavailable | Forbidden | None]:
     """Return a client, and why its login or a broker's certificate is refused, if it is."""
     watch = LoginWatch()
-    client = AdminClient(client_config(settings) | {"error_cb": watch.on_error})
+    client = kafka_clients.AdminClient(client_config(settings) | {"error_cb": watch.on_error})
     if not has_login(settings):
         return client, None
     answer = client.describe_cluster(request_timeout=REQUEST_TIMEOUT_SECONDS)

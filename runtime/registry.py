@@ -10,22 +10,31 @@ import base64
 import json
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import (
+    BaseHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
+from runtime.configuration.logins import urls_of
 from runtime.settings import Settings
-from runtime.tls import http_server, tls_failure, why_tls_fails
+from runtime.tls import client_context, http_server, tls_failure, why_tls_fails
+from runtime.unknown_schemas import UnknownSchemas
 from schemas.codec import RecordCodec, schema_text
 from schemas.errors import (
     CHECK_SERVER,
     GRANT,
     Forbidden,
     Misconfigured,
-    Poisoned,
     TlsFailed,
     Unavailable,
 )
@@ -37,44 +46,10 @@ COMPATIBILITY = "FULL_TRANSITIVE"
 _ATTEMPTS = 2
 _TIMEOUT_SECONDS = 5
 _RETRY_SECONDS = 0.5
-_FIRST_UNKNOWN_SECONDS = 0.2
-_MOST_UNKNOWN_SECONDS = 60.0
-_MOST_UNKNOWN = 10_000
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 # Apicurio answers 409 to one of two clients that change the same subject at the same time. Only a
 # second 409 means that the schemas are incompatible.
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT}
-
-
-# As to all other servers, without the proxies that the environment names: those are for the
-# internet, and most do not know the names of these servers.
-_OPENER = build_opener(ProxyHandler({}))
-
-
-class UnknownSchemas:
-    """Ids that the registry did not know: each for 0.2 s, then for twice as long, up to 60 s.
-
-    Anyone who may send commands can write records with any schema id, so an unknown one is not
-    looked up for each of them. At first it is looked up again soon: its schema may arrive late.
-    """
-
-    def __init__(self) -> None:
-        # Schema id → until when it counts as unknown, and for how long in all.
-        self._until: dict[int, tuple[float, float]] = {}
-
-    def check(self, schema_id: int) -> None:
-        """Raise `Poisoned` (`unknown_schema`) if the id still counts as unknown."""
-        if time.monotonic() < self._until.get(schema_id, (0.0, 0.0))[0]:
-            raise _unknown_schema(schema_id)
-
-    def added(self, schema_id: int) -> Poisoned:
-        """Remember that the registry does not know an id; return the error that says so."""
-        _, before = self._until.get(schema_id, (0.0, _FIRST_UNKNOWN_SECONDS / 2))
-        if len(self._until) >= _MOST_UNKNOWN:
-            self._until.clear()
-        seconds = min(2 * before, _MOST_UNKNOWN_SECONDS)
-        self._until[schema_id] = (time.monotonic() + seconds, seconds)
-        return _unknown_schema(schema_id)
 
 
 class Registry:
@@ -85,11 +60,10 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.registry_url.rstrip("/")
-        self._headers = {"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE}
-        if settings.registry_username:
-            user = f"{settings.registry_username}:{settings.registry_password}".encode()
-            self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
+        self._settings = settings
+        # The node that answered last comes first.
+        self._urls = deque(url.rstrip("/") for url in urls_of(settings.registry_url))
+        self._opener = _new_opener(settings, self._urls[0])
         self._unknown = UnknownSchemas()
         # Our own texts by id: reading records that have them needs no further request.
         self._texts: dict[int, str] = {}
@@ -181,8 +155,8 @@ class Registry:
         schema_id = self._id_of(text)
         if schema_id is None:
             raise Misconfigured(
-                f"the schema registry at {self._url} lacks a schema of this release for "
-                f"{_subject(text)}",
+                f"the schema registry at {self._settings.registry_url} lacks a schema of this "
+                f"release for {_subject(text)}",
                 code="missing_schema",
                 next_step="`rollbook topics ensure` registers it, with a login that may",
             )
@@ -204,33 +178,47 @@ class Registry:
     ) -> dict[str, Any]:
         """Send a request about `subject` and return the answer; retry temporary failures.
 
-        No connection is kept, because a process needs the registry only a few times.
+        Each attempt is made at the next node. No connection is kept, because a process needs the
+        registry only a few times.
         """
         data = None if body is None else json.dumps(body).encode()
-        # The setting allows only http and https.
-        request = Request(f"{self._url}/{path}", data, self._headers, method=method)  # noqa: S310
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempts = max(_ATTEMPTS, len(self._urls))
+        for attempt in range(1, attempts + 1):
+            # The setting allows only http and https.
+            url = f"{self._urls[0]}/{path}"
+            request = Request(url, data, self._headers(), method=method)  # noqa: S310
             try:
-                with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+                with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
                     found: dict[str, Any] = json.loads(answer.read())
                     return found
             except HTTPError as error:
                 with error:
                     transient = error.code in _TRANSIENT or error.code >= 500  # noqa: PLR2004
-                if not transient or attempt == _ATTEMPTS:
+                if not transient or attempt == attempts:
                     raise self._failure(error, subject) from error
             except (OSError, HTTPException, ValueError) as error:
                 is_tls = isinstance(error, URLError) and isinstance(error.reason, ssl.SSLError)
-                if is_tls or attempt == _ATTEMPTS:
+                if is_tls or attempt == attempts:
                     raise self._failure(error, subject) from error
+            self._urls.rotate(-1)
             time.sleep(_RETRY_SECONDS)
         raise AssertionError("the last attempt returns or raises")
 
+    def _headers(self) -> dict[str, str]:
+        """Return the headers of one request: the password may be another than before."""
+        headers = {"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE}
+        if self._settings.registry_username:
+            password = self._settings.secret("registry_password")
+            login = f"{self._settings.registry_username}:{password}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        return headers
+
     def _failure(self, error: Exception, subject: str) -> Unavailable | Misconfigured:
         status = error.code if isinstance(error, HTTPError) else None
+        where = f"the schema registry at {self._settings.registry_url}"
         if status == HTTPStatus.NOT_FOUND:
             return _UnknownSchemaError(
-                f"no schema registry answers at {self._url} (404)",
+                f"no schema registry answers at {self._settings.registry_url} (404)",
                 code="bad_setting",
                 next_step="correct the setting registry_url: it ends like /apis/ccompat/v7",
             )
@@ -242,7 +230,7 @@ class Registry:
             )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return Forbidden(
-                f"the schema registry at {self._url} denies access (status {status}): to look up "
+                f"{where} denies access (status {status}): to look up "
                 f"{subject}, and for `rollbook topics ensure` to register it, must be permitted to "
                 "registry_username",
                 code="registry_forbidden",
@@ -250,8 +238,7 @@ class Registry:
             )
         if status is not None and status not in _TRANSIENT and status < 500:  # noqa: PLR2004
             return Misconfigured(
-                f"the schema registry at {self._url} refused a request for {subject} "
-                f"(status {status})",
+                f"{where} refused a request for {subject} (status {status})",
                 code="registry_refused",
                 next_step="is it a registry with Confluent's API, at the path of registry_url?",
             )
@@ -259,25 +246,33 @@ class Registry:
         if status is None and (trouble := self._tls_trouble(reason)):
             return trouble
         return Unavailable(
-            f"the schema registry at {self._url} failed: {reason}",
+            f"{where} failed: {reason}",
             code="registry_unavailable",
             next_step=CHECK_SERVER,
         )
 
     def _tls_trouble(self, reason: object) -> TlsFailed | None:
         """Return what is wrong with TLS, if that is why a request failed."""
-        server = http_server("registry", self._url, "")
+        server = http_server("registry", self._urls[0], self._settings.registry_ca_location)
         if isinstance(reason, ssl.SSLError):
             return tls_failure(server, reason)
         return None if server.uses_tls else why_tls_fails(server)
 
 
+def _new_opener(settings: Settings, url: str) -> OpenerDirector:
+    """Return what opens connections to the registry.
+
+    As to all other servers, without the proxies that the environment names: those are for the
+    internet, and most do not know the names of these servers.
+    """
+    handlers: list[BaseHandler] = [ProxyHandler({})]
+    if url.startswith("https://"):
+        handlers.append(HTTPSHandler(context=client_context(settings.registry_ca_location)))
+    return build_opener(*handlers)
+
+
 def _subject(text: str) -> str:
     return f"rollbook.{json.loads(text)['name']}"
-
-
-def _unknown_schema(schema_id: int) -> Poisoned:
-    return Poisoned(f"the registry has no Avro schema with id {schema_id}", code="unknown_schema")
 
 
 class _UnknownSchemaError(Misconfigured):

@@ -6,8 +6,9 @@ or `ROLLBOOK_CONFIG`, else `./rollbook.toml`, else the one of the local stack na
 `ROLLBOOK_STACK` (default `default`), so that a pasted command finds the stack without any
 configuration.
 
-A secret is read from its environment variable or from the file that its `*_file` setting names. A
-user name or password in a URL is moved to its own setting, so that nothing prints it.
+A secret is read from its environment variable or from the file that its `*_file` setting names,
+which may be replaced at any time: see `Settings.secret`. A user name or password in a URL is moved
+to its own setting, so that nothing prints it.
 """
 
 import math
@@ -16,9 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from runtime.configuration.files import find_config_file, read_secret, read_toml
+from runtime.configuration.files import find_config_file, read_toml
 from runtime.configuration.logins import LOGINS
-from runtime.configuration.rules import WrongValueError, check_values
+from runtime.configuration.rule import WrongValueError
+from runtime.configuration.rules import check_values
+from runtime.configuration.secrets import FileSecret, current
 from runtime.configuration.variables import check_variables
 
 _MANY_COPIES = 3
@@ -38,11 +41,29 @@ class Settings:
         "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"
     )
     kafka_ssl_ca_location: str = _setting("", "file of the certificate authority for Kafka")
-    kafka_sasl_mechanism: str = _setting("", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    kafka_ssl_certificate_location: str = _setting(
+        "", "file of the certificate that shows brokers who connects (mutual TLS), and its chain"
+    )
+    kafka_ssl_key_location: str = _setting("", "file of the private key of that certificate")
+    kafka_ssl_key_password: str = _setting("", "password of that key", secret=True)
+    kafka_sasl_mechanism: str = _setting("", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
     kafka_sasl_username: str = _setting("", "user name for Kafka")
     kafka_sasl_password: str = _setting("", "password for Kafka", secret=True)
+    kafka_oauth_token_url: str = _setting(
+        "", "where clients get tokens for OAUTHBEARER: an OAuth token endpoint"
+    )
+    kafka_oauth_client_id: str = _setting("", "the name of the client there")
+    kafka_oauth_client_secret: str = _setting("", "the secret of the client there", secret=True)
+    kafka_oauth_scope: str = _setting("", "the scope that the tokens are requested for")
+    kafka_options: str = _setting(
+        "", "further options of librdkafka, without secrets: name=value,…"
+    )
     registry_url: str = _setting(
-        "http://127.0.0.1:18081/apis/ccompat/v7", "Confluent-compatible schema registry"
+        "http://127.0.0.1:18081/apis/ccompat/v7",
+        "Confluent-compatible schema registry; several nodes: URL,URL,…",
+    )
+    registry_ca_location: str = _setting(
+        "", "file of the certificate authority for the schema registry"
     )
     registry_username: str = _setting("", "user name for the schema registry")
     registry_password: str = _setting("", "password for the schema registry", secret=True)
@@ -50,9 +71,17 @@ class Settings:
         "postgresql://rollbook@127.0.0.1:15432/rollbook", "PostgreSQL: a URL or libpq parameters"
     )
     postgres_password: str = _setting("", "password for PostgreSQL", secret=True)
-    elasticsearch_url: str = _setting("http://127.0.0.1:19200", "Elasticsearch")
+    elasticsearch_url: str = _setting(
+        "http://127.0.0.1:19200", "Elasticsearch; several nodes: URL,URL,…"
+    )
+    elasticsearch_ca_location: str = _setting(
+        "", "file of the certificate authority for Elasticsearch"
+    )
     elasticsearch_username: str = _setting("", "user name for Elasticsearch")
     elasticsearch_password: str = _setting("", "password for Elasticsearch", secret=True)
+    elasticsearch_api_key: str = _setting(
+        "", "API key for Elasticsearch, in place of a user name and password", secret=True
+    )
     elasticsearch_replicas: int = _setting(0, "replicas of each Elasticsearch index")
     prefix: str = _setting(
         "", "prefix of topics, groups, PostgreSQL schemas and indexes; one per registry on a stack"
@@ -160,6 +189,10 @@ class Settings:
             for setting, value in found.items():
                 object.__setattr__(self, setting, value)  # the settings are frozen
 
+    def secret(self, name: str) -> str:
+        """Return the present value of secret `name`: its file, if it has one, is read again."""
+        return current(getattr(self, name))
+
     def named(self, name: str) -> str:
         """Return `name` with the prefix: the name of a topic, group or index on the servers."""
         return f"{self.prefix}-{name}" if self.prefix else name
@@ -195,9 +228,11 @@ def load_settings(
         elif variable in os.environ:
             value, origin = os.environ[variable], f"environment {variable}"
         elif spec.metadata["secret"] and f"{variable}_FILE" in os.environ:
-            value, origin = read_secret(os.environ[f"{variable}_FILE"], name), f"{variable}_FILE"
+            file, origin = os.environ[f"{variable}_FILE"], f"{variable}_FILE"
+            value = FileSecret.read(file, name)
         elif spec.metadata["secret"] and f"{name}_file" in from_file:
-            value, origin = read_secret(from_file[f"{name}_file"], name), f"{name}_file in {path}"
+            file, origin = from_file[f"{name}_file"], f"{name}_file in {path}"
+            value = FileSecret.read(file, name)
         elif name in from_file:
             value, origin = from_file[name], str(path)
         else:
@@ -206,7 +241,8 @@ def load_settings(
     try:
         settings = Settings(**values)
     except WrongValueError as wrong:
-        raise WrongValueError(wrong.name, wrong.rule, origins[wrong.name]) from None
+        origin = origins[wrong.name].removeprefix("default")
+        raise WrongValueError(wrong.name, wrong.rule, origin) from None
     return LoadedSettings(settings, origins | _origins_of_logins(settings, values, origins))
 
 
@@ -244,6 +280,8 @@ def _as_kind(value: Any, kind: type) -> Any:
     # A partition count of 1.5 must not become 1.
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError
+    if kind is str:
+        return value  # `str` would make a secret forget its file
     converted = kind(value)
     if kind is float and not math.isfinite(converted):
         raise ValueError

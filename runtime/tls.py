@@ -75,7 +75,7 @@ def why_tls_fails(server: TlsServer) -> TlsFailed | None:
     error: Exception | None = None
     timeout_seconds = _TIMEOUT_SECONDS if server.uses_tls else _PLAIN_TIMEOUT_SECONDS
     try:
-        context = _context(server.ca_location)
+        context = client_context(server.ca_location)
         with socket.create_connection((server.host, server.port), timeout_seconds) as connection:
             server.start(connection)
             context.wrap_socket(connection, server_hostname=server.host).close()
@@ -156,8 +156,12 @@ def _bad_certificate(server: TlsServer, error: ssl.SSLCertVerificationError) -> 
     )
 
 
-def _context(ca_location: str) -> ssl.SSLContext:
-    """Return a context that verifies as the clients do."""
+def client_context(ca_location: str) -> ssl.SSLContext:
+    """Return what trusts the authorities in a file or folder; for '', those of the system.
+
+    It always verifies certificates and host names. A file is read once: a client trusts a new
+    authority after a restart.
+    """
     is_folder = bool(ca_location) and Path(ca_location).is_dir()
     context = ssl.create_default_context(
         cafile=None if is_folder else ca_location or None, capath=ca_location if is_folder else None

@@ -20,12 +20,13 @@ def private_key() -> EllipticCurvePrivateKey:
     return generate_private_key(SECP256R1())
 
 
-def private_key_pem() -> bytes:
-    """Return that key, unencrypted."""
+def private_key_pem(password: str = "") -> bytes:
+    """Return that key, encrypted if there is a password."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password.encode())
     return private_key().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
 
 

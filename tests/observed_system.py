@@ -37,7 +37,7 @@ class System:
         self._ports = {name: record.metrics[name] for name in PROCESSES}
         write_targets(stack.directory, self._ports)
         self.prometheus = Prometheus(port)
-        self.certificate = rollbook.directory / "authority.pem"
+        self.certificate = rollbook.directory / "certificate.pem"
         self.processes: dict[str, RunningProcess] = {}
         self.services: dict[str, Service] = {}
         # While it is set, nobody sends commands.
@@ -48,9 +48,11 @@ class System:
         for name in names:
             listen = f"127.0.0.1:{self._ports[name]}"
             self.rollbook.overrides["ROLLBOOK_METRICS_LISTEN"] = listen
-            self.rollbook.overrides["ROLLBOOK_KAFKA_SSL_CA_LOCATION"] = (
-                str(self.certificate) if name == "queries" else ""
-            )
+            # A handler serves nothing over TLS, but looks after the file all the same.
+            for kind in ("CERTIFICATE", "KEY"):
+                self.rollbook.overrides[f"ROLLBOOK_HTTP_TLS_{kind}"] = (
+                    str(self.certificate) if name == "handler" else ""
+                )
             if name in SERVICES:
                 self.services[name] = Service(self.rollbook, name)
                 self.processes[name] = self.services[name].process

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from producers.client.build import command_partition
 from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS
@@ -27,6 +27,7 @@ from producers.client.outcomes import CONNECT_TIMEOUT_SECONDS, Outcome, check_pe
 from producers.client.sent_command import SentCommand
 from producers.client.user_commands import UserCommands
 from runtime.kafka import admin, has_login, kafka_available, producer_config
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.tracing import tracing_of

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Message
 
 from producers.client.build import command_partition
 from producers.client.delivery import COMMAND_PRODUCER, Delivery, check_readable, nothing_sent
@@ -23,6 +23,7 @@ from producers.client.outcomes import (
 from producers.client.user_commands import UserCommands
 from runtime.closing import Closing
 from runtime.kafka import kafka_available, producer_config
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.tracing import tracing_of

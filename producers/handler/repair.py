@@ -6,10 +6,11 @@ An event is on the log twice: `user-history` has every one, `user-events` the la
 from collections.abc import Iterator
 from contextlib import closing
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
 
 from producers.handler.members import members
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, end_reader, kafka_available, producer_config
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges, read_topic

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from runtime.process import FORBIDDEN_RETRY_SECONDS
-from runtime.registry import UnknownSchemas
+from runtime.unknown_schemas import UnknownSchemas
 from schemas.errors import Forbidden, Poisoned, RollbookError, Unavailable
 
 log = logging.getLogger(__name__)

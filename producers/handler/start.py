@@ -24,6 +24,7 @@ from producers.handler.open_segments import COMPACTED, SegmentRoller
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
+from runtime import kafka_clients
 from runtime.kafka import (
     admin,
     consumer_config,
@@ -120,7 +121,7 @@ class KafkaClients:
     def group_consumer(self) -> Consumer:
         """Return a static member of the group, joined once it subscribes."""
         session_ms = int(self._settings.session_timeout_seconds * 1000)
-        return Consumer(
+        return kafka_clients.Consumer(
             consumer_config(self._settings, self.group)
             | statistics_config(self._settings, "handler-consumer")
             | {
@@ -150,7 +151,7 @@ class KafkaClients:
         """Return a producer whose transactional id is our identity."""
         config = transactional_config(self._settings, self.identity)
         statistics = statistics_config(self._settings, "handler-producer")
-        return Producer(config | statistics | {"logger": logger})
+        return kafka_clients.Producer(config | statistics | {"logger": logger})
 
     def failure(self, error: KafkaException) -> Unavailable | Forbidden:
         """Return what `kafka_failure` does; a missing permission is named with its resource.

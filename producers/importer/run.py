@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, cast
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from producers.client.outcomes import open_outcomes
 from producers.importer.encode import encode_create
 from producers.importer.user_line import BadLine, UserLine
 from runtime.kafka import kafka_failure, poll_batch, producer_config
 from runtime.kafka_access import is_denied
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.codec import RecordCodec

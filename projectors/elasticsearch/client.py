@@ -5,11 +5,14 @@ document, which is personal data.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
+from elastic_transport import HttpHeaders, Transport
+from elastic_transport.client_utils import basic_auth_to_header
 from elasticsearch import (
     ApiError,
     ConnectionTimeout,
@@ -22,8 +25,9 @@ from elasticsearch import (
 )
 from elasticsearch import ConnectionError as ConnectionFailed
 
+from runtime.configuration.logins import urls_of
 from runtime.settings import Settings
-from runtime.tls import http_server, why_tls_fails
+from runtime.tls import client_context, http_server, why_tls_fails
 from schemas.errors import (
     CHECK_SERVER,
     GRANT,
@@ -54,21 +58,39 @@ class _Client(Elasticsearch):
             raise
 
 
+class _Transport(Transport):
+    """Sends the login with each request: its secret may be another than before."""
+
+    login: Callable[[], dict[str, str]] = staticmethod(dict)
+
+    def perform_request(self, method: str, target: str, **options: Any) -> Any:
+        """Send a request, as `Transport` does."""
+        headers = HttpHeaders(options.pop("headers", None) or {})
+        headers.update(self.login())
+        return super().perform_request(method, target, headers=headers, **options)
+
+
 def connect(
-    settings: Settings, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+    settings: Settings, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS, is_query: bool = False
 ) -> Elasticsearch:
-    """Return a client; it sends nothing yet. Raises `Misconfigured` for an invalid URL."""
-    login = None
-    if settings.elasticsearch_username:
-        login = (settings.elasticsearch_username, settings.elasticsearch_password)
+    """Return a client of all nodes; it sends nothing yet.
+
+    A request that a node does not answer at all is sent to the others only if `is_query`: it must
+    be safe to repeat. Raises `Misconfigured` for an invalid URL.
+    """
+    nodes = urls_of(settings.elasticsearch_url)
+    tls: dict[str, Any] = {}
+    if nodes[0].startswith("https://"):
+        tls = {"ssl_context": client_context(settings.elasticsearch_ca_location)}
     try:
-        return _Client(
-            settings.elasticsearch_url,
-            basic_auth=login,
+        client = _Client(
+            nodes,
+            transport_class=_Transport,
             request_timeout=timeout_seconds,
             serializer=OrjsonSerializer(),  # the standard library's takes three times as long
             # Only the caller knows which requests are safe to repeat; a checkpoint is not.
-            max_retries=0,
+            max_retries=len(nodes) - 1 if is_query else 0,
+            **tls,
         )
     except ValueError as error:
         raise Misconfigured(
@@ -76,6 +98,19 @@ def connect(
             code="bad_setting",
             next_step="write it as http://host:port",
         ) from None
+    transport: Any = client.transport
+    transport.login = partial(_login, settings)
+    return client
+
+
+def _login(settings: Settings) -> dict[str, str]:
+    """Return the header of one request that says who sends it; none without a login."""
+    if settings.elasticsearch_api_key:
+        return {"authorization": f"ApiKey {settings.secret('elasticsearch_api_key')}"}
+    if not settings.elasticsearch_username:
+        return {}
+    login = (settings.elasticsearch_username, settings.secret("elasticsearch_password"))
+    return {"authorization": basic_auth_to_header(login)}
 
 
 @contextmanager
@@ -128,7 +163,7 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
     if isinstance(error, ApiError) and not is_retryable(error):
         status = error.meta.status
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return _denied(where, error)
+            return _denied(settings, where, error)
         return Misconfigured(
             f"{where} refused a request: {_error_type(error)} (status {status})",
             code="elasticsearch_refused",
@@ -140,11 +175,11 @@ def explain(settings: Settings, error: ApiError | TransportError) -> RollbookErr
     return unavailable(settings, how)
 
 
-def _denied(where: str, error: ApiError) -> Forbidden:
+def _denied(settings: Settings, where: str, error: ApiError) -> Forbidden:
     """Return the error for a login or a privilege that is refused."""
     status = error.meta.status
     missing = (
-        "it does not accept the login of elasticsearch_username and elasticsearch_password"
+        f"it does not accept the login of {_login_settings(settings)}"
         if status == HTTPStatus.UNAUTHORIZED
         else _missing_privilege(error)
     )
@@ -157,9 +192,18 @@ def _denied(where: str, error: ApiError) -> Forbidden:
 
 def _tls_trouble(settings: Settings, error: ConnectionFailed) -> TlsFailed | None:
     """Return what is wrong with TLS, if that is why a connection failed."""
-    server = http_server("elasticsearch", settings.elasticsearch_url, "")
-    is_outage = server.uses_tls and not isinstance(error, SSLError)
-    return None if is_outage else why_tls_fails(server)
+    for url in urls_of(settings.elasticsearch_url):
+        server = http_server("elasticsearch", url, settings.elasticsearch_ca_location)
+        is_outage = server.uses_tls and not isinstance(error, SSLError)
+        if not is_outage and (trouble := why_tls_fails(server)):
+            return trouble
+    return None
+
+
+def _login_settings(settings: Settings) -> str:
+    if settings.elasticsearch_api_key:
+        return "elasticsearch_api_key"
+    return "elasticsearch_username and elasticsearch_password"
 
 
 def _error_type(error: ApiError) -> str:

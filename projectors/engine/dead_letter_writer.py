@@ -7,6 +7,7 @@ from typing import TypeAlias
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from projectors.log.records import Record
+from runtime import kafka_clients
 from runtime.kafka import kafka_available, kafka_failure, producer_config
 from runtime.settings import Settings
 from schemas.codec import RecordCodec
@@ -56,7 +57,7 @@ class SafeProducer:
 
     def _open(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(
+            self._producer = kafka_clients.Producer(
                 producer_config(self._settings)
                 | {"message.timeout.ms": int(_DELIVERY_SECONDS * 1000)}
             )

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from runtime import kafka_clients
 from runtime.kafka import (
     consumer_config,
     kafka_available,
@@ -207,7 +208,7 @@ class Subscription:
 
 def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
     """Return a subscription to `topic` in a group; it joins the group in `join`."""
-    consumer = Consumer(
+    consumer = kafka_clients.Consumer(
         consumer_config(settings, settings.named(group))
         | statistics_config(settings, group.removeprefix("rollbook-"))
         | {

@@ -11,6 +11,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from runtime import kafka_clients
 from runtime.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
@@ -92,7 +93,7 @@ class _Member:
         self.denied: KafkaError | None = None
         self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
-        self._consumer = Consumer(
+        self._consumer = kafka_clients.Consumer(
             consumer_config(settings, _group(settings, name))
             | {
                 # The owner keeps the partition when another member joins.

@@ -95,7 +95,7 @@ def read_secret(path: str, name: str) -> str:
     try:
         # Bytes: reading as text would change every CR LF.
         text = Path(path).read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         why = error.strerror if isinstance(error, OSError) else _why(error)
         raise Misconfigured(
             f"cannot read the file for setting {name}: {why}",
@@ -106,5 +106,11 @@ def read_secret(path: str, name: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Return why a file cannot be read; it quotes nothing of the content, which may be secret."""
+    """Return why a file cannot be read.
+
+    It quotes nothing of the content, which may be secret, and no path: in place of a file's name,
+    somebody may have given the secret itself.
+    """
+    if isinstance(error, OSError):
+        return os.strerror(error.errno or 0)
     return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)

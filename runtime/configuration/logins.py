@@ -27,11 +27,25 @@ class Login(NamedTuple):
     password: str
 
 
-def login_of_http(url: str) -> Login:
-    """Return the parts of an http URL.
+def urls_of(text: str) -> list[str]:
+    """Return the URLs of a setting that may name several nodes: whole URLs with commas between."""
+    return re.split(r",\s*(?=\w+://)", text)
+
+
+def login_of_http(text: str) -> Login:
+    """Return the parts of one http URL or several, which must have the same login or none.
 
     Raises ValueError, whose message is a rule for the URL and repeats nothing of it.
     """
+    parts = [_login_of_one(url) for url in urls_of(text)]
+    logins = {(part.username, part.password) for part in parts} - {("", "")}
+    if len(logins) > 1:
+        raise ValueError("must have the same user name and password in all its URLs")
+    username, password = logins.pop() if logins else ("", "")
+    return Login(",".join(part.url for part in parts), username, password)
+
+
+def _login_of_one(url: str) -> Login:
     login, place, rest = _split(url)
     if "?" in rest or "#" in rest:
         raise ValueError("must not have a ? or #")

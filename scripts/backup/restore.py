@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from producers.domain.state import claim_key
 from producers.handler.clients import Codecs
 from producers.handler.members import GROUP
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, transactional_config
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Misconfigured

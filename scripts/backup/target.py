@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from producers.client.upgrade import formats_on_the_log
 from producers.handler.members import members
@@ -19,6 +19,7 @@ from runtime.kafka import (
     kafka_failure,
     producer_config,
 )
+from runtime.kafka_clients import Producer
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics, wanted_partitions

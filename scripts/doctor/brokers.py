@@ -68,16 +68,24 @@ class BrokerFacts:
         """The client of kafka-python: librdkafka asks neither for features nor for disks."""
         kafka = optional_package("kafka")
         of, optional = self.settings, {}
+        if of.kafka_oauth_token_url:
+            raise NotCheckable(
+                "the client for this question cannot request tokens (OAUTHBEARER)",
+                "ask brokers with Kafka's own tools",
+            )
         if of.kafka_sasl_mechanism:
             optional = {
                 "sasl_mechanism": of.kafka_sasl_mechanism.upper(),
                 "sasl_plain_username": of.kafka_sasl_username,
-                "sasl_plain_password": of.kafka_sasl_password,
+                "sasl_plain_password": of.secret("kafka_sasl_password"),
             }
         return kafka.KafkaAdminClient(
             bootstrap_servers=of.kafka_bootstrap_servers.split(","),
             security_protocol=of.kafka_security_protocol.upper(),
             ssl_cafile=of.kafka_ssl_ca_location or None,
+            ssl_certfile=of.kafka_ssl_certificate_location or None,
+            ssl_keyfile=of.kafka_ssl_key_location or None,
+            ssl_password=of.kafka_ssl_key_password or None,
             client_id="rollbook-doctor",
             bootstrap_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),
             request_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
-from runtime.certificates import certificate_ends
+from runtime.certificates import CERTIFICATES, certificate_ends
+from runtime.configuration.logins import urls_of
 from runtime.settings import Settings
 from scripts.doctor.finding import (
     Asked,
@@ -23,7 +24,6 @@ from scripts.doctor.finding import (
 
 _PROBLEM_DAYS, _WARNING_DAYS = 7.0, 30.0
 _CONNECT_SECONDS: Final = 5.0
-_FILES: Final = ("kafka_ssl_ca_location", "http_tls_certificate")
 _URLS: Final = ("registry_url", "elasticsearch_url", "http_commands_url", "http_queries_url")
 _LOCAL: Final = {"localhost", "127.0.0.1", "::1", ""}
 
@@ -42,11 +42,11 @@ def expiry(asked: Asked) -> Iterator[Finding]:
 def file_findings(settings: Settings, now: float) -> Iterator[Finding]:
     """Yield what to think of the files of certificates that the settings name."""
     ends = certificate_ends(settings)
-    for setting in _FILES:
+    for setting in CERTIFICATES:
         path = getattr(settings, setting)
         if setting in ends:
             yield expiry_finding(f"{setting}: {path}", ends[setting], now)
-        elif path and not Path(path).is_dir():  # Kafka's authorities may be in a folder
+        elif path and not Path(path).is_dir():  # authorities may be in a folder
             yield problem(f"{setting}: no certificate can be read from {path}", "correct the file")
 
 
@@ -70,9 +70,10 @@ def tls_servers(settings: Settings) -> list[tuple[str, str, int]]:
             host, _, port = broker.strip().rpartition(":")
             found.append(("kafka_bootstrap_servers", host.strip("[]"), int(port or 9092)))
     for setting in _URLS:
-        url = urlsplit(getattr(settings, setting))
-        if url.scheme == "https":
-            found.append((setting, url.hostname or "", url.port or 443))
+        urls = map(urlsplit, urls_of(getattr(settings, setting)))
+        found += [
+            (setting, url.hostname or "", url.port or 443) for url in urls if url.scheme == "https"
+        ]
     return found
 
 
@@ -97,8 +98,8 @@ def encryption(asked: Asked) -> Iterator[Finding]:
     is_encrypted = of.kafka_security_protocol.lower().endswith("ssl")
     plain = {"kafka_security_protocol": [] if is_encrypted else hosts}
     for setting in _URLS:
-        url = urlsplit(getattr(of, setting))
-        plain[setting] = [url.hostname or ""] if url.scheme == "http" else []
+        urls = map(urlsplit, urls_of(getattr(of, setting)))
+        plain[setting] = [url.hostname or "" for url in urls if url.scheme == "http"]
     parts = conninfo_to_dict(of.postgres_url)
     is_encrypted = parts.get("sslmode") in {"require", "verify-ca", "verify-full"}
     plain["postgres_url"] = [] if is_encrypted else str(parts.get("host", "")).split(",")
@@ -106,6 +107,18 @@ def encryption(asked: Asked) -> Iterator[Finding]:
         others = [host for host in named if host.strip("[]") not in _LOCAL and host[:1] != "/"]
         if others:
             yield warning(
-                f"{setting}: connections to {', '.join(others)} need not be encrypted",
+                f"{setting}: connections to {', '.join(others)} need not be encrypted"
+                f"{_shown_to_listeners(of, setting)}",
                 "use TLS, unless the network between the machines is trusted",
             )
+
+
+def _shown_to_listeners(of: Settings, setting: str) -> str:
+    """Return what whoever can read a connection that is not encrypted learns of its login."""
+    service = setting.partition("_")[0]
+    if service == "kafka" and of.kafka_sasl_mechanism:
+        if of.kafka_sasl_mechanism.upper().startswith("SCRAM"):
+            return ": listeners see the records, but not the password"
+        return ": listeners see the records and the login"
+    has_login = getattr(of, f"{service}_username", "") or getattr(of, f"{service}_api_key", "")
+    return ": listeners see the login" if has_login else ""

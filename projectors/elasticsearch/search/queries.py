@@ -77,7 +77,7 @@ class UserSearch(Closing):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS)
+        self._client = connect(settings, timeout_seconds=QUERY_TIMEOUT_SECONDS, is_query=True)
 
     def search_users(self, search: str | Search, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return at most `limit` (1–1000) users, best match first; see `Page`.

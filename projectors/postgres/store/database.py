@@ -110,7 +110,7 @@ class Database:
         """Return what a connection is opened with."""
         return {
             "conninfo": self._settings.postgres_url,
-            "password": self._settings.postgres_password or None,
+            "password": self._settings.secret("postgres_password") or None,
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "rollbook",

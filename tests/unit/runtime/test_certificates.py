@@ -5,32 +5,53 @@ from pathlib import Path
 
 import pytest
 
-from runtime.certificates import certificate_ends
+from runtime.certificates import CERTIFICATES, certificate_ends
 from runtime.settings import Settings
-from tests.certificates import certificate_pem
+from tests.certificates import certificate_pem, private_key_pem
 
 SOON, LATE = datetime(2030, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
-CERTIFICATES = certificate_pem(end=LATE) + certificate_pem(end=SOON)
+PEM = certificate_pem(end=LATE) + certificate_pem(end=SOON)
 
 
-def ends(name: str, file: Path) -> dict[str, float]:
-    key = {"http_tls_key": "x"} if name == "http_tls_certificate" else {}
-    return dict(certificate_ends(Settings(**{name: str(file)}, **key)))  # type: ignore[arg-type]
+NEEDED = {
+    "http_tls_certificate": {"http_tls_key": "x"},
+    "kafka_ssl_ca_location": {"kafka_security_protocol": "ssl"},
+    "kafka_ssl_certificate_location": {"kafka_security_protocol": "ssl"},
+    "registry_ca_location": {"registry_url": "https://h"},
+    "elasticsearch_ca_location": {"elasticsearch_url": "https://h"},
+}
+
+
+def naming(name: str, file: Path) -> Settings:
+    needed = dict(NEEDED[name])
+    if name == "kafka_ssl_certificate_location":
+        key = file.with_name("key.pem")
+        key.write_bytes(private_key_pem())
+        needed["kafka_ssl_key_location"] = str(key)
+    return Settings(**{name: str(file)}, **needed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("name", "end"), [("http_tls_certificate", SOON), ("kafka_ssl_ca_location", LATE)]
+    ("name", "end"),
+    [
+        (name, SOON if name.endswith(("certificate", "certificate_location")) else LATE)
+        for name in CERTIFICATES
+    ],
 )
 def test_a_file_of_several_certificates(tmp_path: Path, name: str, end: datetime) -> None:
     file = tmp_path / "several.pem"
-    file.write_bytes(b"# a comment\n" + CERTIFICATES)
-    assert ends(name, file) == {name: end.timestamp()}
+    file.write_bytes(b"# a comment\n" + PEM)
+    assert certificate_ends(naming(name, file)) == {name: end.timestamp()}
 
 
 def test_what_is_not_a_certificate_is_left_out(tmp_path: Path) -> None:
-    """A folder, a missing file, one without a certificate, and no setting at all."""
-    other = tmp_path / "other.pem"
-    other.write_bytes(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
-    for file in (tmp_path, tmp_path / "missing", other):
-        assert ends("kafka_ssl_ca_location", file) == {}
+    """A folder, a file that was damaged or removed since the start, and no setting at all."""
+    name, file = "kafka_ssl_ca_location", tmp_path / "other.pem"
+    assert certificate_ends(naming(name, tmp_path)) == {}
+    file.write_bytes(PEM)
+    settings = naming(name, file)
+    file.write_bytes(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
+    assert certificate_ends(settings) == {}
+    file.unlink()
+    assert certificate_ends(settings) == {}
     assert certificate_ends(Settings()) == {}

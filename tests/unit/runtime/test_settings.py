@@ -143,7 +143,8 @@ def test_every_setting_has_an_explanation() -> None:
 
     for spec in fields(Settings):
         assert spec.metadata["explanation"]
-        assert spec.metadata["secret"] == spec.name.endswith("_password")
+        is_secret = spec.name.endswith(("_password", "_secret", "_api_key"))
+        assert spec.metadata["secret"] == is_secret, spec.name
 
 
 @pytest.mark.parametrize(("copies", "confirming"), [(1, 1), (2, 1), (3, 2), (5, 2)])

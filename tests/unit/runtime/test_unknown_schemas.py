@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from runtime.registry import UnknownSchemas
+from runtime.unknown_schemas import UnknownSchemas
 from schemas.errors import Poisoned
 
 

@@ -183,12 +183,12 @@ PROCESSES: Final = (
     Fault(
         "a certificate that expires in 10 days",
         lambda system: old_certificate(system, 10),
-        {"RollbookCertificateExpiresSoon": {"certificate": "kafka_ssl_ca_location"}},
+        {"RollbookCertificateExpiresSoon": {"certificate": "http_tls_certificate"}},
     ),
     Fault(
         "a certificate that expires tomorrow",
         lambda system: old_certificate(system, 1),
-        {"RollbookCertificateExpires": {"certificate": "kafka_ssl_ca_location"}},
+        {"RollbookCertificateExpires": {"certificate": "http_tls_certificate"}},
     ),
     Fault(
         "`queries` frozen",

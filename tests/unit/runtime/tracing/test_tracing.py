@@ -8,7 +8,7 @@ import time
 import pytest
 
 from runtime import tracing
-from runtime.configuration.rules import WrongValueError
+from runtime.configuration.rule import WrongValueError
 from runtime.settings import Settings
 from runtime.tracing import conventions, export, exporting, tracing_of
 from schemas.errors import Misconfigured

@@ -210,7 +210,7 @@ RED: dict[str, list[Case]] = {
     ],
     "encryption": [
         lambda: encrypted(kafka_bootstrap_servers="broker-1:9092,127.0.0.1:9092"),
-        lambda: encrypted(elasticsearch_url="http://search.example:9200"),
+        lambda: encrypted(elasticsearch_url="http://127.0.0.1:1,http://search.example:9200"),
         lambda: encrypted(postgres_url="postgresql://db.example/rollbook"),
         lambda: encrypted(postgres_url="postgresql://db.example/rollbook?sslmode=prefer"),
     ],
@@ -246,7 +246,7 @@ GREEN: list[Case] = [
     lambda: index(options={"blocks": {"write": "true"}}, aliases={f"{INDEX}-held-1": {}}),
     lambda: permissions.role_findings({"handler": [], "client": ["Read on topic x"]}, ["handler"]),
     lambda: [certificates.expiry_finding("x", 60 * DAY, 0)],
-    lambda: certificates.file_findings(Settings(kafka_ssl_ca_location="/"), 0),
+    lambda: certificates.file_findings(tls("/"), 0),  # authorities may be in a folder
     encrypted,
     lambda: encrypted(
         kafka_bootstrap_servers="broker-1:9092",

@@ -1,0 +1,85 @@
+"""A secret that comes from a file is the one that the file has now."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from runtime.kafka_clients import AdminClient, Consumer, Producer
+from runtime.registry import Registry
+from runtime.settings import Settings, load_settings
+from tests.processes import eventually
+
+
+@pytest.fixture
+def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of every password."""
+    file = tmp_path / "secret"
+    file.write_text("old\n")
+    for server in ("KAFKA_SASL", "REGISTRY", "POSTGRES", "ELASTICSEARCH"):
+        monkeypatch.setenv(f"ROLLBOOK_{server}_PASSWORD_FILE", str(file))
+        if server != "POSTGRES":
+            monkeypatch.setenv(f"ROLLBOOK_{server}_USERNAME", "app")
+    return file
+
+
+def settings(**flags: str) -> Settings:
+    return load_settings(flags).settings
+
+
+def test_a_secret_follows_its_file(secret: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While the file is missing or empty, it stays what it was, which is logged once."""
+    loaded = settings()
+    assert loaded.secret("postgres_password") == "old"
+    secret.write_text("new\n")
+    assert loaded.secret("postgres_password") == "new"
+    secret.write_text("")
+    assert loaded.secret("postgres_password") == "new"
+    with caplog.at_level(logging.WARNING):
+        secret.unlink()
+        for _ in range(3):
+            assert loaded.secret("postgres_password") == "new"
+    assert caplog.text.count("cannot read the file for setting postgres_password") == 1
+    assert not {"old", "new", str(secret)} & set(caplog.text.split())
+    secret.write_text("newest")
+    assert loaded.secret("postgres_password") == "newest"
+
+
+def test_a_secret_without_a_file_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLBOOK_POSTGRES_PASSWORD", "given")
+    assert settings().secret("postgres_password") == "given"
+
+
+def test_each_request_to_the_registry_has_the_present_login(secret: Path) -> None:
+    registry = Registry(settings())
+    before = registry._headers()["Authorization"]
+    secret.write_text("new")
+    assert registry._headers()["Authorization"] != before
+
+
+@pytest.mark.parametrize("kind", [Producer, Consumer, AdminClient])
+def test_kafka_clients_get_the_new_password(
+    kind: type[Producer | Consumer | AdminClient], secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import kafka_clients
+    from runtime.kafka import client_config
+
+    monkeypatch.setattr(kafka_clients, "_EVERY_SECONDS", 0.01)
+    given: list[tuple[str, str]] = []
+
+    class Recording(kind):  # type: ignore[misc, valid-type]
+        def set_sasl_credentials(self, username: str, password: str) -> None:
+            given.append((username, password))
+
+    config = client_config(
+        settings(
+            kafka_security_protocol="sasl_plaintext",
+            kafka_sasl_mechanism="PLAIN",
+            kafka_bootstrap_servers="127.0.0.1:1",
+        )
+    )
+    client = Recording(config | ({"group.id": "g"} if kind is Consumer else {}))
+    secret.write_text("new")
+    eventually(lambda: given == [("app", "new")])
+    del client
+    eventually(lambda: not kafka_clients._PASSWORDS._is_running, what="the thread ends")
