@@ -48,6 +48,8 @@ HANDLERS_IDS: Final = "rollbook-handler-"
 PROJECTORS_GROUPS: Final = "rollbook-projector-"
 REBUILD_GROUPS: Final = "rollbook-rebuild-"
 RESTORE_ID: Final = "rollbook-restore"
+# Of consumers that join no group: librdkafka asks for its coordinator all the same.
+READERS_GROUP: Final = "rollbook-reader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,12 @@ def _topic(name: str, *operations: str) -> KafkaNeed:
     return KafkaNeed("topic", name, operations)
 
 
+_READER: Final = KafkaNeed("group", READERS_GROUP, (DESCRIBE,))
 _CLIENT: Final = Role(
     CLIENT,
     "sends commands and waits for their outcomes: `users create` and the other commands that "
     "change users, imports, `serve commands`",
-    (_topic(COMMANDS.name, DESCRIBE, WRITE), _topic(OUTCOMES.name, DESCRIBE, READ)),
+    (_topic(COMMANDS.name, DESCRIBE, WRITE), _topic(OUTCOMES.name, DESCRIBE, READ), _READER),
 )
 _HANDLER: Final = Role(
     HANDLER,
@@ -133,6 +136,7 @@ _HANDLER: Final = Role(
         _topic(HOPS.name, DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE),
         _topic(DEAD_LETTERS.name, DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE),
         KafkaNeed("group", HANDLERS_GROUP, (DESCRIBE, READ)),
+        _READER,
         KafkaNeed("transactional-id", HANDLERS_IDS, (DESCRIBE, WRITE), prefixed=True),
     ),
 )
@@ -140,11 +144,14 @@ _QUERIES: Final = Role(
     QUERIES,
     "reads: `serve queries`, and the commands that only read, such as `users get`, `users search`, "
     "`events`, `projector status` and `dead-letters list`",
-    tuple(
-        _topic(topic.name, DESCRIBE, READ)
-        if topic in (EVENTS, HISTORY, DEAD_LETTERS)
-        else _topic(topic.name, DESCRIBE)
-        for topic in TOPICS
+    (
+        *(
+            _topic(topic.name, DESCRIBE, READ)
+            if topic in (EVENTS, HISTORY, DEAD_LETTERS)
+            else _topic(topic.name, DESCRIBE)
+            for topic in TOPICS
+        ),
+        _READER,
     ),
     postgres="read",
     elasticsearch="read",
@@ -167,6 +174,7 @@ _OPERATOR: Final = Role(
         KafkaNeed("group", HANDLERS_GROUP, (DESCRIBE, READ)),
         KafkaNeed("group", PROJECTORS_GROUPS, (DESCRIBE, READ, DELETE), prefixed=True),
         KafkaNeed("group", REBUILD_GROUPS, (DESCRIBE, READ), prefixed=True),
+        _READER,
         KafkaNeed("transactional-id", RESTORE_ID, (DESCRIBE, WRITE)),
         KafkaNeed("cluster", "kafka-cluster", (DESCRIBE,)),
     ),
@@ -218,6 +226,7 @@ def _projector(read_model: str) -> Role:
                 prefixed=True,
             ),
             KafkaNeed("group", f"{REBUILD_GROUPS}{read_model}", (DESCRIBE,)),
+            _READER,
         ),
         postgres="" if searched else "project",
         elasticsearch="project" if searched else "",

@@ -46,6 +46,7 @@ def test_a_client_may_write_commands_and_read_outcomes_and_nothing_else() -> Non
         Binding("topic", "acme-user-commands", "literal", "Write"),
         Binding("topic", "acme-user-outcomes", "literal", "Describe"),
         Binding("topic", "acme-user-outcomes", "literal", "Read"),
+        Binding("group", "acme-rollbook-reader", "literal", "Describe"),
     ]
     assert (ALL[CLIENT].postgres, ALL[CLIENT].elasticsearch) == ("", "")
 
@@ -85,6 +86,7 @@ def test_the_table_names_groups_as_the_code_does() -> None:
         assert groups == [
             group_of(name, 1).removesuffix("1"),
             rebuild_lock._group(Settings(), name),
+            "rollbook-reader",
         ]
 
 
