@@ -1,7 +1,7 @@
 """The commands `rollbook stack …` for the servers, and `rollbook up`, `down`, `status` for all."""
 
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from schemas.errors import Misconfigured
 from scripts.serve import TABLE
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
-from scripts.stack.places import named_directory
+from scripts.stack.places import named_directory, parse_ports
 from scripts.stack.record import (
     ProcessStatus,
     Started,
@@ -42,6 +42,11 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--native", "mode", flag_value="native", help="Run servers as processes."),
         click.option("--docker", "mode", flag_value="docker", help="Run servers in containers."),
         name_option,
+        click.option(
+            "--secure",
+            is_flag=True,
+            help="Have the servers demand TLS and logins, one for each role. Kept by later starts.",
+        ),
         click.option("--free-ports", is_flag=True, help="Use any free port for every server."),
         click.option(
             "--observe",
@@ -69,21 +74,6 @@ def down_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--wipe", is_flag=True, help="Delete the data, logs and configuration as well."
     )
     return name_option(wipe(command))
-
-
-def parse_ports(given: Iterable[str]) -> dict[str, int]:
-    """Return `SERVER=N …` as a mapping. Raises `Misconfigured` for anything else."""
-    ports = {}
-    for text in given:
-        server, _, number = text.partition("=")
-        if not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):  # noqa: PLR2004
-            raise Misconfigured(
-                f"--port {text} is not SERVER=N with a port number",
-                code="bad_port",
-                next_step="for example --port kafka=29092",
-            )
-        ports[server] = int(number)
-    return ports
 
 
 @click.group()

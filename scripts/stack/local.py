@@ -9,11 +9,13 @@ stack.down(wipe=True)
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import ready
+from scripts.stack.access import is_secure, own_settings, write_access
 from scripts.stack.fetch import fetch, last_lines
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.places import (
@@ -34,8 +36,9 @@ from scripts.stack.record import (
     password_file,
     read_record,
     write_record,
-    write_settings,
 )
+from scripts.stack.secure import logins
+from scripts.stack.secure.postgres import fetch_postgres
 from scripts.stack.server_files import SERVERS, Site
 from scripts.stack.servers import prepare, programs
 from scripts.stack.supervise import Supervisor, end_orphans
@@ -62,10 +65,15 @@ class LocalStack:
         *,
         ports: Mapping[str, int] | None = None,
         free_ports: bool = False,
+        secure: bool = False,
+        servers: Collection[str] = SERVERS,
         report: Report = lambda _line: None,
         timeout_seconds: float = START_TIMEOUT_SECONDS,
     ) -> Started:
         """Start every server that does not run and return when all of them answer.
+
+        With `secure`, they demand TLS and logins; a stack that was secure before remains it. Only
+        `servers` are started and waited for; the registry among them needs Kafka.
 
         `report` is called with a line for each step. Raises `Misconfigured` if something prevents
         the start (a port in use, no Java), and `Unavailable`, with the path and the last lines of
@@ -79,17 +87,21 @@ class LocalStack:
             os.umask(0o022)
         with locked(self.directory / "lock"):
             record = read_record(self.directory)
+            if record and secure and not record.secure:
+                raise _plain(self.name)
             if record and self.supervisor.runs():
                 _require_same_ports(self.name, record.ports, ports or {})
-                started = self._repair(record.ports, report, timeout_seconds)
-                write_settings(self.directory, record.ports)
+                started = self._repair(record.ports, servers, report, timeout_seconds)
+                write_access(self.directory, record.ports, servers)
                 return Started(record.ports, True, started, time.monotonic() - began)
             end_orphans(self.directory)
             chosen = choose_ports(ports or {}, free=free_ports)
             require_free(chosen)
-            self._start(self._make_site(chosen, report), report, timeout_seconds)
-            write_settings(self.directory, chosen)
-        return Started(chosen, False, list(SERVERS), time.monotonic() - began)
+            site = self._make_site(chosen, report, secure=secure or is_secure(self.directory))
+            site = replace(site, servers=servers)
+            self._start(site, report, timeout_seconds)
+            write_access(self.directory, chosen, servers)
+        return Started(chosen, False, list(servers), time.monotonic() - began)
 
     def down(self, *, wipe: bool = False) -> bool:
         """Stop everything that `up` and `add_service` started; return whether anything ran.
@@ -159,42 +171,68 @@ class LocalStack:
     def _data(self) -> Path:
         return data_directory(self.directory, self._user)
 
-    def _make_site(self, ports: Mapping[str, int], report: Report) -> Site:
+    def _make_site(self, ports: Mapping[str, int], report: Report, *, secure: bool) -> Site:
         java = choose_jdk(self._user, report)
         artefacts = fetch(self._user, java.home, report)
-        record = StackRecord("native", dict(ports), str(self._data()), str(java.home))
+        if secure:
+            postgres = fetch_postgres(self._user, java.home, report)
+            artefacts = replace(artefacts, postgres=postgres)
+        record = StackRecord(
+            "native", dict(ports), str(self._data()), str(java.home), secure=secure
+        )
         write_record(self.directory, record)
         self.supervisor.logs.mkdir(exist_ok=True)
+        superuser = logins.password_file(self.directory, logins.ADMIN)
         return Site(
+            stack=self.directory,
             data=self._data(),
             configuration=self._data() / "configuration",
             logs=self.supervisor.logs,
-            password_file=password_file(self.directory),
+            password_file=superuser if secure else password_file(self.directory),
             java=java,
             programs=artefacts,
             ports=ports,
             user=self._user,
+            secure=secure,
         )
 
     def _start(self, site: Site, report: Report, timeout_seconds: float) -> None:
         prepare(site)
         self.supervisor.start(programs(site), self._user)
         try:
-            self._wait(site.ports, timeout_seconds, report)
+            if site.secure and "registry" in site.servers:
+                self._start_registry(site.ports, timeout_seconds)
+            self._wait(site.ports, timeout_seconds, report, servers=site.servers)
         except BaseException:
             # Also on an interrupt: a stack is never left half started.
             self._stop()
             raise
 
+    def _start_registry(self, ports: Mapping[str, int], timeout_seconds: float) -> None:
+        """Start it; on a secure stack, once Kafka runs and lets it in."""
+        if is_secure(self.directory):
+            from scripts.stack.secure.roles import grant_registry
+
+            self._wait(ports, timeout_seconds, servers=("kafka",), may_end=True)
+            grant_registry(self.directory)
+        self.supervisor.start_program("registry")
+
     def _repair(
-        self, ports: Mapping[str, int], report: Report, timeout_seconds: float
+        self,
+        ports: Mapping[str, int],
+        servers: Collection[str],
+        report: Report,
+        timeout_seconds: float,
     ) -> list[str]:
         states = self.supervisor.states()
-        stopped = [name for name in SERVERS if states[name].state != "running"]
+        stopped = [name for name in servers if states[name].state != "running"]
         for name in stopped:
             report(f"{name} is {states[name].state}: starting it")
-            self.supervisor.start_program(name)
-        self._wait(ports, timeout_seconds, may_end=True)
+            if name != "registry":
+                self.supervisor.start_program(name)
+        if "registry" in stopped:
+            self._start_registry(ports, timeout_seconds)
+        self._wait(ports, timeout_seconds, servers=servers, may_end=True)
         return stopped
 
     def _wait(
@@ -203,12 +241,13 @@ class LocalStack:
         timeout_seconds: float,
         report: Report = lambda _line: None,
         *,
+        servers: Collection[str] = SERVERS,
         may_end: bool = False,
     ) -> None:
-        """Wait until the servers answer; unless they `may_end`, fail as soon as one has ended."""
+        """Wait until `servers` answer; unless they `may_end`, fail as soon as one has ended."""
         began = time.monotonic()
-        checks = ready.checks(ports, password_file(self.directory))
-        waiting = set(SERVERS)
+        checks = ready.checks(own_settings(self.directory, ports))
+        waiting = set(servers)
         while waiting:
             for name in sorted(waiting):
                 if checks[name]():
@@ -235,6 +274,14 @@ class LocalStack:
             return end_orphans(self.directory)
         self.supervisor.shut_down()
         return True
+
+
+def _plain(name: str) -> Misconfigured:
+    return Misconfigured(
+        f"stack {name} was started without --secure, and its servers keep their data",
+        code="other_mode",
+        next_step=f"start another with --name, or delete it: `rollbook down --wipe --name {name}`",
+    )
 
 
 def _require_same_ports(name: str, running: Mapping[str, int], wanted: Mapping[str, int]) -> None:

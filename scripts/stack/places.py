@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +183,21 @@ def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
         if other:
             raise Misconfigured(f"{name} and {other} cannot both use port {port}", code="bad_port")
     return {name: ports[name] for name in DEFAULT_PORTS}
+
+
+def parse_ports(given: Iterable[str]) -> dict[str, int]:
+    """Return `SERVER=N …` as a mapping. Raises `Misconfigured` for anything else."""
+    ports = {}
+    for text in given:
+        server, _, number = text.partition("=")
+        if not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):  # noqa: PLR2004
+            raise Misconfigured(
+                f"--port {text} is not SERVER=N with a port number",
+                code="bad_port",
+                next_step="for example --port kafka=29092",
+            )
+        ports[server] = int(number)
+    return ports
 
 
 def free_port(taken: set[int]) -> int:

@@ -27,6 +27,8 @@ class Program:
     start_seconds: int = 5
     # supervisord honours these only for a program that has started: use them with start_seconds=0.
     final_exit_codes: tuple[int, ...] = ()
+    # Else it waits until it is started by name.
+    starts_at_once: bool = True
 
 
 def program_section(program: Program, log: Path, user: ServerUser | None) -> str:
@@ -37,6 +39,7 @@ def program_section(program: Program, log: Path, user: ServerUser | None) -> str
         "command": quote(shlex.join(program.command)),
         "directory": quote(program.directory),
         "priority": program.priority,
+        **({} if program.starts_at_once else {"autostart": "false"}),
         "autorestart": "unexpected" if final else "true",
         **({"exitcodes": final} if final else {}),
         # A server that others depend on may take half a minute to come back.

@@ -1,44 +1,54 @@
 """Checks whether a server is ready: it must answer a request, not only have its port open."""
 
 import json
+import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from base64 import b64encode
+from collections.abc import Callable
 
-from scripts.stack.places import HOST
-from scripts.stack.record import elasticsearch_url, postgres_url, registry_url
+from runtime.settings import Settings
 
 _TIMEOUT_SECONDS = 1
 
 
-def checks(ports: Mapping[str, int], password_file: Path) -> dict[str, Callable[[], bool]]:
+def checks(settings: Settings) -> dict[str, Callable[[], bool]]:
     """Return, for each server, a function that returns whether it answers; none of them raises.
 
     Each takes about a second at most.
     """
+    registry = _reader(
+        settings.registry_ca_location, settings.registry_username, settings.registry_password
+    )
+    elasticsearch = _reader(
+        settings.elasticsearch_ca_location,
+        settings.elasticsearch_username,
+        settings.elasticsearch_password,
+    )
+
+    def elasticsearch_answers() -> bool:
+        health = elasticsearch(f"{settings.elasticsearch_url}/_cluster/health")
+        return isinstance(health, dict) and health.get("status") in {"yellow", "green"}
+
     return {
-        "kafka": kafka_check(f"{HOST}:{ports['kafka']}"),
+        "kafka": kafka_check(settings),
         # It lists its subjects only once it has read its log.
-        "registry": lambda: isinstance(_get(f"{registry_url(ports)}/subjects"), list),
-        "postgres": lambda: postgres_answers(postgres_url(ports), password_file),
-        "elasticsearch": lambda: elasticsearch_answers(elasticsearch_url(ports)),
+        "registry": lambda: isinstance(registry(f"{settings.registry_url}/subjects"), list),
+        "postgres": lambda: postgres_answers(settings),
+        "elasticsearch": elasticsearch_answers,
     }
 
 
-def kafka_check(brokers: str) -> Callable[[], bool]:
+def kafka_check(settings: Settings) -> Callable[[], bool]:
     """Return a function that returns whether a broker answers and the cluster has a controller."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from runtime.kafka import client_config
+
     # One client for all calls: it connects in the background while the broker starts.
     client = AdminClient(
-        {
-            "bootstrap.servers": brokers,
-            "log_level": 0,
-            "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 200,
-        }
+        {**client_config(settings), "log_level": 0, "reconnect.backoff.max.ms": 200}
     )
 
     def answers() -> bool:
@@ -51,31 +61,39 @@ def kafka_check(brokers: str) -> Callable[[], bool]:
     return answers
 
 
-def elasticsearch_answers(url: str) -> bool:
-    """Return whether the cluster's health is yellow or green."""
-    health = _get(f"{url}/_cluster/health")
-    return isinstance(health, dict) and health.get("status") in {"yellow", "green"}
-
-
-def postgres_answers(url: str, password_file: Path) -> bool:
+def postgres_answers(settings: Settings) -> bool:
     """Return whether our database answers a query."""
     import psycopg
 
-    password = password_file.read_text(encoding="utf-8").strip()
     try:
         with psycopg.connect(
-            url, password=password, connect_timeout=_TIMEOUT_SECONDS, client_encoding="UTF8"
+            settings.postgres_url,
+            password=settings.postgres_password,
+            connect_timeout=_TIMEOUT_SECONDS,
+            client_encoding="UTF8",
         ) as session:
             return session.execute("SELECT 1").fetchone() == (1,)
     except psycopg.OperationalError:
         return False
 
 
-def _get(url: str) -> object:
-    # Without this handler urllib would send requests to 127.0.0.1 through a configured proxy.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
+def _reader(authority: str, username: str, password: str) -> Callable[[str], object]:
+    """Return a function that returns the JSON at a URL, None if there is none."""
+    # Without the first handler urllib would send requests to 127.0.0.1 through a configured proxy.
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if authority:
+        trusted = ssl.create_default_context(cafile=authority)
+        handlers.append(urllib.request.HTTPSHandler(context=trusted))
+    opener = urllib.request.build_opener(*handlers)
+    if username:
+        login = b64encode(f"{username}:{password}".encode()).decode()
+        opener.addheaders = [("Authorization", f"Basic {login}")]
+
+    def read(url: str) -> object:
+        try:
+            with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    return read

@@ -5,9 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from runtime.callers.caller import ALL_SCOPES
 from runtime.callers.key_file import as_json, new_key
+from runtime.settings import Settings
 from scripts.serve import TABLE
 from scripts.stack.places import HOST
 
@@ -28,6 +30,8 @@ class StackRecord:
     java_home: str = ""
     # Where each process has its metrics; empty unless the stack is observed.
     metrics: dict[str, int] = field(default_factory=dict)
+    # Whether the servers demand TLS and logins. It never changes.
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,17 @@ def write_record(stack: Path, record: StackRecord) -> None:
 
 
 def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
-    """Write the stack's `rollbook.toml`, which every rollbook command reads by default."""
-    settings = {
+    """Write the `rollbook.toml` of a plain stack, which every rollbook command reads by default."""
+    write_toml(stack / "rollbook.toml", _plain_settings(stack, ports))
+
+
+def plain_settings(stack: Path, ports: Mapping[str, int]) -> Settings:
+    """Return the settings that reach the servers of a plain stack, with its password."""
+    return settings_of(_plain_settings(stack, ports))
+
+
+def _plain_settings(stack: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    return {
         "kafka_bootstrap_servers": f"{HOST}:{ports['kafka']}",
         "registry_url": registry_url(ports),
         "postgres_url": postgres_url(ports),
@@ -103,9 +116,29 @@ def write_settings(stack: Path, ports: Mapping[str, int]) -> None:
         # Handlers of two stacks may have the same name.
         "state_directory": str(stack),
     }
+
+
+def settings_of(values: Mapping[str, str]) -> Settings:
+    """Return settings with exactly these values and the secrets in the files that they name.
+
+    Unlike `load_settings`, it reads no environment variables, which may lead to another stack.
+    """
+    secrets: dict[str, Any] = {
+        name.removesuffix("_file"): Path(value).read_text(encoding="utf-8").strip()
+        for name, value in values.items()
+        if name.endswith("password_file")
+    }
+    others: dict[str, Any] = {
+        name: value for name, value in values.items() if not name.endswith("password_file")
+    }
+    return Settings(**others, **secrets)
+
+
+def write_toml(path: Path, values: Mapping[str, str]) -> None:
+    """Write settings to a file that only its owner may read."""
     # A JSON string is a TOML string.
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-    write_private(stack / "rollbook.toml", f"# Written by `rollbook stack up`.\n{text}")
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    write_private(path, f"# Written by `rollbook stack up`.\n{text}")
 
 
 def password_file(stack: Path) -> Path:
@@ -131,19 +164,19 @@ def ensure_key(stack: Path) -> None:
         write_private(key_file(stack), text + "\n")
 
 
-def registry_url(ports: Mapping[str, int]) -> str:
+def registry_url(ports: Mapping[str, int], scheme: str = "http") -> str:
     """Return the address of the registry's Confluent-compatible API."""
-    return f"http://{HOST}:{ports['registry']}/apis/ccompat/v7"
+    return f"{scheme}://{HOST}:{ports['registry']}/apis/ccompat/v7"
 
 
-def postgres_url(ports: Mapping[str, int]) -> str:
+def postgres_url(ports: Mapping[str, int], user: str = "rollbook") -> str:
     """Return the address of the database, without the password."""
-    return f"postgresql://rollbook@{HOST}:{ports['postgres']}/rollbook"
+    return f"postgresql://{user}@{HOST}:{ports['postgres']}/rollbook"
 
 
-def elasticsearch_url(ports: Mapping[str, int]) -> str:
+def elasticsearch_url(ports: Mapping[str, int], scheme: str = "http") -> str:
     """Return the address of Elasticsearch."""
-    return f"http://{HOST}:{ports['elasticsearch']}"
+    return f"{scheme}://{HOST}:{ports['elasticsearch']}"
 
 
 def write_private(path: Path, text: str) -> None:

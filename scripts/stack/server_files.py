@@ -5,21 +5,26 @@ same settings.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.stack.fetch import Artefacts
 from scripts.stack.jdk import VECTOR_MODULE, Jdk
 from scripts.stack.places import HOST, ServerUser
+from scripts.stack.secure import elasticsearch, kafka, registry
+from scripts.stack.secure import postgres as secure_postgres
+from scripts.stack.secure.logins import ADMIN
 
 SERVERS = ("kafka", "registry", "postgres", "elasticsearch")
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The folders, ports, user and Java of the servers of one stack."""
+    """The folders, ports, user and Java of the servers of the stack in the folder `stack`."""
 
+    stack: Path
     data: Path
     configuration: Path
     logs: Path
@@ -28,17 +33,39 @@ class Site:
     programs: Artefacts
     ports: Mapping[str, int]
     user: ServerUser | None
+    # Whether the servers demand TLS and logins, with the certificates of `certificate`.
+    secure: bool = False
+    # Those that start at once; the others wait until somebody starts them.
+    servers: Collection[str] = SERVERS
+
+    @property
+    def postgres_superuser(self) -> str:
+        """The login that owns the database."""
+        return ADMIN if self.secure else "rollbook"
+
+    def certificate(self, server: str) -> Path:
+        """Return the folder of a server's certificate."""
+        # Elasticsearch reads only files below its configuration.
+        parent = server if server == "elasticsearch" else "certificates"
+        return self.configuration / parent / server
 
 
 def configuration_files(site: Site) -> dict[Path, str]:
     """Return the text of each configuration file by its path."""
     configuration = site.configuration
+    secure = {
+        configuration / "pg_hba.conf": secure_postgres.HBA,
+        configuration / "registry.properties": registry.properties(
+            site.stack, site.ports["registry"], site.certificate("registry")
+        ),
+    }
     return {
         configuration / "kafka.properties": kafka_properties(site),
         configuration / "kafka-log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "elasticsearch.yml": elasticsearch_yml(site),
         configuration / "elasticsearch" / "log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "jvm.options": jvm_options(site),
+        **(secure if site.secure else {}),
     }
 
 
@@ -58,7 +85,7 @@ rootLogger.appenderRef.console.ref = console
 def kafka_properties(site: Site) -> str:
     """Return Kafka's configuration: one node that is both broker and controller."""
     client, controller = site.ports["kafka"], site.ports["kafka-controller"]
-    options = {
+    options: dict[str, Any] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller}",
@@ -69,6 +96,8 @@ def kafka_properties(site: Site) -> str:
         "log.dirs": site.data / "kafka" / "log",
         **KAFKA_OPTIONS,
     }
+    if site.secure:
+        options |= kafka.security_options(site.stack, site.certificate("kafka"))
     return "".join(f"{name}={value}\n" for name, value in options.items())
 
 
@@ -98,8 +127,8 @@ KAFKA_OPTIONS: dict[str, str | int] = {
 
 
 def elasticsearch_yml(site: Site) -> str:
-    """Return Elasticsearch's configuration: one node, no security, on 127.0.0.1."""
-    options = {
+    """Return Elasticsearch's configuration: one node on 127.0.0.1."""
+    options: dict[str, Any] = {
         "cluster.name": "rollbook",
         "node.name": "rollbook-1",
         "network.host": HOST,
@@ -115,6 +144,8 @@ def elasticsearch_yml(site: Site) -> str:
         # Indexes are created with their mapping, never implicitly; except Kibana's own (".*").
         "action.auto_create_index": '"+.*,-*"',
     }
+    if site.secure:
+        options |= elasticsearch.security_options()
     return "".join(f"{name}: {value}\n" for name, value in options.items())
 
 

@@ -5,12 +5,18 @@ Every option that is not a server's default has its reason beside it, here and i
 
 import secrets
 import subprocess
+from dataclasses import replace
+from typing import Any
 
 from schemas.errors import Unavailable
 from scripts.stack.fetch import last_lines
 from scripts.stack.places import HOST, as_user, give, remove
 from scripts.stack.programs import Program
 from scripts.stack.record import write_private
+from scripts.stack.secure import elasticsearch, kafka
+from scripts.stack.secure import postgres as secure_postgres
+from scripts.stack.secure.certificates import ensure_certificates
+from scripts.stack.secure.logins import ADMIN, password, write_admin
 from scripts.stack.server_files import SERVERS, Site, configuration_files
 
 
@@ -22,17 +28,32 @@ def prepare(site: Site) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         give(folder, site.user)
     for path, text in configuration_files(site).items():
+        path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
         give(path, site.user)
     if not site.password_file.exists():
         write_private(site.password_file, secrets.token_urlsafe(24) + "\n")
+    if site.secure:
+        _prepare_security(site)
     format_kafka(site)
     _init_postgres(site)
 
 
+def _prepare_security(site: Site) -> None:
+    ensure_certificates(site.stack, map(site.certificate, SERVERS), site.user)
+    elasticsearch.write_admin(
+        site.configuration / "elasticsearch", site.user, password(site.stack, ADMIN)
+    )
+    write_admin(site.stack, site.ports)
+
+
 def programs(site: Site) -> list[Program]:
     """Return the program of each server."""
-    return [kafka_program(site), _registry(site), _postgres(site), _elasticsearch(site)]
+    all_of_them = [kafka_program(site), _registry(site), _postgres(site), _elasticsearch(site)]
+    return [
+        replace(program, starts_at_once=program.starts_at_once and program.name in site.servers)
+        for program in all_of_them
+    ]
 
 
 def _java_classes(site: Site, *options: str) -> list[str]:
@@ -89,6 +110,9 @@ def _registry(site: Site) -> Program:
         f"-Dapicurio.storage.snapshot.location={site.data / 'registry' / 'tmp'}",
         f"-Dapicurio.import.work-dir={site.data / 'registry' / 'tmp'}",
     ]
+    if site.secure:
+        properties = site.configuration / "registry.properties"
+        options.append(f"-Dquarkus.config.locations={properties}")
     return Program(
         "registry",
         [
@@ -99,11 +123,13 @@ def _registry(site: Site) -> Program:
         ],
         directory=site.data / "registry",
         priority=20,
+        # It ends without its permissions in Kafka, which a running broker must be given.
+        starts_at_once=not site.secure,
     )
 
 
 def _postgres(site: Site) -> Program:
-    settings = {
+    settings: dict[str, Any] = {
         "port": site.ports["postgres"],
         "listen_addresses": HOST,
         # No Unix socket: its path may be too long, and every client uses loopback.
@@ -116,6 +142,10 @@ def _postgres(site: Site) -> Program:
         "log_error_verbosity": "terse",
         "log_min_error_statement": "panic",
     }
+    if site.secure:
+        settings |= secure_postgres.security_options(
+            site.configuration, site.certificate("postgres")
+        )
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return Program(
         "postgres",
@@ -157,7 +187,16 @@ def format_kafka(site: Site) -> None:
     properties = str(site.configuration / "kafka.properties")
     tool = ["kafka.tools.StorageTool", "format", "--cluster-id", name, "--config", properties]
     options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-    _run(site, "kafka-format", [*_java_classes(site, *options), *tool])
+    first = site.data / "kafka" / "first-logins"
+    if site.secure:
+        first.touch(mode=0o600)
+        first.write_text(kafka.first_logins(site.stack), encoding="utf-8")
+        give(first, site.user)
+        tool.append(f"@{first}")  # its passwords would otherwise be on a command line
+    try:
+        _run(site, "kafka-format", [*_java_classes(site, *options), *tool])
+    finally:
+        first.unlink(missing_ok=True)
 
 
 def _init_postgres(site: Site) -> None:
@@ -176,7 +215,7 @@ def _init_postgres(site: Site) -> None:
             [
                 str(site.programs.postgres / "bin" / "initdb"),
                 *("-D", str(cluster)),
-                *("--username", "rollbook", "--pwfile", str(password)),
+                *("--username", site.postgres_superuser, "--pwfile", str(password)),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8"),
                 # PostgreSQL's own Unicode rules: the same on every system, and fast.
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),

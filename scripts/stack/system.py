@@ -16,6 +16,7 @@ from schemas.errors import Misconfigured, RollbookError, Unavailable
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 from scripts.serve import TABLE
 from scripts.stack import docker
+from scripts.stack.access import is_secure, operator_settings
 from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
@@ -35,6 +36,9 @@ SERVICES = {
     **{name: ["serve", name] for name in TABLE},
     "queries": ["serve", "queries", "--operations"],
 }
+
+# Operations over HTTP, for which no service has the login where roles exist.
+_NEEDS_OPERATOR = {"--operations"}
 
 # A misconfigured service reports its error and ends within this time.
 _SETTLED_SECONDS = 2.0
@@ -82,12 +86,19 @@ def bring_up(
     free_ports: bool,
     whole_system: bool,
     observed: bool = False,
+    secure: bool = False,
 ) -> Started:
     """Start the servers in `mode`, with `whole_system` our services too; report on stderr.
 
     With `observed`, Prometheus as well; in containers also Grafana.
     """
     if mode == "docker":
+        if secure:
+            raise Misconfigured(
+                "--secure starts native servers only",
+                code="other_mode",
+                next_step="in containers: deploy/compose/secure.yml",
+            )
         stack = DockerStack(name)
         started = stack.up(
             ports=ports, free_ports=free_ports, whole_system=whole_system, observed=observed
@@ -99,14 +110,14 @@ def bring_up(
         port = wanted.pop("prometheus", None) if observed else None
         if observed:
             require_observable(native, port=port, free_ports=free_ports, report=say)
-        started = native.up(ports=wanted, free_ports=free_ports, report=say)
+        started = native.up(ports=wanted, free_ports=free_ports, secure=secure, report=say)
         if observed:
             chosen = observe(native, SERVICES, port=port, free_ports=free_ports, report=say)
             started = replace(started, ports={**started.ports, "prometheus": chosen})
         if whole_system:
             start_services(native)
     if whole_system:
-        _finalise_empty_log(_settings(named_directory(name)))
+        _finalise_empty_log(operator_settings(named_directory(name)))
     return started
 
 
@@ -117,18 +128,9 @@ def start_services(stack: LocalStack) -> None:
     prefix among them. Raises `Unavailable`, with the last lines of its log, if a service ends at
     once or does not listen within a minute.
     """
-    from runtime.registry import Registry
-    from runtime.topics.admin import ensure_topics
-    from runtime.topics.drift import refuse_lossy_drift
-
-    settings = _settings(stack.directory)
-    reports = ensure_topics(settings)
-    for report in reports:
-        for line in report.differences():
-            say(f"drift: {line}")
-    refuse_lossy_drift(reports, settings)
-    Registry(settings).ensure()
-    say("topics and schemas exist")
+    files = _role_files(stack)
+    settings = operator_settings(stack.directory)
+    _deploy(settings, read_models=bool(files))
     beside = Path(sys.executable).with_name("rollbook")
     rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
     record = read_record(stack.directory) or StackRecord("native", {})
@@ -146,9 +148,41 @@ def start_services(stack: LocalStack) -> None:
         # This shell's value would give all of them one port.
         measured = f"{HOST}:{metrics[name]}" if name in metrics else ""
         environment = {"ROLLBOOK_METRICS_LISTEN": measured} | (urls if name == "console" else {})
-        stack.add_service(name, [rollbook, *arguments, *listen], environment=environment)
+        if files:
+            environment["ROLLBOOK_CONFIG"] = str(files[name])
+        with_role = [one for one in arguments if not files or one not in _NEEDS_OPERATOR]
+        stack.add_service(name, [rollbook, *with_role, *listen], environment=environment)
     _wait_for_services(stack, ports)
     say(f"running {', '.join(SERVICES)}")
+
+
+def _role_files(stack: LocalStack) -> dict[str, Path]:
+    """Return service → the file of its role's settings; nothing for a plain stack."""
+    if not is_secure(stack.directory):
+        return {}
+    from scripts.stack.secure.services import service_files
+
+    settings = load_settings(config=str(stack.config_file)).settings
+    return service_files(stack.directory, settings, list(SERVICES))
+
+
+def _deploy(settings: Settings, *, read_models: bool) -> None:
+    """Create topics and schemas, and with `read_models` what projectors may not create."""
+    from runtime.registry import Registry
+    from runtime.topics.admin import ensure_topics
+    from runtime.topics.drift import refuse_lossy_drift
+
+    reports = ensure_topics(settings)
+    for report in reports:
+        for line in report.differences():
+            say(f"drift: {line}")
+    refuse_lossy_drift(reports, settings)
+    Registry(settings).ensure()
+    say("topics and schemas exist")
+    if read_models:
+        from scripts.stack.secure.services import prepare_read_models
+
+        prepare_read_models(settings)
 
 
 def _finalise_empty_log(settings: Settings) -> None:
@@ -215,12 +249,8 @@ def projector_status(stack: LocalStack) -> tuple["ProjectorsStatus | None", str]
     from projectors.versions.status import read_status
 
     try:
-        found = read_status(_settings(stack.directory))
+        found = read_status(operator_settings(stack.directory))
     except RollbookError as error:
         return None, str(error)
     # Two read models on one server report the same error.
     return found, "; ".join({str(error): "" for error in found.unavailable.values()})
-
-
-def _settings(directory: Path) -> Settings:
-    return load_settings(config=str(directory / "rollbook.toml")).settings

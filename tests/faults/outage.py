@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from scripts.stack import ready
 from scripts.stack.local import LocalStack
-from scripts.stack.record import password_file
+from scripts.stack.record import plain_settings
 from tests.log import assert_exactly_once
 from tests.people import people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -38,7 +38,7 @@ class Servers:
         for name in names:
             self._stack.supervisor.start_program(name)
         ports = {name: server.port or 0 for name, server in self._stack.servers().items()}
-        checks = ready.checks(ports, password_file(self._stack.directory))
+        checks = ready.checks(plain_settings(self._stack.directory, ports))
         eventually(lambda: all(checks[name]() for name in names), 90)
 
     @contextmanager

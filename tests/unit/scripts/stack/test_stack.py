@@ -12,7 +12,7 @@ import pytest
 from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker, places
-from scripts.stack.cli import _print_status, parse_ports
+from scripts.stack.cli import _print_status
 from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
@@ -23,6 +23,7 @@ from scripts.stack.places import (
     data_directory,
     filled_once,
     is_free,
+    parse_ports,
     reachable,
 )
 from scripts.stack.programs import Program, program_section, service_script

@@ -1,0 +1,40 @@
+"""How `up` itself reaches the servers of a stack, and what it writes for everybody else."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from runtime.settings import Settings, load_settings
+from scripts.stack.record import plain_settings, read_record, write_settings
+from scripts.stack.secure.logins import admin_settings, rewrite_roles, role_file
+
+
+def is_secure(stack: Path) -> bool:
+    """Return whether the servers of the stack demand TLS and logins."""
+    record = read_record(stack)
+    return record is not None and record.secure
+
+
+def own_settings(stack: Path, ports: Mapping[str, int]) -> Settings:
+    """Return settings that may do everything on the servers of the stack."""
+    return admin_settings(stack, ports) if is_secure(stack) else plain_settings(stack, ports)
+
+
+def write_access(stack: Path, ports: Mapping[str, int], servers: Collection[str]) -> None:
+    """Write the settings that lead to the running servers; of a secure stack, for each role."""
+    if not is_secure(stack):
+        write_settings(stack, ports)
+        return
+    from scripts.stack.secure.roles import grant_roles
+
+    rewrite_roles(stack, ports)
+    grant_roles(stack, Settings(), servers=servers)
+
+
+def operator_settings(stack: Path) -> Settings:
+    """Return this shell's settings for the stack; on a secure one, with the operator's login.
+
+    There, that of the shell's prefix, if `up` or `grant_roles` has created one.
+    """
+    settings = load_settings(config=str(stack / "rollbook.toml")).settings
+    own = role_file(stack, "operator", settings.prefix)
+    return load_settings(config=str(own)).settings if own.exists() else settings
