@@ -3,8 +3,9 @@
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -19,7 +20,9 @@ from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
-from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS
+from scripts.stack.secure.roles import grant_roles, revoke_roles
+from scripts.stack.server_files import SERVERS
+from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS, depth
 from tests.processes import Rollbook, RunningProcess
 
 PARTITIONS = 4
@@ -30,7 +33,9 @@ OWN_STACKS = pytest.StashKey[list[str]]()
 FAULTS = "tests/faults/servers/"
 SHARED_STACK = "ROLLBOOK_TEST_STACK"
 FAULTS_STACK = "ROLLBOOK_TEST_FAULTS_STACK"
-SECURED_STACK = "ROLLBOOK_TEST_SECURED_STACK"
+SECURE_STACK = "ROLLBOOK_TEST_SECURE_STACK"
+# In `make test`, without the two whose start takes long: the tests of those are deep.
+SECURE_SERVERS = depth(("kafka", "postgres"), SERVERS)
 # On a busy machine. The first test of a worker must also end within its own time limit.
 START_SECONDS = 280
 
@@ -50,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for variable, name in (
         (SHARED_STACK, own),
         (FAULTS_STACK, f"{own}-faults"),
-        (SECURED_STACK, f"{own}-secured"),
+        (SECURE_STACK, f"{own}-secure"),
     ):
         if variable not in os.environ:  # the workers inherit the environment
             os.environ[variable] = name
@@ -82,15 +87,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(DEEP_TIMEOUT_SECONDS), append=False)
 
 
-def start_stack(name: str) -> LocalStack:
+def start_stack(
+    name: str, *, secure: bool = False, servers: Collection[str] = SERVERS
+) -> LocalStack:
     """Start a stack on free ports, or return it as it is if another worker has started it."""
     stack = LocalStack(name)
     with pytest.MonkeyPatch.context() as patch:
         for options in ("JDK_JAVA_OPTIONS", "ES_JAVA_OPTS"):
             patch.setenv(options, QUICK_JAVA)
-        stack.up(free_ports=True, report=print, timeout_seconds=START_SECONDS)
-    # The schemas are the same for every prefix.
-    Registry(load_settings({}, config=str(stack.config_file)).settings).ensure()
+        stack.up(
+            free_ports=True,
+            secure=secure,
+            servers=servers,
+            report=print,
+            timeout_seconds=START_SECONDS,
+        )
+    if "registry" in servers:
+        # The schemas are the same for every prefix.
+        Registry(load_settings({}, config=str(stack.config_file)).settings).ensure()
     return stack
 
 
@@ -98,6 +112,25 @@ def start_stack(name: str) -> LocalStack:
 def stack() -> LocalStack:
     """The stack that all tests share, each with a separate prefix."""
     return start_stack(os.environ[SHARED_STACK])
+
+
+@pytest.fixture(scope="session")
+def secure_stack() -> LocalStack:
+    """The stack whose servers demand TLS and logins, also shared; only `SECURE_SERVERS` run."""
+    return start_stack(os.environ[SECURE_STACK], secure=True, servers=SECURE_SERVERS)
+
+
+@pytest.fixture
+def role_files(secure_stack: LocalStack) -> Iterator[dict[str, Path]]:
+    """Role → the file of its settings on the secure stack, with a prefix for this test.
+
+    Nothing else exists of the prefix. Its topics and roles are removed afterwards.
+    """
+    settings = replace(Settings(), prefix=f"t{uuid.uuid4().hex[:10]}")
+    yield grant_roles(secure_stack.directory, settings, servers=SECURE_SERVERS)
+    administrator = load_settings(config=str(secure_stack.directory / "admin.toml")).settings
+    delete_topics(replace(administrator, prefix=settings.prefix))
+    revoke_roles(secure_stack.directory, settings, servers=SECURE_SERVERS)
 
 
 @pytest.fixture
@@ -125,7 +158,14 @@ def own_registry(stack: LocalStack, directory: Path) -> Iterator[Settings]:
     settings = load_settings(flags, config=str(stack.config_file)).settings
     yield settings
     remove_read_models(settings)
-    # A broker with thousands of idle partitions would slow down every later test.
+    delete_topics(settings)
+
+
+def delete_topics(settings: Settings) -> None:
+    """Delete the topics of a prefix.
+
+    A broker with thousands of idle partitions would slow down every later test.
+    """
     client = admin(settings)
     deletions = client.delete_topics([settings.named(topic.name) for topic in TOPICS])
     for deletion in deletions.values():

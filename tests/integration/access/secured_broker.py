@@ -1,13 +1,8 @@
-"""A broker with two listeners: one that demands a login and applies ACLs, and one for the tests.
+"""A login at the broker of the secure stack that may do everything but what a test denies."""
 
-Whatever no ACL mentions is permitted, so only what a test denies is denied.
-"""
-
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -25,92 +20,79 @@ from confluent_kafka.admin._scram import (
     UserScramCredentialUpsertion,
 )
 
-from runtime.kafka import admin
+from runtime.kafka import admin, client_config
 from runtime.settings import Settings
-from scripts.stack.fetch import fetch
-from scripts.stack.jdk import choose_jdk
-from scripts.stack.places import (
-    HOST,
-    choose_ports,
-    data_directory,
-    free_port,
-    give,
-    locked,
-    named_directory,
-    server_user,
-)
-from scripts.stack.record import StackRecord, password_file, read_record, write_record
-from scripts.stack.server_files import Site, console_log, kafka_properties
-from scripts.stack.servers import format_kafka, kafka_program
-from scripts.stack.supervise import Supervisor
+from scripts.stack.access import own_settings
+from scripts.stack.local import LocalStack
 from tests.processes import eventually
 
-_SECURED = "kafka-secured"
-_MECHANISM = "SCRAM-SHA-256"
 _ITERATIONS = 4096
-# An open connection must show its login again this often: so a changed password has an effect.
-_LOGIN_AGAIN_MS = 5_000
+_MECHANISM = ScramMechanism.SCRAM_SHA_512
 USER, PASSWORD = "app", "right"
+_ANYTHING = {
+    ResourceType.TOPIC: "*",
+    ResourceType.GROUP: "*",
+    ResourceType.TRANSACTIONAL_ID: "*",
+    ResourceType.BROKER: "kafka-cluster",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SecuredBroker:
-    """A running broker: `trusted` is the listener without a login, `secured` the other."""
+    """A running broker; `administrator` may do everything on it, whatever is denied to the user."""
 
-    trusted: str
-    secured: str
+    administrator: Settings
+
+    @property
+    def secured(self) -> str:
+        """The broker's address."""
+        return self.administrator.kafka_bootstrap_servers
 
     def settings(self, settings: Settings) -> Settings:
         """Return settings with which a test may do everything on this broker."""
-        return replace(settings, kafka_bootstrap_servers=self.trusted)
+        return replace(settings, **self._connection())
+
+    def as_user(self, settings: Settings, password: str = PASSWORD) -> Settings:
+        """Return settings with which a test logs in as the user, who is subject to denials."""
+        login: dict[str, Any] = {"kafka_sasl_username": USER, "kafka_sasl_password": password}
+        return replace(settings, **self._connection(), **login)
 
     def login(self, password: str = PASSWORD) -> dict[str, str]:
-        """Return the variables with which a process logs in, and is subject to ACLs."""
-        return {
-            "ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS": self.secured,
-            "ROLLBOOK_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
-            "ROLLBOOK_KAFKA_SASL_MECHANISM": _MECHANISM,
-            "ROLLBOOK_KAFKA_SASL_USERNAME": USER,
-            "ROLLBOOK_KAFKA_SASL_PASSWORD": password,
+        """Return the variables with which a process logs in as the user."""
+        values = {
+            **self._connection(),
+            "kafka_sasl_username": USER,
+            "kafka_sasl_password": password,
         }
+        return {f"ROLLBOOK_{name.upper()}": value for name, value in values.items()}
 
     def set_password(self, password: str) -> None:
         """Give the user another password; return once the broker accepts it."""
-        client = self._admin()  # kept in a variable: its futures never resolve once it is gone
-        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, _ITERATIONS)
+        client = admin(self.administrator)  # kept: its futures never resolve once it is gone
+        info = ScramCredentialInfo(_MECHANISM, _ITERATIONS)
         change = UserScramCredentialUpsertion(USER, info, password.encode())
         for changed in client.alter_user_scram_credentials([change]).values():
             changed.result()
         eventually(lambda: self._accepts(password), what="the new password is accepted")
 
-    def _accepts(self, password: str) -> bool:
-        login = self.login(password)
-        client = AdminClient(
-            {
-                "bootstrap.servers": self.secured,
-                "security.protocol": "sasl_plaintext",
-                "sasl.mechanism": _MECHANISM,
-                "sasl.username": USER,
-                "sasl.password": login["ROLLBOOK_KAFKA_SASL_PASSWORD"],
-                "log_level": 0,
-            }
-        )
-        try:
-            client.list_topics(timeout=1)
-        except KafkaException:
-            return False
-        return True
+    def permit_everything(self) -> None:
+        """Permit the user every operation. Idempotent."""
+        allowed = [
+            _binding(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
+            for kind, name in _ANYTHING.items()
+        ]
+        client = admin(self.administrator)
+        for created in client.create_acls(allowed).values():
+            created.result()
 
     @contextmanager
     def denied(self, kind: ResourceType, name: str, *operations: AclOperation) -> Iterator[None]:
         """Deny the user these operations on one resource inside the `with` block.
 
-        Everything else on the resource stays permitted: an ACL that mentions a resource ends the
-        general permission for it.
+        A denial takes precedence over what is permitted.
         """
-        client = self._admin()
-        bindings = [_binding(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)]
-        bindings += [_binding(kind, name, one, AclPermissionType.DENY) for one in operations]
+        client = admin(self.administrator)
+        bindings = [_binding(kind, name, one, AclPermissionType.DENY) for one in operations]
         for created in client.create_acls(bindings).values():
             created.result()
         anything: Any = None
@@ -118,10 +100,10 @@ class SecuredBroker:
             kind,
             name,
             ResourcePatternType.LITERAL,
-            anything,
+            f"User:{USER}",
             anything,
             AclOperation.ANY,
-            AclPermissionType.ANY,
+            AclPermissionType.DENY,
         )
 
         def count() -> int:
@@ -135,8 +117,21 @@ class SecuredBroker:
                 deleted.result()
             eventually(lambda: not count(), what="the ACLs are removed")
 
-    def _admin(self) -> AdminClient:
-        return admin(replace(Settings(), kafka_bootstrap_servers=self.trusted))
+    def _connection(self) -> dict[str, Any]:
+        names = ("bootstrap_servers", "security_protocol", "ssl_ca_location", "sasl_mechanism")
+        logins = ("sasl_username", "sasl_password")
+        return {
+            f"kafka_{name}": getattr(self.administrator, f"kafka_{name}")
+            for name in (*names, *logins)
+        }
+
+    def _accepts(self, password: str) -> bool:
+        config = client_config(self.as_user(self.administrator, password))
+        try:
+            AdminClient({**config, "log_level": 0}).list_topics(timeout=1)
+        except KafkaException:
+            return False
+        return True
 
 
 def _binding(
@@ -147,80 +142,10 @@ def _binding(
     )
 
 
-def start_secured_broker(name: str) -> SecuredBroker:
-    """Start a stack with nothing but this broker, or return it if another worker started it."""
-    directory = named_directory(name)
-    supervisor = Supervisor(directory)
-    os.umask(0o022)  # the servers' user must be able to read what root creates
-    with locked(directory / "lock"):
-        record = read_record(directory)
-        if record is None or not supervisor.runs():
-            site = _site(directory)
-            record = StackRecord("native", dict(site.ports), str(site.data), str(site.java.home))
-            write_record(directory, record)
-            supervisor.logs.mkdir(exist_ok=True)
-            _prepare(site)
-            supervisor.start([kafka_program(site)], site.user)
-        trusted, secured = record.ports["kafka"], record.ports[_SECURED]
-        broker = SecuredBroker(f"{HOST}:{trusted}", f"{HOST}:{secured}")
-        eventually(lambda: _answers(broker), 120, "the secured broker")
-        broker.set_password(PASSWORD)
+def secured_broker(stack: LocalStack) -> SecuredBroker:
+    """Return the broker of a secure stack, with a user who may do everything."""
+    ports = {name: server.port or 0 for name, server in stack.servers().items()}
+    broker = SecuredBroker(own_settings(stack.directory, ports))
+    broker.permit_everything()
+    broker.set_password(PASSWORD)
     return broker
-
-
-def _answers(broker: SecuredBroker) -> bool:
-    try:
-        return broker._admin().list_topics(timeout=2).controller_id >= 0
-    except KafkaException:
-        return False
-
-
-def _site(directory: Path) -> Site:
-    user, ports = server_user(), choose_ports({}, free=True)
-    java = choose_jdk(user, print)
-    data = data_directory(directory, user)
-    return Site(
-        data=data,
-        configuration=data / "configuration",
-        logs=Supervisor(directory).logs,
-        password_file=password_file(directory),
-        java=java,
-        programs=fetch(user, java.home, print),
-        ports=ports | {_SECURED: free_port(set(ports.values()))},
-        user=user,
-    )
-
-
-def _prepare(site: Site) -> None:
-    for folder in (site.data, site.data / "kafka", site.configuration):
-        folder.mkdir(parents=True, exist_ok=True)
-        give(folder, site.user)
-    for name, text in (
-        ("kafka.properties", kafka_properties(site) + _security(site)),
-        ("kafka-log4j2.properties", console_log("info")),
-    ):
-        path = site.configuration / name
-        path.write_text(text, encoding="utf-8")
-        give(path, site.user)
-    format_kafka(site)
-
-
-def _security(site: Site) -> str:
-    """Return the lines that follow the stack's own: of two with one name, the last one counts."""
-    login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    plain = ", ".join(f"{n}://{HOST}:{site.ports[p]}" for n, p in _PLAIN.items())
-    options = {
-        "listeners": f"{plain}, SECURED://{HOST}:{site.ports[_SECURED]}",
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
-        "SECURED:SASL_PLAINTEXT",
-        "sasl.enabled.mechanisms": _MECHANISM,
-        f"listener.name.secured.{_MECHANISM.lower()}.sasl.jaas.config": login,
-        "connections.max.reauth.ms": _LOGIN_AGAIN_MS,
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-        "allow.everyone.if.no.acl.found": "true",
-    }
-    return "".join(f"{name}={value}\n" for name, value in options.items())
-
-
-_PLAIN = {"CLIENT": "kafka", "CONTROLLER": "kafka-controller"}

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from confluent_kafka.admin._acl import AclOperation
@@ -63,14 +62,7 @@ def test_a_wrong_password_ends_every_command(guarded: Rollbook, broker: SecuredB
 
 def test_a_refused_login_is_noticed_at_once(guarded: Rollbook, broker: SecuredBroker) -> None:
     """Not when the requests have timed out, which takes 5 to 10 s."""
-    settings = replace(
-        guarded.settings,
-        kafka_bootstrap_servers=broker.secured,
-        kafka_security_protocol="sasl_plaintext",
-        kafka_sasl_mechanism="SCRAM-SHA-256",
-        kafka_sasl_username="app",
-        kafka_sasl_password="wrong",
-    )
+    settings = broker.as_user(guarded.settings, "wrong")
     began = time.monotonic()
     for connect in (admin, lone_consumer):
         with pytest.raises(Forbidden, match="a login that the brokers accept"):
