@@ -53,6 +53,9 @@ def follow(settings: Settings, measurements: Sequence[Measurement], stop: StopSi
                 measure(client)
             except Exception as error:  # noqa: BLE001 - the lag would stay what it was, for ever
                 HEALTH.lacks(_explained(error), BROKERS)
+                # With TLS, a client that has lost its connection to the coordinator of a group may
+                # never ask it again (librdkafka 2.16), so another one does.
+                client = None
                 for one in list(measurements):
                     one.forget()
             else:

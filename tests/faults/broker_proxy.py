@@ -33,8 +33,8 @@ class BrokerProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         own_host, own_port = self._listener.getsockname()
         self.address = f"{own_host}:{own_port}"
-        self._theirs = host.encode() + struct.pack(">i", int(port))
-        self._ours = own_host.encode() + struct.pack(">i", own_port)
+        self._theirs = _in_answers(broker)
+        self._ours = _in_answers(self.address)
         self._stalled: int | None = None
         self._ended = threading.Event()
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
@@ -52,6 +52,10 @@ class BrokerProxy:
         for one in (self._listener, *self._sockets):
             _cut(one)
             one.close()
+
+    def advertise(self, address: str) -> None:
+        """Name another address in answers: that of a relay in front of this proxy."""
+        self._ours = _in_answers(address)
 
     def stall(self, api_key: int) -> None:
         """Keep all requests of a kind; those after them on the same connection wait as well."""
@@ -128,6 +132,11 @@ class BrokerProxy:
                 except OSError:
                     self._undelivered.put((server, answer))
         _cut(client)
+
+
+def _in_answers(address: str) -> bytes:
+    host, port = address.split(":")
+    return host.encode() + struct.pack(">i", int(port))
 
 
 def _frame(source: socket.socket) -> bytes:
