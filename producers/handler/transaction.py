@@ -17,6 +17,7 @@ from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
 from runtime.kafka import produce_batch
 from runtime.kafka_access import is_denied
+from runtime.metrics.health import HEALTH
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError
@@ -69,10 +70,12 @@ class Transactions:
                     raise self._failure(error) from error
                 failure = self._clients.failure(error)
                 log.warning("waiting for the transaction coordinator: %s", failure)
+                HEALTH.lacks(failure)
                 self._stop.wait(backoff.after(failure))
                 if is_denied(error.args[0]):  # to this producer the error is final
                     producer = self._clients.transactional_producer(self._connections.logger)
             else:
+                HEALTH.works()
                 break
         return producer
 
