@@ -25,12 +25,9 @@ MOST_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certificates]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Certificates of an authority that the clients trust."""
-    issued = issue_certificates(tmp_path_factory.mktemp("certificates"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(issued.ca_file))
-        yield issued
+    return issue_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +52,18 @@ def at(plain: Settings, server: str, address: str, ca_file: str, *, tls: bool) -
             "kafka_security_protocol": "ssl" if tls else "plaintext",
             "kafka_ssl_ca_location": ca_file if tls else "",
         },
-        "registry": {"registry_url": f"http{'s' * tls}://{address}/apis/ccompat/v7"},
+        "registry": {
+            "registry_url": f"http{'s' * tls}://{address}/apis/ccompat/v7",
+            "registry_ca_location": ca_file if tls else "",
+        },
         "postgres": {
             "postgres_url": f"postgresql://rollbook@{address}/rollbook"
             + (f"?sslmode=verify-full&sslrootcert={ca_file}" if tls else "?sslmode=disable")
         },
-        "elasticsearch": {"elasticsearch_url": f"http{'s' * tls}://{address}"},
+        "elasticsearch": {
+            "elasticsearch_url": f"http{'s' * tls}://{address}",
+            "elasticsearch_ca_location": ca_file if tls else "",
+        },
     }
     return replace(plain, **changed[server])
 

@@ -88,15 +88,20 @@ def _with_tls(server: str, address: str, ca_file: Path) -> dict[str, str]:
             "KAFKA_SECURITY_PROTOCOL": "ssl",
             "KAFKA_SSL_CA_LOCATION": str(ca_file),
         },
-        "registry": {"REGISTRY_URL": f"https://{address}/apis/ccompat/v7"},
+        "registry": {
+            "REGISTRY_URL": f"https://{address}/apis/ccompat/v7",
+            "REGISTRY_CA_LOCATION": str(ca_file),
+        },
         "postgres": {
             "POSTGRES_URL": f"postgresql://rollbook@{address}/rollbook"
             f"?sslmode=verify-full&sslrootcert={ca_file}"
         },
-        "elasticsearch": {"ELASTICSEARCH_URL": f"https://{address}"},
+        "elasticsearch": {
+            "ELASTICSEARCH_URL": f"https://{address}",
+            "ELASTICSEARCH_CA_LOCATION": str(ca_file),
+        },
     }
-    found = {f"ROLLBOOK_{name}": value for name, value in options[server].items()}
-    return found | {"SSL_CERT_FILE": str(ca_file)}
+    return {f"ROLLBOOK_{name}": value for name, value in options[server].items()}
 
 
 @pytest.mark.parametrize(
