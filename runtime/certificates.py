@@ -17,6 +17,7 @@ _OF_AUTHORITIES: Final = (
     "kafka_ssl_ca_location",
     "registry_ca_location",
     "elasticsearch_ca_location",
+    "http_ca_location",
 )
 CERTIFICATES: Final = (*_OF_AUTHORITIES, *_OF_A_CHAIN)
 

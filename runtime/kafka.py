@@ -18,11 +18,12 @@ from confluent_kafka.admin import AdminClient
 from runtime import kafka_clients
 from runtime.configuration.kafka_connection import connection_config
 from runtime.kafka_access import (
-    LOGIN,
     PERMISSIONS,
     LoginWatch,
     is_denied,
     is_refused_login,
+    login_of,
+    text_of,
     tls_trouble,
 )
 from runtime.process import Reminder
@@ -264,15 +265,17 @@ def kafka_failure(
     if denial is not None:
         return denial
     if is_denied(why):
-        missing = LOGIN if is_refused_login(why) else permission or PERMISSIONS[why.code()]
+        missing = permission or PERMISSIONS[why.code()]
+        if is_refused_login(why):
+            missing = login_of(settings)
         return Forbidden(
-            f"Kafka at {settings.kafka_bootstrap_servers} denies access: {why.str()}; "
+            f"Kafka at {settings.kafka_bootstrap_servers} denies access: {text_of(why)}; "
             f"what is missing: {missing}",
             code="kafka_forbidden",
             next_step=GRANT,
         )
     return Unavailable(
-        f"Kafka at {settings.kafka_bootstrap_servers} failed: {why.str()}",
+        f"Kafka at {settings.kafka_bootstrap_servers} failed: {text_of(why)}",
         code="kafka_unavailable",
         next_step=CHECK_SERVER,
     )

@@ -19,7 +19,12 @@ from runtime.settings import Settings
 from runtime.tls import TlsServer, tls_missing, tls_refused, why_tls_fails
 from schemas.errors import TlsFailed
 
-LOGIN: Final = "a login that the brokers accept (kafka_sasl_username, kafka_sasl_password)"
+LOGIN: Final = "a login that the brokers accept"
+_NOT_ACQUIRED: Final = "Failed to acquire SASL OAUTHBEARER token"
+# RFC 6749, 5.2.
+_TOKEN_ERROR: Final = re.compile(
+    r"\b(invalid_(request|client|grant|scope)|unauthorized_client|unsupported_grant_type)\b"
+)
 # What is missing, unless the caller knows better.
 PERMISSIONS: Final = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "Describe, Read or Write on a topic",
@@ -47,6 +52,25 @@ def is_denied(error: KafkaError) -> bool:
 def is_refused_login(error: KafkaError) -> bool:
     """Return whether brokers refuse a login."""
     return PERMISSIONS.get(error.code()) == LOGIN
+
+
+def login_of(settings: Settings) -> str:
+    """Return what is missing if brokers refuse a login, with the settings that it comes from."""
+    names = ("kafka_oauth_client_id", "kafka_oauth_client_secret")
+    if not settings.kafka_oauth_token_url:
+        names = ("kafka_sasl_username", "kafka_sasl_password")
+    return f"{LOGIN} ({', '.join(names)})"
+
+
+def text_of(error: KafkaError) -> str:
+    """Return librdkafka's text of an error.
+
+    It quotes the answer of a token endpoint, which may quote the request with the client's secret:
+    of that, only the code of OAuth is kept.
+    """
+    before, no_token, answer = error.str().partition(_NOT_ACQUIRED)
+    code = _TOKEN_ERROR.search(answer)
+    return before + no_token + (f": {code[0]}" if code else "")
 
 
 def tls_trouble(settings: Settings, message: str = "") -> TlsFailed | None:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import (
     BaseHandler,
+    HTTPRedirectHandler,
     HTTPSHandler,
     OpenerDirector,
     ProxyHandler,
@@ -265,10 +266,17 @@ def _new_opener(settings: Settings, url: str) -> OpenerDirector:
     As to all other servers, without the proxies that the environment names: those are for the
     internet, and most do not know the names of these servers.
     """
-    handlers: list[BaseHandler] = [ProxyHandler({})]
+    handlers: list[BaseHandler] = [ProxyHandler({}), _NoRedirects()]
     if url.startswith("https://"):
         handlers.append(HTTPSHandler(context=client_context(settings.registry_ca_location)))
     return build_opener(*handlers)
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows no redirect, which would send the login to whatever host it names."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Return None: the redirect itself is the answer, which is refused."""
 
 
 def _subject(text: str) -> str:

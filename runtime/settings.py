@@ -158,6 +158,9 @@ class Settings:
     http_queries_url: str = _setting(
         "http://127.0.0.1:18083", "where the console finds the service for queries"
     )
+    http_ca_location: str = _setting(
+        "", "file of the certificate authority of those services; empty: this system's authorities"
+    )
     http_requests_per_second: float = _setting(
         0.0, "requests that each caller may make, unless its key says otherwise; 0: any number"
     )

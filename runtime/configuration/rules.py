@@ -96,6 +96,11 @@ def _check_http(settings: "Settings") -> None:
         given = [name for name in several if getattr(settings, name)]
         for name in several if given else ():
             require(bool(getattr(settings, name)), name, f"must be set, because {given[0]} is")
+    if settings.http_ca_location:
+        from runtime.configuration.tls_files import authority_fault
+
+        fault = authority_fault(settings.http_ca_location)
+        require(not fault, "http_ca_location", fault)
     url = settings.http_jwt_keys_url
     # Whoever can change the keys on their way here can issue tokens.
     require(not url or is_safe_url(url), "http_jwt_keys_url", "must begin with https://")

@@ -1,5 +1,6 @@
 """The two services over HTTP, called with the key of the person who is signed in."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -9,6 +10,7 @@ import httpx2
 import orjson
 
 from runtime.settings import Settings
+from runtime.tls import client_context
 from runtime.tracing import tracing_of
 
 # Longer than the services take to answer or to give up.
@@ -44,6 +46,7 @@ class Services:
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
+            verify=client_context(settings.http_ca_location),
             trust_env=False,  # no proxy may see a key
             event_hooks={"request": [_add_trace_context]} if tracing_of(settings) else None,
         )
@@ -76,7 +79,7 @@ class Services:
                 **({} if body is None else {"json": body}),
             )
         except httpx2.TransportError as error:
-            raise _no_answer(service) from error
+            raise _no_answer(service, error) from error
         _check(answer)
         return answer
 
@@ -98,7 +101,7 @@ class Services:
                     _check(answer)
                 yield httpx2.EventSource(answer)
         except httpx2.TransportError as error:
-            raise _no_answer("queries") from error
+            raise _no_answer("queries", error) from error
 
 
 async def _add_trace_context(request: httpx2.Request) -> None:
@@ -131,7 +134,20 @@ def _check(answer: httpx2.Response) -> None:
     raise Problem(answer.status_code, members)
 
 
-def _no_answer(service: str) -> Problem:
+def _no_answer(service: str, error: BaseException) -> Problem:
+    why = error.__cause__ or error.__context__
+    while why is not None and not isinstance(why, ssl.SSLCertVerificationError):
+        why = why.__cause__ or why.__context__
+    if why is not None:
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            {
+                "code": "certificate_untrusted",
+                "detail": f"the certificate of the service for {service} cannot be trusted: "
+                f"{why.verify_message}",
+                "next": "the setting http_ca_location of the console names the authority",
+            },
+        )
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         {

@@ -47,7 +47,7 @@ class LoudVersions(DomainVersions):
 class _Echo(BaseHTTPRequestHandler):
     """Answers every request with a status that refuses it, and all of the request."""
 
-    status = 400
+    status, location = 400, ""
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -56,6 +56,7 @@ class _Echo(BaseHTTPRequestHandler):
         self.send_response(self.status)
         self.send_header("content-type", "application/json")
         self.send_header("x-elastic-product", "Elasticsearch")
+        self.send_header("location", self.location)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -67,9 +68,9 @@ class _Echo(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def echo_server(status: int = 400) -> Iterator[str]:
+def echo_server(status: int = 400, location: str = "") -> Iterator[str]:
     """Run a server that refuses everything and answers with what it was asked; yield its URL."""
-    echo = type("Echo", (_Echo,), {"status": status})
+    echo = type("Echo", (_Echo,), {"status": status, "location": location})
     with ThreadingHTTPServer(("127.0.0.1", 0), echo) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()

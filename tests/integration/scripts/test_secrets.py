@@ -22,6 +22,7 @@ from tests.sentinels import found_in, found_in_process
 from tests.services import address_of
 
 USER: Final = "qu/serq"
+API_KEY: Final = "cWFwaXE6cWtleXE="
 SASL: Final = {
     "ROLLBOOK_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
     "ROLLBOOK_KAFKA_SASL_MECHANISM": "PLAIN",
@@ -42,7 +43,15 @@ class Failure(NamedTuple):
     code: str = ""
 
 
-def failures(settings: Settings, echo: str, refusing: str, file: Path) -> Iterator[Failure]:
+class Servers(NamedTuple):
+    """URLs of servers that quote what they are asked; `moved` sends its callers to another."""
+
+    echo: str
+    refusing: str
+    moved: str
+
+
+def failures(settings: Settings, servers: Servers, file: Path) -> Iterator[Failure]:
     """Yield commands with a secret wherever one can be: right, wrong, or in a wrong place."""
     address = urlsplit(settings.postgres_url).netloc.rpartition("@")[2]
     in_url = f"{quote(USER, '')}:{quote(PASSWORD, '')}"
@@ -55,8 +64,9 @@ def failures(settings: Settings, echo: str, refusing: str, file: Path) -> Iterat
     yield Failure(LIST, postgres, "postgres_forbidden")
     yield Failure(STATUS, SASL, "kafka_forbidden")
     for url, search, schemas in (
-        (echo, "elasticsearch_refused", "registry_refused"),
-        (refusing, "elasticsearch_forbidden", "registry_forbidden"),
+        (servers.echo, "elasticsearch_refused", "registry_refused"),
+        (servers.refusing, "elasticsearch_forbidden", "registry_forbidden"),
+        (servers.moved, "(status 302)", "(status 302)"),
     ):
         yield Failure(SEARCH, {**logins, "ROLLBOOK_ELASTICSEARCH_URL": url}, search)
         yield Failure(ENSURE, {**logins, "ROLLBOOK_REGISTRY_URL": url}, schemas)
@@ -68,6 +78,21 @@ def failures(settings: Settings, echo: str, refusing: str, file: Path) -> Iterat
     unexpected = {"ROLLBOOK_READ_MODELS": LOUD, "PYTHONPATH": str(ROOT), **logins}
     yield Failure(STATUS, unexpected, "unexpectedly")
     with_all = SASL | logins | postgres
+    oauth = {
+        "ROLLBOOK_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
+        "ROLLBOOK_KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "ROLLBOOK_KAFKA_OAUTH_TOKEN_URL": servers.refusing,
+        "ROLLBOOK_KAFKA_OAUTH_CLIENT_ID": "app",
+        "ROLLBOOK_KAFKA_OAUTH_CLIENT_SECRET": PASSWORD,
+    }
+    yield Failure(STATUS, oauth, "kafka_forbidden")
+    for options in (PASSWORD, f"sasl.password={PASSWORD}", f"linger.ms={PASSWORD}"):
+        yield Failure(LIST, {"ROLLBOOK_KAFKA_OPTIONS": options}, "bad_setting")
+    api_key = {"ROLLBOOK_ELASTICSEARCH_API_KEY": API_KEY}
+    for url in (servers.echo, servers.refusing):
+        yield Failure(SEARCH, {**api_key, "ROLLBOOK_ELASTICSEARCH_URL": url}, "elasticsearch_")
+    yield Failure(LIST, logins | api_key, "bad_setting")
+    yield Failure(("config", "show"), api_key)
     yield Failure(("config", "show"), with_all)
     yield Failure(("config", "show", "--json"), with_all)
     yield Failure(("acl", "show"), with_all)
@@ -88,10 +113,15 @@ def test_no_command_quotes_a_secret(settings: Settings, rollbook: Rollbook, tmp_
         assert failure.code in printed, (failure.command, printed)
         return printed
 
-    with echo_server() as echo, echo_server(401) as refusing, ThreadPoolExecutor(4) as together:
-        cases = list(failures(settings, echo, refusing, file))
+    with (
+        echo_server() as echo,
+        echo_server(401) as refusing,
+        echo_server(302, f"{echo}/elsewhere") as moved,
+        ThreadPoolExecutor(4) as together,
+    ):
+        cases = list(failures(settings, Servers(echo, refusing, moved), file))
         for case, printed in zip(cases, together.map(run, cases), strict=True):
-            assert not found_in(printed, [PASSWORD]), (case.command, printed)
+            assert not found_in(printed, [PASSWORD, API_KEY]), (case.command, printed)
 
 
 def test_no_process_shows_a_secret_that_is_in_a_file(rollbook: Rollbook, tmp_path: Path) -> None:

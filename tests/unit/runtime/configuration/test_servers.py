@@ -81,6 +81,7 @@ def settings_of(given: Given, files: Given) -> Settings:
         MUTUAL | {"kafka_ssl_ca_location": "FOLDER"},
         HTTPS,
         POSTGRES,
+        {"http_ca_location": "CERTIFICATE"},
         {"postgres_url": "postgresql://u@h/db?sslmode=verify-full&sslrootcert=system"},
         {"postgres_url": "host=h sslrootcert='CERTIFICATE'"},
         # Deployments may set the login of a process whether brokers demand it or not.
@@ -130,6 +131,7 @@ WRONG: list[tuple[str, Given]] = [
     ("elasticsearch_ca_location", HTTPS | {"elasticsearch_ca_location": "MISSING"}),
     ("elasticsearch_api_key", HTTPS | {"elasticsearch_username": "app"}),
     ("elasticsearch_api_key", HTTPS | {"elasticsearch_api_key": f"{SECRET}\r\nx: y"}),
+    ("http_ca_location", {"http_ca_location": "KEY"}),
     ("postgres_url", {"postgres_url": "postgresql://u@h/db?sslrootcert=MISSING"}),
     ("postgres_url", {"postgres_url": "host=h sslkey=MISSING"}),
 ]

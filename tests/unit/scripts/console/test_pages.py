@@ -1,6 +1,7 @@
 """The console without any service: who sees a page, which forms are carried out."""
 
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from runtime.callers.key_file import add_key, new_key
 from runtime.settings import load_settings
 from scripts.console.application import console_of
 from scripts.console.pages import FOLDER, part
+from tests.certificates import certificate_pem, private_key_pem
 
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 STYLESHEET_LINES = 300
@@ -36,11 +38,15 @@ def keys(tmp_path: Path) -> Keys:
 
 
 def browser(
-    keys_file: str = "", url: str = "http://127.0.0.1:18084", services: str = NOWHERE
+    keys_file: str = "",
+    url: str = "http://127.0.0.1:18084",
+    services: str = NOWHERE,
+    authority: str = "",
 ) -> TestClient:
     """Return a browser for a console of its own."""
     flags = dict.fromkeys(("http_commands_url", "http_queries_url"), services)
-    settings = load_settings({**flags, "http_keys_file": keys_file}).settings
+    flags |= {"http_keys_file": keys_file, "http_ca_location": authority}
+    settings = load_settings(flags).settings
     return TestClient(console_of(settings), base_url=url)
 
 
@@ -109,6 +115,25 @@ def browser_of(service: type[_Refusing]) -> Iterator[TestClient]:
         with browser(services=f"http://127.0.0.1:{server.server_address[1]}") as opened:
             yield opened
         server.shutdown()
+
+
+def test_the_services_must_show_a_certificate_that_the_console_trusts(tmp_path: Path) -> None:
+    ours, key = tmp_path / "ours.pem", tmp_path / "key.pem"
+    ours.write_bytes(certificate_pem())
+    key.write_bytes(private_key_pem())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(ours, key)
+    with HTTPServer(("127.0.0.1", 0), _OnlyReading) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        services = f"https://127.0.0.1:{server.server_address[1]}"
+        with browser(services=services, authority=str(ours)) as opened:
+            assert "<h1>Read models</h1>" in opened.get("/read-models").text
+        with browser(services=services) as opened:
+            page = opened.get("/read-models").text
+        server.shutdown()
+    assert "certificate of the service for queries cannot be trusted" in page
+    assert "http_ca_location" in page
 
 
 def test_only_the_services_may_have_keys() -> None:
