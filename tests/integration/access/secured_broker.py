@@ -54,16 +54,11 @@ class SecuredBroker:
 
     def as_user(self, settings: Settings, password: str = PASSWORD) -> Settings:
         """Return settings with which a test logs in as the user, who is subject to denials."""
-        login: dict[str, Any] = {"kafka_sasl_username": USER, "kafka_sasl_password": password}
-        return replace(settings, **self._connection(), **login)
+        return replace(settings, **self._connection() | _login(password))
 
     def login(self, password: str = PASSWORD) -> dict[str, str]:
         """Return the variables with which a process logs in as the user."""
-        values = {
-            **self._connection(),
-            "kafka_sasl_username": USER,
-            "kafka_sasl_password": password,
-        }
+        values = self._connection() | _login(password)
         return {f"ROLLBOOK_{name.upper()}": value for name, value in values.items()}
 
     def set_password(self, password: str) -> None:
@@ -132,6 +127,10 @@ class SecuredBroker:
         except KafkaException:
             return False
         return True
+
+
+def _login(password: str) -> dict[str, Any]:
+    return {"kafka_sasl_username": USER, "kafka_sasl_password": password}
 
 
 def _binding(
