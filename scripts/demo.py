@@ -24,7 +24,7 @@ from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
-from scripts.stack.record import address, read_record
+from scripts.stack.record import address, key_file, read_record
 from scripts.verify.store_checks import Summary, digest, recomputed
 
 PEOPLE = 20_000
@@ -262,6 +262,9 @@ def _print_next_steps(narrator: Narrator, user_id: str, seconds: float) -> None:
         click.echo(f"  {line}")
     record = read_record(stack_directory())
     if record is not None:
-        narrator.explain(f"See it all in a browser: {address('console', record.ports['console'])}")
+        url = address("console", record.ports["console"], secure=record.secure)
+        narrator.explain(f"See it all in a browser: {url}")
+        if record.secure:
+            click.echo(f"  sign in with the key in {key_file(stack_directory())}")
     narrator.explain("Stop it and keep the data, or delete the data as well:")
     click.echo(f"  {rollbook} down\n  {rollbook} down --wipe")

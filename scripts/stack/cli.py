@@ -10,6 +10,7 @@ import click
 from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_json, print_table, say
 from schemas.errors import Misconfigured
 from scripts.serve import TABLE
+from scripts.stack.access import is_secure
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
 from scripts.stack.places import named_directory, parse_ports
@@ -244,9 +245,11 @@ def _print_started(
     else:
         say(f"stack {directory.name} is up ({mode}) after {started.seconds:.0f} s")
     names = [name for name in started.ports if whole_system or name not in TABLE]
-    print_table(["name", "address"], ((n, address(n, started.ports[n])) for n in names))
+    secure = is_secure(directory)
+    rows = ((name, address(name, started.ports[name], secure=secure)) for name in names)
+    print_table(["name", "address"], rows)
     say(f"settings: {config}")
-    if mode == "docker" and whole_system:
+    if (mode == "docker" or secure) and whole_system:
         say(f"key of the services: {key_file(directory)}")
 
 
@@ -265,11 +268,12 @@ def _print_status(
         return
     say(f"stack {label} ({mode}), logs: `rollbook stack logs NAME`")
     columns = ["name", "kind", "state", "pid", "uptime", "address"]
+    secure = is_secure(named_directory(name))
     observed = any(p.metrics_port for p in processes)
     rows = (
         (
             *(p.name, p.kind, p.state, p.pid),
-            *(duration(p.uptime_seconds), address(p.name, p.port)),
+            *(duration(p.uptime_seconds), address(p.name, p.port, secure=secure)),
             *([metrics_url(p.metrics_port)] if observed else []),
         )
         for p in processes

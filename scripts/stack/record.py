@@ -58,12 +58,17 @@ class Started:
     seconds: float
 
 
-def address(name: str, port: int | None) -> str:
-    """Return where to reach a server or service: a URL for those that people open or call."""
+def address(name: str, port: int | None, *, secure: bool) -> str:
+    """Return where to reach a server or service: a URL for those that people open or call.
+
+    `secure`: of a secure stack, whose services use TLS.
+    """
     if port is None:
         return ""
-    is_page = name in {*TABLE, *OBSERVERS}
-    return f"http://{HOST}:{port}" if is_page else f"{HOST}:{port}"
+    if name in OBSERVERS:
+        return f"http://{HOST}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://{HOST}:{port}" if name in TABLE else f"{HOST}:{port}"
 
 
 def metrics_url(port: int | None) -> str:

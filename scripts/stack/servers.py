@@ -16,7 +16,7 @@ from scripts.stack.record import write_private
 from scripts.stack.secure import elasticsearch, kafka
 from scripts.stack.secure import postgres as secure_postgres
 from scripts.stack.secure.certificates import ensure_certificates
-from scripts.stack.secure.logins import ADMIN, password, write_admin
+from scripts.stack.secure.logins import ADMIN, password, services_certificate, write_admin
 from scripts.stack.server_files import SERVERS, Site, configuration_files
 
 
@@ -40,7 +40,8 @@ def prepare(site: Site) -> None:
 
 
 def _prepare_security(site: Site) -> None:
-    ensure_certificates(site.stack, map(site.certificate, SERVERS), site.user)
+    folders = [*map(site.certificate, SERVERS), services_certificate(site.stack)]
+    ensure_certificates(site.stack, folders, site.user)
     elasticsearch.write_admin(
         site.configuration / "elasticsearch", site.user, password(site.stack, ADMIN)
     )

@@ -22,7 +22,7 @@ from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
 from scripts.stack.observe.prometheus import observe, require_observable, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
-from scripts.stack.record import ProcessStatus, StackRecord, Started, read_record
+from scripts.stack.record import ProcessStatus, StackRecord, Started, address, read_record
 
 if TYPE_CHECKING:
     from projectors.versions.status import ProjectorsStatus
@@ -137,7 +137,7 @@ def start_services(stack: LocalStack) -> None:
     ports = {name: record.ports.get(name, DEFAULT_PORTS[name]) for name in TABLE}
     # The console is a client of the other two.
     urls = {
-        f"ROLLBOOK_HTTP_{name.upper()}_URL": f"http://{HOST}:{ports[name]}"
+        f"ROLLBOOK_HTTP_{name.upper()}_URL": address(name, ports[name], secure=bool(files))
         for name in ("commands", "queries")
     }
     metrics = {name: port for name, port in record.metrics.items() if name in SERVICES}

@@ -35,6 +35,11 @@ def ca_file(stack: Path) -> Path:
     return stack / "ca.pem"
 
 
+def services_certificate(stack: Path) -> Path:
+    """Return the folder of the certificate of our services over HTTP."""
+    return stack / "certificates" / "services"
+
+
 def role_file(stack: Path, role: str, prefix: str = "") -> Path:
     """Return the path of the settings with which a process acts as `role`."""
     return stack / "roles" / prefix / f"{role}.toml"
@@ -82,7 +87,7 @@ def rewrite_roles(stack: Path, ports: Mapping[str, int]) -> None:
 def write_console(stack: Path) -> Path:
     """Write the settings of the console, which has no login; return the path of the file."""
     path = role_file(stack, "console")
-    write_toml(path, {"state_directory": str(stack)})
+    write_toml(path, _service_settings(stack) | {"http_ca_location": str(ca_file(stack))})
     return path
 
 
@@ -122,7 +127,16 @@ def role_settings(
         "elasticsearch_ca_location": authority,
         "elasticsearch_username": name,
         "elasticsearch_password_file": secret,
-        "http_keys_file": str(keys_file(stack)),
-        "state_directory": str(stack),
+        **_service_settings(stack),
     }
     return values | ({"prefix": prefix} if prefix else {})
+
+
+def _service_settings(stack: Path) -> dict[str, str]:
+    certificate = services_certificate(stack)
+    return {
+        "http_keys_file": str(keys_file(stack)),
+        "http_tls_certificate": str(certificate / "certificate.pem"),
+        "http_tls_key": str(certificate / "key.pem"),
+        "state_directory": str(stack),
+    }
