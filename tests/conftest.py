@@ -15,15 +15,18 @@ from xdist.scheduler import LoadFileScheduling
 
 from runtime.kafka import admin
 from runtime.registry import Registry
+from runtime.roles.table import OPERATOR
 from runtime.settings import Settings, load_settings
 from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
 from scripts.stack.secure.roles import grant_roles, revoke_roles
+from scripts.stack.secure.services import prepare_read_models
 from scripts.stack.server_files import SERVERS
 from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS, depth
 from tests.processes import Rollbook, RunningProcess
+from tests.roles import SECURE, files_of
 
 PARTITIONS = 4
 # The second compiler would take a third of the processor time that servers need in their few
@@ -111,7 +114,7 @@ def start_stack(
 @pytest.fixture(scope="session")
 def stack() -> LocalStack:
     """The stack that all tests share, each with a separate prefix."""
-    return start_stack(os.environ[SHARED_STACK])
+    return start_stack(os.environ[SHARED_STACK], secure=SECURE)
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +131,7 @@ def role_files(secure_stack: LocalStack) -> Iterator[dict[str, Path]]:
     """
     settings = replace(Settings(), prefix=f"t{uuid.uuid4().hex[:10]}")
     yield grant_roles(secure_stack.directory, settings, servers=SECURE_SERVERS)
-    administrator = load_settings(config=str(secure_stack.directory / "admin.toml")).settings
-    delete_topics(replace(administrator, prefix=settings.prefix))
+    delete_topics(replace(administrator(secure_stack), prefix=settings.prefix))
     revoke_roles(secure_stack.directory, settings, servers=SECURE_SERVERS)
 
 
@@ -137,6 +139,8 @@ def role_files(secure_stack: LocalStack) -> Iterator[dict[str, Path]]:
 def settings(empty: Settings) -> Settings:
     """Settings with a prefix for this test, which has all topics."""
     ensure_topics(empty)
+    if SECURE:
+        prepare_read_models(empty)
     return empty
 
 
@@ -149,16 +153,29 @@ def empty(stack: LocalStack, tmp_path: Path) -> Iterator[Settings]:
 
 @contextmanager
 def own_registry(stack: LocalStack, directory: Path) -> Iterator[Settings]:
-    """Yield settings with their own prefix; remove its topics and read models afterwards."""
-    flags = {
-        "prefix": f"t{uuid.uuid4().hex[:10]}",
-        "partitions": PARTITIONS,
-        "state_directory": str(directory),
-    }
-    settings = load_settings(flags, config=str(stack.config_file)).settings
+    """Yield settings with their own prefix; remove its topics and read models afterwards.
+
+    On a secure stack they are the operator's.
+    """
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    flags = {"prefix": prefix, "partitions": PARTITIONS, "state_directory": str(directory)}
+    config = stack.config_file
+    if SECURE:
+        granted = replace(Settings(), prefix=prefix)
+        config = grant_roles(stack.directory, granted)[OPERATOR]
+    settings = load_settings(flags, config=str(config)).settings
     yield settings
     remove_read_models(settings)
-    delete_topics(settings)
+    if SECURE:
+        delete_topics(replace(administrator(stack), prefix=settings.prefix))
+        revoke_roles(stack.directory, settings)
+    else:
+        delete_topics(settings)
+
+
+def administrator(stack: LocalStack) -> Settings:
+    """Return the settings of a login that may do everything on a secure stack."""
+    return load_settings(config=str(stack.directory / "admin.toml")).settings
 
 
 def delete_topics(settings: Settings) -> None:
@@ -175,7 +192,7 @@ def delete_topics(settings: Settings) -> None:
 @pytest.fixture
 def rollbook(settings: Settings, stack: LocalStack, tmp_path: Path) -> Iterator[Rollbook]:
     """The `rollbook` command with the test's settings; its processes end with the test."""
-    rollbook = Rollbook(settings, stack.config_file, tmp_path)
+    rollbook = Rollbook(settings, stack.config_file, tmp_path, roles=files_of(stack, settings))
     try:
         yield rollbook
     finally:

@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from runtime.roles.table import OPERATOR
 from runtime.settings import Settings
 from tests.depth import depth
 from tests.fork_server import ForkedProcess
 from tests.installed_process import InstalledProcess
+from tests.roles import role_of
 
 # A shell that runs the tests in the background makes them, and so their processes, ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -108,7 +110,8 @@ class RunningProcess:
 class Rollbook:
     """The `rollbook` command with the settings of one test.
 
-    It is that of this tree, unless `installed` is the command of another release.
+    It is that of this tree, unless `installed` is the command of another release. Each command
+    gets the settings of its role, if `roles` has a file for it, or else `config`.
     """
 
     settings: Settings
@@ -116,19 +119,25 @@ class Rollbook:
     directory: Path
     overrides: dict[str, str] = field(default_factory=dict)
     installed: str | None = None
+    roles: Mapping[str, Path] = field(default_factory=dict)
     _started: list[RunningProcess] = field(default_factory=list)
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of its processes."""
+    def environment(self, *arguments: str) -> dict[str, str]:
+        """Return the environment of a process with these arguments."""
         kept = {name: v for name, v in os.environ.items() if not name.startswith("ROLLBOOK_")}
         return kept | {
-            "ROLLBOOK_CONFIG": str(self.config),
+            "ROLLBOOK_CONFIG": str(self._config_of(arguments)),
             "ROLLBOOK_PREFIX": self.settings.prefix,
             "ROLLBOOK_PARTITIONS": str(self.settings.partitions),
             "ROLLBOOK_STATE_DIRECTORY": str(self.directory),
             "PYTHONUNBUFFERED": "1",
             **self.overrides,
         }
+
+    def _config_of(self, arguments: Sequence[str]) -> Path:
+        if not self.roles:
+            return self.config
+        return self.roles.get(role_of(arguments), self.roles[OPERATOR])
 
     def run(
         self, *arguments: str, stdin: str | bytes = "", timeout_seconds: float = 120
@@ -139,7 +148,8 @@ class Rollbook:
             return self._run_installed(arguments, stdin, timeout_seconds)
         with TemporaryDirectory() as folder:
             output, errors = Path(folder, "output"), Path(folder, "errors")
-            process = ForkedProcess(arguments, self.environment(), self.directory, output, errors)
+            environment = self.environment(*arguments)
+            process = ForkedProcess(arguments, environment, self.directory, output, errors)
             try:
                 code = process.wait(timeout_seconds)
             finally:
@@ -154,7 +164,7 @@ class Rollbook:
         """Run a command that reads from a pipe, or is that of another release."""
         done = subprocess.run(
             [self.installed or ROLLBOOK, *arguments],
-            env=self.environment(),
+            env=self.environment(*arguments),
             cwd=self.directory,
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
@@ -182,13 +192,14 @@ class Rollbook:
         if self.installed:
             return self.start_program(self.installed, *arguments)
         log = self._new_log(*arguments)
-        process = ForkedProcess(arguments, self.environment(), Path.cwd(), log, log)
+        process = ForkedProcess(arguments, self.environment(*arguments), Path.cwd(), log, log)
         return self._keep(RunningProcess(process, log))
 
     def start_program(self, program: str, *arguments: str) -> RunningProcess:
         """Start any program in the background with our environment; it is stopped, too."""
         log = self._new_log(Path(program).name, *arguments)
-        process = InstalledProcess([program, *arguments], self.environment(), self.directory, log)
+        environment = self.environment(*arguments)
+        process = InstalledProcess([program, *arguments], environment, self.directory, log)
         return self._keep(RunningProcess(process, log))
 
     def _new_log(self, *words: str) -> Path:

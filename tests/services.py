@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx2
 
+from runtime.tls import client_context
 from tests.processes import Rollbook, RunningProcess, eventually
 
 _BUFFER_BYTES = 16_384
-_LISTENING = re.compile(r"listening at (http://[\w.:]+)")
+_LISTENING = re.compile(r"listening at (https?://[\w.:]+)")
 
 
 def address_of(process: RunningProcess) -> str:
@@ -24,14 +25,18 @@ def address_of(process: RunningProcess) -> str:
 
 
 class Service:
-    """A running service: its process, its address and a client of it."""
+    """A running service: its process, its address and a client of it.
 
-    def __init__(self, rollbook: Rollbook, *arguments: str) -> None:
+    The client trusts the certificates of the file `authority`, if the service uses TLS.
+    """
+
+    def __init__(self, rollbook: Rollbook, *arguments: str, authority: str = "") -> None:
         self.process: RunningProcess = rollbook.start(
             "serve", *arguments, "--listen", "127.0.0.1:0"
         )
         self.url = address_of(self.process)
-        self.http = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        verify = client_context(authority) if authority else False
+        self.http = httpx2.Client(base_url=self.url, timeout=60, trust_env=False, verify=verify)
         eventually(lambda: self.http.get("/readyz").status_code == 200, what="the service is ready")
 
     @property

@@ -8,14 +8,8 @@ from runtime.process import signals_as_interrupts
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table
 from schemas.errors import CheckFailed
-
-_repeats_option = click.option(
-    "--repeats",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How often everything is measured; the repeats are interleaved.",
-)
+from scripts.bench.access_cli import access
+from scripts.bench.options import repeats_option
 
 
 @click.group()
@@ -31,6 +25,7 @@ def bench(context: click.Context) -> None:
       rollbook bench projectors    the query side, beside its peers and its upper bounds
       rollbook bench services      both services over HTTP, beside a no-op request and a peer
       rollbook bench sizes         disk, memory and time for a number of users
+      rollbook bench access        what TLS and logins cost
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     # Handlers and peers under measurement must not outlive it.
     context.with_resource(signals_as_interrupts())
@@ -44,7 +39,7 @@ def bench(context: click.Context) -> None:
     type=click.IntRange(100),
     help="How many creations each measurement decides; the peer gets only the first of them.",
 )
-@_repeats_option
+@repeats_option
 @click.option(
     "--state-users",
     default=1_000_000,
@@ -121,7 +116,7 @@ def commands(
     type=click.IntRange(1_000),
     help="How many users there are when queries are measured.",
 )
-@_repeats_option
+@repeats_option
 @click.option(
     "--only",
     multiple=True,
@@ -198,7 +193,7 @@ def projectors(
     type=click.IntRange(100),
     help="How many creations one request sends, and an import beside it.",
 )
-@_repeats_option
+@repeats_option
 @click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
 @json_option
 @pass_settings
@@ -273,3 +268,6 @@ def sizes(settings: Settings, *, users: int, as_json: bool) -> None:
         print_json(found.as_json())
     else:
         print_table(["measured", "figure"], found.as_rows())
+
+
+bench.add_command(access)

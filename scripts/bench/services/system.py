@@ -66,20 +66,33 @@ def running_system(settings: Settings, users: int, *, with_peer: bool) -> Iterat
     the same ones; the services need a key.
     """
     with ExitStack() as stack:
-        own = stack.enter_context(fresh_registry(settings))
-        EventWriter(own).write(events(users))
-        commit_beginning(own)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         key, text = new_key("bench", frozenset({Scope.COMMANDS, Scope.QUERIES}))
         add_key(folder / "keys.json", key)
-        own = replace(own, http_keys_file=str(folder / "keys.json"))
-        ids = [user_id_of(number, one) for number, one in enumerate(people(users))]
-        system = System(own, text, ids, users + WARM_UP_COMMANDS)
-        _run_registry(stack, system)
+        own = replace(settings, http_keys_file=str(folder / "keys.json"))
+        system = stack.enter_context(running_registry(own, users))
+        system.key = text
         _run_services(stack, system)
         if with_peer:
             system.peer = stack.enter_context(served_peer(settings, users))
             system.pids["peer"] = system.peer.pids
+        system.catch_up()
+        yield system
+
+
+@contextmanager
+def running_registry(settings: Settings, users: int) -> Iterator[System]:
+    """Run a handler and the projector of PostgreSQL on a registry of so many users.
+
+    Both are warm and idle when the block begins.
+    """
+    with ExitStack() as stack:
+        own = stack.enter_context(fresh_registry(settings))
+        EventWriter(own).write(events(users))
+        commit_beginning(own)
+        ids = [user_id_of(number, one) for number, one in enumerate(people(users))]
+        system = System(own, "", ids, users + WARM_UP_COMMANDS)
+        _run_registry(stack, system)
         login = postgres_login(own)
         system.pids["kafka"] = pids_of_server(own.kafka_bootstrap_servers.partition(",")[0])
         system.pids["postgres"] = pids_of_server(f"{login['host']}:{login['port']}")

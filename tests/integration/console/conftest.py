@@ -14,9 +14,11 @@ from projectors.catalog import OURS
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from scripts.stack.local import LocalStack
+from scripts.stack.secure.services import prepare_read_models
 from tests.conftest import own_registry
 from tests.integration.console.browser import Browser, chromium
 from tests.processes import Rollbook, RunningProcess
+from tests.roles import SECURE, files_of
 
 ADDRESS = r"listening at (http://\S+)"
 
@@ -30,12 +32,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(stack: LocalStack, directory: Path) -> Iterator[Settings]:
     with own_registry(stack, directory) as settings:
         ensure_topics(settings)
+        if SECURE:
+            prepare_read_models(settings)
         yield settings
 
 
 @pytest.fixture(scope="module")
 def rollbook(settings: Settings, stack: LocalStack, directory: Path) -> Iterator[Rollbook]:
-    rollbook = Rollbook(settings, stack.config_file, directory)
+    rollbook = Rollbook(settings, stack.config_file, directory, roles=files_of(stack, settings))
     try:
         yield rollbook
     finally:

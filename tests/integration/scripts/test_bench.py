@@ -14,6 +14,7 @@ from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
 from runtime.kafka import admin
 from runtime.settings import Settings
+from scripts.stack.local import LocalStack
 from tests.depth import DEEP, depth
 from tests.processes import Rollbook
 
@@ -82,6 +83,25 @@ def test_services_are_measured(rollbook: Rollbook, settings: Settings) -> None:
         assert is_spread(of_clients["4"]["ms"]["p99"])
         assert {"client", "kafka", "postgres"} <= set(of_clients["4"]["processor_us"])
     assert left_over(settings) == set()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not DEEP, reason="starts a second stack; `make test-deep` runs it")
+def test_access_is_measured(
+    rollbook: Rollbook, stack: LocalStack, secure_stack: LocalStack
+) -> None:
+    """Each figure has its ratio of secure to plain."""
+    sides = ("--plain", stack.directory.name, "--secure", secure_stack.directory.name)
+    small = ("--users", "300", "--seconds", "0.5", "--repeats", "1", "--json")
+    done = rollbook.run("bench", "access", *sides, *small, timeout_seconds=580)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    figures = [name.partition(" ")[2] for name in result if name.startswith("plain ")]
+    assert "rebuild users per_second" in figures
+    for figure in figures:
+        assert is_spread(result[f"ratio of {figure}"])
+    swapped = (sides[0], sides[3], sides[2], sides[1])
+    assert rollbook.run("bench", "access", *swapped).returncode == 2
 
 
 @pytest.mark.timeout(600)
