@@ -13,7 +13,7 @@ from scripts.serve import TABLE
 from scripts.stack.access import is_secure
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
-from scripts.stack.places import named_directory, parse_ports
+from scripts.stack.places import SECURE_PORTS, named_directory, parse_ports
 from scripts.stack.record import (
     ProcessStatus,
     Started,
@@ -244,7 +244,7 @@ def _print_started(
         say(f"stack {directory.name} was up already: {what}")
     else:
         say(f"stack {directory.name} is up ({mode}) after {started.seconds:.0f} s")
-    names = [name for name in started.ports if whole_system or name not in TABLE]
+    names = [name for name in started.ports if whole_system or name not in {*TABLE, *SECURE_PORTS}]
     secure = is_secure(directory)
     rows = ((name, address(name, started.ports[name], secure=secure)) for name in names)
     print_table(["name", "address"], rows)

@@ -31,6 +31,8 @@ DEFAULT_PORTS = {
     "queries": 18083,
     "console": 18084,
 }
+# Of a secure stack as well: operations over HTTP run beside the queries, with another login.
+SECURE_PORTS = {"operations": 18085}
 HOST = "127.0.0.1"
 
 _UNUSABLE = re.compile(r"""[\x00-\x1f\x7f:;,#"'\\${}*?\[\]\udc80-\udcff]""")
@@ -162,27 +164,30 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_ports(chosen: Mapping[str, int], *, free: bool) -> dict[str, int]:
+def choose_ports(chosen: Mapping[str, int], *, free: bool, secure: bool = False) -> dict[str, int]:
     """Return a port for each name in `DEFAULT_PORTS`: the chosen, else a free or the default one.
+
+    With `secure`, also for those in `SECURE_PORTS`.
 
     Raises `Misconfigured` for an unknown server name or a port given to two servers.
     """
-    unknown = sorted(set(chosen) - set(DEFAULT_PORTS))
+    defaults = DEFAULT_PORTS | (SECURE_PORTS if secure else {})
+    unknown = sorted(set(chosen) - set(defaults))
     if unknown:
         raise Misconfigured(
             f"cannot set the port of {unknown[0]}: there is no such server",
             code="bad_port",
-            next_step=f"the names are {', '.join(DEFAULT_PORTS)}",
+            next_step=f"the names are {', '.join(defaults)}",
         )
     ports = dict(chosen)
-    for name, default in DEFAULT_PORTS.items():
+    for name, default in defaults.items():
         if name not in ports:
             ports[name] = free_port(set(ports.values())) if free else default
     for name, port in ports.items():
         other = next((o for o, p in ports.items() if p == port and o != name), None)
         if other:
             raise Misconfigured(f"{name} and {other} cannot both use port {port}", code="bad_port")
-    return {name: ports[name] for name in DEFAULT_PORTS}
+    return {name: ports[name] for name in defaults}
 
 
 def parse_ports(given: Iterable[str]) -> dict[str, int]:

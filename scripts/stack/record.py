@@ -11,7 +11,7 @@ from runtime.callers.caller import ALL_SCOPES
 from runtime.callers.key_file import as_json, new_key
 from runtime.settings import Settings
 from scripts.serve import TABLE
-from scripts.stack.places import HOST
+from scripts.stack.places import HOST, SECURE_PORTS
 
 # What `--observe` adds and people open in a browser.
 OBSERVERS = ("prometheus", "grafana")
@@ -68,7 +68,8 @@ def address(name: str, port: int | None, *, secure: bool) -> str:
     if name in OBSERVERS:
         return f"http://{HOST}:{port}"
     scheme = "https" if secure else "http"
-    return f"{scheme}://{HOST}:{port}" if name in TABLE else f"{HOST}:{port}"
+    is_page = name in {*TABLE, *SECURE_PORTS}
+    return f"{scheme}://{HOST}:{port}" if is_page else f"{HOST}:{port}"
 
 
 def metrics_url(port: int | None) -> str:

@@ -152,7 +152,8 @@ def elasticsearch_yml(site: Site) -> str:
 def jvm_options(site: Site) -> str:
     """Return Elasticsearch's own JVM options, with a smaller heap and no files in /tmp."""
     vectors = f"--add-modules={VECTOR_MODULE}\n" if site.java.has_vectors else ""
-    return _ELASTICSEARCH_JVM + vectors
+    security = elasticsearch.JVM_OPTIONS if site.secure else ""
+    return _ELASTICSEARCH_JVM + vectors + security
 
 
 _ELASTICSEARCH_JVM = """\

@@ -21,7 +21,7 @@ from scripts.stack.docker import DockerStack
 from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
 from scripts.stack.observe.prometheus import observe, require_observable, write_targets
-from scripts.stack.places import DEFAULT_PORTS, HOST, named_directory
+from scripts.stack.places import DEFAULT_PORTS, HOST, SECURE_PORTS, named_directory
 from scripts.stack.record import ProcessStatus, StackRecord, Started, address, read_record
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ SERVICES = {
     "queries": ["serve", "queries", "--operations"],
 }
 
-# Operations over HTTP, for which no service has the login where roles exist.
-_NEEDS_OPERATOR = {"--operations"}
+# With roles, queries only read, and operations need the operator's login.
+SECURE_SERVICES = SERVICES | {
+    "queries": ["serve", "queries"],
+    "operations": ["serve", "queries", "--operations"],
+}
 
 # A misconfigured service reports its error and ends within this time.
 _SETTLED_SECONDS = 2.0
@@ -112,7 +115,8 @@ def bring_up(
             require_observable(native, port=port, free_ports=free_ports, report=say)
         started = native.up(ports=wanted, free_ports=free_ports, secure=secure, report=say)
         if observed:
-            chosen = observe(native, SERVICES, port=port, free_ports=free_ports, report=say)
+            services = services_of(native.directory)
+            chosen = observe(native, services, port=port, free_ports=free_ports, report=say)
             started = replace(started, ports={**started.ports, "prometheus": chosen})
         if whole_system:
             start_services(native)
@@ -134,26 +138,37 @@ def start_services(stack: LocalStack) -> None:
     beside = Path(sys.executable).with_name("rollbook")
     rollbook = str(beside) if beside.exists() else shutil.which("rollbook") or "rollbook"
     record = read_record(stack.directory) or StackRecord("native", {})
-    ports = {name: record.ports.get(name, DEFAULT_PORTS[name]) for name in TABLE}
-    # The console is a client of the other two.
-    urls = {
-        f"ROLLBOOK_HTTP_{name.upper()}_URL": address(name, ports[name], secure=bool(files))
-        for name in ("commands", "queries")
-    }
-    metrics = {name: port for name, port in record.metrics.items() if name in SERVICES}
+    services = services_of(stack.directory)
+    known = DEFAULT_PORTS | SECURE_PORTS | record.ports
+    ports = {name: known[name] for name in services if name in {*TABLE, *SECURE_PORTS}}
+    urls = _urls_for_console(ports, secure=bool(files))
+    metrics = {name: port for name, port in record.metrics.items() if name in services}
     if metrics:
         write_targets(stack.directory, metrics)
-    for name, arguments in SERVICES.items():
+    for name, arguments in services.items():
         listen = ["--listen", f"{HOST}:{ports[name]}"] if name in ports else []
         # This shell's value would give all of them one port.
         measured = f"{HOST}:{metrics[name]}" if name in metrics else ""
         environment = {"ROLLBOOK_METRICS_LISTEN": measured} | (urls if name == "console" else {})
         if files:
             environment["ROLLBOOK_CONFIG"] = str(files[name])
-        with_role = [one for one in arguments if not files or one not in _NEEDS_OPERATOR]
-        stack.add_service(name, [rollbook, *with_role, *listen], environment=environment)
+        stack.add_service(name, [rollbook, *arguments, *listen], environment=environment)
     _wait_for_services(stack, ports)
-    say(f"running {', '.join(SERVICES)}")
+    say(f"running {', '.join(services)}")
+
+
+def services_of(stack: Path) -> dict[str, list[str]]:
+    """Return the services of the stack in folder `stack`, each with the arguments of `rollbook`."""
+    return SECURE_SERVICES if is_secure(stack) else SERVICES
+
+
+def _urls_for_console(ports: Mapping[str, int], *, secure: bool) -> dict[str, str]:
+    """Return the variables that name the services the console calls; it shows operations too."""
+    queries = "operations" if secure else "queries"
+    return {
+        "ROLLBOOK_HTTP_COMMANDS_URL": address("commands", ports["commands"], secure=secure),
+        "ROLLBOOK_HTTP_QUERIES_URL": address(queries, ports[queries], secure=secure),
+    }
 
 
 def _role_files(stack: LocalStack) -> dict[str, Path]:
@@ -163,7 +178,7 @@ def _role_files(stack: LocalStack) -> dict[str, Path]:
     from scripts.stack.secure.services import service_files
 
     settings = load_settings(config=str(stack.config_file)).settings
-    return service_files(stack.directory, settings, list(SERVICES))
+    return service_files(stack.directory, settings, services_of(stack.directory))
 
 
 def _deploy(settings: Settings, *, read_models: bool) -> None:

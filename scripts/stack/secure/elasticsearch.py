@@ -23,11 +23,13 @@ from scripts.stack.secure.logins import ADMIN
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-_ROUNDS: Final = 1000  # the least of the formats that it has: these passwords are random
+_ROUNDS: Final = 1000  # few suffice: these passwords are random
 _REREAD_MS: Final = 500
 _APPLIED_SECONDS: Final = 30.0
 _SUPERUSER: Final = "superuser"
 
+# It would write its built-in roles to the index that cannot exist, and log each failure.
+JVM_OPTIONS: Final = "-Des.queryable_built_in_roles_enabled=false\n"
 # The files of the certificate, relative to the folder of the configuration: the only place from
 # where it may read them.
 _FILES: Final = {

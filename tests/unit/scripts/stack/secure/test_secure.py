@@ -16,7 +16,7 @@ from runtime.roles.kafka import Binding
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 from scripts.stack.access import is_secure
-from scripts.stack.places import DEFAULT_PORTS
+from scripts.stack.places import DEFAULT_PORTS, choose_ports
 from scripts.stack.record import StackRecord, plain_settings, write_private, write_record
 from scripts.stack.secure import certificates, elasticsearch, kafka, registry
 from scripts.stack.secure.certificates import ensure_certificates
@@ -29,6 +29,7 @@ from scripts.stack.secure.logins import (
     write_role,
 )
 from scripts.stack.secure.roles import grant_roles
+from scripts.stack.system import _urls_for_console, services_of
 
 
 @pytest.fixture
@@ -142,6 +143,24 @@ def test_a_plain_stack_has_no_roles(tmp_path: Path) -> None:
         grant_roles(tmp_path, Settings())
     write_private(tmp_path / "postgres.password", "made-up\n")
     assert plain_settings(tmp_path, DEFAULT_PORTS).postgres_password == "made-up"
+
+
+def test_queries_only_read_and_the_console_calls_operations(tmp_path: Path) -> None:
+    """On a secure stack; on a plain one, where no login is less than another, one service does."""
+    write_record(tmp_path, StackRecord("native", DEFAULT_PORTS, secure=True))
+    found = services_of(tmp_path)
+    assert found["queries"] == ["serve", "queries"]
+    assert found["operations"] == ["serve", "queries", "--operations"]
+    ports = choose_ports({}, free=False, secure=True)
+    urls = _urls_for_console(ports, secure=True)
+    assert urls["ROLLBOOK_HTTP_QUERIES_URL"] == "https://127.0.0.1:18085"
+    assert urls["ROLLBOOK_HTTP_COMMANDS_URL"] == "https://127.0.0.1:18082"
+    write_record(tmp_path, StackRecord("native", DEFAULT_PORTS))
+    assert "operations" not in services_of(tmp_path)
+    urls = _urls_for_console(DEFAULT_PORTS, secure=False)
+    assert urls["ROLLBOOK_HTTP_QUERIES_URL"] == "http://127.0.0.1:18083"
+    with pytest.raises(Misconfigured):
+        choose_ports({"operations": 20_000}, free=False)
 
 
 def test_a_broker_gets_its_first_logins_from_a_file(tmp_path: Path) -> None:
