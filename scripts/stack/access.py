@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from runtime.settings import Settings, load_settings
+from schemas.errors import Misconfigured
 from scripts.stack.record import plain_settings, read_record, write_settings
 from scripts.stack.secure.logins import admin_settings, rewrite_roles, role_file
 
@@ -12,6 +13,18 @@ def is_secure(stack: Path) -> bool:
     """Return whether the servers of the stack demand TLS and logins."""
     record = read_record(stack)
     return record is not None and record.secure
+
+
+def refuse_plain(stack: Path, *, secure: bool) -> None:
+    """Raise `Misconfigured` if a stack that was started without --secure is now wanted `secure`."""
+    record = read_record(stack)
+    if secure and record is not None and not record.secure:
+        raise Misconfigured(
+            f"stack {stack.name} was started without --secure, and its servers keep their data",
+            code="other_mode",
+            next_step="start another with --name, or delete it: "
+            f"`rollbook down --wipe --name {stack.name}`",
+        )
 
 
 def own_settings(stack: Path, ports: Mapping[str, int]) -> Settings:

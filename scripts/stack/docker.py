@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runtime import extras
 from schemas.errors import Misconfigured, Unavailable
+from scripts.stack.access import is_secure, refuse_plain, write_access
 from scripts.stack.places import (
     choose_ports,
     free_port,
@@ -32,9 +34,13 @@ from scripts.stack.record import (
     write_record,
     write_settings,
 )
+from scripts.stack.secure import containers
 
 COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
+SECURE_FILE = COMPOSE_FILE.parent / "deploy" / "compose" / "secure.yml"
 SERVERS = ("kafka", "registry", "postgres", "elasticsearch", "kibana")
+# Their logins are created while they run, by the administrator; Elasticsearch's are in files.
+_GRANTING = ("kafka", "postgres")
 # Ports that only native servers listen on; the containers do not publish them.
 _INTERNAL = ("kafka-controller", "elasticsearch-transport")
 KIBANA_PORT = 15601
@@ -80,36 +86,55 @@ class DockerStack:
         free_ports: bool,
         whole_system: bool = False,
         observed: bool = False,
+        secure: bool = False,
     ) -> Started:
         """Start the servers and wait until they are healthy; `whole_system` adds our services.
 
-        `observed` adds Prometheus and Grafana. Starting a stack that is up changes nothing. Raises
+        `observed` adds Prometheus and Grafana. With `secure`, servers demand TLS and logins, also
+        in later starts, and Kibana is left out. Starting a stack that is up changes nothing. Raises
         `Misconfigured` if Docker cannot be used or a port is taken, `Unavailable` if compose fails.
         """
         require_docker()
         began = time.monotonic()
         with locked(self.directory / "lock"):
             record = read_record(self.directory)
+            refuse_plain(self.directory, secure=secure)
+            secure = secure or is_secure(self.directory)
+            if secure:
+                _require_no_prefix()
+                extras.require_local("--secure")
+            servers = [name for name in SERVERS if not (secure and name == "kibana")]
             running = bool(record and self._containers())
-            if record and running:
-                chosen = record.ports
-                added = published_ports(ports, free=free_ports, observed=True) if observed else {}
-                new = {name: added[name] for name in OBSERVERS if name in added.keys() - chosen}
-            else:
-                chosen = {}
-                new = published_ports(ports, free=free_ports, observed=observed)
-            require_free(new)
-            chosen = {**chosen, **new}
+            known = record.ports if record and running else {}
+            added = published_ports(ports, free=free_ports, observed=observed, secure=secure)
+            if known:
+                added = {name: added[name] for name in OBSERVERS if name in added.keys() - known}
+            require_free(added)
+            chosen = {**known, **added}
             secret = password_file(self.directory)
             if not secret.exists():
                 write_private(secret, secrets.token_urlsafe(24) + "\n")
             ensure_key(self.directory)
-            write_record(self.directory, StackRecord("docker", chosen))
+            if secure and not running:
+                containers.write_files(self.directory, chosen)
+            data = str(containers.folder(self.directory)) if secure else ""
+            write_record(self.directory, StackRecord("docker", chosen, data, secure=secure))
+            if secure:
+                self._create_logins(chosen)
             observers = [name for name in OBSERVERS if name in chosen]
-            services = [] if whole_system else [*SERVERS, *observers]
+            services = [] if whole_system else [*servers, *observers]
             self._compose("up", "--detach", "--wait", *services, show=True)
-            write_settings(self.directory, chosen)
-        return Started(chosen, running, list(SERVERS), time.monotonic() - began)
+            if not secure:
+                write_settings(self.directory, chosen)
+        return Started(chosen, running, servers, time.monotonic() - began)
+
+    def _create_logins(self, ports: Mapping[str, int]) -> None:
+        """Start the servers that keep logins themselves, and create those of all roles there."""
+        from scripts.stack.secure.roles import grant_registry
+
+        self._compose("up", "--detach", "--wait", *_GRANTING, show=True)
+        grant_registry(self.directory)
+        write_access(self.directory, ports, _GRANTING)
 
     def down(self, *, wipe: bool = False) -> bool:
         """Remove the project's containers; `wipe` also deletes its volumes and our folder.
@@ -154,7 +179,9 @@ class DockerStack:
         return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
     def _compose(self, *arguments: str, show: bool = False) -> str:
-        command = ["docker", "compose", "-p", f"rollbook-{self.name}", "-f", str(COMPOSE_FILE)]
+        files = [COMPOSE_FILE, *([SECURE_FILE] if is_secure(self.directory) else [])]
+        command = ["docker", "compose", "-p", f"rollbook-{self.name}"]
+        command += [part for file in files for part in ("-f", str(file))]
         done = _call([*command, *arguments], environment=self.compose_environment(), show=show)
         if done.returncode != 0:
             raise Unavailable(
@@ -175,17 +202,28 @@ class DockerStack:
         ):
             if secret.is_file():
                 variables[variable] = secret.read_text(encoding="utf-8").strip()
+        if is_secure(self.directory):
+            variables |= containers.variables(self.directory)
         if any(name in ports for name in OBSERVERS):
             # Of every command: `down` leaves containers of other profiles running.
             variables["COMPOSE_PROFILES"] = "observe"
         return {**os.environ, **variables}
 
 
+def _require_no_prefix() -> None:
+    if os.environ.get("ROLLBOOK_PREFIX"):
+        raise Misconfigured(
+            "the roles of a secure stack in containers have no prefix",
+            code="bad_setting",
+            next_step="unset ROLLBOOK_PREFIX, or use --native",
+        )
+
+
 def published_ports(
-    wanted: Mapping[str, int], *, free: bool, observed: bool = False
+    wanted: Mapping[str, int], *, free: bool, observed: bool = False, secure: bool = False
 ) -> dict[str, int]:
     """Return the port that each container publishes: those of the native servers, and Kibana's."""
-    more = {"kibana": KIBANA_PORT} | (OBSERVER_PORTS if observed else {})
+    more = ({} if secure else {"kibana": KIBANA_PORT}) | (OBSERVER_PORTS if observed else {})
     native = {name: port for name, port in wanted.items() if name not in more}
     ports = choose_ports(native, free=free)
     for name, default in more.items():

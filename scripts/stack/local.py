@@ -15,7 +15,7 @@ from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import ready
-from scripts.stack.access import is_secure, own_settings, write_access
+from scripts.stack.access import is_secure, own_settings, refuse_plain, write_access
 from scripts.stack.fetch import fetch, last_lines
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.places import (
@@ -87,8 +87,7 @@ class LocalStack:
             os.umask(0o022)
         with locked(self.directory / "lock"):
             record = read_record(self.directory)
-            if record and secure and not record.secure:
-                raise _plain(self.name)
+            refuse_plain(self.directory, secure=secure)
             if record and self.supervisor.runs():
                 _require_same_ports(self.name, record.ports, ports or {})
                 started = self._repair(record.ports, servers, report, timeout_seconds)
@@ -275,14 +274,6 @@ class LocalStack:
             return end_orphans(self.directory)
         self.supervisor.shut_down()
         return True
-
-
-def _plain(name: str) -> Misconfigured:
-    return Misconfigured(
-        f"stack {name} was started without --secure, and its servers keep their data",
-        code="other_mode",
-        next_step=f"start another with --name, or delete it: `rollbook down --wipe --name {name}`",
-    )
 
 
 def _require_same_ports(name: str, running: Mapping[str, int], wanted: Mapping[str, int]) -> None:

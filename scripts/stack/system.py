@@ -96,15 +96,13 @@ def bring_up(
     With `observed`, Prometheus as well; in containers also Grafana.
     """
     if mode == "docker":
-        if secure:
-            raise Misconfigured(
-                "--secure starts native servers only",
-                code="other_mode",
-                next_step="in containers: deploy/compose/secure.yml",
-            )
         stack = DockerStack(name)
         started = stack.up(
-            ports=ports, free_ports=free_ports, whole_system=whole_system, observed=observed
+            ports=ports,
+            free_ports=free_ports,
+            whole_system=whole_system,
+            observed=observed,
+            secure=secure,
         )
     else:
         extras.require_local("the native stack")

@@ -15,6 +15,7 @@ from scripts.stack.secure.logins import ca_file
 _VALID: Final = timedelta(days=365)
 _RENEWED_BEFORE: Final = timedelta(days=30)
 _FILES: Final = ("ca.pem", "certificate.pem", "key.pem", "keystore.pem")
+# Containers reach a server by its name as well.
 _NAMES: Final = (HOST, "localhost")
 
 
@@ -51,7 +52,7 @@ def _issue(stack: Path, folders: Iterable[Path], user: ServerUser | None) -> Non
     authority.cert_pem.write_to_path(ca_file(stack))
     for folder in folders:
         issued = authority.issue_cert(
-            *_NAMES, common_name=folder.name, not_after=datetime.now(UTC) + _VALID
+            *_NAMES, folder.name, common_name=folder.name, not_after=datetime.now(UTC) + _VALID
         )
         key = load_pem_private_key(issued.private_key_pem.bytes(), None)
         # Kafka reads no other format, and both from one file.

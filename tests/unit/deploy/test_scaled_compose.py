@@ -13,40 +13,15 @@ import pytest
 import yaml
 
 from scripts.stack.docker import COMPOSE_FILE
+from tests.unit.deploy.compose import merged_files
 
 SCALED = COMPOSE_FILE.parent / "deploy" / "compose" / "scaled.yml"
 PROXY = SCALED.with_name("haproxy.cfg")
 
 
-class Override(yaml.SafeLoader):
-    """Reads `!override` as a mark on what follows it."""
-
-
-def _override(loader: Override, node: yaml.Node) -> tuple[str, Any]:
-    assert isinstance(node, yaml.SequenceNode)
-    return "override", loader.construct_sequence(node)
-
-
-Override.add_constructor("!override", _override)
-
-
-def merged(first: Any, second: Any) -> Any:
-    """Return what compose makes of a value in two files: the rules for what is used here."""
-    if isinstance(second, tuple):
-        return second[1]
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first | {key: merged(first.get(key), value) for key, value in second.items()}
-    return second
-
-
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    both = [
-        yaml.load(path.read_text("utf-8"), Override)  # noqa: S506 - a safe loader
-        for path in (COMPOSE_FILE, SCALED)
-    ]
-    content: dict[str, Any] = merged(*both)
-    return content
+    return merged_files(COMPOSE_FILE, SCALED)
 
 
 def test_both_files_together_follow_the_published_schema(compose: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def test_each_server_has_a_certificate_of_one_authority(tmp_path: Path) -> None:
         (name,) = issued.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         assert name.value == folder.name
         names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+        assert names.get_values_for_type(x509.DNSName) == ["localhost", folder.name]
         assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
         assert mode(folder / "key.pem") == 0o600
         assert b"BEGIN PRIVATE KEY" in (folder / "key.pem").read_bytes()
