@@ -28,7 +28,7 @@ def _kafka_records(settings: Settings, names: Collection[str]) -> Iterator[dict[
 def _kafka_text(settings: Settings, names: Collection[str]) -> Iterator[str]:
     servers = settings.kafka_bootstrap_servers
     yield "# Kafka. admin.properties has the login of an administrator; LOGIN.properties has the"
-    yield "# password of a new login, in one line: SCRAM-SHA-512=[password=…]"
+    yield "# password of a new login, in one line: SCRAM-SHA-512=password=…"
     for name in names:
         user = login(settings, name)
         yield f"\n# {role_named(settings, name).purpose.replace('`', '')}"
