@@ -76,6 +76,8 @@ _ELASTICSEARCH: Final = """\
 
 These are privileges of its own security, on the names of our indexes and aliases alone.
 `rollbook-users` is the alias that is searched: only the operator can make it show another version.
+Elasticsearch still lets `write` change the mapping of an index, so a projector could pause its
+version.
 """
 _NOTES: Final = """\
 ## What needs two roles

@@ -48,13 +48,13 @@ class AbandonedVersions:
             return
         # Listed again: the rebuild may have finished one and released the lock since.
         for number in sorted(due & _building(self._versions.versions())):
+            self._versions.drop(number)
             log.warning(
-                "dropping version %d of %s: its rebuild ended before it was complete",
+                "dropped version %d of %s: its rebuild ended before it was complete",
                 number,
                 self._versions.name,
                 extra={"version": number},
             )
-            self._versions.drop(number)
 
 
 def _building(listed: Sequence[Version]) -> set[int]:

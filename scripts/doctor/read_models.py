@@ -107,7 +107,8 @@ def version_findings(
         if one.state == BUILDING and abandoned:
             yield warning(
                 f"{label} was left by a rebuild that was killed",
-                f"{run} drops it within a minute; so does the next rebuild",
+                f"{run} drops it within a minute, if its login may; so does the next rebuild, or "
+                f"`rollbook projector drop {name} {one.number}`",
             )
 
 
