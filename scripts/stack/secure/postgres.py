@@ -6,7 +6,8 @@ same release.
 
 import platform
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -73,7 +74,7 @@ def grant(settings: Settings, logins: Mapping[str, str], statements: Iterable[st
     """
     from psycopg import sql
 
-    with _connect(settings) as session:
+    with _only_one(settings) as session:
         for statement in statements:
             session.execute(cast("sql.SQL", statement))
         for name in _existing(session, logins):
@@ -89,17 +90,22 @@ def revoke(settings: Settings, logins: Iterable[str]) -> None:
     """Delete logins; what they own becomes the administrator's."""
     from psycopg import sql
 
-    with _connect(settings) as session:
+    with _only_one(settings) as session:
         for name in _existing(session, logins):
             for statement in ("REASSIGN OWNED BY {} TO CURRENT_USER", "DROP OWNED BY {}"):
                 session.execute(sql.SQL(statement).format(sql.Identifier(name)))
             session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-def _connect(settings: Settings) -> "Connection[tuple[Any, ...]]":
+@contextmanager
+def _only_one(settings: Settings) -> "Iterator[Connection[tuple[Any, ...]]]":
+    """Yield a session while no other process is here: two grants on one database may collide."""
     from psycopg import connect
 
-    return connect(settings.postgres_url, password=settings.postgres_password, autocommit=True)
+    url, password = settings.postgres_url, settings.postgres_password
+    with connect(url, password=password, autocommit=True) as session:
+        session.execute("SELECT pg_advisory_lock(hashtext('rollbook roles'))")
+        yield session
 
 
 def _existing(session: "Connection[tuple[Any, ...]]", logins: Iterable[str]) -> list[str]:
