@@ -225,7 +225,7 @@ def published_ports(
     """Return the port that each container publishes: those of the native servers, and Kibana's."""
     more = ({} if secure else {"kibana": KIBANA_PORT}) | (OBSERVER_PORTS if observed else {})
     native = {name: port for name, port in wanted.items() if name not in more}
-    ports = choose_ports(native, free=free)
+    ports = choose_ports(native, free=free, secure=secure)
     for name, default in more.items():
         other = free_port(set(ports.values())) if free else default
         ports[name] = wanted.get(name, other)

@@ -13,6 +13,7 @@ from runtime.roles.elasticsearch import elasticsearch_roles
 from runtime.roles.table import roles
 from runtime.settings import Settings
 from scripts.serve import TABLE
+from scripts.stack.places import SECURE_PORTS
 from scripts.stack.record import write_private
 from scripts.stack.secure import elasticsearch, kafka, registry
 from scripts.stack.secure.certificates import ensure_certificates
@@ -43,7 +44,8 @@ def write_files(stack: Path, ports: Mapping[str, int]) -> None:
 
     Passwords stay, and certificates that are still valid for a month.
     """
-    servers = {name: folder(stack) / "configuration" / name for name in (*SERVERS, *TABLE)}
+    names = (*SERVERS, *TABLE, *SECURE_PORTS)
+    servers = {name: folder(stack) / "configuration" / name for name in names}
     ensure_certificates(stack, [*servers.values(), services_certificate(stack)], None)
     texts = {
         servers["kafka"] / "server.properties": _kafka_properties(stack, ports["kafka"]),

@@ -18,16 +18,18 @@ from runtime.roles.table import roles
 from runtime.settings import Settings, load_settings
 from scripts.serve import TABLE
 from scripts.stack.docker import COMPOSE_FILE, SECURE_FILE, DockerStack
-from scripts.stack.places import DEFAULT_PORTS
+from scripts.stack.places import DEFAULT_PORTS, SECURE_PORTS
 from scripts.stack.record import StackRecord, write_record
 from scripts.stack.secure import containers, elasticsearch, postgres
 from scripts.stack.secure.logins import password, registry_login
-from scripts.stack.system import SERVICES
+from scripts.stack.system import SECURE_SERVICES
 from tests.unit.deploy.compose import merged_files
 
 # Service → its role; the console logs in nowhere.
-ROLES = {name: name for name in SERVICES if name != "console"}
-ROLES |= {"commands": "client", "topics": "operator", "read-models": "operator"}
+ROLES = {name: name for name in SECURE_SERVICES if name != "console"}
+ROLES |= {"commands": "client", "operations": "operator"}
+ROLES |= {"topics": "operator", "read-models": "operator"}
+PORTS = {name: DEFAULT_PORTS[name] for name in TABLE} | SECURE_PORTS
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,18 @@ def test_the_console_has_no_login(
     assert files == {"http_keys", "ca.pem", "certificate.pem", "key.pem"}
 
 
-@pytest.mark.parametrize("name", TABLE)
+def test_services_run_the_same_commands_as_in_the_native_secure_stack(
+    compose: dict[str, Any],
+) -> None:
+    for name, arguments in SECURE_SERVICES.items():
+        listen = ["--listen", f"0.0.0.0:{PORTS[name]}"] if name in PORTS else []
+        assert compose["services"][name]["command"] == [*arguments, *listen]
+    assert compose["services"]["operations"]["ports"] == [
+        f"127.0.0.1:${{ROLLBOOK_OPERATIONS_PORT:-{PORTS['operations']}}}:{PORTS['operations']}"
+    ]
+
+
+@pytest.mark.parametrize("name", PORTS)
 def test_every_service_has_tls_and_trusts_no_proxy(
     compose: dict[str, Any], mounted: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,11 +147,12 @@ def test_every_service_has_tls_and_trusts_no_proxy(
     service = compose["services"][name]
     settings = settings_of(service, mounted[name], monkeypatch)
     assert settings.http_trusted_proxies == ""
+    assert Path(settings.http_keys_file).is_file()
     shown, *_ = load_pem_x509_certificates(Path(settings.http_tls_certificate).read_bytes())
     names = shown.extensions.get_extension_for_class(SubjectAlternativeName).value
     assert {name, "localhost"} <= set(names.get_values_for_type(DNSName))
     [_, _, _, program] = service["healthcheck"]["test"]
-    assert f"https://127.0.0.1:{DEFAULT_PORTS[name]}/readyz" in program
+    assert f"https://127.0.0.1:{PORTS[name]}/readyz" in program
     compile(program, name, "exec")
 
 
