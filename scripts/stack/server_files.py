@@ -53,20 +53,19 @@ class Site:
 def configuration_files(site: Site) -> dict[Path, str]:
     """Return the text of each configuration file by its path."""
     configuration = site.configuration
-    secure = {
-        configuration / "pg_hba.conf": secure_postgres.HBA,
-        configuration / "registry.properties": registry.properties(
-            site.stack, site.ports["registry"], site.certificate("registry")
-        ),
-    }
-    return {
+    files = {
         configuration / "kafka.properties": kafka_properties(site),
         configuration / "kafka-log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "elasticsearch.yml": elasticsearch_yml(site),
         configuration / "elasticsearch" / "log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "jvm.options": jvm_options(site),
-        **(secure if site.secure else {}),
     }
+    if site.secure:
+        files[configuration / "pg_hba.conf"] = secure_postgres.HBA
+        files[configuration / "registry.properties"] = registry.properties(
+            site.stack, site.ports["registry"], site.certificate("registry")
+        )
+    return files
 
 
 def console_log(level: str) -> str:

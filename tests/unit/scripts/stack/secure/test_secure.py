@@ -16,7 +16,10 @@ from runtime.roles.kafka import Binding
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 from scripts.stack.access import is_secure
+from scripts.stack.fetch import Artefacts
+from scripts.stack.jdk import Jdk
 from scripts.stack.places import DEFAULT_PORTS, choose_ports
+from scripts.stack.programs import program_section
 from scripts.stack.record import StackRecord, plain_settings, write_private, write_record
 from scripts.stack.secure import certificates, elasticsearch, kafka, registry
 from scripts.stack.secure.certificates import ensure_certificates
@@ -29,6 +32,8 @@ from scripts.stack.secure.logins import (
     write_role,
 )
 from scripts.stack.secure.roles import grant_roles
+from scripts.stack.server_files import Site, configuration_files
+from scripts.stack.servers import programs
 from scripts.stack.system import _urls_for_console, services_of
 
 
@@ -143,6 +148,39 @@ def test_a_plain_stack_has_no_roles(tmp_path: Path) -> None:
         grant_roles(tmp_path, Settings())
     write_private(tmp_path / "postgres.password", "made-up\n")
     assert plain_settings(tmp_path, DEFAULT_PORTS).postgres_password == "made-up"
+
+
+def site(stack: Path, *, secure: bool) -> Site:
+    """Return a site whose servers are not installed."""
+    return Site(
+        stack=stack,
+        data=stack / "data",
+        configuration=stack / "data" / "configuration",
+        logs=stack / "logs",
+        password_file=stack / "admin.password",
+        java=Jdk(stack / "java", 25, "nowhere"),
+        programs=Artefacts(stack, stack, stack, stack),
+        ports=DEFAULT_PORTS,
+        user=None,
+        secure=secure,
+    )
+
+
+def test_no_program_has_a_password_among_its_arguments(tmp_path: Path) -> None:
+    """Nor does supervisord's configuration: the broker's and the registry's are in their files."""
+    found = site(tmp_path, secure=True)
+    files = {path.name: text for path, text in configuration_files(found).items()}
+    for name, file in (("kafka", "kafka.properties"), ("registry", "registry.properties")):
+        assert password(tmp_path, name) in files[file]
+    secrets = [path.read_text().strip() for path in tmp_path.rglob("*.password")]
+    sections = [program_section(one, tmp_path, None) for one in programs(found)]
+    assert not [secret for secret in secrets if any(secret in text for text in sections)]
+
+
+def test_a_plain_stack_gets_nothing_of_a_secure_one(tmp_path: Path) -> None:
+    names = {path.name for path in configuration_files(site(tmp_path, secure=False))}
+    assert not names & {"registry.properties", "pg_hba.conf"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_queries_only_read_and_the_console_calls_operations(tmp_path: Path) -> None:
