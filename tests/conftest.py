@@ -15,18 +15,19 @@ from xdist.scheduler import LoadFileScheduling
 
 from runtime.kafka import admin
 from runtime.registry import Registry
-from runtime.roles.table import OPERATOR
+from runtime.roles.table import OPERATOR, REGISTRY, roles
 from runtime.settings import Settings, load_settings
 from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
 from scripts.bench.stores import remove_read_models
 from scripts.stack.local import LocalStack
+from scripts.stack.secure.logins import role_file
 from scripts.stack.secure.roles import grant_roles, revoke_roles
 from scripts.stack.secure.services import prepare_read_models
 from scripts.stack.server_files import SERVERS
 from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS, depth
 from tests.processes import Rollbook, RunningProcess
-from tests.roles import SECURE, files_of
+from tests.roles import OPEN_SERVICES, SECURE
 
 PARTITIONS = 4
 # The second compiler would take a third of the processor time that servers need in their few
@@ -192,12 +193,23 @@ def delete_topics(settings: Settings) -> None:
 @pytest.fixture
 def rollbook(settings: Settings, stack: LocalStack, tmp_path: Path) -> Iterator[Rollbook]:
     """The `rollbook` command with the test's settings; its processes end with the test."""
-    rollbook = Rollbook(settings, stack.config_file, tmp_path, roles=files_of(stack, settings))
+    rollbook = rollbook_on(stack, settings, tmp_path)
     try:
         yield rollbook
     finally:
         rollbook.stop_all()
         sys.stdout.write(rollbook.last_output())  # pytest shows this if the test failed
+
+
+def rollbook_on(stack: LocalStack, settings: Settings, directory: Path) -> Rollbook:
+    """Return the command with these settings; on a secure stack, each process with its role's."""
+    if not SECURE:
+        return Rollbook(settings, stack.config_file, directory)
+    names = roles(settings).keys() - {REGISTRY}
+    files = {name: role_file(stack.directory, name, settings.prefix) for name in names}
+    return Rollbook(
+        settings, files[OPERATOR], directory, overrides=dict(OPEN_SERVICES), roles=files
+    )
 
 
 @pytest.fixture

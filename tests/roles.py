@@ -5,14 +5,10 @@ logs in as its role. The test itself has the operator's login.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
-from runtime.roles.table import CLIENT, HANDLER, OPERATOR, PROJECTOR, QUERIES, REGISTRY, roles
-from runtime.settings import Settings
-from scripts.stack.local import LocalStack
-from scripts.stack.secure.logins import role_file
+from runtime.roles.table import CLIENT, HANDLER, OPERATOR, PROJECTOR, QUERIES
 
 SECURE: Final = os.environ.get("ROLLBOOK_TEST_SECURE") == "1"
 
@@ -29,6 +25,13 @@ _ROLES: Final = {
     "serve commands": CLIENT,
     "serve queries": QUERIES,
 }
+# The files of roles have keys and a certificate for services. Tests of what services answer need
+# neither; those in `tests/integration/access/test_services.py` do.
+OPEN_SERVICES: Final = {
+    "ROLLBOOK_HTTP_KEYS_FILE": "",
+    "ROLLBOOK_HTTP_TLS_CERTIFICATE": "",
+    "ROLLBOOK_HTTP_TLS_KEY": "",
+}
 # To wait for read models is to read them, which no client may.
 _OPERATOR_ONLY: Final = {"--operations", "--wait"}
 
@@ -41,11 +44,3 @@ def role_of(arguments: Sequence[str]) -> str:
     if not _OPERATOR_ONLY.isdisjoint(arguments):
         return OPERATOR
     return _ROLES.get(f"{first} {second}") or _ROLES.get(first, OPERATOR)
-
-
-def files_of(stack: LocalStack, settings: Settings) -> Mapping[str, Path]:
-    """Return role → the file of its settings; nothing for a stack without roles."""
-    if not SECURE:
-        return {}
-    names = roles(settings).keys() - {REGISTRY}
-    return {name: role_file(stack.directory, name, settings.prefix) for name in names}

@@ -15,10 +15,10 @@ from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from scripts.stack.local import LocalStack
 from scripts.stack.secure.services import prepare_read_models
-from tests.conftest import own_registry
+from tests.conftest import own_registry, rollbook_on
 from tests.integration.console.browser import Browser, chromium
 from tests.processes import Rollbook, RunningProcess
-from tests.roles import SECURE, files_of
+from tests.roles import SECURE
 
 ADDRESS = r"listening at (http://\S+)"
 
@@ -39,7 +39,7 @@ def settings(stack: LocalStack, directory: Path) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def rollbook(settings: Settings, stack: LocalStack, directory: Path) -> Iterator[Rollbook]:
-    rollbook = Rollbook(settings, stack.config_file, directory, roles=files_of(stack, settings))
+    rollbook = rollbook_on(stack, settings, directory)
     try:
         yield rollbook
     finally:

@@ -15,6 +15,7 @@ import psutil
 
 from runtime.settings import Settings
 from scripts.stack.local import LocalStack
+from scripts.stack.record import read_record
 from tests.integration.quoting import LOUD, ROOT, echo_server
 from tests.integration.scripts.sentinel_system import PASSWORD, password_files
 from tests.processes import ROLLBOOK, Rollbook
@@ -154,15 +155,20 @@ def family(pid: int) -> list[int]:
     return [pid, *(one.pid for one in started)]
 
 
-def test_a_stack_keeps_its_password_in_private_files(stack: LocalStack, settings: Settings) -> None:
+def test_a_stack_keeps_its_passwords_in_private_files(stack: LocalStack) -> None:
     """In none of its logs, and with no process of it."""
-    password = settings.postgres_password
-    holders = []
-    for file in filter(Path.is_file, stack.directory.rglob("*")):
-        text = file.read_text(encoding="utf-8", errors="replace")
-        if found_in(text, [password]):
-            holders.append(file.name)
-            assert file.stat().st_mode & 0o077 == 0, file
-    assert holders == ["postgres.password"]
+    record = read_record(stack.directory)
+    assert record is not None
+    kept = {
+        file: file.read_text(encoding="utf-8").strip()
+        for file in stack.directory.rglob("*.password")
+    }
+    assert kept
+    for folder in (stack.directory, Path(record.data) / "configuration"):
+        for file in filter(Path.is_file, folder.rglob("*")):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            if found_in(text, kept.values()):
+                assert file.stat().st_mode & 0o077 == 0, file
+                assert file.suffix != ".log"
     for pid in family(stack.supervisor.pid()):
-        assert not found_in_process(pid, [password])
+        assert not found_in_process(pid, kept.values())

@@ -33,7 +33,8 @@ def test_the_queries_answer_what_their_commands_print(
     assert_users_are_the_same(rollbook, service, jane)
     assert_searches_are_the_same(rollbook, service, jane)
     assert_a_wait_in_vain_ends_in_time(service, jane)
-    rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = "http://127.0.0.1:1"
+    scheme = rollbook.settings.elasticsearch_url.partition("://")[0]
+    rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = f"{scheme}://127.0.0.1:1"
     without_search = QueryService(rollbook)
     with closing(without_search.http):
         assert_only_searches_are_unavailable(without_search, jane)
