@@ -14,6 +14,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import confluent_kafka
+from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient as _AdminClient
 
 from runtime.configuration.secrets import FileSecret, current
@@ -28,18 +29,9 @@ class Producer(confluent_kafka.Producer):
         super().__init__(_with_present_secrets(config))
         _PASSWORDS.follow(self, config)
 
-
-class Consumer(confluent_kafka.Consumer):
-    """A consumer whose password follows its file."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(_with_present_secrets(config))
-        _PASSWORDS.follow(self, config)
-
-    def close(self) -> None:
-        """Leave the group and close the connections."""
-        _PASSWORDS.leave(self)
-        super().close()
+    def log_in_with(self, username: str, password: str) -> None:
+        """Use this login from the next one on."""
+        self.set_sasl_credentials(username, password)
 
 
 class AdminClient(_AdminClient):
@@ -48,6 +40,57 @@ class AdminClient(_AdminClient):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(_with_present_secrets(config))
         _PASSWORDS.follow(self, config)
+
+    def log_in_with(self, username: str, password: str) -> None:
+        """Use this login from the next one on."""
+        self.set_sasl_credentials(username, password)
+
+
+class Consumer(confluent_kafka.Consumer):
+    """A consumer whose password follows its file.
+
+    A call of a consumer excludes all others, so another thread that gave it the password would wait
+    for a pause between two polls, perhaps for ever. The thread that polls takes it instead.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(_with_present_secrets(config))
+        self._next_login: tuple[str, str] | None = None
+        _PASSWORDS.follow(self, config)
+
+    def log_in_with(self, username: str, password: str) -> None:
+        """Use this login from the next one on that follows a call of one of the methods below."""
+        self._next_login = username, password
+
+    def _take_login(self) -> None:
+        if self._next_login is not None:
+            login, self._next_login = self._next_login, None
+            self.set_sasl_credentials(*login)
+
+    def poll(self, *args: Any, **options: Any) -> Message | None:
+        """Return the next message, as `confluent_kafka.Consumer` does; so do the others."""
+        self._take_login()
+        return super().poll(*args, **options)
+
+    def consume(self, *args: Any, **options: Any) -> list[Message]:
+        """Return the next messages."""
+        self._take_login()
+        return super().consume(*args, **options)
+
+    def list_topics(self, *args: Any, **options: Any) -> Any:
+        """Return what brokers say of topics."""
+        self._take_login()
+        return super().list_topics(*args, **options)
+
+    def committed(self, *args: Any, **options: Any) -> list[TopicPartition]:
+        """Return the offsets that the group has committed."""
+        self._take_login()
+        return super().committed(*args, **options)
+
+    def get_watermark_offsets(self, *args: Any, **options: Any) -> Any:
+        """Return the first and the last offset of a partition."""
+        self._take_login()
+        return super().get_watermark_offsets(*args, **options)
 
 
 _Client = Producer | Consumer | AdminClient
@@ -71,7 +114,6 @@ class _Passwords:
     """Gives clients the passwords that their files have now, in one thread while there are any."""
 
     def __init__(self) -> None:
-        # Held while a password is given, so that no client is closed meanwhile.
         self._lock = threading.Lock()
         self._logins: WeakKeyDictionary[_Client, _Login] = WeakKeyDictionary()
         self._is_running = False
@@ -86,11 +128,6 @@ class _Passwords:
             if not self._is_running:
                 self._is_running = True
                 threading.Thread(target=self._run, name="kafka-passwords", daemon=True).start()
-
-    def leave(self, client: _Client) -> None:
-        """Give the client nothing more; it may be closed then."""
-        with self._lock:
-            self._logins.pop(client, None)
 
     def _run(self) -> None:
         while True:
@@ -108,7 +145,7 @@ class _Passwords:
             for client, login in list(self._logins.items()):
                 password = passwords.get(login.secret.path, login.given)
                 if password != login.given:
-                    client.set_sasl_credentials(login.username, password)
+                    client.log_in_with(login.username, password)
                     login.given = password
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime import kafka_clients
+from runtime.kafka import client_config
 from runtime.kafka_clients import AdminClient, Consumer, Producer
 from runtime.registry import Registry
 from runtime.settings import Settings, load_settings
@@ -61,14 +63,13 @@ def test_each_request_to_the_registry_has_the_present_login(secret: Path) -> Non
 def test_kafka_clients_get_the_new_password(
     kind: type[Producer | Consumer | AdminClient], secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime import kafka_clients
-    from runtime.kafka import client_config
-
+    """While they are polled: a call of a consumer excludes all others."""
     monkeypatch.setattr(kafka_clients, "_EVERY_SECONDS", 0.01)
     given: list[tuple[str, str]] = []
 
     class Recording(kind):  # type: ignore[misc, valid-type]
         def set_sasl_credentials(self, username: str, password: str) -> None:
+            super().set_sasl_credentials(username, password)
             given.append((username, password))
 
     config = client_config(
@@ -78,8 +79,11 @@ def test_kafka_clients_get_the_new_password(
             kafka_bootstrap_servers="127.0.0.1:1",
         )
     )
-    client = Recording(config | ({"group.id": "g"} if kind is Consumer else {}))
-    secret.write_text("new")
-    eventually(lambda: given == [("app", "new")])
-    del client
+
+    def rotate() -> None:
+        client = Recording(config | ({"group.id": "g"} if kind is Consumer else {}))
+        secret.write_text("new")
+        eventually(lambda: client.poll(0.05) or given == [("app", "new")])
+
+    rotate()
     eventually(lambda: not kafka_clients._PASSWORDS._is_running, what="the thread ends")
