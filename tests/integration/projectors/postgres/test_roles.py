@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from projectors.catalog import OURS
 from projectors.history.writer import history_versions
 from projectors.postgres.store import leftovers
 from projectors.postgres.store.versions import PostgresVersions
@@ -21,8 +22,11 @@ from runtime.roles.postgres import postgres_statements
 from runtime.roles.table import OPERATOR, QUERIES, login
 from runtime.settings import Settings
 from schemas.errors import Forbidden
+from tests.processes import Rollbook
 from tests.read_models import OpenVersion, ready_version
+from tests.roles import SECURE
 
+pytestmark = pytest.mark.skipif(SECURE, reason="sets up the roles itself, as a superuser")
 ROLES = (OPERATOR, QUERIES, "projector-postgres", "projector-history")
 As = Callable[[str], Settings]
 
@@ -152,3 +156,12 @@ def test_a_login_that_nobody_set_up_as_a_role_gets_nothing(empty: Settings, as_r
         admin.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(home, name))
     prepare(as_role(OPERATOR))
     assert denied(as_role("projector-postgres"), "SELECT FROM {home}.model_versions")
+
+
+def test_prepare_creates_every_read_model_and_can_be_repeated(rollbook: Rollbook) -> None:
+    for _ in range(2):
+        found = rollbook.ndjson("projector", "prepare")
+        assert found == [{"read_model": name, "live_version": 1} for name in OURS]
+    assert rollbook.json("projector", "prepare", "x", code=2)["error"]["code"] == (
+        "unknown_read_model"
+    )
