@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.roles.kafka import Binding
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Unavailable
 from scripts.stack.secure.logins import ADMIN, BROKER, MECHANISM, password
@@ -14,6 +13,8 @@ from scripts.stack.secure.logins import ADMIN, BROKER, MECHANISM, password
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.admin._acl import AclBinding, AclBindingFilter
+
+    from runtime.roles.kafka import Binding
 
 # An open connection must show its login again this often, so that a changed password has an effect.
 _LOGIN_AGAIN_MS: Final = 5_000
@@ -64,7 +65,7 @@ def first_logins(stack: Path) -> str:
 
 
 def grant(
-    settings: Settings, logins: Mapping[str, str], bindings: Mapping[str, list[Binding]]
+    settings: Settings, logins: Mapping[str, str], bindings: Mapping[str, list["Binding"]]
 ) -> None:
     """Give logins (name → password) exactly what `bindings` has under their names.
 
@@ -142,7 +143,7 @@ def _acls(client: "AdminClient", logins: Iterable[str]) -> set["AclBinding"]:
     return {one for found in asked for one in found.result()}
 
 
-def _acl(login: str, binding: Binding) -> "AclBinding":
+def _acl(login: str, binding: "Binding") -> "AclBinding":
     from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
     from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 

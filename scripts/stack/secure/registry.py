@@ -13,7 +13,6 @@ from typing import Any, Final
 from runtime.roles.registry import registry_requests
 from runtime.roles.table import REGISTRY, roles
 from runtime.settings import Settings
-from schemas.codec import schema_text
 from schemas.topics import SCHEMAS
 from scripts.stack.secure.kafka import jaas
 from scripts.stack.secure.logins import ADMIN, MECHANISM, password, registry_login
@@ -99,6 +98,8 @@ def _rules() -> dict[str, str]:
 
 def _paths(pattern: str) -> list[str]:
     """Return the paths that a regular expression of the table matches, `*` for a number."""
+    from schemas.codec import schema_text  # commands that show a stack do without its imports
+
     subjects = [f"rollbook.{json.loads(schema_text(name))['name']}" for name in SCHEMAS]
     plain = pattern.replace("[0-9]+", "*")
     return sorted({re.sub(r"rollbook\\\..*?\+", one, plain) for one in subjects})
