@@ -42,12 +42,19 @@ pure:
 SERVER_TESTS := -n 3 --dist loadfile --no-loadscope-reorder \
 	tests/faults tests/upgrade tests/integration/scripts tests/integration/projectors/versions tests/integration
 
+# What users see, with a login for each process; see tests/roles.py.
+SECURE_TESTS := -n 2 --dist loadfile tests/integration/access/test_services.py \
+	tests/integration/console tests/integration/docs/test_http_page.py tests/integration/scripts/test_secrets.py::test_a_stack_keeps_its_passwords_in_private_files \
+	$(addprefix tests/integration/producers/,cli client importer service handler/test_handler.py handler/test_erasure.py) \
+	$(addprefix tests/integration/projectors/,cli history/test_history.py service dead_letters versions/test_visibility.py versions/test_rebuild.py)
+
 test: check ## everything, on real servers it starts itself
 	.venv/bin/pytest --durations 25 $(SERVER_TESTS)
 
 test-deep: setup ## every property test, schedule and kill point in depth: hours
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest -n 2 tests/unit
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest --durations 50 $(SERVER_TESTS)
+	ROLLBOOK_TEST_SECURE=1 .venv/bin/pytest $(SECURE_TESTS)
 
 # Each process writes a file; `coverage combine` adds them up.
 define REPORT_COVERAGE
