@@ -30,6 +30,12 @@ _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64v8", "arm64": "arm64v8"}
 HBA: Final = f"hostssl all all {HOST}/32 scram-sha-256\n"
 
 
+_NO_TEMPORARY_TABLES: Final = """
+DO $$ BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END $$"""
+
+
 def security_options(configuration: Path, certificate: Path) -> dict[str, str]:
     """Return what the server gets beside the options of the plain one."""
     return {
@@ -75,6 +81,8 @@ def grant(settings: Settings, logins: Mapping[str, str], statements: Iterable[st
     from psycopg import sql
 
     with _only_one(settings) as session:
+        # PostgreSQL gives it to everybody, but whoever only reads writes nothing here.
+        session.execute(_NO_TEMPORARY_TABLES)
         for statement in statements:
             session.execute(cast("sql.SQL", statement))
         for name in _existing(session, logins):
