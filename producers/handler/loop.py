@@ -131,6 +131,7 @@ class CommandHandler:
             self._stop.wait(_IDLE_SECONDS)
         self._recommit(membership)
         self._roll_segments()
+        self._ownership.leave_if_unassigned()
         return batch.decided
 
     def _commit(self, batch: Batch, membership: Any) -> bool:

@@ -2,8 +2,8 @@
 
 from contextlib import suppress
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin._group import MemberDescription
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka.admin._group import ConsumerGroupDescription, MemberDescription
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
@@ -14,6 +14,28 @@ GROUP = "rollbook-handler"
 
 def members(settings: Settings) -> list[MemberDescription]:
     """Return the members of the handlers' group. Raises `Unavailable` and `Forbidden`."""
+    described = _described(settings)
+    return list(described.members) if described else []
+
+
+def unassigned(settings: Settings) -> set[int]:
+    """Return the partitions that the group has assigned to no handler.
+
+    Empty while it is being rebalanced, and if nothing is known of it.
+    """
+    with suppress(Unavailable, Forbidden):
+        described = _described(settings)
+        if described and described.state == ConsumerGroupState.STABLE:
+            assigned = {
+                place.partition
+                for member in described.members
+                for place in member.assignment.topic_partitions
+            }
+            return set(range(settings.partitions)) - assigned
+    return set()
+
+
+def _described(settings: Settings) -> ConsumerGroupDescription | None:
     group = settings.named(GROUP)
     with kafka_available(settings, f"Describe on group {group}"):
         client = admin(settings)
@@ -21,11 +43,12 @@ def members(settings: Settings) -> list[MemberDescription]:
             [group], request_timeout=REQUEST_TIMEOUT_SECONDS
         ).values()
         try:
-            return list(described.result().members)
+            found: ConsumerGroupDescription = described.result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
+                return None
             raise
+        return found
 
 
 def assigned_to(settings: Settings) -> dict[int, str]:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from producers.handler.batch import Batch
 from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
-from producers.handler.members import GROUP, members
+from producers.handler.members import GROUP, members, unassigned
 from producers.handler.metrics.commands_waiting import CommandsWaiting
 from producers.handler.metrics.meter import Meter, RecordingMeter
 from producers.handler.open_segments import COMPACTED, SegmentRoller
@@ -117,6 +117,10 @@ class KafkaClients:
         self._settings = settings
         self.group = settings.named(GROUP)
         self.identity = settings.named(f"{GROUP}-{instance}")
+
+    def unassigned(self) -> set[int]:
+        """Ask the group's coordinator; this may take 10 s."""
+        return unassigned(self._settings)
 
     def group_consumer(self) -> Consumer:
         """Return a static member of the group, joined once it subscribes."""

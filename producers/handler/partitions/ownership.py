@@ -7,7 +7,6 @@ read from its committed offset. When the group revokes it, its state is dropped 
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from itertools import count
 from typing import Any
 
@@ -23,8 +22,9 @@ from producers.handler.partitions.partition import (
     Restoring,
     Stopped,
 )
-from producers.handler.partitions.positions import Inputs, ends_without_messages, no_such_offsets
+from producers.handler.partitions.positions import Inputs, ends_past_markers, no_such_offsets
 from producers.handler.partitions.restore import Restore
+from producers.handler.partitions.unassigned import UnassignedPartitions
 from runtime.kafka import kafka_failure, poll_batch
 from runtime.process import Backoff, Reminder, StopSignal, until_available
 from runtime.settings import Settings
@@ -66,9 +66,13 @@ class Ownership:
         )
         self._reminder = Reminder()
         self._partitions: dict[int, OwnedPartition] = {}
+        self._unassigned = UnassignedPartitions(
+            clients.unassigned, settings.session_timeout_seconds
+        )
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
+        self._unassigned.joined()
         consumer = self._clients.group_consumer()
         consumer.subscribe(
             [self._inputs.commands],
@@ -202,22 +206,10 @@ class Ownership:
         if max(ages.values(), default=-1.0) < seconds:
             return {}
         found = {n: dict(ready[n].next_offsets) for n, age in ages.items() if age >= seconds / 2}
-        for (topic, number), end in self._ends(found).items():
+        reader = self._clients.committed_reader
+        for (topic, number), end in ends_past_markers(self._consumer, reader, found).items():
             found[number][topic] = end
         return found
-
-    def _ends(self, next_offsets: Mapping[int, Mapping[str, int]]) -> dict[tuple[str, int], int]:
-        """Return the ends of those inputs that have nothing but markers after the next offset."""
-        gaps = []
-        for number, offsets in next_offsets.items():
-            for topic, offset in offsets.items():
-                place = TopicPartition(topic, number, offset)
-                if offset < self._consumer.get_watermark_offsets(place, cached=True)[1]:
-                    gaps.append(place)
-        if not gaps:
-            return {}
-        with closing(self._clients.committed_reader()) as reader:
-            return ends_without_messages(reader, gaps)
 
     def rewind(self, *numbers: int) -> None:
         """Read partitions again from their first undecided messages."""
@@ -285,6 +277,17 @@ class Ownership:
         self._consumer.close()
         until_available(self._stop, lambda: self._clients.require_unique_identity(self._stop))
         self._consumer = self._join()
+
+    def leave_if_unassigned(self) -> None:
+        """Leave the group for a session if partitions are assigned to nobody because we returned.
+
+        Waits for as long; all partitions of this handler move to others meanwhile.
+        """
+        if self._unassigned.must_leave():
+            self._revoke_all()
+            self._consumer.close()
+            self._stop.wait(self._unassigned.leave_seconds)
+            self._consumer = self._join()
 
     def _revoke_all(self) -> None:
         for partition in self._partitions.values():

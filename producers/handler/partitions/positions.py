@@ -6,7 +6,8 @@ is decided (`schemas.positions`), so a lost offset is recovered instead of being
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
@@ -136,14 +137,32 @@ def no_such_offsets(number: int, next_offsets: Mapping[str, int]) -> Misconfigur
     )
 
 
-def ends_without_messages(
-    reader: Consumer, places: list[TopicPartition]
+def ends_past_markers(
+    consumer: Consumer,
+    open_reader: Callable[[], Consumer],
+    next_offsets: Mapping[int, Mapping[str, int]],
 ) -> dict[tuple[str, int], int]:
-    """Return by topic and number the end of each place after whose offset there is no message.
+    """Return the ends of those inputs that have nothing but markers after the next offset.
 
     A transaction ends with a marker, which takes an offset and is never delivered. Committed
-    offsets that stop before it would look like a lag for ever. `reader` must report ends.
+    offsets that stop before it would look like a lag for ever. The reader must report ends.
     """
+    gaps = []
+    for number, offsets in next_offsets.items():
+        for topic, offset in offsets.items():
+            place = TopicPartition(topic, number, offset)
+            if offset < consumer.get_watermark_offsets(place, cached=True)[1]:
+                gaps.append(place)
+    if not gaps:
+        return {}
+    with closing(open_reader()) as reader:
+        return _ends_without_messages(reader, gaps)
+
+
+def _ends_without_messages(
+    reader: Consumer, places: list[TopicPartition]
+) -> dict[tuple[str, int], int]:
+    """Return by topic and number the end of each place after whose offset there is no message."""
     assign(reader, places)
     waiting = {(place.topic, place.partition) for place in places}
     ends = {}

@@ -272,6 +272,9 @@ class MemoryClients:
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Do nothing: all identities here are on one host."""
 
+    def unassigned(self) -> set[int]:
+        return self._group.unassigned()
+
     def group_consumer(self) -> Consumer:
         """Return a consumer that joins the group once polled; `consumer` is the latest."""
         self.consumer = MemoryConsumer(self._group, self.identity)

@@ -93,6 +93,13 @@ class MemoryGroup:
             owned_elsewhere = {n for one in members if one is not member for n in one.owned}
             member.assigned |= extra - owned_elsewhere
 
+    def unassigned(self) -> set[int]:
+        """Return the partitions that no member is assigned; empty during a rebalance."""
+        if self._is_rebalancing:
+            return set()
+        assigned = {number for member in self.members.values() for number in member.assigned}
+        return set(range(self._partitions)) - assigned
+
     def refusal(self, metadata: Metadata) -> KafkaException | None:
         """Return why offsets of this member are refused, None if they are accepted."""
         member = self.members.get(metadata.identity)
