@@ -1,0 +1,75 @@
+"""What became of each sending: nothing, if a client was told so; otherwise one thing."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.histories.history import Answer, Asked, History
+
+_Content = tuple[bool, str | None, int | None, str | None]
+
+
+def broken_sendings(history: History) -> Iterator[str]:
+    """Yield commands that were decided although nothing was sent, or in two ways."""
+    seen_names = {query.state[1] for query in history.queries if query.state}
+    bodies: dict[str, set[tuple[object, ...]]] = defaultdict(set)
+    for one in history.asked:
+        bodies[one.command_id].add(one.body)
+    for one in history.asked:
+        is_alone = all(
+            other.command_id != one.command_id or other is one or not other.was_sent
+            for other in history.asked
+        )
+        if not one.was_sent and is_alone and (history.found or {}).get(one.command_id):
+            yield f"{one.command_id} was decided, and its client was told that nothing was sent"
+        if not one.was_sent and is_alone and one.name is not None and one.name in seen_names:
+            yield f"{one.command_id} took effect, and its client was told that nothing was sent"
+    if history.remembers_ids:
+        yield from _decided_in_two_ways(history, bodies)
+
+
+def _decided_in_two_ways(
+    history: History, bodies: dict[str, set[tuple[object, ...]]]
+) -> Iterator[str]:
+    told: dict[tuple[object, ...], set[_Content]] = defaultdict(set)
+    for one in history.asked:
+        if one.answer is not None:
+            told[one.body].add(_content(one.answer))
+            if len(bodies[one.command_id]) == 1:
+                told[one.body] |= {
+                    _content(a) for a in (history.found or {}).get(one.command_id, ())
+                }
+    for body, answers in told.items():
+        if len(answers) > 1:
+            yield f"{body[0]} was answered in {len(answers)} ways: {sorted(map(str, answers))}"
+
+
+def _content(answer: Answer) -> _Content:
+    return answer.accepted, answer.user_id, answer.version, answer.code
+
+
+def resolved(history: History) -> History:
+    """Return the history as somebody knows it who looked up every unanswered command at the end.
+
+    A command that was decided after its client gave up took effect before the next quiet time. What
+    has an id that was used for several commands stays unknown; where ids are forgotten, each
+    sending counts as another command.
+    """
+    uses: dict[str, set[object]] = defaultdict(set)
+    for one in history.asked:
+        uses[one.command_id].add(one.body if history.remembers_ids else one)
+    asked = [
+        _resolved(history, one) if len(uses[one.command_id]) == 1 else one for one in history.asked
+    ]
+    return replace(history, asked=asked)
+
+
+def _resolved(history: History, one: Asked) -> Asked:
+    if one.answer is not None or not one.was_sent:
+        return one
+    found = [
+        answer for answer in (history.found or {}).get(one.command_id, ()) if not answer.repeated
+    ]
+    if not found:
+        return replace(one, was_sent=False)
+    return replace(one, answer=found[0], ended=history.quiet_after(one.ended))
