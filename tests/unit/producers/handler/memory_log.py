@@ -176,9 +176,12 @@ class MemoryProducer:
         self._log.carry_out("init_transactions", init)
 
     def begin_transaction(self) -> None:
-        """Begin; a fenced producer notices only at a later request."""
+        """Begin; a fenced producer notices only at a later request.
+
+        Only the client knows that it begins: on the broker, one that has not ended goes on.
+        """
         if self._is_current():
-            self._log.open[self._id] = Transaction()
+            self._log.open.setdefault(self._id, Transaction())
 
     def _is_current(self) -> bool:
         return self._epoch == self._log.epochs[self._id]

@@ -48,6 +48,7 @@ class PartitionLog:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.low = 0
+        self._ended_before = 0
 
     @property
     def end(self) -> int:
@@ -57,11 +58,13 @@ class PartitionLog:
     @property
     def stable_end(self) -> int:
         """The last stable offset: the first record of a transaction still open, else the end."""
-        for offset, entry in enumerate(self.entries):
-            transaction = entry.transaction
+        entries = self.entries
+        for offset in range(self._ended_before, len(entries)):
+            transaction = entries[offset].transaction
             if transaction is not None and transaction.status is Status.OPEN:
-                return offset
-        return self.end
+                break
+            self._ended_before = offset + 1
+        return self._ended_before
 
     def next_visible(self, start: int) -> int | None:
         """Return the offset of the first committed record from `start`, if there is one."""
