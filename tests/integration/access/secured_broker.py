@@ -17,6 +17,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 
@@ -42,6 +43,7 @@ class SecuredBroker:
     """A running broker; `administrator` may do everything on it, whatever is denied to the user."""
 
     administrator: Settings
+    user: str = USER
 
     @property
     def secured(self) -> str:
@@ -54,18 +56,18 @@ class SecuredBroker:
 
     def as_user(self, settings: Settings, password: str = PASSWORD) -> Settings:
         """Return settings with which a test logs in as the user, who is subject to denials."""
-        return replace(settings, **self._connection() | _login(password))
+        return replace(settings, **self._connection() | self._login(password))
 
     def login(self, password: str = PASSWORD) -> dict[str, str]:
         """Return the variables with which a process logs in as the user."""
-        values = self._connection() | _login(password)
+        values = self._connection() | self._login(password)
         return {f"ROLLBOOK_{name.upper()}": value for name, value in values.items()}
 
     def set_password(self, password: str) -> None:
         """Give the user another password; return once the broker accepts it."""
         client = admin(self.administrator)  # kept: its futures never resolve once it is gone
         info = ScramCredentialInfo(_MECHANISM, _ITERATIONS)
-        change = UserScramCredentialUpsertion(USER, info, password.encode())
+        change = UserScramCredentialUpsertion(self.user, info, password.encode())
         for changed in client.alter_user_scram_credentials([change]).values():
             changed.result()
         eventually(lambda: self._accepts(password), what="the new password is accepted")
@@ -73,12 +75,38 @@ class SecuredBroker:
     def permit_everything(self) -> None:
         """Permit the user every operation. Idempotent."""
         allowed = [
-            _binding(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
+            self._binding(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
             for kind, name in _ANYTHING.items()
         ]
         client = admin(self.administrator)
         for created in client.create_acls(allowed).values():
             created.result()
+
+    @contextmanager
+    def other_user(self, name: str) -> Iterator["SecuredBroker"]:
+        """Lend the same broker with a user of this name, whose password no other test knows."""
+        other = replace(self, user=name)
+        other.permit_everything()
+        other.set_password(PASSWORD)
+        try:
+            yield other
+        finally:
+            client = admin(self.administrator)
+            removal = UserScramCredentialDeletion(name, _MECHANISM)
+            for removed in client.alter_user_scram_credentials([removal]).values():
+                removed.result()
+            anything: Any = None
+            of_user = AclBindingFilter(
+                ResourceType.ANY,
+                anything,
+                ResourcePatternType.ANY,
+                f"User:{name}",
+                anything,
+                AclOperation.ANY,
+                AclPermissionType.ANY,
+            )
+            for deleted in client.delete_acls([of_user]).values():
+                deleted.result()
 
     @contextmanager
     def denied(self, kind: ResourceType, name: str, *operations: AclOperation) -> Iterator[None]:
@@ -87,7 +115,7 @@ class SecuredBroker:
         A denial takes precedence over what is permitted.
         """
         client = admin(self.administrator)
-        bindings = [_binding(kind, name, one, AclPermissionType.DENY) for one in operations]
+        bindings = [self._binding(kind, name, one, AclPermissionType.DENY) for one in operations]
         for created in client.create_acls(bindings).values():
             created.result()
         anything: Any = None
@@ -95,7 +123,7 @@ class SecuredBroker:
             kind,
             name,
             ResourcePatternType.LITERAL,
-            f"User:{USER}",
+            f"User:{self.user}",
             anything,
             AclOperation.ANY,
             AclPermissionType.DENY,
@@ -120,6 +148,20 @@ class SecuredBroker:
             for name in (*names, *logins)
         }
 
+    def _login(self, password: str) -> dict[str, Any]:
+        return {"kafka_sasl_username": self.user, "kafka_sasl_password": password}
+
+    def _binding(
+        self,
+        kind: ResourceType,
+        name: str,
+        operation: AclOperation,
+        permission: AclPermissionType,
+    ) -> AclBinding:
+        principal = f"User:{self.user}"
+        literal = ResourcePatternType.LITERAL
+        return AclBinding(kind, name, literal, principal, "*", operation, permission)
+
     def _accepts(self, password: str) -> bool:
         config = client_config(self.as_user(self.administrator, password))
         try:
@@ -127,18 +169,6 @@ class SecuredBroker:
         except KafkaException:
             return False
         return True
-
-
-def _login(password: str) -> dict[str, Any]:
-    return {"kafka_sasl_username": USER, "kafka_sasl_password": password}
-
-
-def _binding(
-    kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType
-) -> AclBinding:
-    return AclBinding(
-        kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, permission
-    )
 
 
 def secured_broker(stack: LocalStack) -> SecuredBroker:

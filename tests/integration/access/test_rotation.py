@@ -74,13 +74,15 @@ def secrets(guarded: Rollbook, broker: SecuredBroker, tmp_path: Path) -> Iterato
             stack.enter_context(refusing_proxy(server))
             for server in (registry, settings.elasticsearch_url)
         ]
+        own = stack.enter_context(broker.other_user(settings.prefix))
         role = Role(settings)
         role.execute("CREATE ROLE {role} LOGIN PASSWORD 'right'")
         role.execute("GRANT CREATE ON DATABASE rollbook TO {role}")
-        secrets = Secrets(tmp_path, broker, role, proxies)
+        secrets = Secrets(tmp_path, own, role, proxies)
         url = settings.postgres_url.replace("rollbook@", f"{role.name}@")
         del guarded.overrides["ROLLBOOK_KAFKA_SASL_PASSWORD"]
         guarded.overrides |= {
+            "ROLLBOOK_KAFKA_SASL_USERNAME": own.user,
             "ROLLBOOK_POSTGRES_URL": url,
             "ROLLBOOK_REGISTRY_URL": f"{proxies[0].url}/apis{path}",
             "ROLLBOOK_REGISTRY_USERNAME": USER,
@@ -93,7 +95,6 @@ def secrets(guarded: Rollbook, broker: SecuredBroker, tmp_path: Path) -> Iterato
             yield secrets
         finally:
             guarded.stop_all()
-            broker.set_password(PASSWORD)
             role.execute("DROP OWNED BY {role} CASCADE", "DROP ROLE {role}")
 
 
