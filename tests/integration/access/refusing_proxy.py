@@ -33,6 +33,8 @@ class RefusingProxy:
     def __init__(self, server: str) -> None:
         self._server = server
         self.password = PASSWORD
+        # What requests must have in their header of this name, unless it is the user's password.
+        self.authorization = ""
         self.refuses: Callable[[Request], bool] = lambda _request: False
         self.refused: list[str] = []
         routes = [Route("/{path:path}", self._answer, methods=_METHODS)]
@@ -73,7 +75,8 @@ class RefusingProxy:
 
     async def _answer(self, request: Request) -> Response:
         login = b64encode(f"{USER}:{self.password}".encode()).decode()
-        if request.headers.get("authorization") != f"Basic {login}":
+        wanted = self.authorization or f"Basic {login}"
+        if request.headers.get("authorization") != wanted:
             return _refusal(401, "401 Authorization Required")
         if self.refuses(request):
             self.refused.append(f"{request.method} {request.url.path}")

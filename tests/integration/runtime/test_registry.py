@@ -69,6 +69,13 @@ def test_a_schema_that_nobody_registered_is_missing_and_stays_so(store: Settings
     assert registry._registered_id(text) == schema_id
 
 
+def test_the_next_node_is_asked_if_one_does_not_answer(store: Settings) -> None:
+    """And that one first from then on."""
+    registry = Registry(replace(store, registry_url=f"http://127.0.0.1:1/x,{store.registry_url}"))
+    assert registry.ensure()
+    assert registry._urls[0] == store.registry_url
+
+
 def test_a_wrong_url_is_a_bad_setting(store: Settings) -> None:
     """The message names the setting; a user and a password in the URL are allowed."""
     url = store.registry_url.replace("http://", "http://jane:secret@")
