@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check types pure test test-deep coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
+.PHONY: help setup demo check types pure test test-deep nemesis coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,13 @@ test-deep: setup ## every property test, schedule and kill point in depth: hours
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest -n 2 tests/unit
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/pytest --durations 50 $(SERVER_TESTS)
 	ROLLBOOK_TEST_SECURE=1 .venv/bin/pytest $(SECURE_TESTS)
+
+# Servers that die are started again, which takes long on a busy machine: hence the long waits.
+SEED ?= 1
+SEEDS ?= 1
+nemesis: setup ## break real servers and processes under load and check what clients saw: SEEDS=20 or SEED=7
+	ROLLBOOK_TEST_DEEP=1 .venv/bin/python -m tests.faults.nemesis --seed $(SEED) --seeds $(SEEDS) \
+		--table build/nemesis.ndjson
 
 # Each process writes a file; `coverage combine` adds them up.
 define REPORT_COVERAGE

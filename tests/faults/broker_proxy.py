@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Self
 
-PRODUCE, FETCH, END_TXN = 0, 1, 26
+PRODUCE, FETCH, ADD_PARTITIONS, ADD_OFFSETS, END_TXN, OFFSET_COMMIT = 0, 1, 24, 25, 26, 28
 _LENGTH_BYTES = 4
 _ERROR_AT = 12
 
@@ -20,9 +20,10 @@ _ERROR_AT = 12
 class BrokerProxy:
     """A proxy at `address` for one broker; `done` is set once it has interfered.
 
-    It interferes with requests of the kind `api_key`. The next one after `lose_answer` is carried
-    out, but its connection is cut before the answer arrives. The next one after `hold_back` is kept
-    and its connection cut; it is carried out only on `let_go`, whatever was written meanwhile.
+    It interferes with requests of the kind `api_key`, until another is given. The next one after
+    `lose_answer` is carried out, but its connection is cut before the answer arrives. The next one
+    after `hold_back` is kept and its connection cut; it is carried out only on `let_go`, whatever
+    was written meanwhile.
     After `stall`, requests of a kind get no answer as long as the proxy runs.
     """
 
@@ -62,8 +63,9 @@ class BrokerProxy:
         self.done.clear()
         self._stalled = api_key
 
-    def lose_answer(self) -> None:
+    def lose_answer(self, api_key: int | None = None) -> None:
         """Carry out the next request, but do not let its answer through."""
+        self._api_key = self._api_key if api_key is None else api_key
         self.done.clear()
         self._next = self._lose_answer
 
@@ -72,10 +74,15 @@ class BrokerProxy:
         self.done.clear()
         self._next = self._lose_for_good
 
-    def hold_back(self) -> None:
+    def hold_back(self, api_key: int | None = None) -> None:
         """Keep the next request until `let_go`."""
+        self._api_key = self._api_key if api_key is None else api_key
         self.done.clear()
         self._next = self._hold_back
+
+    def leave_alone(self) -> None:
+        """Interfere with no request that has not come yet."""
+        self._next = None
 
     def let_go(self) -> int:
         """Carry out the `EndTxn` that was kept; return the broker's error code for it."""
@@ -103,7 +110,11 @@ class BrokerProxy:
         with suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._broker)
+                try:
+                    server = socket.create_connection(self._broker)
+                except OSError:  # the broker is down
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 for pump in (self._to_server, self._to_client):
                     threading.Thread(target=pump, args=(client, server), daemon=True).start()
@@ -142,7 +153,8 @@ def _in_answers(address: str) -> bytes:
 def _frame(source: socket.socket) -> bytes:
     """Return one request or answer with its length before it; nothing at the end."""
     head = _read(source, _LENGTH_BYTES)
-    return head and head + _read(source, struct.unpack(">i", head)[0])
+    rest = head and _read(source, struct.unpack(">i", head)[0])
+    return rest and head + rest
 
 
 def _read(source: socket.socket, count: int) -> bytes:

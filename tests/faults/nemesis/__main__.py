@@ -1,0 +1,67 @@
+"""`python -m tests.faults.nemesis`: run seeds on a stack, one line of the table for each."""
+
+import argparse
+import json
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+
+import click
+
+from scripts.stack.local import LocalStack
+from tests.conftest import start_stack
+from tests.faults.nemesis.handler import SABOTEURS
+from tests.faults.nemesis.plan import Plan, plan_of
+from tests.faults.nemesis.run import run
+
+
+def main() -> int:
+    """Return the exit code: 1 if a run found something wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.nemesis", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds to run")
+    parser.add_argument("--stack", help="a stack that is running; by default, one is started")
+    parser.add_argument("--table", type=Path, help="file to which a line for each run is added")
+    parser.add_argument(
+        "--only-processes", action="store_true", help="break no server: others use the stack"
+    )
+    parser.add_argument("--saboteur", choices=sorted(SABOTEURS), help="what the handlers do wrong")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    name = options.stack or f"nemesis-{os.getpid()}"
+    stack = LocalStack(name) if options.stack else start_stack(name)
+    failed = 0
+    try:
+        for seed in range(options.seed, options.seed + options.seeds):
+            plan = plan_of(seed, only_processes=options.only_processes)
+            failed += not _run(plan, stack, options.table, options.saboteur)
+    finally:
+        if not options.stack:
+            stack.down(wipe=True)
+    click.echo(f"{options.seeds} runs, {failed} of them found something wrong")
+    return 1 if failed else 0
+
+
+def _run(plan: Plan, stack: LocalStack, table: Path | None, saboteur: str | None) -> bool:
+    """Run a plan, and print its line; return whether nothing is wrong."""
+    planned = "; ".join(f"{step.fault} ({step.target})" for steps in plan.rounds for step in steps)
+    click.echo(f"seed {plan.seed}: {planned}")
+    directory = Path(mkdtemp(prefix=f"nemesis-{plan.seed}-"))
+    result, history = run(plan, stack, directory, saboteur)
+    row = json.dumps(result.row() | ({"saboteur": saboteur} if saboteur else {}))
+    click.echo(row)
+    if table is not None:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        with table.open("a", encoding="utf-8") as opened:
+            opened.write(f"{row}\n")
+    if result.violations:
+        (directory / "history.pickle").write_bytes(pickle.dumps(history))
+        click.echo(f"seed {plan.seed} found something wrong; its logs and history: {directory}")
+    return not result.violations
+
+
+if __name__ == "__main__":
+    sys.exit(main())

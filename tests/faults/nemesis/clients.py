@@ -1,0 +1,296 @@
+"""The clients of a run: each is a thread that asks for one thing after the other.
+
+They speak to the registry as programs and people do: over HTTP one command at a time or many in one
+request, in Python with both clients, and by command line, also with files to import.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import replace
+from random import Random
+from typing import Any, Final
+
+import httpx2
+
+from producers.client import AsyncCommandClient, CommandClient
+from producers.client.build import (
+    change_email_command,
+    create_command,
+    delete_command,
+    erase_command,
+    update_command,
+)
+from producers.importer.encode import content_id
+from schemas.errors import Forbidden, Misconfigured, NotInTime, Unavailable
+from schemas.records import UserCommand
+from tests.faults.nemesis.system import System
+from tests.faults.nemesis.workload import Workload, fields_of, line_of
+from tests.histories.history import Asked, Query
+
+_PAUSE_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 8.0
+_IN_FLIGHT: Final = 4
+_LINES: Final = 12
+_CALLERS: Final = ("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import")
+_READERS: Final = ("reader 1", "reader 2")
+_MAKE: Final[Mapping[str, Callable[..., UserCommand]]] = {
+    "create": create_command,
+    "update": update_command,
+    "change": change_email_command,
+    "delete": delete_command,
+    "erase": erase_command,
+}
+
+
+class Clients:
+    """All clients of a run; `flaws` are answers that none should get."""
+
+    def __init__(self, system: System, seed: int) -> None:
+        self.workload = Workload(system.settings.partitions)
+        self.flaws: list[str] = []
+        self._system = system
+        self._going = threading.Event()
+        self._ended = threading.Event()
+        self._busy: set[str] = set()
+        rounds = {
+            "http": self._http,
+            "lines": self._lines,
+            "python": self._python,
+            "loop": self._loop,
+            "shell": self._shell,
+            "import": self._import,
+            "reader": self._read,
+        }
+        self._threads = [
+            threading.Thread(
+                target=self._run,
+                args=(name, rounds[name.partition(" ")[0]], Random(f"{seed}-{name}")),
+                daemon=True,
+            )
+            for name in (*_CALLERS, *_READERS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def resume(self) -> None:
+        """Let all clients go on."""
+        self._going.set()
+
+    def pause(self) -> None:
+        """Return once no client waits for an answer."""
+        self._going.clear()
+        deadline = time.monotonic() + 20 * _PATIENCE_SECONDS
+        while self._busy:
+            assert time.monotonic() < deadline, f"clients do not come back: {self._busy}"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End all clients."""
+        self._ended.set()
+        self._going.set()
+        for thread in self._threads:
+            thread.join()
+
+    def accepted(self) -> int:
+        """Return how many commands were answered as accepted so far."""
+        return sum(bool(a.answer and a.answer.accepted) for a in list(self.workload.history.asked))
+
+    def _run(self, name: str, act: Callable[[str, Random], None], chance: Random) -> None:
+        while not self._ended.is_set():
+            self._busy.add(name)
+            if not self._going.is_set():
+                self._busy.discard(name)
+                self._going.wait()
+                continue
+            try:
+                act(name, chance)
+            except Exception as error:  # noqa: BLE001 - no answer that a client expects
+                self.flaws.append(f"{name}: {type(error).__name__}: {error}")
+                time.sleep(0.5)
+            self._ended.wait(_PAUSE_SECONDS)
+
+    # -- commands
+
+    def _http(self, name: str, chance: Random) -> None:
+        asked = self.workload.next(name, chance)
+        try:
+            with self._connection("commands") as http:
+                answer = http.request(**_request(asked))
+        except httpx2.TransportError:
+            self.workload.tell(asked, None)
+            time.sleep(0.2)
+            return
+        self._tell_json(asked, answer.json(), answer.text)
+
+    def _tell_json(self, asked: Asked, found: dict[str, Any], text: str) -> None:
+        """Note an answer: an outcome, the problem of a rejection, or that there is none."""
+        code, status = found.get("code"), found.get("status")
+        if status in {"accepted", "rejected"} or status in {404, 409, 412, 422}:
+            self.workload.tell(asked, found)
+            return
+        self.workload.tell(asked, None, was_sent=code != "not_sent" and status != "not_sent")
+        if status not in {"undecided", "not_sent", 503, 504}:
+            self.flaws.append(f"{asked.command_id}: {text}")
+        time.sleep(0.2)
+
+    def _lines(self, name: str, chance: Random) -> None:
+        lines = [self.workload.next(name, chance) for _ in range(_LINES)]
+        missing = dict(enumerate(lines, 1))
+        content = "".join(f"{json.dumps(line_of(asked))}\n" for asked in lines).encode()
+        kind = {"content-type": "application/x-ndjson"}
+        with suppress(httpx2.TransportError), self._connection("commands") as http:
+            answers = http.post("/commands", content=content, headers=kind).text
+            for line in answers.splitlines():
+                with suppress(json.JSONDecodeError):  # the last one, if the service died
+                    found = json.loads(line)
+                    self._tell_json(missing.pop(found["line"]), found, line)
+        for asked in missing.values():
+            self.workload.tell(asked, None)
+        time.sleep(0.3)
+
+    def _python(self, name: str, chance: Random) -> None:
+        """Connect, and send a few commands."""
+        try:
+            client = CommandClient(self._system.settings, timeout_seconds=_PATIENCE_SECONDS)
+        except (Unavailable, Misconfigured):
+            time.sleep(0.3)
+            return
+        with closing(client):
+            for _ in range(10):
+                asked = self.workload.next(name, chance)
+                try:
+                    outcome = client.send(_command(asked))
+                except (NotInTime, Unavailable, Forbidden) as error:
+                    self._tell_error(asked, error)
+                else:
+                    found = outcome.as_fields() | {"repeated": outcome.repeated}
+                    self.workload.tell(asked, found)
+                if not self._going.is_set():
+                    return
+
+    def _tell_error(self, asked: Asked, error: Exception) -> None:
+        is_late = isinstance(error, NotInTime) and error.code != "not_sent"
+        self.workload.tell(asked, None, was_sent=is_late)
+
+    def _loop(self, name: str, chance: Random) -> None:
+        """Connect, and send commands together."""
+
+        async def send(client: AsyncCommandClient) -> None:
+            for _ in range(4):
+                asked = self.workload.next(name, chance)
+                try:
+                    outcome = await client.send(_command(asked))
+                except (NotInTime, Unavailable, Forbidden) as error:
+                    self._tell_error(asked, error)
+                else:
+                    found = outcome.as_fields() | {"repeated": outcome.repeated}
+                    self.workload.tell(asked, found)
+
+        async def run() -> None:
+            client = AsyncCommandClient(self._system.settings, timeout_seconds=_PATIENCE_SECONDS)
+            async with client:
+                await asyncio.gather(*(send(client) for _ in range(_IN_FLIGHT)))
+
+        try:
+            asyncio.run(run())
+        except (Unavailable, Misconfigured):
+            time.sleep(0.3)
+
+    def _shell(self, name: str, chance: Random) -> None:
+        asked = self.workload.next(name, chance)
+        fields = fields_of(asked)
+        user = [fields.pop("user_id")] if asked.user_id else []
+        action = {"change": "change-email"}.get(asked.kind, asked.kind)
+        flags = [f"--{field.replace('_', '-')}={value}" for field, value in fields.items()]
+        if asked.kind == "erase":
+            flags.append("--yes")
+        flags += ["--command-id", asked.command_id, "--timeout", str(_PATIENCE_SECONDS), "--json"]
+        done = self._system.rollbook.run("users", action, *user, *flags)
+        if done.stdout.strip():
+            self._tell_json(asked, json.loads(done.stdout), done.stdout)
+            return
+        code = json.loads(done.stderr.splitlines()[-1])["error"]["code"]
+        self.workload.tell(asked, None, was_sent=done.returncode == 4 and code != "not_sent")
+        if done.returncode not in {4, 5}:
+            self.flaws.append(f"{asked.command_id}: exit code {done.returncode}: {done.stderr}")
+
+    def _import(self, name: str, chance: Random) -> None:
+        """Import a few people; an import answers no line, so nobody knows what became of each."""
+        people = [self.workload.next(name, chance, kinds=("create",)) for _ in range(_LINES)]
+        people = [_imported(asked) for asked in people]
+        file = self._system.rollbook.directory / f"import-{people[0].name}.ndjson"
+        file.write_text("".join(f"{json.dumps(_person(one))}\n" for one in people), "utf-8")
+        self._system.rollbook.run("users", "import", "--timeout", "10", "--json", str(file))
+        for asked in people:
+            self.workload.tell(asked, None)
+        self._ended.wait(chance.uniform(1, 4))
+
+    # -- queries
+
+    def _read(self, name: str, chance: Random) -> None:
+        if (question := self.workload.question(chance)) is None:
+            time.sleep(0.1)
+            return
+        user_id, wanted = question
+        token = ",".join(f"{p}:{seq}" for p, seq in sorted(wanted.items()))
+        began = time.monotonic()
+        try:
+            with self._connection("queries") as http:
+                headers = {"rollbook-after": token} if token else {}
+                answer = http.get(f"/users/{user_id}?timeout=5", headers=headers)
+        except httpx2.TransportError:
+            time.sleep(0.2)
+            return
+        if answer.status_code not in {200, 404}:
+            if answer.status_code not in {503, 504}:
+                self.flaws.append(f"query: {answer.status_code} {answer.text}")
+            time.sleep(0.2)
+            return
+        found = answer.json()
+        is_shown = answer.status_code == 200
+        state = (found["email"], found["name"], found["age"]) if is_shown else None
+        version = found["version"] if is_shown else None
+        ended = time.monotonic()
+        self.workload.show(Query(name, user_id, began, ended, wanted, version, state))
+
+    def _connection(self, service: str) -> httpx2.Client:
+        return httpx2.Client(
+            base_url=self._system.url(service), timeout=3 * _PATIENCE_SECONDS, trust_env=False
+        )
+
+
+def _request(asked: Asked) -> dict[str, Any]:
+    """Return the HTTP request of a command."""
+    fields = fields_of(asked)
+    user = f"/users/{fields.pop('user_id', '')}"
+    headers = {"idempotency-key": asked.command_id, "prefer": f"wait={_PATIENCE_SECONDS:.0f}"}
+    if (version := fields.pop("expected_version", None)) is not None:
+        headers["if-match"] = f'"{version}"'
+    method, url = {
+        "create": ("POST", "/users"),
+        "update": ("PATCH", user),
+        "change": ("PUT", f"{user}/email"),
+        "delete": ("DELETE", user),
+        "erase": ("POST", f"{user}/erasure"),
+    }[asked.kind]
+    return {"method": method, "url": url, "headers": headers, "json": fields or None}
+
+
+def _command(asked: Asked) -> UserCommand:
+    """Return the command as a Python client sends it."""
+    fields = fields_of(asked) | {"command_id": asked.command_id}
+    return _MAKE[asked.kind](**fields)
+
+
+def _person(asked: Asked) -> dict[str, Any]:
+    return {"email": asked.email, "name": asked.name, "age": asked.age}
+
+
+def _imported(asked: Asked) -> Asked:
+    """Return a creation with the id that an import gives it."""
+    own = content_id(asked.email or "", asked.name or "", asked.age or 0)
+    return replace(asked, command_id=own)

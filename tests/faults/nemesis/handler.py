@@ -1,0 +1,114 @@
+"""`python -m tests.faults.nemesis.handler INSTANCE`: a handler that dies or errs on purpose.
+
+Nothing that is installed knows of these options: they replace parts of the product in this process.
+"""
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from producers.handler.batch import Batch
+from producers.handler.partitions.ownership import Ownership
+from producers.handler.partitions.restore import Restore
+from producers.handler.transaction import Transactions
+from runtime import kafka_clients
+from scripts.cli import main
+from tests.faults.nemesis.plan import POINTS
+
+
+def die_at(point: str, count: int) -> None:
+    """Kill this process with SIGKILL when it reaches a point for the `count`th time."""
+    reached = 0
+
+    def reach() -> None:
+        nonlocal reached
+        reached += 1
+        if reached == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    owner, name, is_after = {
+        "after consume": (Ownership, "membership", False),
+        "after decide": (Transactions, "commit", False),
+        "after produce": (kafka_clients.Producer, "send_offsets_to_transaction", False),
+        "after send-offsets": (kafka_clients.Producer, "send_offsets_to_transaction", True),
+        "after commit": (kafka_clients.Producer, "commit_transaction", True),
+        "in fold": (Batch, "fold", True),
+        "in restore": (Restore, "step", True),
+        "in revocation": (Ownership, "_on_revoke", False),
+    }[point]
+    _wrap(owner, name, before=None if is_after else reach, after=reach if is_after else None)
+
+
+def _wrap(
+    owner: type, name: str, *, before: Callable[[], None] | None, after: Callable[[], None] | None
+) -> None:
+    original: Callable[..., Any] = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        if before:
+            before()
+        result = original(*arguments, **options)
+        if after:
+            after()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def move_clock(milliseconds: int) -> None:
+    """Make this process see another time than the machine has."""
+    true, moved = time.time_ns, milliseconds * 1_000_000
+    time.time_ns = lambda: true() + moved
+
+
+def commit_offsets_first() -> None:
+    """Commit the offsets before the transaction that belongs to them, and outside of it."""
+
+    def send(self: Any, offsets: Any, metadata: Any, *_: Any) -> None:
+        consumers[-1].commit(offsets=offsets, asynchronous=False)
+
+    consumers: list[kafka_clients.Consumer] = []
+    original = kafka_clients.Consumer.subscribe
+
+    def subscribe(self: Any, *arguments: Any, **options: Any) -> Any:
+        consumers.append(self)
+        return original(self, *arguments, **options)
+
+    kafka_clients.Consumer.subscribe = subscribe  # type: ignore[method-assign]
+    setattr(kafka_clients.Producer, "send_offsets_to_transaction", send)  # noqa: B010 - for mypy
+
+
+def read_uncommitted() -> None:
+    """Read records of open and of aborted transactions too."""
+    original = kafka_clients.Consumer.__init__
+
+    def init(self: Any, config: dict[str, Any]) -> None:
+        original(self, config | {"isolation.level": "read_uncommitted"})
+
+    kafka_clients.Consumer.__init__ = init  # type: ignore[method-assign]
+
+
+SABOTEURS: dict[str, Callable[[], None]] = {
+    "offsets outside the transaction": commit_offsets_first,
+    "uncommitted records are read": read_uncommitted,
+}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="handler", description=__doc__)
+    parser.add_argument("instance")
+    parser.add_argument("--die-at", choices=sorted(POINTS))
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--clock-ms", type=int, default=0)
+    parser.add_argument("--saboteur", choices=sorted(SABOTEURS))
+    options = parser.parse_args()
+    if options.die_at:
+        die_at(options.die_at, options.count)
+    if options.clock_ms:
+        move_clock(options.clock_ms)
+    if options.saboteur:
+        SABOTEURS[options.saboteur]()
+    main(["handler", "run", "--instance", options.instance])

@@ -1,0 +1,97 @@
+"""The schedule of a run: which faults overlap, when each begins and how long it lasts.
+
+A run has rounds. In a round a few faults with different targets begin one after the other and end
+in reverse order. Between rounds everything recovers and the clients pause.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+HANDLERS: Final = ("a", "b")
+# Fault → what it breaks. Faults with the same target never overlap.
+TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "handler killed": HANDLERS,
+    "handler killed at a point": HANDLERS,
+    "handler frozen": HANDLERS,
+    "handler started twice": HANDLERS,
+    "handler's clock moved": HANDLERS,
+    "partitions rebalanced": ("group",),
+    "end of transaction delayed": HANDLERS,
+    "answer of the broker lost": HANDLERS,
+    "broker killed": ("kafka",),
+    "broker frozen": ("kafka",),
+    "registry killed": ("registry",),
+    "PostgreSQL killed": ("postgres",),
+    "PostgreSQL frozen": ("postgres",),
+    "PostgreSQL's connections cut": ("postgres",),
+    "PostgreSQL read-only": ("postgres",),
+    "Elasticsearch killed": ("elasticsearch",),
+    "Elasticsearch frozen": ("elasticsearch",),
+    "projector killed": ("postgres projector", "elasticsearch projector", "history projector"),
+    "projector frozen": ("postgres projector", "elasticsearch projector", "history projector"),
+    "service killed": ("commands", "queries"),
+    "rebuild killed": ("rebuild",),
+    "swap killed": ("rebuild",),
+}
+# What breaks a server that other registries may be using as well.
+SERVERS: Final = {"kafka", "registry", "postgres", "elasticsearch"}
+# Where a handler can be killed (`tests.faults.nemesis.handler`), and the highest count of it.
+POINTS: Final[Mapping[str, int]] = {
+    "after consume": 30,
+    "after decide": 30,
+    "after produce": 30,
+    "after send-offsets": 30,
+    "after commit": 30,
+    "in fold": 30,
+    "in restore": 3,
+    "in revocation": 1,
+}
+ROUNDS: Final = 2
+_FEWEST, _MOST = 2, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A fault that begins `delay` seconds after the one before it and is held for `held` seconds.
+
+    The faults that begin after it end before it. `seed` decides all that is random about it.
+    """
+
+    fault: str
+    target: str
+    delay: float
+    held: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rounds of a run; `seed` is also that of the workload."""
+
+    seed: int
+    rounds: tuple[tuple[Step, ...], ...]
+
+
+def plan_of(seed: int, *, only_processes: bool = False) -> Plan:
+    """Return the plan of a seed: always the same. With `only_processes` no server is broken."""
+    chance = Random(f"nemesis-{seed}")
+    faults = sorted(
+        fault
+        for fault, targets in TARGETS.items()
+        if not (only_processes and SERVERS.intersection(targets))
+    )
+    return Plan(seed, tuple(_round(chance, faults) for _ in range(ROUNDS)))
+
+
+def _round(chance: Random, faults: list[str]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    wanted = chance.randint(_FEWEST, _MOST)
+    while len(steps) < wanted:
+        fault = chance.choice(faults)
+        target = chance.choice(TARGETS[fault])
+        if all(step.target != target for step in steps):
+            delay, held = chance.uniform(0.2, 2.5), chance.uniform(0.5, 4)
+            steps.append(Step(fault, target, delay, held, chance.getrandbits(32)))
+    return tuple(steps)

@@ -1,0 +1,166 @@
+"""The processes of a registry under one supervisor, which restarts what ends by itself."""
+
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+import httpx2
+
+from scripts.stack.local import LocalStack
+from tests.faults.broker_proxy import BrokerProxy
+from tests.faults.nemesis.plan import HANDLERS
+from tests.faults.outage import MODELS, Servers
+from tests.processes import Rollbook, RunningProcess, eventually
+
+SESSION_SECONDS: Final = 6
+# What ends after a session's time is noticed a heartbeat later.
+OUTLASTS_SESSION_SECONDS: Final = SESSION_SECONDS + 2
+SERVICES: Final = ("commands", "queries")
+# The third handler runs only while partitions are to move.
+EXTRA_HANDLER: Final = "c"
+ROOT: Final = Path(__file__).parents[3]
+
+
+class System:
+    """Handlers `a` and `b`, each behind its own proxy, a projector for each read model, services.
+
+    `saboteur` names what the handlers do wrong (`tests.faults.nemesis.handler`). `happened` counts
+    faults, `exits` how processes ended that nobody had killed.
+    """
+
+    def __init__(self, rollbook: Rollbook, stack: LocalStack, saboteur: str | None = None) -> None:
+        self.rollbook = rollbook
+        self.settings = rollbook.settings
+        self.servers = Servers(stack)
+        self.happened: Counter[str] = Counter()
+        self.exits: Counter[str] = Counter()
+        self.processes: dict[str, RunningProcess] = {}
+        self._saboteur = saboteur
+        self._ports = {service: _free_port() for service in SERVICES}
+        self._held: set[str] = set()
+        # Processes that were started with options: they are not left running.
+        self._odd: set[str] = set()
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._resources = ExitStack()
+        broker = self.settings.kafka_bootstrap_servers
+        self.proxies = {
+            name: self._resources.enter_context(BrokerProxy(broker)) for name in HANDLERS
+        }
+        rollbook.overrides |= {
+            "ROLLBOOK_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
+            "ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS": "5",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def __enter__(self) -> Self:
+        for name in (*HANDLERS, *(f"{model} projector" for model in MODELS), *SERVICES):
+            self.start(name)
+        self._thread = threading.Thread(target=self._supervise, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        for process in self.rollbook._started:
+            process.kill()
+        self._resources.close()
+
+    def url(self, service: str) -> str:
+        """Return the address of a service, which stays the same when it is restarted."""
+        return f"http://127.0.0.1:{self._ports[service]}"
+
+    def start(self, name: str, *options: str) -> RunningProcess:
+        """Start a process; `options` are those of `tests.faults.nemesis.handler`."""
+        with self._lock:
+            (self._odd.add if options else self._odd.discard)(name)
+            self.processes[name] = self._start(name, options)
+            return self.processes[name]
+
+    def _start(self, name: str, options: tuple[str, ...]) -> RunningProcess:
+        if name in SERVICES:
+            listen = f"127.0.0.1:{self._ports[name]}"
+            return self.rollbook.start("serve", name, "--listen", listen)
+        if name.endswith(" projector"):
+            return self.rollbook.start_projector(name.partition(" ")[0])
+        if self._saboteur:
+            options = (*options, "--saboteur", self._saboteur)
+        behind = {}
+        if name in self.proxies:
+            behind["ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS"] = self.proxies[name].address
+        with self.changed(**behind):
+            if not options:
+                return self.rollbook.start_handler(name, wait=False)
+            module = "tests.faults.nemesis.handler"
+            return self.rollbook.start_program(sys.executable, "-m", module, name, *options)
+
+    @contextmanager
+    def changed(self, **overrides: str) -> Iterator[None]:
+        """Start processes with other settings inside the `with` block."""
+        with self._lock:
+            before = dict(self.rollbook.overrides)
+            self.rollbook.overrides.update(overrides)
+            try:
+                yield
+            finally:
+                self.rollbook.overrides.clear()
+                self.rollbook.overrides.update(before)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[RunningProcess]:
+        """Leave a process alone inside the `with` block; afterwards it runs without options."""
+        with self._lock:
+            self._held.add(name)
+            process = self.processes[name]
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._held.discard(name)
+                process = self.processes[name]
+                if name in self._odd:
+                    process.kill()
+                if process.returncode() is not None:
+                    self.start(name)
+
+    def _supervise(self) -> None:
+        while not self._ended.wait(0.3):
+            with self._lock:
+                for name, process in list(self.processes.items()):
+                    code = process.returncode()
+                    if code is not None and name not in self._held:
+                        kind = f"handler {name}" if name in HANDLERS else name
+                        self.exits[f"{kind}: {code}"] += 1
+                        self.start(name)
+
+    def tracebacks(self) -> list[str]:
+        """Return the name of every log with an unexpected error."""
+        found = []
+        for log in sorted(self.rollbook.directory.glob("*.log")):
+            text = log.read_text("utf-8", errors="replace")
+            if "failed unexpectedly" in text or "Traceback" in text:
+                found.append(f"{log.name} has an unexpected error")
+        return found
+
+    def wait_until_well(self) -> None:
+        """Wait until both services are ready."""
+        for service in SERVICES:
+            eventually(partial(self._is_ready, service), 120, f"serve {service} is ready")
+
+    def _is_ready(self, service: str) -> bool:
+        try:
+            return httpx2.get(f"{self.url(service)}/readyz", trust_env=False).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

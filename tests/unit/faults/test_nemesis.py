@@ -1,0 +1,84 @@
+"""What the nemesis does on real servers is decided by its seed; here the parts without servers."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from tests.faults.nemesis import faults
+from tests.faults.nemesis.plan import ROUNDS, SERVERS, TARGETS, plan_of
+from tests.faults.nemesis.run import placed
+from tests.faults.nemesis.workload import Workload
+from tests.histories.history import Answer, Asked, History, Query
+
+USER = "01a22057-e841-7000-894f-d17ca020d246"
+
+
+def test_a_seed_always_gives_the_same_plan_and_two_seeds_different_ones() -> None:
+    assert plan_of(3) == plan_of(3)
+    assert plan_of(3).rounds != plan_of(4).rounds
+
+
+def test_every_run_has_at_least_three_faults_and_none_twice_at_once() -> None:
+    for seed in range(200):
+        rounds = plan_of(seed).rounds
+        assert len(rounds) == ROUNDS
+        assert sum(map(len, rounds)) >= 3
+        for steps in rounds:
+            assert len({step.target for step in steps}) == len(steps)
+
+
+def test_every_fault_is_planned_and_can_be_injected() -> None:
+    planned = {
+        step.fault for seed in range(200) for steps in plan_of(seed).rounds for step in steps
+    }
+    assert planned == set(TARGETS) == set(faults._FAULTS)
+
+
+def test_servers_that_others_use_stay_whole() -> None:
+    plans = [plan_of(seed, only_processes=True) for seed in range(100)]
+    targets = {step.target for plan in plans for steps in plan.rounds for step in steps}
+    assert not targets & SERVERS
+
+
+def test_clients_contend_for_a_few_addresses_and_repeat_commands() -> None:
+    workload, chance = Workload(4), Random(1)
+    for number in range(500):
+        asked = workload.next("one", chance)
+        outcome = {"status": "accepted", "user_id": asked.user_id or f"{USER[:-3]}{number:03}"}
+        workload.tell(asked, outcome | {"version": 1, "token": f"0:{number + 1}"})
+    history = workload.history
+    assert {one.kind for one in history.asked} == {"create", "update", "change", "delete", "erase"}
+    assert len({one.email.lower() for one in history.asked if one.email}) == 8
+    ids = Counter(one.command_id for one in history.asked)
+    bodies = {one.body for one in history.asked}
+    assert len(ids) < len(bodies) < len(history.asked)
+    assert {history.home_of_address(email) for email in workload.pool} == {0, 1, 2, 3}
+
+
+def test_new_addresses_and_users_keep_histories_short() -> None:
+    workload = Workload(4)
+    before = set(workload.pool)
+    workload.renew()
+    assert not before & set(workload.pool)
+    assert workload.question(Random(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "answer", "found", "version"),
+    [
+        (1.0, Answer(accepted=True, version=4), [], 4),
+        (1.0, None, [Answer(accepted=True, version=4)], 4),
+        (1.0, None, [], None),
+        (9.0, Answer(accepted=True, version=4), [], None),
+        (1.0, Answer(accepted=False, version=4, code="version_conflict"), [], None),
+    ],
+)
+def test_a_query_that_misses_its_user_shows_the_end_of_the_user(
+    asked_at: float, answer: Answer | None, found: list[Answer], version: int | None
+) -> None:
+    """Only one that can have been decided by then: a user whom nobody deleted must be found."""
+    history = History(4, found={"c-1": found})
+    history.asked = [Asked("one", "c-1", "delete", asked_at, 9.5, answer, user_id=USER)]
+    history.queries = [Query("two", USER, 2.0, 3.0, {}, None)]
+    assert [query.version for query in placed(history)] == [version]
