@@ -47,8 +47,8 @@ class Clients(Protocol):
         brokers.
         """
 
-    def unassigned(self) -> set[int]:
-        """Return the partitions that the group has assigned to no member, as far as is known."""
+    def unassigned(self) -> set[int] | None:
+        """Return the partitions that the group has assigned to no member; None if unknown now."""
 
     def group_consumer(self) -> Consumer:
         """Return a consumer that is a static member of the group once it subscribes."""

@@ -18,21 +18,21 @@ def members(settings: Settings) -> list[MemberDescription]:
     return list(described.members) if described else []
 
 
-def unassigned(settings: Settings) -> set[int]:
+def unassigned(settings: Settings) -> set[int] | None:
     """Return the partitions that the group has assigned to no handler.
 
-    Empty while it is being rebalanced, and if nothing is known of it.
+    None while it is being rebalanced or brokers do not answer; empty if we may not ask.
     """
-    with suppress(Unavailable, Forbidden):
+    try:
         described = _described(settings)
-        if described and described.state == ConsumerGroupState.STABLE:
-            assigned = {
-                place.partition
-                for member in described.members
-                for place in member.assignment.topic_partitions
-            }
-            return set(range(settings.partitions)) - assigned
-    return set()
+    except Unavailable:
+        return None
+    except Forbidden:
+        return set()
+    if described is None or described.state != ConsumerGroupState.STABLE:
+        return None
+    places = (one for member in described.members for one in member.assignment.topic_partitions)
+    return set(range(settings.partitions)) - {place.partition for place in places}
 
 
 def _described(settings: Settings) -> ConsumerGroupDescription | None:

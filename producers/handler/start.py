@@ -118,7 +118,7 @@ class KafkaClients:
         self.group = settings.named(GROUP)
         self.identity = settings.named(f"{GROUP}-{instance}")
 
-    def unassigned(self) -> set[int]:
+    def unassigned(self) -> set[int] | None:
         """Ask the group's coordinator; this may take 10 s."""
         return unassigned(self._settings)
 

@@ -33,6 +33,9 @@ TRANSACTION_MS = 10_000
 # Long enough for every restore of a run, as Kafka's default is.
 KEEP_TOMBSTONES_MS = 60_000
 
+# The transactional id and the epoch of a request.
+LateEnd = tuple[str, int]
+
 
 class SimulatedLog(MemoryLog):
     """A log that tells `point` of every request, and ends what takes too long."""
@@ -44,19 +47,23 @@ class SimulatedLog(MemoryLog):
         self.committed_order: list[Transaction] = []
         self._removed: dict[tuple[Place, int], Entry] = {}
         self._begun_ms: dict[str, tuple[Transaction, int]] = {}
-        # Ends of transactions that are still on their way: transactional id and epoch.
-        self.late: list[tuple[str, int]] = []
+        # Ends of transactions that are still on their way, with the number of requests until they
+        # arrive.
+        self._late: list[tuple[LateEnd, int]] = []
+        self.delay_requests = 0
         self.requester: SimulatedProducer | None = None
 
     def carry_out(self, request: str, action: Callable[[], None]) -> None:
         """Carry out a request; what was prepared for it happens before or after."""
+        self._late = [(late, left - 1) for late, left in self._late]
+        self._deliver([late for late, left in self._late if left <= 0])
         requester = self.requester
         if self.point(f"before {request}") == "delay" and requester:
-            self.late.append(requester.sender())
+            self._late.append((requester.sender(), self.delay_requests))
             raise failure(KafkaError._TIMED_OUT)
         action()
         if self.point(f"after {request}") == "duplicate" and requester:
-            self.late.append(requester.sender())
+            self._late.append((requester.sender(), self.delay_requests))
             lost = {"msg": "FAIL: connection lost", "levelno": logging.WARNING}
             requester.logger.handle(logging.makeLogRecord(lost))
 
@@ -70,8 +77,11 @@ class SimulatedLog(MemoryLog):
 
     def deliver_late(self) -> None:
         """Let everything arrive that is on its way."""
-        late, self.late = self.late, []
-        for transactional_id, epoch in late:
+        self._deliver([late for late, _ in self._late])
+
+    def _deliver(self, ends: list[LateEnd]) -> None:
+        self._late = [(late, left) for late, left in self._late if late not in ends]
+        for transactional_id, epoch in ends:
             self.end_late(transactional_id, epoch)
 
     def time_out_old(self) -> None:
@@ -188,7 +198,7 @@ class SimulatedProducer(MemoryProducer):
         cast("SimulatedLog", self._log).requester = self
         super().commit_transaction(_timeout)
 
-    def sender(self) -> tuple[str, int]:
+    def sender(self) -> LateEnd:
         """Return transactional id and epoch, as its requests carry them."""
         return self._id, self._epoch
 

@@ -51,7 +51,10 @@ class Stuck(AssertionError):
 
 @dataclass(slots=True)
 class Armed:
-    """Something that happens when a process comes to a point for the nth time, counted from 0."""
+    """Something that happens when a process comes to a point for the nth time, counted from 0.
+
+    A delayed request takes as many other requests as a pause takes seconds.
+    """
 
     process: str
     point: str
@@ -155,6 +158,7 @@ class World:
         if armed is None:
             return None
         self.happened[f"{armed.effect} at {name}"] += 1
+        self.log.delay_requests = armed.seconds
         self._happen(process, armed.effect, armed.seconds)
         if armed.effect == "no answer" and name.startswith("before"):
             raise failure(KafkaError._TIMED_OUT)

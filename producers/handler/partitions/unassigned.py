@@ -21,10 +21,11 @@ _SPARE_SECONDS = 1.0
 class UnassignedPartitions:
     """Looks a session after each `joined`, and again a session later while partitions are missing.
 
-    `unassigned` returns the partitions that no member is assigned in a stable group.
+    `unassigned` returns the partitions that no member of the group is assigned, or None if that is
+    not known yet.
     """
 
-    def __init__(self, unassigned: Callable[[], set[int]], session_seconds: float) -> None:
+    def __init__(self, unassigned: Callable[[], set[int] | None], session_seconds: float) -> None:
         self._unassigned = unassigned
         self._session_seconds = session_seconds
         self.leave_seconds = session_seconds + _SPARE_SECONDS
@@ -39,10 +40,13 @@ class UnassignedPartitions:
         """Return whether to leave the group for `leave_seconds`; asks brokers only when due."""
         if time.monotonic() < self._check_at:
             return False
-        before, self._missing = self._missing, self._unassigned()
-        self._check_at = time.monotonic() + self._session_seconds if self._missing else math.inf
-        # Once may be a member that is about to give partitions up.
-        lost = sorted(before & self._missing)
+        found = self._unassigned()
+        self._check_at = math.inf if found == set() else time.monotonic() + self._session_seconds
+        if found is None:
+            return False
+        # The first time, a member may be about to give partitions up.
+        lost = sorted(self._missing & found)
+        self._missing = found
         if lost:
             log.warning(
                 "the group has assigned partitions %s to no handler: leaving it for %.0f s, so "

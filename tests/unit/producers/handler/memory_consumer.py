@@ -272,7 +272,7 @@ class MemoryClients:
     def require_unique_identity(self, stop: StopSignal) -> None:
         """Do nothing: all identities here are on one host."""
 
-    def unassigned(self) -> set[int]:
+    def unassigned(self) -> set[int] | None:
         return self._group.unassigned()
 
     def group_consumer(self) -> Consumer:

@@ -93,10 +93,10 @@ class MemoryGroup:
             owned_elsewhere = {n for one in members if one is not member for n in one.owned}
             member.assigned |= extra - owned_elsewhere
 
-    def unassigned(self) -> set[int]:
-        """Return the partitions that no member is assigned; empty during a rebalance."""
+    def unassigned(self) -> set[int] | None:
+        """Return the partitions that no member is assigned; None during a rebalance."""
         if self._is_rebalancing:
-            return set()
+            return None
         assigned = {number for member in self.members.values() for number in member.assigned}
         return set(range(self._partitions)) - assigned
 

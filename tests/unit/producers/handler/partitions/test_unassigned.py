@@ -10,7 +10,9 @@ import pytest
 from producers.handler.partitions.unassigned import UnassignedPartitions
 
 
-def looks(*found: set[int]) -> tuple[UnassignedPartitions, Iterator[set[int]]]:
+def looks(
+    *found: set[int] | None,
+) -> tuple[UnassignedPartitions, Iterator[set[int] | None]]:
     """Return what looks at once, at each call, and what it will find."""
     finds = iter(found)
     return UnassignedPartitions(lambda: next(finds), session_seconds=0.0), finds
@@ -33,6 +35,12 @@ def test_once_all_are_assigned_it_looks_no_more_until_it_joins_again() -> None:
     assert not watch.must_leave()
     watch.joined()
     assert [watch.must_leave(), watch.must_leave()] == [False, True]
+    assert list(finds) == []
+
+
+def test_it_asks_again_until_the_assignment_is_known() -> None:
+    watch, finds = looks(None, {0}, None, {0})
+    assert [watch.must_leave() for _ in range(4)] == [False, False, False, True]
     assert list(finds) == []
 
 
