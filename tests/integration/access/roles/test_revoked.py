@@ -36,7 +36,7 @@ from tests.processes import Rollbook, eventually
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
 
-TIMES: Final = depth(1, 5)
+TIMES: Final = depth(1, 3)
 # How long a process may take to notice, and to continue after its pause of 30 s, on a busy machine.
 NOTICED_SECONDS: Final = 60
 SECONDS: Final = 100

@@ -2,9 +2,11 @@
 
 import json
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from tests.depth import DEEP
 from tests.integration.projectors.service.http import QueryService
@@ -15,6 +17,8 @@ pytestmark = pytest.mark.skipif(not DEEP, reason="needs all servers; `make test-
 
 JANE: Final = {"email": "jane@example.com", "name": "Jane Doe", "age": 34}
 CREATE: Final = ("users", "create", "--email", "joe@example.com", "--name", "Joe", "--age", "40")
+LIST: Final = ("users", "list")
+SEARCH: Final = ("users", "search", "jane")
 MODELS: Final = ("postgres", "elasticsearch", "history")
 
 
@@ -45,7 +49,7 @@ def test_every_role_can_do_its_work(running: dict[str, Rollbook]) -> None:
     for model in MODELS:
         rebuilt = operator.run("projector", "rebuild", model)
         assert rebuilt.returncode == 0, (model, rebuilt.stderr)
-        swapped = operator.run("projector", "swap", model)
+        swapped = operator.run("projector", "swap", model, "2")
         assert swapped.returncode == 0, (model, swapped.stderr)
     client.json("users", "update", jane, "--age", "36")
     eventually(lambda: queries.json("users", "get", jane)["age"] == 36, what="the new version")
@@ -74,18 +78,56 @@ def test_a_command_of_another_role_ends_with_exit_code_2(deployed: dict[str, Rol
     """And names what is missing: it is no outage."""
     for role, command, code in (
         ("client", ("topics", "ensure"), "kafka_forbidden"),
-        ("client", ("users", "list"), "postgres_forbidden"),
-        ("client", ("users", "search", "jane"), "elasticsearch_forbidden"),
+        ("client", LIST, "postgres_forbidden"),
+        ("client", SEARCH, "elasticsearch_forbidden"),
         ("client", ("events", "tail", "--no-follow"), "kafka_forbidden"),
         ("queries", CREATE, "kafka_forbidden"),
         ("queries", ("projector", "rebuild", "postgres"), "kafka_forbidden"),
-        ("projector-history", ("users", "list"), "postgres_forbidden"),
+        ("projector-history", LIST, "postgres_forbidden"),
         ("handler", CREATE, "kafka_forbidden"),
     ):
         done = deployed[role].run(*command, "--json")
         assert done.returncode == 2, (role, command, done.stderr)
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         assert error["code"] == code, (role, command, error)
+
+
+def test_a_wrong_password_or_authority_is_named(
+    deployed: dict[str, Rollbook], tmp_path: Path
+) -> None:
+    """By each server itself, not by a relay or proxy in front of it."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    url = deployed["queries"].settings.postgres_url.partition("sslrootcert=")[0]
+    for role, command, code, password, (setting, authority) in (
+        ("client", CREATE, "kafka", "KAFKA_SASL_PASSWORD", ("KAFKA_SSL_CA_LOCATION", other)),
+        ("client", CREATE, "registry", "REGISTRY_PASSWORD", ("REGISTRY_CA_LOCATION", other)),
+        (
+            "queries",
+            LIST,
+            "postgres",
+            "POSTGRES_PASSWORD",
+            ("POSTGRES_URL", url + f"sslrootcert={other}"),
+        ),
+        (
+            "queries",
+            SEARCH,
+            "elasticsearch",
+            "ELASTICSEARCH_PASSWORD",
+            ("ELASTICSEARCH_CA_LOCATION", other),
+        ),
+    ):
+        rollbook = deployed[role]
+        for override, expected in (
+            ({password: "wrong"}, f"{code}_forbidden"),
+            ({setting: str(authority)}, "certificate_untrusted"),
+        ):
+            changed = {f"ROLLBOOK_{name}": value for name, value in override.items()}
+            rollbook.overrides |= changed
+            error = rollbook.json(*command, code=2)["error"]
+            assert error["code"] == expected, (command, error)
+            for name in changed:
+                del rollbook.overrides[name]
 
 
 def _options(user: dict[str, object]) -> list[str]:
