@@ -45,8 +45,8 @@ SERVER_TESTS := -n 3 --dist loadfile --no-loadscope-reorder \
 # What users see, with a login for each process; see tests/roles.py.
 SECURE_TESTS := -n 2 --dist loadfile tests/integration/access/test_services.py \
 	tests/integration/console tests/integration/docs/test_http_page.py tests/integration/scripts/test_secrets.py::test_a_stack_keeps_its_passwords_in_private_files \
-	$(addprefix tests/integration/producers/,cli client importer service handler/test_handler.py handler/test_erasure.py) \
-	$(addprefix tests/integration/projectors/,cli history/test_history.py service dead_letters versions/test_visibility.py versions/test_rebuild.py)
+	$(addprefix tests/integration/producers/,cli client importer service handler/test_handler.py) \
+	$(addprefix tests/integration/projectors/,cli history/test_history.py service versions/test_visibility.py)
 
 test: check ## everything, on real servers it starts itself
 	.venv/bin/pytest --durations 25 $(SERVER_TESTS)
