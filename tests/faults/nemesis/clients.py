@@ -83,7 +83,7 @@ class Clients:
     def pause(self) -> None:
         """Return once no client waits for an answer."""
         self._going.clear()
-        deadline = time.monotonic() + 20 * _PATIENCE_SECONDS
+        deadline = time.monotonic() + 60 * _PATIENCE_SECONDS
         while self._busy:
             assert time.monotonic() < deadline, f"clients do not come back: {self._busy}"
             time.sleep(0.05)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers.client import CommandClient
+from projectors.versions.status import CAUGHT_UP, read_status
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
+from schemas.errors import RollbookError
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.stack.local import LocalStack
-from tests.catch_up import wait_caught_up
 from tests.conftest import own_registry
 from tests.faults.nemesis.clients import Clients
 from tests.faults.nemesis.faults import inject
@@ -22,6 +23,7 @@ from tests.faults.nemesis.plan import Plan, Step
 from tests.faults.nemesis.settled import is_settled
 from tests.faults.nemesis.system import System
 from tests.faults.nemesis.workload import answer_of
+from tests.faults.outage import MODELS
 from tests.histories.checks import broken
 from tests.histories.history import Answer, Asked, History, Query
 from tests.log import alter_topics, read
@@ -86,7 +88,7 @@ def run(
         try:
             _load(plan, system, clients, result)
             _check(system, clients, result)
-        except AssertionError as error:
+        except (AssertionError, RollbookError) as error:
             result.violations.append(f"it did not recover: {error}")
         result.violations += clients.flaws + system.tracebacks()
         result.faults, result.exits = system.happened, system.exits
@@ -140,10 +142,13 @@ def _check(system: System, clients: Clients, result: Result) -> None:
     """Check the log, the read models and the history, and that every partition takes writes."""
     settings, history = system.settings, clients.workload.history
     result.violations += _broken_partitions(settings)
-    wait_caught_up(settings, timeout_seconds=_HEALED_SECONDS)
+    eventually(partial(_is_caught_up, settings), _HEALED_SECONDS, "live read models have caught up")
     verified = system.rollbook.run("verify", "--timeout", "120", timeout_seconds=300)
     if verified.returncode:
         result.violations.append(f"verify: {verified.stdout}{verified.stderr}")
+    for model in MODELS:
+        if any(f"of {model} killed" in name for name in system.happened):
+            eventually(partial(_is_rebuilt, system, model), what=f"{model} is rebuilt after all")
     history.found = found = _look_up(settings)
     result.violations += [
         f"{command['command_id']} is on the log and was never decided"
@@ -171,6 +176,21 @@ def _broken_partitions(settings: Settings) -> Iterator[str]:
                     yield f"partition {home} accepts no user"
     if left:
         yield f"partitions without an address: {left}"
+
+
+def _is_caught_up(settings: Settings) -> bool:
+    """Return whether all live versions have; one whose rebuild was killed never will."""
+    try:
+        live = [one for one in read_status(settings).partitions if one.live]
+    except RollbookError:
+        return False
+    return len(live) == len(MODELS) * settings.partitions and all(
+        one.state == CAUGHT_UP for one in live
+    )
+
+
+def _is_rebuilt(system: System, model: str) -> bool:
+    return system.rollbook.run("projector", "rebuild", model).returncode == 0
 
 
 def _look_up(settings: Settings) -> dict[str, list[Answer]]:

@@ -105,13 +105,12 @@ class System:
     def changed(self, **overrides: str) -> Iterator[None]:
         """Start processes with other settings inside the `with` block."""
         with self._lock:
-            before = dict(self.rollbook.overrides)
-            self.rollbook.overrides.update(overrides)
+            before = self.rollbook.overrides
+            self.rollbook.overrides = before | overrides  # clients read them meanwhile
             try:
                 yield
             finally:
-                self.rollbook.overrides.clear()
-                self.rollbook.overrides.update(before)
+                self.rollbook.overrides = before
 
     @contextmanager
     def held(self, name: str) -> Iterator[RunningProcess]:
