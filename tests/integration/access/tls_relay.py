@@ -1,13 +1,15 @@
 """A relay that adds TLS in front of a real server, with any certificate, good or bad."""
 
-import asyncio
+import socket
 import ssl
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from select import select
 from typing import Self
 
 import trustme
@@ -62,26 +64,29 @@ class TlsRelay:
 
     def __init__(self, server: str, presents: ssl.SSLContext, *, is_postgres: bool = False) -> None:
         self.presents = presents
-        self._host, port = server.rsplit(":", 1)
-        self._port = int(port)
+        host, port = server.rsplit(":", 1)
+        self._server = (host, int(port))
         self._is_postgres = is_postgres
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._accepting = threading.Thread(target=self._accept)
+        self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._has_ended = False
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        started = asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self._listener = asyncio.run_coroutine_threadsafe(started, self._loop).result()
-        self.port = int(self._listener.sockets[0].getsockname()[1])
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._listener.close)
+        _shut_down(self._listener)
+        self._accepting.join()
+        self._listener.close()
+        self._has_ended = True
         self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def address(self) -> str:
@@ -90,42 +95,60 @@ class TlsRelay:
 
     def cut(self) -> None:
         """End all connections: clients come back and see the certificate of now."""
-        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
+        with self._lock:
+            for one in self._open:
+                _shut_down(one)
 
-    async def _cut(self) -> None:
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was shut down
+            while True:
+                client, _ = self._listener.accept()
+                thread = threading.Thread(target=self._relay, args=(client,))
+                self._threads.append(thread)
+                thread.start()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        try:
-            with suppress(OSError, EOFError, asyncio.CancelledError):
-                await self._relay(reader, writer)
-        finally:
-            writer.transport.abort()
+    def _relay(self, client: socket.socket) -> None:
+        with suppress(OSError), ExitStack() as opened:
+            opened.enter_context(client)
+            if self._is_postgres:
+                client.recv(_SSL_REQUEST_BYTES, socket.MSG_WAITALL)
+                client.sendall(b"S")
+            secured = self.presents.wrap_socket(
+                client, server_side=True, do_handshake_on_connect=False
+            )
+            opened.enter_context(self._kept(secured))
+            secured.do_handshake()
+            server = socket.create_connection(self._server)
+            opened.enter_context(self._kept(server))
+            _pass_on(secured, server)
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_postgres:
-            await reader.readexactly(_SSL_REQUEST_BYTES)
-            writer.write(b"S")
-        await writer.start_tls(self.presents)
-        server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_pump(reader, server_writer))
-                both.create_task(_pump(server_reader, writer))
-        except* OSError:
-            pass
-        finally:
-            server_writer.transport.abort()
+    @contextmanager
+    def _kept(self, one: socket.socket) -> Iterator[None]:
+        """Let `cut` reach a socket inside the `with` block; close it at the end."""
+        with one:
+            with self._lock:
+                if self._has_ended:
+                    raise ConnectionAbortedError
+                self._open.add(one)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._open.discard(one)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_BLOCK_BYTES):
-        writer.write(data)
-        await writer.drain()
-    raise ConnectionError  # ends the other direction
+def _pass_on(secured: ssl.SSLSocket, server: socket.socket) -> None:
+    """Pass on what either side sends until one of them ends."""
+    while True:
+        ready = [secured] if secured.pending() else select([secured, server], [], [])[0]
+        for source in ready:
+            data = source.recv(_BLOCK_BYTES)
+            if not data:
+                return
+            (server if source is secured else secured).sendall(data)
+
+
+def _shut_down(one: socket.socket) -> None:
+    with suppress(OSError):
+        # Not the method of a socket with TLS, which another thread may be using.
+        socket.socket.shutdown(one, socket.SHUT_RDWR)
