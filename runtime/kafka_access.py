@@ -91,6 +91,7 @@ def tls_trouble(settings: Settings, message: str = "") -> TlsFailed | None:
             address_setting="kafka_bootstrap_servers",
             ca_location=settings.kafka_ssl_ca_location,
             ca_setting="kafka_ssl_ca_location",
+            own=_own_certificate(settings),
         )
         if alert := _ALERT.search(message):
             return tls_refused(broker, alert[1])
@@ -101,6 +102,13 @@ def tls_trouble(settings: Settings, message: str = "") -> TlsFailed | None:
         if time.monotonic() > deadline:
             break
     return None
+
+
+def _own_certificate(settings: Settings) -> tuple[str, str, str] | None:
+    if not settings.kafka_ssl_certificate_location:
+        return None
+    key = settings.kafka_ssl_key_location, settings.kafka_ssl_key_password
+    return settings.kafka_ssl_certificate_location, *key
 
 
 def _bootstrap_servers(settings: Settings) -> Iterator[tuple[str, int]]:

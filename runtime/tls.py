@@ -9,6 +9,7 @@ setting. It ends after the handshake.
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from schemas.errors import TlsFailed
 
 _TIMEOUT_SECONDS: Final = 2.0
 _PLAIN_TIMEOUT_SECONDS: Final = 1.0
+_ALERT_SECONDS: Final = 0.5
 # OpenSSL's reasons for an answer that is no TLS, by version.
 _NO_TLS: Final = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 # OpenSSL's `X509_V_ERR_…`.
@@ -30,7 +32,8 @@ class TlsServer:
     """A server that settings name: where it is, and which of them are about TLS.
 
     `ca_location` is a file, a folder, or '' for the authorities of this system. `start` is what the
-    protocol sends before the handshake.
+    protocol sends before the handshake. `own` is the certificate that we show: its file, that of
+    its key, and the key's password.
     """
 
     server: str
@@ -42,6 +45,7 @@ class TlsServer:
     ca_location: str
     ca_setting: str
     start: Callable[[socket.socket], None] = lambda _connection: None
+    own: tuple[str, str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -76,15 +80,26 @@ def why_tls_fails(server: TlsServer) -> TlsFailed | None:
     timeout_seconds = _TIMEOUT_SECONDS if server.uses_tls else _PLAIN_TIMEOUT_SECONDS
     try:
         context = client_context(server.ca_location)
+        if server.own:
+            certificate, key, password = server.own
+            context.load_cert_chain(certificate, key, lambda: password)
         with socket.create_connection((server.host, server.port), timeout_seconds) as connection:
             server.start(connection)
-            context.wrap_socket(connection, server_hostname=server.host).close()
+            with context.wrap_socket(connection, server_hostname=server.host) as secured:
+                _wait_for_alert(secured)
     except (OSError, ValueError) as raised:
         error = raised
     if server.uses_tls:
         return tls_failure(server, error)
     answers = error is None or isinstance(error, ssl.SSLCertVerificationError)
     return tls_required(server) if answers else None
+
+
+def _wait_for_alert(secured: ssl.SSLSocket) -> None:
+    """Raise the alert of a server that misses our certificate: with TLS 1.3 it follows later."""
+    secured.settimeout(_ALERT_SECONDS)
+    with suppress(TimeoutError):
+        secured.recv(1)
 
 
 def tls_failure(server: TlsServer, error: Exception | None) -> TlsFailed | None:

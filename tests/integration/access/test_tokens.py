@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 
-from runtime.kafka import admin
+from runtime.kafka import admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, RollbookError
 from scripts.stack.local import LocalStack
@@ -138,3 +138,11 @@ def test_a_wrong_secret_is_refused_by_name(broker: TokenBroker, tokens: TokenSer
     assert refused.value.code == "kafka_forbidden"
     assert "kafka_oauth_client_secret" in str(refused.value)
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_missing_certificate_is_said_to_be_missing(broker: TokenBroker) -> None:
+    without = {name: "" for name in mutual(broker) if "certificate" in name or "key" in name}
+    settings = Settings(**mutual(broker, **without))
+    with pytest.raises(RollbookError) as refused, kafka_available(settings):
+        admin(settings).list_topics(timeout=5)
+    assert refused.value.code == "tls_refused"
