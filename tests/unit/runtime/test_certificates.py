@@ -23,7 +23,7 @@ NEEDED = {
 
 
 def naming(name: str, file: Path) -> Settings:
-    needed = dict(NEEDED[name])
+    needed = dict(NEEDED.get(name, {}))
     if name == "kafka_ssl_certificate_location":
         key = file.with_name("key.pem")
         key.write_bytes(private_key_pem())
