@@ -233,6 +233,7 @@ def _init_postgres(site: Site) -> None:
 def _run(site: Site, name: str, command: list[str], *, stdin: str = "") -> None:
     """Run a one-off `command` as the servers' user. Raises `Unavailable` with its last lines."""
     log = site.logs / f"{name}.log"
+    log.touch(mode=0o600)  # Kafka's tool prints the keys that it derives from the first passwords
     with log.open("a", encoding="utf-8") as output:
         done = subprocess.run(
             command,

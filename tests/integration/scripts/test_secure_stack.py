@@ -101,6 +101,7 @@ def test_no_secret_lies_open(secure_stack: LocalStack) -> None:
     said += [path.read_text(errors="replace") for path in directory.glob("logs/*.log")]
     assert not [text[:80] for text in said for secret in secrets if secret in text]
     private = [*directory.rglob("*.password"), *directory.rglob("*.toml")]
+    private += directory.glob("logs/kafka-format.log")
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
