@@ -16,28 +16,43 @@ class BatchInOrder:
         self._inputs = inputs
         self._taken: list[tuple[OwnedPartition, Message]] = []
         self._expected: dict[tuple[str, int], int] = {}
-        # Partitions that are read again: what they deliver now belongs to the next batch.
-        self.rewound: set[OwnedPartition] = set()
+        # Input → its partition and the latest message that does not follow.
+        self._left_out: dict[tuple[str, int], tuple[OwnedPartition, int]] = {}
 
     def offer(self, partition: OwnedPartition, message: Message) -> None:
-        """Take `message` if its partition is deciding and it is the next message there."""
+        """Take `message` if its partition is deciding and it is the next message there.
+
+        May ask the log, see `OwnedPartition.is_next`.
+        """
         phase = partition.phase
-        if not isinstance(phase, Deciding) or partition in self.rewound:
+        if not isinstance(phase, Deciding):
             return
         topic, offset = message.topic() or "", message.offset() or 0
         place = (topic, partition.number)
-        expected = self._expected.get(place)
-        if expected is None:
-            expected = phase.next_offsets[topic]
+        expected = self._expected.get(place, phase.next_offsets[topic])
         if offset < expected:
             return
-        # Every transaction of a handler leaves a gap among address messages: its marker.
-        is_sequel = offset == expected or topic == self._inputs.address_messages
-        if is_sequel or partition.is_gap(offset):
+        if self._follows(partition, topic, expected, offset):
             self._expected[place] = offset + 1
             self._taken.append((partition, message))
+            self._left_out.pop(place, None)
+            partition.follow(topic)
         else:
-            self.rewound.add(partition)
+            self._left_out[place] = (partition, offset)
+
+    def _follows(self, partition: OwnedPartition, topic: str, expected: int, offset: int) -> bool:
+        if offset == expected:
+            return True
+        if topic == self._inputs.address_messages and partition.has_followed(topic):
+            return True
+        _, latest = self._left_out.get((topic, partition.number), (None, offset + 1))
+        return offset < latest and partition.is_next(topic, expected, offset)
+
+    def read_again(self) -> None:
+        """Have the inputs read again whose last message was left out."""
+        for (topic, _), (partition, _) in self._left_out.items():
+            if isinstance(partition.phase, Deciding):
+                partition.read_again(topic)
 
     def messages(self) -> list[Message]:
         """Return what was taken, without partitions that were revoked in the meantime."""

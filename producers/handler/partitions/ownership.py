@@ -54,7 +54,7 @@ class Ownership:
     ) -> None:
         self._settings = settings
         self._codecs = codecs
-        self._clients = clients
+        self._clients, self._open_reader = clients, clients.committed_reader
         self._stop = stop
         self._meter = meter
         self._turn = count()
@@ -98,7 +98,7 @@ class Ownership:
             log.info("assigned partitions %s", numbers)
         for number in numbers:
             self._partitions[number] = OwnedPartition(
-                number, self._inputs, self._consumer, self._open_restore
+                number, self._inputs, self._consumer, self._open_restore, self._open_reader
             )
 
     def _open_restore(self, number: int) -> Restore:
@@ -206,8 +206,8 @@ class Ownership:
         if max(ages.values(), default=-1.0) < seconds:
             return {}
         found = {n: dict(ready[n].next_offsets) for n, age in ages.items() if age >= seconds / 2}
-        reader = self._clients.committed_reader
-        for (topic, number), end in ends_past_markers(self._consumer, reader, found).items():
+        ends = ends_past_markers(self._consumer, self._open_reader, found)
+        for (topic, number), end in ends.items():
             found[number][topic] = end
         return found
 
@@ -224,13 +224,12 @@ class Ownership:
     def poll_batch(self, most: int, most_bytes: int, wait_seconds: float) -> list[Message]:
         """Return the next commands and address messages of our partitions, in the log's order.
 
-        Returns at most `most`, stops once they exceed `most_bytes`, and waits only for the first. A
-        message that does not follow its predecessor is dropped: it was delivered twice after a seek
-        (confluent-kafka-python#1013, #1443), or before one that must come first.
+        Returns at most `most`, stops once they exceed `most_bytes`, and waits only for the first.
+        What does not follow is left out: librdkafka may deliver messages from before a seek.
         """
         batch = BatchInOrder(self._inputs)
         room, room_bytes = most, most_bytes
-        while room > 0 and room_bytes > 0 and not batch.rewound:
+        while room > 0 and room_bytes > 0:
             chunk = poll_batch(self._consumer, min(room, _CHUNK_MESSAGES), wait_seconds)
             if not chunk:
                 break
@@ -243,6 +242,7 @@ class Ownership:
                     self._on_error(error, partition, message.topic())
                 elif partition is not None:
                     batch.offer(partition, message)
+        batch.read_again()
         return batch.messages()
 
     def _on_error(

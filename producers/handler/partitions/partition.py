@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from producers.domain.state import PartitionState
-from producers.handler.partitions.positions import Inputs, first_offsets
+from producers.handler.partitions.positions import Inputs, first_message, first_offsets
 from producers.handler.partitions.restore import Restore
 from schemas.errors import Misconfigured
 from schemas.positions import Position
@@ -90,13 +90,16 @@ class OwnedPartition:
         inputs: Inputs,
         consumer: Consumer,
         open_restore: Callable[[int], Restore],
+        open_reader: Callable[[], Consumer],
     ) -> None:
         self.number = number
         self.phase: Phase = Assigned()
         self._inputs = inputs
         self._consumer = consumer
         self._open_restore = open_restore
-        self._suspected_gap: tuple[int, int] | None = None
+        self._open_reader = open_reader
+        # The inputs of which a message was taken since the last rewind.
+        self._followed: set[str] = set()
 
     def restore_step(self) -> None:
         """Take one short step towards deciding; does nothing once it decides.
@@ -157,34 +160,50 @@ class OwnedPartition:
         )
 
     def rewind(self) -> None:
-        """Read again from the first undecided messages.
+        """Read both inputs again from the first undecided messages.
+
+        Messages from before may still be delivered first (confluent-kafka-python#1013).
+        """
+        for topic in self._deciding().next_offsets:
+            self.read_again(topic)
+
+    def read_again(self, topic: str) -> None:
+        """Read one input again from its first undecided message.
 
         librdkafka stops reading a partition whose offset is out of range, as 0 may be, where it was
         assigned: retention deletes the beginning of a topic. Then only assigning it again helps.
         """
-        for topic, offset in self._deciding().next_offsets.items():
-            place = TopicPartition(topic, self.number, offset)
-            try:
-                self._consumer.seek(place)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - a public name
-                    raise
-                self._consumer.incremental_unassign([place])
-                self._consumer.incremental_assign([place])
+        self._followed.discard(topic)
+        place = TopicPartition(topic, self.number, self._deciding().next_offsets[topic])
+        try:
+            self._consumer.seek(place)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - a public name
+                raise
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
 
-    def is_gap(self, offset: int) -> bool:
-        """Return whether the log itself has a gap before `offset`; if unsure, rewind first.
+    def follow(self, topic: str) -> None:
+        """Note that a message of this input was taken: those delivered later are behind it."""
+        self._followed.add(topic)
 
-        A gap among commands is legal: retention, or a client's aborted transactions. Skipping a
-        command is not. A gap seen once may be a stale message after a seek; if it is seen again, it
-        is in the log.
+    def has_followed(self, topic: str) -> bool:
+        """Return whether a message of this input was taken since the last rewind.
+
+        After that, a gap among address messages is in the log: every transaction of a handler
+        leaves one, its marker.
         """
-        gap = (self._deciding().next_offsets[self._inputs.commands], offset)
-        if self._suspected_gap == gap:
-            return True
-        self._suspected_gap = gap
-        self.rewind()
-        return False
+        return topic in self._followed
+
+    def is_next(self, topic: str, expected: int, offset: int) -> bool:
+        """Return whether the log has no message from `expected` to the one at `offset`.
+
+        A gap is legal: retention, markers, or a client's aborted transactions. Skipping a message
+        is not, so the log is asked: the one at `offset` may have been fetched before a seek. Blocks
+        for at most a second. Raises KafkaException.
+        """
+        place = TopicPartition(topic, self.number, expected)
+        return first_message(self._open_reader, place) == offset
 
     def restart(self) -> None:
         """Forget what was restored or decided and restore it again."""

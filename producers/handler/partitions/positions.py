@@ -137,6 +137,21 @@ def no_such_offsets(number: int, next_offsets: Mapping[str, int]) -> Misconfigur
     )
 
 
+def first_message(open_reader: Callable[[], Consumer], place: TopicPartition) -> int | None:
+    """Return the offset of the first committed message from a place on.
+
+    None if there is none, or none is delivered within a second. The reader must report ends. Raises
+    KafkaException.
+    """
+    with closing(open_reader()) as reader:
+        assign(reader, [place])
+        deadline = time.monotonic() + _PROBE_SECONDS
+        while time.monotonic() < deadline:
+            for message in poll_batch(reader, 1, _POLL_SECONDS):
+                return None if is_end(message) else message.offset()
+    return None
+
+
 def ends_past_markers(
     consumer: Consumer,
     open_reader: Callable[[], Consumer],

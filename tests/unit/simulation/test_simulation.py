@@ -74,3 +74,32 @@ def test_partitions_that_a_rebalance_left_to_nobody_are_assigned_again() -> None
     assert run(RETURNS_IN_A_REBALANCE).violations == []
     [stuck] = run(RETURNS_IN_A_REBALANCE, SABOTEURS["unassigned partitions stay"]).violations
     assert "not everything is decided" in stuck
+
+
+# The commit of a grant is late, so the handler takes its result for unknown and restores. What it
+# had fetched of the address messages is delivered before what it reads again.
+FETCHED_BEFORE_A_SEEK = Plan(
+    OPTIONS._replace(recommit_seconds=15.0, store="search"),
+    (
+        Action("ask", (1, "change", 3, 2, 0, "new", "delivered")),
+        Action("ask", (1, "create", 4, 3, 1, "new", "delivered")),
+        Action("step", ("a", 1)),
+        Action("arm", ("a", "before commit_transaction", 5, "delay", 12)),
+        Action("step", ("a", 1)),
+        Action("ask", (0, "create", 3, 9, 1, "new", "delivered")),
+        Action("ask", (1, "update", 2, 3, 0, "new", "delivered")),
+        Action("burst", (2, 1, 3)),
+        Action("wait", (16_000,)),
+        Action("step", ("a", 1)),
+        Action("arm", ("a", "before produce_batch", 0, "freeze", 1)),
+        Action("step", ("a", 1)),
+        Action("step", ("a", 4)),
+        Action("step", ("a", 2)),
+    ),
+)
+
+
+def test_no_stale_message_about_an_address_comes_first() -> None:
+    assert run(FETCHED_BEFORE_A_SEEK).violations == []
+    broken = run(FETCHED_BEFORE_A_SEEK, SABOTEURS["stale messages are decided"]).violations
+    assert broken != []
