@@ -3,28 +3,38 @@
 from contextlib import suppress
 
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._group import ConsumerGroupDescription, MemberDescription
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
+from schemas.topics import COMMANDS
 
 GROUP = "rollbook-handler"
+_ANSWER_SECONDS = 1.0
 
 
 def members(settings: Settings) -> list[MemberDescription]:
     """Return the members of the handlers' group. Raises `Unavailable` and `Forbidden`."""
-    described = _described(settings)
+    described = _described(settings, admin(settings), REQUEST_TIMEOUT_SECONDS)
     return list(described.members) if described else []
 
 
 def unassigned(settings: Settings) -> set[int] | None:
     """Return the partitions that the group has assigned to no handler.
 
-    None while it is being rebalanced or brokers do not answer; empty if we may not ask.
+    None while it is being rebalanced or brokers do not answer; empty if we may not ask. Blocks for
+    at most 3 s.
+
+    librdkafka 2.16 may abort the process if the group's coordinator dies before it answers (an
+    assertion in its retry of the request), so it is asked only once brokers have just answered.
     """
     try:
-        described = _described(settings)
+        with kafka_available(settings):
+            client = admin(settings)
+            client.list_topics(settings.named(COMMANDS.name), timeout=_ANSWER_SECONDS)
+        described = _described(settings, client, 2 * _ANSWER_SECONDS)
     except Unavailable:
         return None
     except Forbidden:
@@ -35,12 +45,13 @@ def unassigned(settings: Settings) -> set[int] | None:
     return set(range(settings.partitions)) - {place.partition for place in places}
 
 
-def _described(settings: Settings) -> ConsumerGroupDescription | None:
+def _described(
+    settings: Settings, client: AdminClient, timeout_seconds: float
+) -> ConsumerGroupDescription | None:
     group = settings.named(GROUP)
     with kafka_available(settings, f"Describe on group {group}"):
-        client = admin(settings)
         [described] = client.describe_consumer_groups(
-            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
+            [group], request_timeout=timeout_seconds
         ).values()
         try:
             found: ConsumerGroupDescription = described.result()

@@ -53,7 +53,15 @@ class Browser:
         field.send_keys(text)
 
     def click(self, css: str, text: str = "") -> None:
-        self.find(css, text).click()
+        """Click the first visible element that fits, once it is on the page and stays there."""
+
+        def clicked() -> bool:
+            found = self._find(css, text)
+            if found is not None:
+                found.click()
+            return found is not None
+
+        self.eventually(clicked, f"{css} {text!r}")
 
     def messages(self) -> list[str]:
         """Return what the browser's console shows since the last call."""
