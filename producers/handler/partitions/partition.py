@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from producers.domain.state import PartitionState
 from producers.handler.partitions.positions import Inputs, first_message, first_offsets
 from producers.handler.partitions.restore import Restore
-from schemas.errors import Misconfigured
+from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.positions import Position
 
 log = logging.getLogger(__name__)
@@ -199,11 +199,14 @@ class OwnedPartition:
         """Return whether the log has no message from `expected` to the one at `offset`.
 
         A gap is legal: retention, markers, or a client's aborted transactions. Skipping a message
-        is not, so the log is asked: the one at `offset` may have been fetched before a seek. Blocks
-        for at most a second. Raises KafkaException.
+        is not, so the log is asked: the one at `offset` may have been fetched before a seek. False
+        if brokers do not answer. Blocks for a moment, or until a request times out (10 s).
         """
         place = TopicPartition(topic, self.number, expected)
-        return first_message(self._open_reader, place) == offset
+        try:
+            return first_message(self._open_reader, place) == offset
+        except (KafkaException, Unavailable, Forbidden):
+            return False
 
     def restart(self) -> None:
         """Forget what was restored or decided and restore it again."""
