@@ -37,15 +37,21 @@ def test_what_is_no_leak_is_not_found() -> None:
 
 
 def test_a_secret_in_the_command_line_or_environment_of_a_process_is_found() -> None:
-    wait = "import sys; sys.stdin.read()"
+    wait = "import sys; print(flush=True); sys.stdin.read()"
     for arguments, environment, found in (
         ([SECRET], {}, [SECRET]),
         ([], {"PASSWORD": SECRET}, [SECRET]),
         ([], {}, []),
     ):
         with subprocess.Popen(
-            [sys.executable, "-c", wait, *arguments], env=environment, stdin=subprocess.PIPE
+            [sys.executable, "-c", wait, *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         ) as process:
+            # Its command line can be read only some time after it was started.
+            assert process.stdout is not None
+            process.stdout.readline()
             assert found_in_process(process.pid, [SECRET]) == found
             process.communicate()
     assert not found_in_process(process.pid, [SECRET])
