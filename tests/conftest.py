@@ -35,6 +35,8 @@ PARTITIONS = 4
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 OWN_STACKS = pytest.StashKey[list[str]]()
 FAULTS = "tests/faults/servers/"
+# Each waits for the schema ids that come next: one test would register those of another.
+SAME_SCHEMAS = "tests/integration/projectors/engine/"
 SHARED_STACK = "ROLLBOOK_TEST_STACK"
 FAULTS_STACK = "ROLLBOOK_TEST_FAULTS_STACK"
 SECURE_STACK = "ROLLBOOK_TEST_SECURE_STACK"
@@ -73,10 +75,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 class FileScheduling(LoadFileScheduling):
-    """Gives each file to one worker, and all files that stop servers to the same worker."""
+    """Gives each file to one worker, and all files of some folders to the same worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return FAULTS if nodeid.startswith(FAULTS) else super()._split_scope(nodeid)
+        together = (folder for folder in (FAULTS, SAME_SCHEMAS) if nodeid.startswith(folder))
+        return next(together, super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
