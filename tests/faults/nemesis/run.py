@@ -18,7 +18,7 @@ from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.stack.local import LocalStack
 from tests.conftest import own_registry
 from tests.faults.nemesis.clients import Clients
-from tests.faults.nemesis.faults import inject
+from tests.faults.nemesis.faults.table import inject
 from tests.faults.nemesis.plan import Plan, Step
 from tests.faults.nemesis.settled import is_settled
 from tests.faults.nemesis.system import System

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from tests.faults.nemesis import faults
+from tests.faults.nemesis.faults.table import FAULTS
 from tests.faults.nemesis.plan import ROUNDS, SERVERS, TARGETS, plan_of
 from tests.faults.nemesis.run import placed
 from tests.faults.nemesis.workload import Workload
@@ -32,7 +32,7 @@ def test_every_fault_is_planned_and_can_be_injected() -> None:
     planned = {
         step.fault for seed in range(200) for steps in plan_of(seed).rounds for step in steps
     }
-    assert planned == set(TARGETS) == set(faults._FAULTS)
+    assert planned == set(TARGETS) == set(FAULTS)
 
 
 def test_servers_that_others_use_stay_whole() -> None:

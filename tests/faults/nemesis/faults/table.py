@@ -1,0 +1,29 @@
+"""All faults by name."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from random import Random
+from typing import Final
+
+from tests.faults.nemesis.faults.common import Fault, killed, server_frozen, server_killed
+from tests.faults.nemesis.faults.handlers import HANDLER_FAULTS
+from tests.faults.nemesis.faults.rebuilds import REBUILD_FAULTS
+from tests.faults.nemesis.faults.stores import STORE_FAULTS
+from tests.faults.nemesis.plan import Step
+from tests.faults.nemesis.system import System
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    **HANDLER_FAULTS,
+    **STORE_FAULTS,
+    **REBUILD_FAULTS,
+    "broker killed": partial(server_killed, "kafka"),
+    "broker frozen": partial(server_frozen, "kafka"),
+    "registry killed": partial(server_killed, "registry"),
+    "service killed": killed,
+}
+
+
+def inject(system: System, step: Step) -> AbstractContextManager[None]:
+    """Return the fault of a step."""
+    return FAULTS[step.fault](system, step.target, Random(step.seed))
