@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
+from scripts.stack.brokers import broker_names
 from scripts.stack.record import plain_settings, read_record, write_settings
 from scripts.stack.secure.logins import admin_settings, rewrite_roles, role_file
 
@@ -25,6 +26,30 @@ def refuse_plain(stack: Path, *, secure: bool) -> None:
             next_step="start another with --name, or delete it: "
             f"`rollbook down --wipe --name {stack.name}`",
         )
+
+
+def choose_broker_count(stack: Path, wanted: int | None, *, secure: bool) -> int:
+    """Return how many brokers the stack has or is to have: without a record, `wanted` or one.
+
+    Raises `Misconfigured` if it was started with another number, or is `secure` and not with one.
+    """
+    record = read_record(stack)
+    count = len(broker_names(record.ports)) if record else wanted or 1
+    if wanted not in {None, count}:
+        raise Misconfigured(
+            f"stack {stack.name} was started with {count} broker{'s' * (count > 1)}, and its "
+            "servers keep their data",
+            code="other_mode",
+            next_step="start another with --name, or delete it: "
+            f"`rollbook down --wipe --name {stack.name}`",
+        )
+    if secure and count > 1:
+        raise Misconfigured(
+            "a secure stack has one broker",
+            code="other_mode",
+            next_step="leave out --secure or --brokers",
+        )
+    return count
 
 
 def own_settings(stack: Path, ports: Mapping[str, int]) -> Settings:

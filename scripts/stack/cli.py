@@ -11,6 +11,7 @@ from runtime.terminal import EXIT_UNAVAILABLE, json_option, print_json, print_ta
 from schemas.errors import Misconfigured
 from scripts.serve import TABLE
 from scripts.stack.access import is_secure
+from scripts.stack.brokers import SEVERAL
 from scripts.stack.docker import DockerStack
 from scripts.stack.local import LocalStack
 from scripts.stack.places import SECURE_PORTS, named_directory, parse_ports
@@ -47,6 +48,11 @@ def up_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--secure",
             is_flag=True,
             help="Have the servers demand TLS and logins, one for each role. Kept by later starts.",
+        ),
+        click.option(
+            "--brokers",
+            type=click.Choice([1, SEVERAL]),
+            help="Of a new native stack: with 3, each topic has three copies. Default: 1.",
         ),
         click.option("--free-ports", is_flag=True, help="Use any free port for every server."),
         click.option(

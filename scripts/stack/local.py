@@ -15,7 +15,14 @@ from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import ready
-from scripts.stack.access import is_secure, own_settings, refuse_plain, write_access
+from scripts.stack.access import (
+    choose_broker_count,
+    is_secure,
+    own_settings,
+    refuse_plain,
+    write_access,
+)
+from scripts.stack.brokers import with_all_brokers
 from scripts.stack.fetch import fetch, last_lines
 from scripts.stack.jdk import choose_jdk
 from scripts.stack.places import (
@@ -66,14 +73,16 @@ class LocalStack:
         ports: Mapping[str, int] | None = None,
         free_ports: bool = False,
         secure: bool = False,
+        brokers: int | None = None,
         servers: Collection[str] = SERVERS,
         report: Report = lambda _line: None,
         timeout_seconds: float = START_TIMEOUT_SECONDS,
     ) -> Started:
         """Start every server that does not run and return when all of them answer.
 
-        With `secure`, they demand TLS and logins; a stack that was secure before remains it. Only
-        `servers` are started and waited for; the registry among them needs Kafka.
+        With `secure`, they demand TLS and logins; a stack that was secure before remains it. A new
+        stack has so many `brokers`, one or three. Only `servers` are started and waited for; the
+        registry among them needs Kafka.
 
         `report` is called with a line for each step. Raises `Misconfigured` if something prevents
         the start (a port in use, no Java), and `Unavailable`, with the path and the last lines of
@@ -88,20 +97,22 @@ class LocalStack:
         with locked(self.directory / "lock"):
             record = read_record(self.directory)
             refuse_plain(self.directory, secure=secure)
+            secure = secure or is_secure(self.directory)
+            count = choose_broker_count(self.directory, brokers, secure=secure)
             if record and self.supervisor.runs():
                 _require_same_ports(self.name, record.ports, ports or {})
                 started = self._repair(record.ports, servers, report, timeout_seconds)
                 write_access(self.directory, record.ports, servers)
                 return Started(record.ports, True, started, time.monotonic() - began)
             end_orphans(self.directory)
-            secure = secure or is_secure(self.directory)
-            chosen = choose_ports(ports or {}, free=free_ports, secure=secure)
+            chosen = choose_ports(ports or {}, free=free_ports, secure=secure, brokers=count)
             require_free(chosen)
             site = self._make_site(chosen, report, secure=secure)
             site = replace(site, servers=servers)
             self._start(site, report, timeout_seconds)
             write_access(self.directory, chosen, servers)
-        return Started(chosen, False, list(servers), time.monotonic() - began)
+        started = with_all_brokers(servers, chosen)
+        return Started(chosen, False, started, time.monotonic() - began)
 
     def down(self, *, wipe: bool = False) -> bool:
         """Stop everything that `up` and `add_service` started; return whether anything ran.
@@ -128,11 +139,12 @@ class LocalStack:
         metrics = record.metrics if record else {}
         states = self.supervisor.states() if self.supervisor.runs() else {}
         statuses = []
-        for name in [*SERVERS, *(name for name in states if name not in SERVERS)]:
+        servers = with_all_brokers(SERVERS, ports)
+        for name in [*servers, *(name for name in states if name not in servers)]:
             state = states.get(name)
             status = ProcessStatus(
                 name=name,
-                kind="server" if name in SERVERS else "service",
+                kind="server" if name in servers else "service",
                 state=state.state if state else "stopped",
                 pid=state.pid if state else None,
                 uptime_seconds=state.uptime_seconds if state else None,
@@ -144,7 +156,7 @@ class LocalStack:
         return statuses
 
     def servers(self) -> dict[str, ProcessStatus]:
-        """Return the servers by name: kafka, registry, postgres, elasticsearch."""
+        """Return the servers by name: all brokers, registry, postgres, elasticsearch."""
         return {status.name: status for status in self.status() if status.kind == "server"}
 
     def services(self) -> dict[str, ProcessStatus]:
@@ -225,7 +237,8 @@ class LocalStack:
         timeout_seconds: float,
     ) -> list[str]:
         states = self.supervisor.states()
-        stopped = [name for name in servers if states[name].state != "running"]
+        all_of_them = with_all_brokers(servers, ports)
+        stopped = [name for name in all_of_them if states[name].state != "running"]
         for name in stopped:
             report(f"{name} is {states[name].state}: starting it")
             if name != "registry":
@@ -247,7 +260,7 @@ class LocalStack:
         """Wait until `servers` answer; unless they `may_end`, fail as soon as one has ended."""
         began = time.monotonic()
         checks = ready.checks(own_settings(self.directory, ports))
-        waiting = set(servers)
+        waiting = set(with_all_brokers(servers, ports))
         while waiting:
             for name in sorted(waiting):
                 if checks[name]():

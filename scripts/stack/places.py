@@ -31,6 +31,13 @@ DEFAULT_PORTS = {
     "queries": 18083,
     "console": 18084,
 }
+# Of a stack with three brokers as well.
+BROKER_PORTS = {
+    "kafka-2": 19094,
+    "kafka-2-controller": 19095,
+    "kafka-3": 19096,
+    "kafka-3-controller": 19097,
+}
 # Of a secure stack as well: operations over HTTP run beside the queries, with another login.
 SECURE_PORTS = {"operations": 18085}
 HOST = "127.0.0.1"
@@ -164,14 +171,17 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_ports(chosen: Mapping[str, int], *, free: bool, secure: bool = False) -> dict[str, int]:
+def choose_ports(
+    chosen: Mapping[str, int], *, free: bool, secure: bool = False, brokers: int = 1
+) -> dict[str, int]:
     """Return a port for each name in `DEFAULT_PORTS`: the chosen, else a free or the default one.
 
-    With `secure`, also for those in `SECURE_PORTS`.
+    With `secure`, also for those in `SECURE_PORTS`; with several `brokers`, in `BROKER_PORTS`.
 
     Raises `Misconfigured` for an unknown server name or a port given to two servers.
     """
     defaults = DEFAULT_PORTS | (SECURE_PORTS if secure else {})
+    defaults |= BROKER_PORTS if brokers > 1 else {}
     unknown = sorted(set(chosen) - set(defaults))
     if unknown:
         raise Misconfigured(

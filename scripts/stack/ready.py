@@ -6,8 +6,10 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 
 from runtime.settings import Settings
+from scripts.stack.brokers import BROKERS
 
 _TIMEOUT_SECONDS = 1
 
@@ -30,8 +32,12 @@ def checks(settings: Settings) -> dict[str, Callable[[], bool]]:
         health = elasticsearch(f"{settings.elasticsearch_url}/_cluster/health")
         return isinstance(health, dict) and health.get("status") in {"yellow", "green"}
 
+    addresses = zip(BROKERS, settings.kafka_bootstrap_servers.split(","), strict=False)
     return {
-        "kafka": kafka_check(settings),
+        **{
+            name: kafka_check(replace(settings, kafka_bootstrap_servers=address))
+            for name, address in addresses
+        },
         # It lists its subjects only once it has read its log.
         "registry": lambda: isinstance(registry(f"{settings.registry_url}/subjects"), list),
         "postgres": lambda: postgres_answers(settings),
@@ -40,7 +46,10 @@ def checks(settings: Settings) -> dict[str, Callable[[], bool]]:
 
 
 def kafka_check(settings: Settings) -> Callable[[], bool]:
-    """Return a function that returns whether a broker answers and the cluster has a controller."""
+    """Return a function that returns whether the broker that these settings name answers.
+
+    It does once the cluster has a controller, which has let the broker in.
+    """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 

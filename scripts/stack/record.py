@@ -11,6 +11,7 @@ from runtime.callers.caller import ALL_SCOPES
 from runtime.callers.key_file import as_json, new_key
 from runtime.settings import Settings
 from scripts.serve import TABLE
+from scripts.stack.brokers import SEVERAL, bootstrap_servers, broker_names
 from scripts.stack.places import HOST, SECURE_PORTS
 
 # What `--observe` adds and people open in a browser.
@@ -112,9 +113,11 @@ def plain_settings(stack: Path, ports: Mapping[str, int]) -> Settings:
     return settings_of(_plain_settings(stack, ports))
 
 
-def _plain_settings(stack: Path, ports: Mapping[str, int]) -> dict[str, str]:
+def _plain_settings(stack: Path, ports: Mapping[str, int]) -> dict[str, str | int]:
+    copies = {"replication_factor": SEVERAL} if len(broker_names(ports)) > 1 else {}
     return {
-        "kafka_bootstrap_servers": f"{HOST}:{ports['kafka']}",
+        "kafka_bootstrap_servers": bootstrap_servers(ports),
+        **copies,
         "registry_url": registry_url(ports),
         "postgres_url": postgres_url(ports),
         "postgres_password_file": str(password_file(stack)),
@@ -124,13 +127,13 @@ def _plain_settings(stack: Path, ports: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def settings_of(values: Mapping[str, str]) -> Settings:
+def settings_of(values: Mapping[str, str | int]) -> Settings:
     """Return settings with exactly these values and the secrets in the files that they name.
 
     Unlike `load_settings`, it reads no environment variables, which may lead to another stack.
     """
     secrets: dict[str, Any] = {
-        name.removesuffix("_file"): Path(value).read_text(encoding="utf-8").strip()
+        name.removesuffix("_file"): Path(str(value)).read_text(encoding="utf-8").strip()
         for name, value in values.items()
         if name.endswith("password_file")
     }
@@ -140,9 +143,9 @@ def settings_of(values: Mapping[str, str]) -> Settings:
     return Settings(**others, **secrets)
 
 
-def write_toml(path: Path, values: Mapping[str, str]) -> None:
+def write_toml(path: Path, values: Mapping[str, str | int]) -> None:
     """Write settings to a file that only its owner may read."""
-    # A JSON string is a TOML string.
+    # A JSON string is a TOML string, and a number a number.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
     write_private(path, f"# Written by `rollbook stack up`.\n{text}")
 

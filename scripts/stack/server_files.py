@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.stack.brokers import CLUSTER_OPTIONS, FIRST, broker_names, quorum_voters
 from scripts.stack.fetch import Artefacts
 from scripts.stack.jdk import VECTOR_MODULE, Jdk
 from scripts.stack.places import HOST, ServerUser
@@ -54,7 +55,10 @@ def configuration_files(site: Site) -> dict[Path, str]:
     """Return the text of each configuration file by its path."""
     configuration = site.configuration
     files = {
-        configuration / "kafka.properties": kafka_properties(site),
+        **{
+            configuration / f"{name}.properties": kafka_properties(site, name)
+            for name in broker_names(site.ports)
+        },
         configuration / "kafka-log4j2.properties": console_log("info"),
         configuration / "elasticsearch" / "elasticsearch.yml": elasticsearch_yml(site),
         configuration / "elasticsearch" / "log4j2.properties": console_log("info"),
@@ -81,20 +85,23 @@ rootLogger.appenderRef.console.ref = console
 """
 
 
-def kafka_properties(site: Site) -> str:
-    """Return Kafka's configuration: one node that is both broker and controller."""
-    client, controller = site.ports["kafka"], site.ports["kafka-controller"]
+def kafka_properties(site: Site, name: str = FIRST) -> str:
+    """Return the configuration of one of the brokers, each of which is a controller as well."""
+    client, controller = site.ports[name], site.ports[f"{name}-controller"]
+    names = broker_names(site.ports)
     options: dict[str, Any] = {
         "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "node.id": names.index(name) + 1,
+        "controller.quorum.voters": quorum_voters(site.ports),
         "listeners": f"CLIENT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
         "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
-        "log.dirs": site.data / "kafka" / "log",
+        "log.dirs": site.data / name / "log",
         **KAFKA_OPTIONS,
     }
+    if len(names) > 1:
+        options |= {**CLUSTER_OPTIONS, "broker.rack": name}
     if site.secure:
         options |= kafka.security_options(site.stack, site.certificate("kafka"))
     return "".join(f"{name}={value}\n" for name, value in options.items())

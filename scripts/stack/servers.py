@@ -3,12 +3,14 @@
 Every option that is not a server's default has its reason beside it, here and in server_files.
 """
 
+import re
 import secrets
 import subprocess
 from dataclasses import replace
 from typing import Any
 
 from schemas.errors import Unavailable
+from scripts.stack.brokers import FIRST, bootstrap_servers, broker_names, with_all_brokers
 from scripts.stack.fetch import last_lines
 from scripts.stack.places import HOST, as_user, give, remove
 from scripts.stack.programs import Program
@@ -22,7 +24,8 @@ from scripts.stack.server_files import SERVERS, Site, configuration_files
 
 def prepare(site: Site) -> None:
     """Write the servers' configuration; create and initialise the data folders that are missing."""
-    folders = [site.data / name for name in ("", *SERVERS, "elasticsearch/tmp", "registry/tmp")]
+    servers = with_all_brokers(SERVERS, site.ports)
+    folders = [site.data / name for name in ("", *servers, "elasticsearch/tmp", "registry/tmp")]
     folders += [site.configuration, site.configuration / "elasticsearch"]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,9 +53,11 @@ def _prepare_security(site: Site) -> None:
 
 def programs(site: Site) -> list[Program]:
     """Return the program of each server."""
-    all_of_them = [kafka_program(site), _registry(site), _postgres(site), _elasticsearch(site)]
+    brokers = [kafka_program(site, name) for name in broker_names(site.ports)]
+    all_of_them = [*brokers, _registry(site), _postgres(site), _elasticsearch(site)]
+    wanted = with_all_brokers(site.servers, site.ports)
     return [
-        replace(program, starts_at_once=program.starts_at_once and program.name in site.servers)
+        replace(program, starts_at_once=program.starts_at_once and program.name in wanted)
         for program in all_of_them
     ]
 
@@ -69,20 +74,24 @@ def _java_classes(site: Site, *options: str) -> list[str]:
     ]
 
 
-def kafka_program(site: Site) -> Program:
-    """Return the broker's program; its configuration is `kafka.properties`."""
-    heap = ("-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
-    properties = str(site.configuration / "kafka.properties")
+def kafka_program(site: Site, name: str = FIRST) -> Program:
+    """Return the program of the broker `name`; its configuration is `NAME.properties`."""
+    is_alone = len(broker_names(site.ports)) == 1
+    heap = ("-Xms256m", "-Xmx512m") if is_alone else ("-Xms128m", "-Xmx384m")
+    options = (*heap, "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
     return Program(
-        "kafka",
-        [*_java_classes(site, *heap), "kafka.Kafka", properties],
-        directory=site.data / "kafka",
+        name,
+        [
+            *_java_classes(site, *options),
+            "kafka.Kafka",
+            str(site.configuration / f"{name}.properties"),
+        ],
+        directory=site.data / name,
         priority=10,
     )
 
 
 def _registry(site: Site) -> Program:
-    kafka = f"{HOST}:{site.ports['kafka']}"
     options = [
         "-XX:-UsePerfData",
         "-Xms128m",
@@ -99,7 +108,7 @@ def _registry(site: Site) -> Program:
         "-Dquarkus.management.port=0",  # any free one
         # The default keeps schemas in memory: after a restart they would get other ids.
         "-Dapicurio.storage.kind=kafkasql",
-        f"-Dapicurio.kafkasql.bootstrap.servers={kafka}",
+        f"-Dapicurio.kafkasql.bootstrap.servers={bootstrap_servers(site.ports)}",
         "-Dapicurio.kafkasql.topic=apicurio-journal",
         "-Dapicurio.kafkasql.snapshots.topic=apicurio-snapshots",
         "-Dapicurio.events.kafka.topic=apicurio-events",
@@ -179,16 +188,24 @@ def _elasticsearch(site: Site) -> Program:
 
 
 def format_kafka(site: Site) -> None:
-    """Initialise the broker's data folder, once. Raises `Unavailable` with its last lines."""
-    log = site.data / "kafka" / "log"
-    if (log / "meta.properties").exists():
-        return
+    """Initialise the brokers' data folders, each once. Raises `Unavailable` with its last lines."""
+    files = {
+        name: site.data / name / "log" / "meta.properties" for name in broker_names(site.ports)
+    }
+    formatted = [file.read_text(encoding="utf-8") for file in files.values() if file.exists()]
+    found = re.search(r"^cluster\.id=(.+)$", formatted[0], re.MULTILINE) if formatted else None
     # 16 bytes in Kafka's encoding; the tool would read a leading hyphen as an option.
-    name = "R" + secrets.token_urlsafe(16)[1:]
-    properties = str(site.configuration / "kafka.properties")
-    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", name, "--config", properties]
+    cluster = found[1] if found else "R" + secrets.token_urlsafe(16)[1:]
+    for name, file in files.items():
+        if not file.exists():
+            _format_broker(site, name, cluster)
+
+
+def _format_broker(site: Site, name: str, cluster: str) -> None:
+    properties = str(site.configuration / f"{name}.properties")
+    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", properties]
     options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-    first = site.data / "kafka" / "first-logins"
+    first = site.data / name / "first-logins"
     if site.secure:
         first.touch(mode=0o600)
         first.write_text(kafka.first_logins(site.stack), encoding="utf-8")

@@ -90,12 +90,19 @@ def bring_up(
     whole_system: bool,
     observed: bool = False,
     secure: bool = False,
+    brokers: int | None = None,
 ) -> Started:
     """Start the servers in `mode`, with `whole_system` our services too; report on stderr.
 
     With `observed`, Prometheus as well; in containers also Grafana.
     """
     if mode == "docker":
+        if brokers not in {None, 1}:
+            raise Misconfigured(
+                "--brokers is for native stacks",
+                code="other_mode",
+                next_step="use --native; deploy/compose/brokers.yml says how to run containers",
+            )
         stack = DockerStack(name)
         started = stack.up(
             ports=ports,
@@ -111,7 +118,9 @@ def bring_up(
         port = wanted.pop("prometheus", None) if observed else None
         if observed:
             require_observable(native, port=port, free_ports=free_ports, report=say)
-        started = native.up(ports=wanted, free_ports=free_ports, secure=secure, report=say)
+        started = native.up(
+            ports=wanted, free_ports=free_ports, secure=secure, brokers=brokers, report=say
+        )
         if observed:
             services = services_of(native.directory)
             chosen = observe(native, services, port=port, free_ports=free_ports, report=say)
