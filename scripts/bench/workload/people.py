@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final, NamedTuple
 
-from scripts.people import LOCALES, SEED
+from scripts.people import LOCALES, name_makers
 
 _NAMES_PER_LOCALE: Final = 250
 # Coprime to the number of names: every first name meets every last name.
@@ -42,12 +42,8 @@ def people(count: int, tag: str = "") -> Iterator[Person]:
 @cache
 def _names() -> list[tuple[list[tuple[str, str]], list[tuple[str, str]]]]:
     """Return the first and last names of each language, each with its form in an address."""
-    from faker import Faker
-
     names = []
-    for number, locale in enumerate(LOCALES):
-        maker = Faker(locale)
-        maker.seed_instance(SEED + number)
+    for maker in name_makers():
         both = [
             dict.fromkeys(unicodedata.normalize("NFC", make()) for _ in range(_NAMES_PER_LOCALE))
             for make in (maker.first_name, maker.last_name)
