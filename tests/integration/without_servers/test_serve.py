@@ -27,7 +27,7 @@ from schemas.errors import Misconfigured
 from tests.certificates import certificate_pem, private_key_pem
 from tests.processes import eventually
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 METRICS_AT = re.compile(r"metrics: listening at http://127\.0\.0\.1:(\d+)")
 LISTENING = re.compile(r"listening at (https?)://127\.0\.0\.1:(\d+)")
 

@@ -12,7 +12,7 @@ import pytest
 
 from scripts import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HATCH = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
 WHEEL = HATCH["build"]["targets"]["wheel"]
 PACKAGES: list[str] = WHEEL["packages"]
