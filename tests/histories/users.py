@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tests.histories.history import Asked, History, Query, once_each, sent, without_repeats
+from tests.histories.history import (
+    FOREVER,
+    Asked,
+    History,
+    Query,
+    once_each,
+    sent,
+    without_repeats,
+)
 
 LiveState = tuple[str, str, int]  # e-mail, name, age
 State = LiveState | Literal["never existed", "deleted", "erased"]
@@ -29,6 +37,22 @@ class _Story:
     missed: list[Asked] = field(default_factory=list)
     open: list[Asked] = field(default_factory=list)
 
+    def newest(self) -> int:
+        """Return the newest version that anybody was told."""
+        return max([*self.accepted, *self.read], default=0)
+
+    def told_by(self) -> dict[int, float]:
+        """Return by version when somebody had been told of it or of a newer one."""
+        told = [(version, one) for version, all_told in self.accepted.items() for one in all_told]
+        ends = [(version, one.ended) for version, one in told]
+        ends += [(_version(one), one.ended) for one in self.conflicts]
+        ends += [(version, one.ended) for version, reads in self.read.items() for one in reads]
+        first = dict.fromkeys(range(1, self.newest() + 1), FOREVER)
+        for version, ended in ends:
+            for older in range(1, min(version, self.newest()) + 1):
+                first[older] = min(first[older], ended)
+        return first
+
 
 def broken_users(history: History) -> Iterator[str]:
     """Yield what no correct registry can have answered about its users."""
@@ -36,7 +60,7 @@ def broken_users(history: History) -> Iterator[str]:
     commands = once_each(asked) if history.remembers_ids else without_repeats(asked)
     creations = [one for one in commands if one.kind == "create" and one.answer is None]
     for story in _stories(commands, history.queries).values():
-        changers = _replay(story, creations, 1, NEVER, ())
+        changers = _Replay(story, creations).after(0, NEVER, ())
         if isinstance(changers, str):
             yield f"user {story.user_id}: {changers}"
         else:
@@ -67,29 +91,51 @@ def _note(story: _Story, one: Asked) -> None:
         story.missed.append(one)
 
 
-def _replay(
-    story: _Story, creations: Sequence[Asked], version: int, state: State, used: tuple[Asked, ...]
-) -> list[tuple[Asked, State]] | str:
-    """Return by version the command that made it and the state after it, or what is wrong."""
-    if version > max([*story.accepted, *story.read], default=0):
-        return []
-    told = story.accepted.get(version, [])
-    possible = creations if version == 1 else story.open
-    wrong = f"no command can have made version {version} of {state}"
-    for changer in [*told, *(one for one in possible if one not in used)]:
-        after = _after(state, changer)
-        if after in (None, state) or changer.expected_version not in (None, version - 1):
-            continue
-        others = [one for one in told if one is not changer]
-        reads = story.read.get(version, [])
-        problem = _misfit(after, version, others, reads)
-        if problem is None:
-            rest = _replay(story, creations, version + 1, after, (*used, changer))
-            if not isinstance(rest, str):
-                return [(changer, after), *rest]
-            problem = rest
-        wrong = problem
-    return wrong
+class _Replay:
+    """Looks for the command that made each version of one user."""
+
+    def __init__(self, story: _Story, creations: Sequence[Asked]) -> None:
+        self._story = story
+        self._creations = creations
+        self._newest, self._told_by = story.newest(), story.told_by()
+
+    def after(
+        self, made: int, state: State, used: tuple[Asked, ...]
+    ) -> list[tuple[Asked, State]] | str:
+        """Return the commands that made the versions after `made`, each with the state after it.
+
+        A text says that there are none. Of several that could have made a version, the one that
+        was sent first counts: an erasure of an erased user is accepted and makes nothing.
+        """
+        version = made + 1
+        if version > self._newest:
+            return []
+        wrong = f"no command can have made version {version} of {state}"
+        for changer in self._possible(version, used):
+            after = _after(state, changer)
+            if after in (None, state) or changer.expected_version not in (None, made):
+                continue
+            problem = self._misfit(after, version, changer)
+            if problem is None:
+                rest = self.after(version, after, (*used, changer))
+                if not isinstance(rest, str):
+                    return [(changer, after), *rest]
+                problem = rest
+            wrong = problem
+        return wrong
+
+    def _possible(self, version: int, used: tuple[Asked, ...]) -> list[Asked]:
+        without_answer = self._creations if version == 1 else self._story.open
+        found = [*self._story.accepted.get(version, [])]
+        found += [one for one in without_answer if one not in used]
+        return sorted(found, key=lambda one: one.began)
+
+    def _misfit(self, after: State, version: int, changer: Asked) -> str | None:
+        """Return what was told of a version and does not fit the command that made it."""
+        if changer.began > self._told_by[version]:
+            return f"version {version} was told before it was asked for"
+        others = [one for one in self._story.accepted.get(version, []) if one is not changer]
+        return _misfit(after, version, others, self._story.read.get(version, []))
 
 
 def _after(state: State, one: Asked) -> State | None:
@@ -141,12 +187,9 @@ def _broken_order(story: _Story, changers: Sequence[tuple[Asked, State]]) -> Ite
             newest, at = max(newest, ends[at][1]), at + 1
         if version < newest:
             yield f"user {story.user_id}: version {version} was told after version {newest}"
-    reads = [(q.began, q.ended, v) for v, queries in story.read.items() for q in queries]
-    for _, ended, version in told + reads:
+    for version in [version for *_, version in told] + list(story.read):
         if version > len(changers):
             yield f"user {story.user_id}: version {version} was told, and nothing made it"
-        elif changers[version - 1][0].began > ended:
-            yield f"user {story.user_id}: version {version} was told before it was asked for"
     yield from _broken_rejections(story, changers)
 
 

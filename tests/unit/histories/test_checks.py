@@ -90,6 +90,13 @@ GOOD = {
         created(command_id="c"),
         created(began=4, command_id="c", answer=ok(JANE, 1, repeated=True)),
     ),
+    "an erasure that changed nothing after one without an answer": history(
+        created(),
+        asked("erase", 3, 4, None, user_id=JANE),
+        asked("update", 5, 6, no("user_not_found", JANE, 2), user_id=JANE, name="J"),
+        replace(seen(2, 7), state=None),
+        asked("erase", 9, 10, ok(JANE, 2, seq=2), user_id=JANE),
+    ),
     "a query without a token that is behind": history(created(), updated(2, 3, "J"), seen(1, 9)),
     "nothing was sent": history(
         created(), updated(2, 3, "Joan", was_sent=False, answer=None), updated(2, 5, "June")
