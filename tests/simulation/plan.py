@@ -62,7 +62,7 @@ def plan_of(seed: int) -> Plan:
         fetch_records=chance.choice((2, 5, 100)),
         forgetful=chance.random() < 0.1,
         clock_lead_seconds=chance.choice((0, 0, 0, 120)),
-        recommit_seconds=chance.choice((0.0, 15.0, 60.0)),
+        recommit_seconds=chance.choice((0.5, 15.0, 60.0)),
         store=chance.choice(("users", "search", "history")),
     )
     weights = [weight for _, weight in _ACTIONS]

@@ -69,8 +69,11 @@ class PartitionLog:
 
     def next_visible(self, start: int) -> int | None:
         """Return the offset of the first committed record from `start`, if there is one."""
-        visible = (n for n in range(start, self.stable_end) if self.entries[n].is_visible())
-        return next(visible, None)
+        entries = self.entries
+        for offset in range(start, self.stable_end):
+            if entries[offset].is_visible():
+                return offset
+        return None
 
     def next_record(self, start: int) -> int | None:
         """Return the offset of the first record from `start`, committed or not, if there is one."""
