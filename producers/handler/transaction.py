@@ -6,6 +6,7 @@ stop).
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +36,8 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 }
+# The end of librdkafka's message about a connection that could not be opened.
+_NEVER_CONNECTED = re.compile(r"in state (TRY_)?CONNECT\b")
 
 
 class IndefiniteError(Exception):
@@ -231,8 +234,15 @@ class ConnectionLossDetector(logging.Handler):
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look for librdkafka's name for a lost connection."""
-        self.lost_one = self.lost_one or record.getMessage().startswith("FAIL")
+        """Look for librdkafka's name for a lost connection.
+
+        It also reports every second that a broker which is down cannot be reached. Nothing is on
+        its way to that broker, and raising the epoch for each report would slow down all
+        transactions as long as one broker of several is down.
+        """
+        message = record.getMessage()
+        is_lost = message.startswith("FAIL") and not _NEVER_CONNECTED.search(message)
+        self.lost_one = self.lost_one or is_lost
 
 
 def _is_fenced(error: KafkaException) -> bool:

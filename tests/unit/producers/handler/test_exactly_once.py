@@ -118,6 +118,20 @@ def test_a_lost_connection_raises_the_epoch_before_the_next_transaction() -> Non
     assert cluster.log.epochs["a"] == epoch + 1
 
 
+def test_a_broker_that_is_down_does_not_slow_the_others_down() -> None:
+    """Nothing was sent over a connection that never was: the epoch need not be raised for it."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    epoch = cluster.log.epochs["a"]
+    refused = (
+        "Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)"
+    )
+    cluster.clients["a"].producers[-1].logger.error(f"FAIL [thrd:b:9092/2]: b:9092/2: {refused}")
+    cluster.send_creates("u")
+    cluster.decide_exactly_once(20, handler)
+    assert cluster.log.epochs["a"] == epoch
+
+
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_a_commit_that_arrives_late_does_not_end_the_next_transaction(*, is_answered: bool) -> None:
     """Whether the client gave it up, or resent it over a new connection and got an answer."""
