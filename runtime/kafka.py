@@ -34,6 +34,7 @@ from schemas.topics import COMMANDS
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+_HANGS_MS = 10_000
 
 # librdkafka logs every lost connection; our own errors report it once, with what to do.
 _LIBRDKAFKA = logging.getLogger("librdkafka")
@@ -54,6 +55,12 @@ def client_config(settings: Settings) -> dict[str, Any]:
         # default it opens that one on demand, up to 1 s later: 5 % of new transactional producers
         # took 1 s to become ready, the others 30 ms. Connected to every broker, all take 3 ms.
         "enable.sparse.connections": False,
+        # A broker that hangs refuses no connection. Others lead its partitions after 9 s, but by
+        # default a client waits 60 s for its answer before it looks for them.
+        "socket.timeout.ms": _HANGS_MS,
+        # One that is cut off from the others goes on answering readers. By default, they learn
+        # after 5 min that another broker leads the partition.
+        "topic.metadata.refresh.interval.ms": _HANGS_MS,
         # Errors of single connections need no handling: librdkafka reconnects by itself, and a call
         # that fails raises.
         "error_cb": lambda _error: None,
@@ -76,9 +83,12 @@ def producer_config(settings: Settings) -> dict[str, Any]:
 
 def transactional_config(settings: Settings, transactional_id: str) -> dict[str, Any]:
     """Return the configuration of a transactional producer; `transactional_id` identifies it."""
-    return producer_config(settings) | {
+    config, most_ms = producer_config(settings), int(settings.transaction_timeout_seconds * 1000)
+    return config | {
         "transactional.id": transactional_id,
-        "transaction.timeout.ms": int(settings.transaction_timeout_seconds * 1000),
+        "transaction.timeout.ms": most_ms,
+        # librdkafka demands that it is not longer.
+        "socket.timeout.ms": min(int(config["socket.timeout.ms"]), most_ms),
         # How long librdkafka waits if the coordinator is still busy with the previous step of a
         # transaction: with the default of 100 ms, a single transaction takes 100 ms instead of 4.
         "retry.backoff.ms": 1,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from producers.client.delivery import COMMAND_PRODUCER
 from runtime.configuration.kafka_options import REFUSED, parse_options
@@ -12,8 +13,23 @@ from schemas.errors import Misconfigured
 
 SECRET = "s3cret"
 # What rollbook prefers, but does not depend on.
-OVERRIDABLE = {"compression.type", "reconnect.backoff.ms", "reconnect.backoff.max.ms"}
+OVERRIDABLE = {
+    "compression.type",
+    "reconnect.backoff.ms",
+    "reconnect.backoff.max.ms",
+    "socket.timeout.ms",
+    "topic.metadata.refresh.interval.ms",
+}
 CALLBACKS = {"error_cb", "logger"}
+
+
+@pytest.mark.parametrize("options", ["", "socket.timeout.ms=60000"])
+def test_a_transaction_outlasts_a_broker_that_hangs(options: str) -> None:
+    """librdkafka refuses a producer that would wait for an answer for longer."""
+    settings = Settings(transaction_timeout_seconds=3, kafka_options=options)
+    config = transactional_config(settings, "t")
+    assert config["socket.timeout.ms"] == config["transaction.timeout.ms"] == 3_000
+    Producer(config | {"bootstrap.servers": "127.0.0.1:1"})
 
 
 def test_they_reach_every_client_and_override_only_preferences() -> None:
