@@ -40,6 +40,7 @@ SAME_SCHEMAS = "tests/integration/projectors/engine/"
 SHARED_STACK = "ROLLBOOK_TEST_STACK"
 FAULTS_STACK = "ROLLBOOK_TEST_FAULTS_STACK"
 SECURE_STACK = "ROLLBOOK_TEST_SECURE_STACK"
+BROKERS_STACK = "ROLLBOOK_TEST_BROKERS_STACK"
 # In `make test`, without the two whose start takes long: the tests of those are deep.
 SECURE_SERVERS = depth(("kafka", "postgres"), SERVERS)
 # On a busy machine. The first test of a worker must also end within its own time limit.
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         (SHARED_STACK, own),
         (FAULTS_STACK, f"{own}-faults"),
         (SECURE_STACK, f"{own}-secure"),
+        (BROKERS_STACK, f"{own}-brokers"),
     ):
         if variable not in os.environ:  # the workers inherit the environment
             os.environ[variable] = name
@@ -95,7 +97,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def start_stack(
-    name: str, *, secure: bool = False, servers: Collection[str] = SERVERS
+    name: str,
+    *,
+    secure: bool = False,
+    brokers: int | None = None,
+    servers: Collection[str] = SERVERS,
 ) -> LocalStack:
     """Start a stack on free ports, or return it as it is if another worker has started it."""
     stack = LocalStack(name)
@@ -105,6 +111,7 @@ def start_stack(
         stack.up(
             free_ports=True,
             secure=secure,
+            brokers=brokers,
             servers=servers,
             report=print,
             timeout_seconds=START_SECONDS,

@@ -1,0 +1,33 @@
+"""Three brokers under load: a fault of one stalls commands for a while, and none is lost.
+
+All at once are killed, too. Callers repeat what was not answered, as docs/http.md advises.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.settings import Settings
+from scripts.stack.local import LocalStack
+from tests.depth import DEEP
+from tests.faults.brokers.cluster import Cluster
+from tests.faults.brokers.run import FAULTS, run
+from tests.processes import Rollbook
+
+pytestmark = pytest.mark.skipif(not DEEP, reason="starts three brokers; in `make test-deep`")
+
+
+@pytest.fixture(autouse=True)
+def _healed(stack: LocalStack, settings: Settings) -> Iterator[None]:
+    yield
+    Cluster(stack, settings).heal()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_that_was_confirmed_is_lost(
+    fault: str, rollbook: Rollbook, stack: LocalStack
+) -> None:
+    result = run(fault, rollbook, stack, repetitions=3)
+    assert result.flaws == []
+    assert result.lost == 0
+    assert result.confirmed > 0
