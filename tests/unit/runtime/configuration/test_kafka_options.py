@@ -25,7 +25,7 @@ CALLBACKS = {"error_cb", "logger"}
 
 @pytest.mark.parametrize("options", ["", "socket.timeout.ms=60000"])
 def test_a_transaction_outlasts_a_broker_that_hangs(options: str) -> None:
-    """librdkafka refuses a producer that would wait for an answer for longer."""
+    """A producer that would wait longer for an answer is refused by librdkafka."""
     settings = Settings(transaction_timeout_seconds=3, kafka_options=options)
     config = transactional_config(settings, "t")
     assert config["socket.timeout.ms"] == config["transaction.timeout.ms"] == 3_000
