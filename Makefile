@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PYTHONDONTWRITEBYTECODE :=
 SYNC := sync --frozen --quiet --compile-bytecode
 
-.PHONY: help setup demo check types pure test test-deep nemesis coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
+.PHONY: help setup demo check types pure test test-deep nemesis soak coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,10 @@ SEEDS ?= 1
 nemesis: setup ## break real servers and processes under load and check what clients saw: SEEDS=20 or SEED=7
 	ROLLBOOK_TEST_DEEP=1 .venv/bin/python -m tests.faults.nemesis --seed $(SEED) --seeds $(SEEDS) \
 		--table build/nemesis.ndjson
+
+MINUTES ?= 60
+soak: setup ## keep a constant load with faults, and check that nothing grows: MINUTES=60
+	ROLLBOOK_TEST_DEEP=1 .venv/bin/python -m tests.faults.soak --minutes $(MINUTES)
 
 # Each process writes a file; `coverage combine` adds them up.
 define REPORT_COVERAGE

@@ -4,7 +4,7 @@ The picture is plain SVG with a style sheet, so it needs no library and follows 
 or dark theme.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -131,12 +131,16 @@ def svg(figures: dict[str, Any]) -> str:
     for note in _notes(figures):
         y += 20
         parts.append(f'<text class="note" x="8" y="{y}">{escape(note)}</text>')
-    height = y + 12
+    return document(parts, y + 12, "Measured rates of rollbook and its peers")
+
+
+def document(parts: Sequence[str], height: int, label: str, style: str = "") -> str:
+    """Return a picture of these elements, which `label` describes; `style` adds to its sheet."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" role="img" '
-        f'aria-label="Measured rates of rollbook and its peers">\n'
-        f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+        f'aria-label="{escape(label)}">\n'
+        f"<style>{_STYLE}{style}</style>\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 

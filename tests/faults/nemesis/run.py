@@ -87,7 +87,7 @@ def run(
         opened.callback(clients.stop)
         try:
             _load(plan, system, clients, result)
-            _check(system, clients, result)
+            check(system, clients, result)
         except (AssertionError, RollbookError) as error:
             result.violations.append(f"it did not recover: {error}")
         result.violations += clients.flaws + system.tracebacks()
@@ -138,7 +138,7 @@ def _wait_for_accepted(clients: Clients, count: int) -> None:
     eventually(lambda: clients.accepted() >= wanted, _HEALED_SECONDS, "more commands are accepted")
 
 
-def _check(system: System, clients: Clients, result: Result) -> None:
+def check(system: System, clients: Clients, result: Result) -> None:
     """Check the log, the read models and the history, and that every partition takes writes."""
     settings, history = system.settings, clients.workload.history
     result.violations += _broken_partitions(settings)

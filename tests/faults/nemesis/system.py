@@ -31,10 +31,18 @@ class System:
     """Handlers `a` and `b`, each behind its own proxy, a projector for each read model, services.
 
     `saboteur` names what the handlers do wrong (`tests.faults.nemesis.handler`). `happened` counts
-    faults, `exits` how processes ended that nobody had killed.
+    faults, `exits` how processes ended that nobody had killed. With `by_default` there are no
+    proxies and all settings have their defaults.
     """
 
-    def __init__(self, rollbook: Rollbook, stack: LocalStack, saboteur: str | None = None) -> None:
+    def __init__(
+        self,
+        rollbook: Rollbook,
+        stack: LocalStack,
+        saboteur: str | None = None,
+        *,
+        by_default: bool = False,
+    ) -> None:
         self.rollbook = rollbook
         self.settings = rollbook.settings
         self.servers = Servers(stack)
@@ -51,13 +59,13 @@ class System:
         self._resources = ExitStack()
         broker = self.settings.kafka_bootstrap_servers
         self.proxies = {
-            name: self._resources.enter_context(BrokerProxy(broker)) for name in HANDLERS
+            name: self._resources.enter_context(BrokerProxy(broker))
+            for name in (() if by_default else HANDLERS)
         }
-        rollbook.overrides |= {
-            "ROLLBOOK_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
-            "ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS": "5",
-            "PYTHONPATH": str(ROOT),
-        }
+        rollbook.overrides["PYTHONPATH"] = str(ROOT)
+        if not by_default:
+            rollbook.overrides["ROLLBOOK_SESSION_TIMEOUT_SECONDS"] = str(SESSION_SECONDS)
+            rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "5"
 
     def __enter__(self) -> Self:
         for name in (*HANDLERS, *(f"{model} projector" for model in MODELS), *SERVICES):

@@ -1,0 +1,54 @@
+"""`python -m tests.faults.soak`: soak a registry, write the report, end with 1 if it is red."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+
+import click
+
+from tests.conftest import start_stack
+from tests.faults.soak.leak import KINDS
+from tests.faults.soak.report import markdown, write
+from tests.faults.soak.run import is_red, soak
+
+_OWN = Path("build/soak")
+
+
+def main() -> int:
+    """Return the exit code: 1 if a series is not flat or a check found something wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--stack", help="a stack that is running; by default, one is started")
+    parser.add_argument("--leak", choices=KINDS, help="let handlers and projectors leak this")
+    parser.add_argument(
+        "--publish", action="store_true", help="write docs/figures and docs/images as well"
+    )
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    name = options.stack or f"soak-{os.getpid()}"
+    stack = start_stack(name)  # as it is, if it runs
+    directory = Path(mkdtemp(prefix="soak-"))
+    try:
+        report = soak(options.minutes, stack, directory, options.leak)
+    finally:
+        if not options.stack:
+            stack.down(wipe=True)
+    write(report, _OWN, _OWN)
+    if options.publish:
+        write(report, Path("docs/figures"), Path("docs/images"))
+    click.echo(markdown(report))
+    for violation in report["violations"]:
+        click.echo(violation)
+    grown = [
+        f"{one['measure']} of {one['process']}" for one in report["series"] if not one["is_flat"]
+    ]
+    click.echo(f"not flat: {', '.join(grown)}" if grown else "every series is flat")
+    click.echo(f"logs: {directory}")
+    return 1 if is_red(report) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
