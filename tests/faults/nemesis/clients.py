@@ -49,15 +49,13 @@ _MAKE: Final[Mapping[str, Callable[..., UserCommand]]] = {
 class Clients:
     """All clients of a run; `flaws` are answers that none should get.
 
-    Each asks again once it has its answer, and with `period_seconds` at most once in that time;
-    readers eight times.
+    With `period_seconds` each asks at most once in that time, and readers at most eight times.
     """
 
     def __init__(self, system: System, seed: int, period_seconds: float = 0.0) -> None:
         self.workload = Workload(system.settings.partitions)
         self.flaws: list[str] = []
-        self._system = system
-        self._period_seconds = period_seconds
+        self._system, self._period_seconds = system, period_seconds
         self._going = threading.Event()
         self._ended = threading.Event()
         self._busy: set[str] = set()
@@ -111,14 +109,13 @@ class Clients:
                 self._busy.discard(name)
                 self._going.wait()
                 continue
-            began = time.monotonic()
+            due = time.monotonic() + self._period_seconds / (8 if name in _READERS else 1)
             try:
                 act(name, chance)
             except Exception as error:  # noqa: BLE001 - no answer that a client expects
                 self.flaws.append(f"{name}: {type(error).__name__}: {error}")
                 time.sleep(0.5)
-            period = self._period_seconds / (8 if name in _READERS else 1)
-            self._ended.wait(max(_PAUSE_SECONDS, began + period - time.monotonic()))
+            self._ended.wait(max(_PAUSE_SECONDS, due - time.monotonic()))
 
     # -- commands
 
