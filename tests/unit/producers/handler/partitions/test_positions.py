@@ -3,15 +3,17 @@
 import logging
 
 import pytest
+from confluent_kafka import KafkaError
 
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Unavailable
 from schemas.positions import POSITION_KEY
 from schemas.topics import COMMANDS, EMAILS, HOPS, OUTCOMES
 from tests.given import PARTITIONS, address_in, change_email, create, home_of
-from tests.unit.producers.handler.memory_log import MemoryProducer
+from tests.unit.producers.handler.memory_log import MemoryProducer, failure
 from tests.unit.producers.handler.stepping import Cluster
 
 LOGGER = logging.getLogger("unused")
+JANE = "jane@example.com"
 
 
 @pytest.mark.parametrize("offset", [None, 0])
@@ -69,15 +71,40 @@ def test_a_gap_in_the_log_of_commands_is_read_twice_and_passed() -> None:
     """A client's aborted transaction leaves one, in the middle of a batch as well."""
     cluster = Cluster()
     handler = cluster.ready()
-    number = home_of("u0@example.com")
     cluster.send_creates("u")
+    leave_a_gap(cluster, home_of("u0@example.com"))
+    cluster.send_creates("v")
+    cluster.decide_exactly_once(40, handler)
+
+
+def leave_a_gap(cluster: Cluster, number: int) -> None:
+    """Append to a partition of commands what no reader receives."""
     foreign_writer = MemoryProducer(cluster.log, "foreign_writer", cluster.group.refusal, LOGGER)
     foreign_writer.init_transactions()
     foreign_writer.begin_transaction()
     foreign_writer.produce(COMMANDS.name, b"no avro", b"foreign", number)
     foreign_writer.abort_transaction()
-    cluster.send_creates("v")
-    cluster.decide_exactly_once(40, handler)
+
+
+@pytest.mark.parametrize("error", [failure(KafkaError._TRANSPORT), Unavailable("no broker")])
+def test_brokers_are_asked_again_about_a_gap_if_they_do_not_answer(error: Exception) -> None:
+    """The handler neither ends nor skips the command behind the gap."""
+    cluster = Cluster()
+    handler = cluster.ready()
+    leave_a_gap(cluster, home_of(JANE))
+    cluster.send(create(JANE))
+    asked: list[str] = []
+
+    def fail() -> None:
+        asked.append("about the gap")
+        raise error
+
+    for _ in range(2):  # the command, and that there are no more
+        cluster.log.before("poll", lambda: None)
+    cluster.log.before("poll", fail)
+    assert handler.run_once() == 0
+    assert asked == ["about the gap"]
+    cluster.decide_exactly_once(1, handler)
 
 
 def test_a_stale_message_after_a_seek_skips_no_command() -> None:
