@@ -55,6 +55,8 @@ class MemoryLog:
         self.transactions: set[Transaction] = set()
         self.epochs: dict[str, int] = {}
         self.open: dict[str, Transaction] = {}
+        # How the latest transaction of an id ended.
+        self.ended: dict[str, Status] = {}
         self.at_each_request: Callable[[], None] = lambda: None
         self._before: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
         self._after: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
@@ -129,17 +131,22 @@ class MemoryLog:
 
     def _fence(self, transactional_id: str) -> None:
         self.epochs[transactional_id] = self.epochs.get(transactional_id, -1) + 1
-        left_open = self.open.pop(transactional_id, None)
-        if left_open is not None:
-            self.end_transaction(left_open, Status.ABORTED)
+        self.end_open(transactional_id, Status.ABORTED)
+
+    def end_open(self, transactional_id: str, status: Status) -> bool:
+        """End the open transaction of an id; return False if none is open."""
+        transaction = self.open.pop(transactional_id, None)
+        if transaction is None:
+            return False
+        self.ended[transactional_id] = status
+        self.end_transaction(transaction, status)
+        return True
 
     def end_late(self, transactional_id: str, epoch: int) -> bool:
         """Carry out a commit that arrives late; return whether it was accepted."""
         if epoch != self.epochs[transactional_id]:
             return False
-        transaction = self.open.pop(transactional_id, None)
-        if transaction is not None:
-            self.end_transaction(transaction, Status.COMMITTED)
+        self.end_open(transactional_id, Status.COMMITTED)
         return True
 
     def end_transaction(self, transaction: Transaction, status: Status) -> None:
@@ -167,6 +174,8 @@ class MemoryProducer:
         self._accepts = accepts
         self.logger = logger
         self._epoch = -1
+        # What this client has told the coordinator of its transaction.
+        self._added: set[Place] = set()
 
     def init_transactions(self, _timeout: float = 0, /) -> None:
 
@@ -180,17 +189,29 @@ class MemoryProducer:
 
         Only the client knows that it begins: on the broker, one that has not ended goes on.
         """
+        self._added = set()
         if self._is_current():
             self._log.open.setdefault(self._id, Transaction())
 
     def _is_current(self) -> bool:
         return self._epoch == self._log.epochs[self._id]
 
-    def _transaction(self) -> Transaction:
-        """Return the open transaction; fails if this producer is fenced."""
+    def _transaction(self, place: Place | None = None) -> Transaction:
+        """Return the open transaction; fails if this producer is fenced.
+
+        If somebody else's request has ended it, the next place or offsets begin another one
+        (`AddPartitionsToTxn`), but no broker takes more records for a known place (KIP-890).
+        """
         if not self._is_current():
             raise failure(KafkaError._FENCED, fatal=True)
-        return self._log.open[self._id]
+        transaction = self._log.open.get(self._id)
+        if transaction is None:
+            if place in self._added:
+                raise failure(KafkaError.INVALID_TXN_STATE, abortable=True)
+            transaction = self._log.open[self._id] = Transaction()
+        if place is not None:
+            self._added.add(place)
+        return transaction
 
     def produce(
         self,
@@ -204,7 +225,7 @@ class MemoryProducer:
     ) -> None:
         """Append a record; a fenced producer's record is lost, and its commit fails."""
         if self._is_current():
-            transaction = self._transaction()
+            transaction = self._transaction((topic, partition))
             transaction.places.add((topic, partition))
             encoded = key.encode() if isinstance(key, str) else key
             entry = Entry(encoded, value, transaction, headers=tuple(headers))
@@ -249,5 +270,8 @@ class MemoryProducer:
         self._log.carry_out("abort_transaction", lambda: self._end(Status.ABORTED))
 
     def _end(self, status: Status) -> None:
-        self._log.end_transaction(self._transaction(), status)
-        del self._log.open[self._id]
+        """End the transaction; if it has ended already, that is an error unless it ended so."""
+        if not self._is_current():
+            raise failure(KafkaError._FENCED, fatal=True)
+        if not self._log.end_open(self._id, status) and self._log.ended.get(self._id) != status:
+            raise failure(KafkaError.INVALID_TXN_STATE, fatal=True)
