@@ -26,6 +26,8 @@ class Broker:
     clients: Callable[[str], Clients]
     append: Callable[[str, bytes], object]
     delete_before: Callable[[str, int], object]
+    # A broker does so by itself, some time after a member's death.
+    end_session: Callable[[str], object]
 
 
 class Membership:

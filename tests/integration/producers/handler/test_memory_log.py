@@ -13,6 +13,7 @@ from producers.handler.start import KafkaClients
 from runtime.kafka import admin, producer
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS
+from tests.integration.producers.handler import group_scenarios
 from tests.integration.producers.handler.cluster_scenarios import (
     PARTITIONS,
     SCENARIOS,
@@ -43,6 +44,7 @@ def real(settings: Settings) -> Broker:
         lambda identity: KafkaClients(settings, identity),
         append,
         delete_before,
+        end_session=lambda _identity: None,
     )
 
 
@@ -56,10 +58,13 @@ def in_memory() -> Broker:
         lambda identity: MemoryClients(group, identity),
         lambda topic, value: log.append(topic, 0, b"key", value),
         lambda topic, offset: log.delete_before(topic, 0, offset),
+        end_session=group.expire,
     )
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize(
+    "scenario", [*SCENARIOS, *group_scenarios.SCENARIOS], ids=lambda scenario: scenario.__name__
+)
 def test_the_in_memory_log_and_a_broker_show_the_same(
     settings: Settings, scenario: Callable[[Broker], Seen]
 ) -> None:

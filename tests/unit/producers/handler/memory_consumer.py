@@ -25,6 +25,7 @@ from tests.unit.producers.handler.memory_log import MemoryProducer, failure
 from tests.unit.producers.handler.memory_partition import Place
 
 RebalanceCallback = Callable[[Any, list[TopicPartition]], None]
+Callbacks = tuple[RebalanceCallback, RebalanceCallback, RebalanceCallback]
 
 
 class MemoryConsumer:
@@ -43,9 +44,7 @@ class MemoryConsumer:
         self._identity = identity
         self._committed_only = committed_only
         self._reports_ends = reports_ends
-        self._callbacks: tuple[RebalanceCallback, RebalanceCallback, RebalanceCallback] | None = (
-            None
-        )
+        self._callbacks: Callbacks | None = None
         self._topic = ""
         self._member: Member | None = None
         self._generation = -1
@@ -54,6 +53,8 @@ class MemoryConsumer:
         self._positions: dict[Place, int] = {}
         self._paused: set[Place] = set()
         self._reported_ends: dict[Place, int] = {}
+        # librdkafka reads a place whose offset is out of range only once it is assigned again.
+        self._stopped: set[Place] = set()
         self._turn: deque[Place] = deque()
         self.queued: deque[Message] = deque()
 
@@ -97,10 +98,8 @@ class MemoryConsumer:
         if self._generation == self._group.generation and self._owned == self._member.assigned:
             return
         self._generation = self._group.generation
-        revoked, assigned = (
-            self._owned - self._member.assigned,
-            self._member.assigned - self._owned,
-        )
+        revoked = self._owned - self._member.assigned
+        assigned = self._member.assigned - self._owned
         if revoked:
             self._owned -= revoked
             on_revoke(self, self._places(revoked))
@@ -127,6 +126,7 @@ class MemoryConsumer:
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._positions |= {(one.topic, one.partition): one.offset for one in partitions}
+        self._stopped -= {(one.topic, one.partition) for one in partitions}
         self._turn = deque(self._positions)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
@@ -145,7 +145,10 @@ class MemoryConsumer:
         self._paused -= {self._assigned(one) for one in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        self._positions[self._assigned(partition)] = partition.offset
+        place = self._assigned(partition)
+        if place in self._stopped:
+            raise failure(KafkaError._STATE)
+        self._positions[place] = partition.offset
 
     def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Return the offset after the last message that was returned."""
@@ -182,10 +185,10 @@ class MemoryConsumer:
 
     def _next(self, place: Place) -> Message | None:
         log, position = self._log.partitions[place], self._positions[place]
+        if place in self._stopped:
+            return None
         if not log.low <= position <= log.end:
-            if self._reported_ends.get(place) == position:
-                return None
-            self._reported_ends[place] = position
+            self._stopped.add(place)
             return _event(place, position, KafkaError._AUTO_OFFSET_RESET)
         offset = (log.next_visible if self._committed_only else log.next_record)(position)
         if offset is not None:
