@@ -83,8 +83,10 @@ class History:
     `quiet` are times at which nothing was in transit: whatever was sent before was decided, and all
     that followed from it. `found` has by command id every answer that exists at the end, None if
     nobody looked.
-    `remembers_ids`: a command that is sent again gets its first answer. `forgets_reads`: the store
-    of the read model lost its latest transactions during the run, as it may.
+    `lost` has the ids of commands that got no answer, because retention deleted what carried them:
+    they may have reserved an address. `remembers_ids`: a command that is sent again gets its first
+    answer. `forgets_reads`: the store of the read model lost its latest transactions during the
+    run, as it may.
     """
 
     partitions: int
@@ -92,6 +94,7 @@ class History:
     queries: list[Query] = field(default_factory=list)
     quiet: list[float] = field(default_factory=list)
     found: dict[str, list[Answer]] | None = None
+    lost: set[str] = field(default_factory=set)
     remembers_ids: bool = True
     forgets_reads: bool = False
 

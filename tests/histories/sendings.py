@@ -65,7 +65,7 @@ def resolved(history: History) -> History:
 
 
 def _resolved(history: History, one: Asked) -> Asked:
-    if one.answer is not None or not one.was_sent:
+    if one.answer is not None or not one.was_sent or one.command_id in history.lost:
         return one
     found = [
         answer for answer in (history.found or {}).get(one.command_id, ()) if not answer.repeated

@@ -2,9 +2,13 @@
 
 import argparse
 import gc
+import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.run import run
@@ -20,14 +24,28 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1_000, help="how many seeds to run")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--saboteurs", action="store_true", help="run the saboteurs instead")
+    parser.add_argument("--table", type=Path, help="append the results to this file, as JSON lines")
     options = parser.parse_args()
+    note = partial(_append, options.table) if options.table else _ignore
     gc.freeze()  # what is imported stays
     if options.saboteurs:
-        return _run_saboteurs(options.seed, options.runs)
-    return _run_seeds(options.seed, options.runs)
+        return _run_saboteurs(options.seed, options.runs, note)
+    return _run_seeds(options.seed, options.runs, note)
 
 
-def _run_seeds(first: int, runs: int) -> int:
+Note = Callable[[dict[str, object]], None]
+
+
+def _append(table: Path, line: dict[str, object]) -> None:
+    with table.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def _ignore(_line: dict[str, object]) -> None:
+    """Do nothing: no table is wanted."""
+
+
+def _run_seeds(first: int, runs: int, note: Note) -> int:
     happened: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     failed: list[int] = []
@@ -47,6 +65,16 @@ def _run_seeds(first: int, runs: int) -> int:
         for name, times in sorted(counts.items()):
             _say(f"{times:10} {name}")
     _say(f"\n{len(failed)} runs broke a promise{': seeds ' if failed else ''}{failed or ''}")
+    note(
+        {
+            "first_seed": first,
+            "runs": runs,
+            "minutes": round(minutes, 1),
+            "failed": failed,
+            "happened": dict(sorted(happened.items())),
+            "answers": dict(sorted(answers.items())),
+        }
+    )
     return 1 if failed else 0
 
 
@@ -70,12 +98,13 @@ def _report(seed: int) -> None:
     _say()
 
 
-def _run_saboteurs(first: int, most: int) -> int:
+def _run_saboteurs(first: int, most: int, note: Note) -> int:
     missed = 0
     for name, sabotage in SABOTEURS.items():
-        seeds = found_after(sabotage, most, first)
+        seeds, violation = found_after(sabotage, most, first) or (None, None)
         missed += seeds is None
-        _say(f"{name}: {'never found' if seeds is None else f'found by seed {seeds}'}")
+        _say(f"{name}: {f'never found in {most} seeds' if seeds is None else f'{seeds} seeds'}")
+        note({"saboteur": name, "seeds": seeds, "violation": violation})
     return 1 if missed else 0
 
 

@@ -14,7 +14,7 @@ from schemas.records import UserCommand
 from schemas.tokens import Token
 from schemas.topics import COMMANDS, OUTCOMES
 from tests.codecs import codec
-from tests.histories.history import Answer, Asked, History, Kind, Query
+from tests.histories.history import FOREVER, Answer, Asked, History, Kind, Query
 from tests.simulation.cluster import PARTITIONS
 from tests.simulation.processes import CODECS
 from tests.simulation.stores import OneVersion
@@ -28,8 +28,8 @@ _CODES: dict[Kind, str] = {
     "delete": "DeleteUser",
     "erase": "EraseUser",
 }
-# Actions of the plan for which a client waits for an answer.
-PATIENCE = 20
+# For how long a client waits for an answer; the product's own wait for 10 s.
+PATIENCE_MS = 30_000
 
 
 def _pool(history: History) -> list[str]:
@@ -52,7 +52,7 @@ class _Pending:
 
     asked: Asked
     place: tuple[int, int]
-    patience: int = PATIENCE
+    until_ms: int
 
 
 class Clients:
@@ -105,7 +105,8 @@ class Clients:
         if delivery == "unconfirmed":
             self.history.asked.append(replace(command, ended=next(self._now)))
             return
-        self._pending.append(_Pending(command, place))
+        until_ms = self._world.time.now_ms + PATIENCE_MS
+        self._pending.append(_Pending(command, place, until_ms))
 
     def _new(self, client: int, kind: Kind, who: int, email: int, expected: int) -> Asked:
         number = next(self._numbers)
@@ -185,12 +186,11 @@ class Clients:
                 self._answers.setdefault((number, outcome["command_offset"]), answer)
                 self._found.setdefault(outcome["command_id"], []).append(answer)
         for pending in list(self._pending):
-            self._check(pending)
+            self._check(pending, self._world.time.now_ms)
 
-    def _check(self, pending: _Pending) -> None:
+    def _check(self, pending: _Pending, now_ms: float) -> None:
         answer = self._answers.get(pending.place)
-        pending.patience -= 1
-        if answer is None and pending.patience > 0:
+        if answer is None and now_ms < pending.until_ms:
             return
         self._pending.remove(pending)
         self.history.asked.append(replace(pending.asked, ended=next(self._now), answer=answer))
@@ -205,8 +205,7 @@ class Clients:
         """Wait for what is still open; the registry is settled, so now or never."""
         self.look()
         for pending in list(self._pending):
-            pending.patience = 0
-            self._check(pending)
+            self._check(pending, FOREVER)
 
     def quiet(self) -> None:
         """Note that nothing is in transit."""

@@ -45,6 +45,9 @@ class SimulatedLog(MemoryLog):
         self.time = time
         self.point = point
         self.committed_order: list[Transaction] = []
+        # The ids of commands that nobody can answer any more, by user and offset (`retention`).
+        self.lost: dict[tuple[str, int], str] = {}
+        self.has_lost_messages = False
         self._removed: dict[tuple[Place, int], Entry] = {}
         self._begun_ms: dict[str, tuple[Transaction, int]] = {}
         # Ends of transactions that are still on their way, with the number of requests until they
@@ -121,13 +124,6 @@ class SimulatedLog(MemoryLog):
         entry = log.entries[offset]
         self._removed.setdefault((place, offset), entry)
         log.entries[offset] = Entry(None, None, entry.transaction, is_marker=True)
-
-    def expire_commands(self, group: str, keep: int) -> None:
-        """Delete inputs that are decided, except the last `keep` of each, as retention does."""
-        for (topic, number), offset in self.committed[group].items():
-            if topic in INPUTS:
-                log = self.partitions[topic, number]
-                self.delete_before(topic, number, max(log.low, min(offset, log.end) - keep))
 
 
 class SimulatedGroup(MemoryGroup):

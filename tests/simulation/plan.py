@@ -18,9 +18,9 @@ CLIENTS: Final = 3
 INNER_POINTS: Final = ("consumed", "decide", "fold", "folded", "revoke", "restore")
 REQUESTS: Final = (
     "init_transactions",
-    "produce_batch",
-    "send_offsets_to_transaction",
-    "commit_transaction",
+    *("produce_batch",) * 3,
+    *("send_offsets_to_transaction",) * 4,
+    *("commit_transaction",) * 5,
     "abort_transaction",
 )
 STORE_POINTS: Final = ("before write", "before checkpoint", "after write")
@@ -108,20 +108,21 @@ def _wait(chance: Random) -> Action:
 
 def _break(chance: Random) -> Action:
     """Something that will happen to a handler at a point that it comes to later."""
-    handler, nth = chance.choice("aabbc"), chance.choice((0, 0, 1, 2, 5))
+    handler, nth = chance.choice("aabbc"), chance.choice((0, 0, 0, 0, 1, 3))
     if chance.random() < 0.4:
         point = chance.choice(INNER_POINTS)
         effects: tuple[str, ...] = ("kill", "kill", "freeze", "replace", "late", "expire")
     else:
-        request = chance.choice(REQUESTS[1:] * 3 + REQUESTS[:1])
+        request = chance.choice(REQUESTS)
         when = chance.choice(("before", "after"))
         point, effects = f"{when} {request}", _effects(when, request)
-    return Action("arm", (handler, point, nth, chance.choice(effects), chance.choice((1, 8, 12))))
+    seconds = chance.choice((1, 8, 8, 12))
+    return Action("arm", (handler, point, nth, chance.choice(effects), seconds))
 
 
 def _effects(when: str, request: str) -> tuple[str, ...]:
     """Return what can happen before or after a request."""
-    always = ("kill", "freeze", "replace", "late", "expire", "time out")
+    always = ("kill", "freeze", "freeze", "replace", "late", "expire", "time out")
     if request in {"init_transactions", "produce_batch"}:
         return always if when == "after" or request == "produce_batch" else (*always, "retriable")
     if when == "after":
@@ -135,7 +136,9 @@ def _break_projector(chance: Random) -> Action:
     point = chance.choice(STORE_POINTS)
     effect = chance.choice(("kill", "kill", "freeze", "freeze", "unavailable"))
     target = chance.choice(PROJECTORS)
-    return Action("arm", (target, point, chance.choice((0, 1, 3)), effect, chance.choice((1, 8))))
+    return Action(
+        "arm", (target, point, chance.choice((0, 0, 1)), effect, chance.choice((1, 8, 8)))
+    )
 
 
 def _skew(chance: Random) -> Action:
@@ -156,10 +159,11 @@ _ACTIONS: Final[tuple[tuple[Callable[[Random], Action], int], ...]] = (
     (_query, 8),
     (_wait, 5),
     (_break, 13),
-    (_break_projector, 3),
+    (_break_projector, 4),
     (_skew, 2),
     (_numbered("compact", 1 << 16), 5),
     (_numbered("expire commands", 4), 1),
+    (_numbered("lose messages", 3), 1),
     (_numbered("lose offsets", 1 << 16), 1),
     (_numbered("old offsets", 1 << 16), 1),
     (_numbered("rewind store", 4), 1),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from traceback import format_tb
 from typing import Any
@@ -11,6 +12,7 @@ from tests.histories.checks import broken
 from tests.simulation.clients import Clients
 from tests.simulation.invariants import broken_invariants
 from tests.simulation.plan import HANDLERS, Action, Plan
+from tests.simulation.retention import expire_decided, expire_offsets, expire_undecided
 from tests.simulation.substitutes import in_virtual_time
 from tests.simulation.virtual_time import Replacement
 from tests.simulation.world import Armed, Stuck, World
@@ -50,6 +52,7 @@ class _Run:
     def __init__(self, world: World) -> None:
         self._world = world
         self._clients = Clients(world)
+        group = world.group.name
         self._actions: dict[str, Callable[..., None]] = {
             "ask": self._clients.ask,
             "burst": self._burst,
@@ -60,9 +63,12 @@ class _Run:
             "arm": lambda *armed: world.arm(Armed(*armed)),
             "skew": self._skew,
             "compact": lambda seed: world.log.compact(Random(seed)),
-            "expire commands": lambda keep: world.log.expire_commands(world.group.name, keep),
-            "lose offsets": lambda seed: world.lose_offsets(Random(seed), older=False),
-            "old offsets": lambda seed: world.lose_offsets(Random(seed), older=True),
+            "expire commands": partial(expire_decided, world.log, group),
+            "lose messages": partial(expire_undecided, world.log, group),
+            "lose offsets": lambda seed: expire_offsets(
+                world.log, group, Random(seed), older=False
+            ),
+            "old offsets": lambda seed: expire_offsets(world.log, group, Random(seed), older=True),
             "rewind store": self._rewind,
             "restart": self._restart,
             "settle": self._settle,
@@ -81,6 +87,7 @@ class _Run:
         self._settle(0)
         result.violations += clients.probe()
         result.violations += broken_invariants(world)
+        clients.history.lost = set(world.log.lost.values())
         result.violations += broken(clients.history)
         result.answers = Counter(_ending(one) for one in clients.history.asked)
         result.answers["queries"] = len(clients.history.queries)
@@ -105,6 +112,12 @@ class _Run:
 
     def _settle(self, _: int) -> None:
         self._world.settle()
+        if self._world.log.has_lost_messages:
+            # Grants that were lost are sent again after a restore.
+            self._world.log.has_lost_messages = False
+            for name in HANDLERS:
+                self._world.restart(self._world.processes[name])
+            self._world.settle()
         self._clients.quiet()
 
 

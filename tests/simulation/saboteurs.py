@@ -5,13 +5,14 @@ that is never found shows a hole in the workload. Where two protections cover ea
 removed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.domain import address_change
 from producers.domain.overlay import Overlay
+from producers.domain.snapshot import packed_key
 from producers.domain.state import PartitionState
 from producers.handler.batch import Batch
 from producers.handler.loop import CommandHandler
@@ -111,12 +112,15 @@ class _KeepsStates(Restore):
 
 
 def _indexes_each_record(self: PartitionState, event: UserEvent) -> None:
+    """Free the address that the user had before this record, and take the one it has after it."""
+    before = self.users.get(uuid_bytes(event["user_id"]))
     _RESTORE_EVENT(self, event)
-    user_id, user = uuid_bytes(event["user_id"]), event["user"]
-    for key in [key for key, holder in self.emails.items() if holder == user_id]:
-        del self.emails[key]
-    if user and self.is_home_of(user["email_key"]):
-        self.emails[user["email_key"].encode()] = user_id
+    after = self.users[uuid_bytes(event["user_id"])]
+    old, new = packed_key(before) if before else None, packed_key(after)
+    if old is not None and old != new:
+        self.emails.pop(old, None)
+    if new is not None and self.is_home_of(new.decode()):
+        self.emails[new] = uuid_bytes(event["user_id"])
 
 
 def _keeps_its_index(self: PartitionState) -> None:
@@ -153,8 +157,12 @@ _FINISH: Callable[..., None] = PartitionState.finish_restore
 _APPEND: Callable[..., None] = Overlay.append_event
 
 
-def _behind_in_others(self: LiveVersion, token: Token) -> list[int]:
-    return [p for p, seq in token.seqs.items() if p and self._seqs.get(p, 0) < seq]
+def _waits_for_others(self: LiveVersion, tokens: Sequence[Token]) -> list[Token]:
+    others = [Token({p: seq for p, seq in token.seqs.items() if p}) for token in tokens]
+    return _SHOWN(self, others)
+
+
+_SHOWN: Callable[..., list[Token]] = LiveVersion.shown
 
 
 SABOTEURS: Final[dict[str, list[Replacement]]] = {
@@ -193,13 +201,19 @@ SABOTEURS: Final[dict[str, list[Replacement]]] = {
     "unassigned partitions stay": [(UnassignedPartitions, "must_leave", _nothing)],
     "version guard off": [(UsersStore, "_is_newer", _always)],
     "checkpoint without compare-and-set": [(UsersStore, "_check", _nothing)],
-    "token that ignores a partition": [(LiveVersion, "_behind", _behind_in_others)],
+    "token that ignores a partition": [(LiveVersion, "shown", _waits_for_others)],
 }
 
 
-def found_after(sabotage: list[Replacement], most_seeds: int, first_seed: int = 0) -> int | None:
-    """Return how many seeds it takes until a run finds something wrong; None if none does."""
+def found_after(
+    sabotage: list[Replacement], most_seeds: int, first_seed: int = 0
+) -> tuple[int, str] | None:
+    """Return how many seeds it takes until a run finds something wrong, and what it finds.
+
+    None if no run does.
+    """
     for number in range(most_seeds):
-        if run(plan_of(first_seed + number), sabotage).violations:
-            return number + 1
+        violations = run(plan_of(first_seed + number), sabotage).violations
+        if violations:
+            return number + 1, violations[0]
     return None

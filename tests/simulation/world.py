@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -30,7 +29,9 @@ from tests.simulation.virtual_time import VirtualTime
 from tests.unit.producers.handler.memory_log import failure
 
 _STEP_MS = 20
-_FROZEN_STEPS = 12
+# How often the others are stepped while a process is frozen: seldom until sessions have ended, then
+# often enough to take over, restore and decide before transactions time out.
+_FROZEN_STEPS = (4, 14)
 _MOST_ROUNDS_TO_SETTLE = 300
 
 # What a process is told instead of an answer.
@@ -199,9 +200,10 @@ class World:
             return
         self._freezing += 1
         try:
-            for _ in range(_FROZEN_STEPS):
-                self.pass_time(seconds * 1_000 // _FROZEN_STEPS)
-                self.step_all()
+            for share, steps in zip((0.75, 0.25), _FROZEN_STEPS, strict=True):
+                for _ in range(steps):
+                    self.pass_time(int(seconds * 1_000 * share / steps))
+                    self.step_all()
         finally:
             self._freezing -= 1
             self._enter(process)
@@ -226,17 +228,6 @@ class World:
                 process.is_busy = False
                 self._enter(before)
             process.running = None
-
-    def lose_offsets(self, chance: Random, *, older: bool) -> None:
-        """Expire offsets of the group, or set them to older ones."""
-        committed = self.log.committed[self.group.name]
-        for place in sorted(committed):
-            if chance.random() < 0.5:
-                if older:
-                    low = self.log.partitions[place].low
-                    committed[place] = chance.randint(min(low, committed[place]), committed[place])
-                else:
-                    del committed[place]
 
     # -- the end
 
