@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
 from runtime.settings import Settings
-from runtime.topics.log_ranges import LATEST, list_offsets
+from runtime.topics.log_ranges import CREATED, LATEST, list_offsets
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS, Topic
 
@@ -186,7 +186,7 @@ def _wait_for_leaders(client: AdminClient, topics: list[TopicReport]) -> None:
             return
         time.sleep(0.02)
     places = [TopicPartition(t.name, number) for t in topics for number in range(t.partitions)]
-    list_offsets(client, dict.fromkeys(places, LATEST))
+    list_offsets(client, dict.fromkeys(places, LATEST), passing=CREATED)
 
 
 def roll_after_ms(settings: Settings, topics: Iterable[Topic]) -> dict[str, int]:

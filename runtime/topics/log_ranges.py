@@ -45,6 +45,8 @@ _NO_LEADER = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._NOENT,  # noqa: SLF001 - librdkafka's own: it knows no leader of any partition
 }
+# Of several brokers, some learn later than others of a topic that was just created.
+CREATED = {*_NO_LEADER, KafkaError.UNKNOWN_TOPIC_OR_PART}
 _LEADER_SECONDS = 10.0
 _RETRY_SECONDS = 0.05
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -188,12 +190,15 @@ def _offsets(
 
 
 def list_offsets(
-    client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec]
+    client: AdminClient,
+    wanted: Mapping[TopicPartition, OffsetSpec],
+    *,
+    passing: Collection[int] = _NO_LEADER,
 ) -> dict[TopicPartition, int]:
     """Return the offset that each partition is asked for; -1 if it has none.
 
-    Only committed records count. Blocks for up to 10 s while a partition has no leader. Raises
-    KafkaException.
+    Only committed records count. Blocks for up to 10 s while a partition has no leader, or another
+    of the errors in `passing`. Raises KafkaException.
     """
     deadline = time.monotonic() + _LEADER_SECONDS
     while True:
@@ -205,7 +210,7 @@ def list_offsets(
         try:
             return {place: future.result().offset for place, future in futures.items()}
         except KafkaException as error:
-            if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+            if error.args[0].code() not in passing or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_SECONDS)
         # librdkafka asks the leaders that it remembers. Only this makes it forget a missing one.
