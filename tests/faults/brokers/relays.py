@@ -6,11 +6,14 @@ two of them passes through one. What a cut withholds arrives once it has healed,
 connections wait as well. No privileges are needed.
 """
 
-import socket
-import threading
-from collections.abc import Iterator, Mapping
+import asyncio
+import multiprocessing
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import psutil
 
@@ -20,33 +23,50 @@ from scripts.stack.places import HOST, free_port
 from scripts.stack.record import read_record
 
 _CHUNK_BYTES = 65_536
+_Carry: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class _Route(NamedTuple):
+    """A relay: whoever connects to `port` reaches `target` of a broker."""
+
+    broker: str
+    port: int
+    target: int
 
 
 class Relays:
-    """Two relays for each broker: to its listener for the other brokers and to its controller."""
+    """Two relays for each broker: to its listener for the other brokers and to its controller.
+
+    They run in a process of their own: brokers give up requests to a controller after 2 s.
+    """
 
     def __init__(self, stack: LocalStack, ports: Mapping[str, int]) -> None:
         self._stack = stack
-        self._cut: str | None = None
-        self._changed = threading.Condition()
-        self._sockets: list[socket.socket] = []
-        self._internal = {name: free_port(set()) for name in BROKERS}
-        self._relays = {
-            name: [self._listen(name, port) for port in (internal, ports[f"{name}-controller"])]
-            for name, internal in self._internal.items()
+        self._ports = ports
+        self._routes = {
+            name: (
+                _Route(name, free_port(set()), free_port(set())),
+                _Route(name, free_port(set()), ports[f"{name}-controller"]),
+            )
+            for name in BROKERS
         }
+        context = multiprocessing.get_context("spawn")
+        self._orders, theirs = context.Pipe()
+        routes = [one for pair in self._routes.values() for one in pair]
+        self._process = context.Process(target=_run, args=(routes, theirs), daemon=True)
+        self._process.start()
+        assert self._orders.recv() == "listening"
 
-    def options(self, name: str, ports: Mapping[str, int]) -> str:
+    def options(self, name: str) -> str:
         """Return what a broker's configuration must have at its end."""
-        controller = ports[f"{name}-controller"]
-        internal, relayed = self._internal[name], self._relays[name]
+        internal, controller = self._routes[name]
         voters = ",".join(
-            f"{number}@{HOST}:{self._relays[one][1]}" for number, one in enumerate(BROKERS, 1)
+            f"{number}@{HOST}:{self._routes[one][1].port}" for number, one in enumerate(BROKERS, 1)
         )
-        client = f"CLIENT://{HOST}:{ports[name]}"
+        client = f"CLIENT://{HOST}:{self._ports[name]}"
         return f"""
-listeners={client},INTERNAL://{HOST}:{internal},CONTROLLER://{HOST}:{controller}
-advertised.listeners={client},INTERNAL://{HOST}:{relayed[0]},CONTROLLER://{HOST}:{relayed[1]}
+listeners={client},INTERNAL://{HOST}:{internal.target},CONTROLLER://{HOST}:{controller.target}
+advertised.listeners={client},INTERNAL://{HOST}:{internal.port},CONTROLLER://{HOST}:{controller.port}
 listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INTERNAL
 controller.quorum.voters={voters}
@@ -55,83 +75,101 @@ controller.quorum.voters={voters}
     @contextmanager
     def cut_off(self, broker: str) -> Iterator[None]:
         """Withhold everything between a broker and the others inside the `with` block."""
-        self._set_cut(broker)
+        self._orders.send((broker, self._stack.servers()[broker].pid))
         try:
             yield
         finally:
-            self._set_cut(None)
+            self._orders.send(None)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._set_cut(None)
-        for one in self._sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        """End the relays and all connections through them."""
+        self._process.kill()
+        self._process.join()
 
-    def _set_cut(self, broker: str | None) -> None:
-        with self._changed:
-            self._cut = broker
-            self._changed.notify_all()
 
-    def _listen(self, broker: str, port: int) -> int:
-        listener = socket.create_server((HOST, 0), backlog=128)
-        self._sockets.append(listener)
-        threading.Thread(target=self._accept, args=(listener, broker, port), daemon=True).start()
-        return int(listener.getsockname()[1])
+class _Cut:
+    """Which broker is cut off, if any is."""
 
-    def _accept(self, listener: socket.socket, broker: str, port: int) -> None:
-        with suppress(OSError):  # the listener was closed
-            while True:
-                caller, (_, number) = listener.accept()
-                arguments = (caller, number, broker, port)
-                threading.Thread(target=self._carry, args=arguments, daemon=True).start()
+    def __init__(self) -> None:
+        self._broker = ""
+        self._pid = 0
+        self._callers: set[int] = set()
+        self._healed = asyncio.Event()
+        self._healed.set()
 
-    def _carry(self, caller: socket.socket, number: int, broker: str, port: int) -> None:
-        """Connect to a broker once its caller may reach it, and pass bytes both ways."""
-        ends = {self._owner(number), broker}
-        self._wait_for(ends)
+    def obey(self, orders: Connection) -> None:
+        """Begin or end a cut, as the process of the tests says; end with it."""
         try:
-            called = socket.create_connection((HOST, port))
-        except OSError:  # it is down
-            caller.close()
-            return
-        self._sockets += [caller, called]
-        for pair in ((caller, called), (called, caller)):
-            threading.Thread(target=self._pump, args=(*pair, ends), daemon=True).start()
+            order = orders.recv()
+        except EOFError:
+            sys.exit()
+        self._broker, self._pid = order or ("", 0)
+        if order:
+            self._healed.clear()
+            self.refresh()
+        else:
+            self._healed.set()
 
-    def _pump(self, source: socket.socket, target: socket.socket, ends: set[str]) -> None:
-        with suppress(OSError):
-            while chunk := source.recv(_CHUNK_BYTES):
-                self._wait_for(ends)
-                target.sendall(chunk)
-        # The end of a connection is withheld as well.
-        self._wait_for(ends)
-        for one in (source, target):
+    def refresh(self) -> None:
+        """Look which connections the broker has opened; only the system knows whose they are."""
+        if self._broker:
+            with suppress(psutil.NoSuchProcess):
+                ends = psutil.Process(self._pid).net_connections("tcp")
+                self._callers = {one.laddr.port for one in ends}
+
+    async def passes(self, broker: str, caller: int) -> None:
+        """Wait while the caller from this port and the broker that it calls are separated."""
+        while not self._healed.is_set() and (caller in self._callers) != (broker == self._broker):
+            await self._healed.wait()
+
+
+def _run(routes: list[_Route], orders: Connection) -> None:
+    asyncio.run(_serve(routes, orders))
+
+
+async def _serve(routes: list[_Route], orders: Connection) -> None:
+    cut = _Cut()
+    asyncio.get_running_loop().add_reader(orders.fileno(), cut.obey, orders)
+    for route in routes:
+        carry = _carrier(route, cut)
+        await asyncio.start_server(carry, HOST, route.port)
+    orders.send("listening")
+    await asyncio.Event().wait()
+
+
+def _carrier(route: _Route, cut: _Cut) -> _Carry:
+    """Return what becomes of each connection to a relay."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect to the broker once its caller may reach it, and pass bytes both ways."""
+        caller = writer.get_extra_info("peername")[1]
+        cut.refresh()
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                while chunk := await source.read(_CHUNK_BYTES):
+                    await cut.passes(route.broker, caller)
+                    target.write(chunk)
+                    await target.drain()
+            await cut.passes(route.broker, caller)  # the end is withheld as well
+            target.close()
 
-    def _wait_for(self, ends: set[str]) -> None:
-        """Wait while one end is cut off from the other."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(ends) == 1 or self._cut not in ends)
+        await cut.passes(route.broker, caller)
+        try:
+            answers, requests = await asyncio.open_connection(HOST, route.target)
+        except OSError:  # it is down
+            writer.close()
+            return
+        await asyncio.gather(pump(reader, requests), pump(answers, writer))
 
-    def _owner(self, port: int) -> str:
-        """Return the broker whose connection has this port at its end."""
-        for name, server in self._stack.servers().items():
-            if name in BROKERS and server.pid is not None:
-                with suppress(psutil.NoSuchProcess):
-                    ends = psutil.Process(server.pid).net_connections("tcp")
-                    if any(one.laddr.port == port for one in ends):
-                        return name
-        return "another program"
+    return carry
 
 
 @contextmanager
 def relayed(stack: LocalStack) -> Iterator[Relays]:
     """Have the brokers of a stack, which are down meanwhile, reach each other through relays.
 
-    They are restarted before and after the `with` block.
+    They are stopped before and after the `with` block.
     """
     record = read_record(stack.directory)
     assert record is not None
@@ -142,7 +180,7 @@ def relayed(stack: LocalStack) -> Iterator[Relays]:
     try:
         _stop(stack)
         for name, file in files.items():
-            file.write_text(plain[name] + relays.options(name, record.ports), encoding="utf-8")
+            file.write_text(plain[name] + relays.options(name), encoding="utf-8")
         yield relays
     finally:
         _stop(stack)
