@@ -32,7 +32,8 @@ from tests.faults.nemesis.workload import Workload, fields_of, line_of
 from tests.histories.history import Asked, Query
 
 _PAUSE_SECONDS: Final = 0.05
-_PATIENCE_SECONDS: Final = 8.0
+# A handler that dies is replaced after its session; then partitions are restored.
+_PATIENCE_SECONDS: Final = 15.0
 _IN_FLIGHT: Final = 4
 _LINES: Final = 12
 _CALLERS: Final = ("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import")
@@ -86,7 +87,7 @@ class Clients:
     def pause(self) -> None:
         """Return once no client waits for an answer."""
         self._going.clear()
-        deadline = time.monotonic() + 60 * _PATIENCE_SECONDS
+        deadline = time.monotonic() + 30 * _PATIENCE_SECONDS
         while self._busy:
             assert time.monotonic() < deadline, f"clients do not come back: {self._busy}"
             time.sleep(0.05)

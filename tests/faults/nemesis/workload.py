@@ -13,9 +13,12 @@ from tests.histories.history import Answer, Asked, History, Kind, Query
 _KINDS: Final[dict[Kind, int]] = {"create": 8, "update": 9, "change": 9, "delete": 2, "erase": 2}
 _ADDRESSES_A_PARTITION: Final = 2
 _RECENT_USERS: Final = 10
+_RECENT_GONE: Final = 3
 _RECENT_COMMANDS: Final = 30
 # Of a hundred commands, so many have the id of an earlier one: with the same body, with another.
 _SAME, _OTHER = 5, 3
+# And so many of those for a user are for one that is deleted or erased.
+_FOR_GONE = 8
 _CODES: Final[dict[Kind, str]] = {
     "create": "CreateUser",
     "update": "UpdateUser",
@@ -32,6 +35,7 @@ class Workload:
     partitions: int
     history: History = field(init=False)
     users: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     pool: list[str] = field(default_factory=list)
     _versions: dict[str, int] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
@@ -56,7 +60,7 @@ class Workload:
             emails = [email for here in found.values() for email in here]
             # Addresses that differ in case only are the same address.
             self.pool = [*emails, *(email.capitalize() for email in emails)]
-            self.users = []
+            self.users, self.gone = [], []
 
     def next(self, client: str, chance: Random, *, kinds: tuple[Kind, ...] = ()) -> Asked:
         """Return another command, or an earlier one again."""
@@ -70,7 +74,7 @@ class Workload:
             kind = chance.choices([*_KINDS], [*_KINDS.values()])[0]
             if kinds or not self.users:
                 kind = "create"
-            user_id = None if kind == "create" else chance.choice(self.users[-_RECENT_USERS:])
+            user_id = None if kind == "create" else self._user(chance)
             known = self._versions.get(user_id or "", 1)
             return Asked(
                 client=client,
@@ -86,6 +90,11 @@ class Workload:
                 if kind == "create"
                 else chance.choice((None, None, known, known, known + 1)),
             )
+
+    def _user(self, chance: Random) -> str:
+        """Return a user whom commands are about: mostly a live one."""
+        is_gone = self.gone and chance.randrange(100) < _FOR_GONE
+        return chance.choice((self.gone if is_gone else self.users)[-_RECENT_USERS:])
 
     def _again(self, client: str, chance: Random, earlier: Asked, *, same_body: bool) -> Asked:
         """Return an earlier command with the same id and target."""
@@ -104,19 +113,30 @@ class Workload:
         ended = time.monotonic()
         with self._lock:
             self.history.asked.append(replace(asked, ended=ended, answer=answer, was_sent=was_sent))
+            if answer is not None and answer.code == "user_not_found":
+                self._is_gone(asked.user_id)
             if answer is not None and answer.accepted and answer.user_id is not None:
-                if asked.kind == "create" and asked.email in self.pool:
+                is_known = answer.user_id in (*self.users, *self.gone)
+                if asked.kind == "create" and asked.email in self.pool and not is_known:
                     self.users.append(answer.user_id)
+                if asked.kind in {"delete", "erase"}:
+                    self._is_gone(answer.user_id)
                 self._versions[answer.user_id] = answer.version or 0
                 known = self._tokens.get(answer.partition, 0)
                 self._tokens[answer.partition] = max(known, answer.seq)
 
+    def _is_gone(self, user_id: str | None) -> None:
+        if user_id is not None and user_id in self.users:
+            self.users.remove(user_id)
+            self.gone.append(user_id)
+
     def question(self, chance: Random) -> tuple[str, dict[int, int]] | None:
         """Return a user to query and what to wait for: all answers so far, those at home, none."""
         with self._lock:
-            if not self.users:
+            known = [*self.users[-_RECENT_USERS:], *self.gone[-_RECENT_GONE:]]
+            if not known:
                 return None
-            user_id = chance.choice(self.users[-_RECENT_USERS:])
+            user_id = chance.choice(known)
             how = chance.choice(("all", "home", "none"))
             home = self.history.home_of_user(user_id)
             wanted = {
