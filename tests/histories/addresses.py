@@ -8,7 +8,7 @@ name whoever holds or reserved the address.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tests.histories.history import FOREVER, Asked, History, once_each, sent, without_repeats
@@ -19,6 +19,18 @@ _LEAVES = {"change", "delete", "erase"}
 
 def broken_addresses(history: History) -> Iterator[str]:
     """Yield the addresses that no order of the answers explains."""
+    for key, operations, is_reserved in registers(history):
+        try:
+            if not is_linearizable(operations, is_reserved):
+                yield f"address {key} had two holders, or one who had left: {_shown(operations)}"
+        except Undecided:
+            continue
+
+
+def registers(
+    history: History,
+) -> Iterator[tuple[str, list[Operation], Callable[[Operation], bool]]]:
+    """Yield each address, what happened to it, and whether it may only have been reserved then."""
     asked = list(sent(history))
     commands = once_each(asked) if history.remembers_ids else without_repeats(asked)
     by_key: dict[str, list[Asked]] = defaultdict(list)
@@ -30,11 +42,7 @@ def broken_addresses(history: History) -> Iterator[str]:
             by_user[one.subject].append(one)
     for key, about in by_key.items():
         operations = list(_operations(history, key, about, by_user))
-        try:
-            if not is_linearizable(operations, _Reservations(history, key, about)):
-                yield f"address {key} had two holders, or one who had left: {_shown(operations)}"
-        except Undecided:
-            continue
+        yield key, operations, _Reservations(history, key, about)
 
 
 def _operations(
