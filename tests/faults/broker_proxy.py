@@ -24,7 +24,8 @@ class BrokerProxy:
     `lose_answer` is carried out, but its connection is cut before the answer arrives. The next one
     after `hold_back` is kept and its connection cut; it is carried out only on `let_go`, whatever
     was written meanwhile.
-    After `stall`, requests of a kind get no answer as long as the proxy runs.
+    After `stall`, requests of a kind get no answer as long as the proxy runs. After `slow_down`,
+    they wait before they are carried out, until `leave_alone`.
     """
 
     def __init__(self, broker: str, api_key: int = END_TXN) -> None:
@@ -37,6 +38,7 @@ class BrokerProxy:
         self._theirs = _in_answers(broker)
         self._ours = _in_answers(self.address)
         self._stalled: int | None = None
+        self._delayed: tuple[int | None, float] | None = None
         self._ended = threading.Event()
         self._next: Callable[[bytes, socket.socket, socket.socket], None] | None = None
         self._kept: list[tuple[socket.socket, bytes]] = []
@@ -80,18 +82,26 @@ class BrokerProxy:
         self.done.clear()
         self._next = self._hold_back
 
+    def slow_down(self, seconds: float, api_key: int | None = None) -> None:
+        """Delay each request of a kind, or each of any kind; those after it wait as well."""
+        self.done.clear()
+        self._delayed = api_key, seconds
+
     def leave_alone(self) -> None:
         """Interfere with no request that has not come yet."""
-        self._next = None
+        self._next = self._delayed = None
 
     def let_go(self) -> int:
-        """Carry out the `EndTxn` that was kept; return the broker's error code for it."""
+        """Carry out the request that was kept; return the broker's error code for it.
+
+        Only `EndTxn` and `AddOffsetsToTxn` have the code where it is looked for.
+        """
         broker, request = self._kept.pop()
         broker.sendall(request)
         source, answer = self._undelivered.get(timeout=20)
         while source is not broker:  # an answer that was lost before
             source, answer = self._undelivered.get(timeout=20)
-        # After length, correlation id and throttle time: librdkafka speaks version 1.
+        # After length, correlation id and throttle time, in the versions that librdkafka speaks.
         return int(struct.unpack_from(">h", answer, _ERROR_AT)[0])
 
     def _lose_answer(self, request: bytes, client: socket.socket, broker: socket.socket) -> None:
@@ -126,6 +136,7 @@ class BrokerProxy:
                 if key == self._stalled:
                     self.done.set()
                     self._ended.wait()
+                self._wait_before(key)
                 is_wanted = key == self._api_key
                 act, self._next = (self._next, None) if is_wanted else (None, self._next)
                 if act:
@@ -134,6 +145,12 @@ class BrokerProxy:
                     return  # the broker does not notice that the client is gone
                 server.sendall(request)
         _cut(server)
+
+    def _wait_before(self, key: int) -> None:
+        wanted, seconds = self._delayed or (None, 0.0)
+        if seconds and wanted in (None, key):
+            self.done.set()
+            self._ended.wait(seconds)
 
     def _to_client(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.nemesis", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds to run")
-    parser.add_argument("--stack", help="a stack that is running; by default, one is started")
+    parser.add_argument("--stack", help="a stack to use and leave running")
     parser.add_argument("--table", type=Path, help="file to which a line for each run is added")
     parser.add_argument(
         "--only-processes", action="store_true", help="break no server: others use the stack"
@@ -32,7 +33,7 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     name = options.stack or f"nemesis-{os.getpid()}"
-    stack = LocalStack(name) if options.stack else start_stack(name)
+    stack = start_stack(name)
     failed = 0
     try:
         for seed in range(options.seed, options.seed + options.seeds):
@@ -51,7 +52,7 @@ def _run(plan: Plan, stack: LocalStack, table: Path | None, saboteur: str | None
     click.echo(f"seed {plan.seed}: {planned}")
     directory = Path(mkdtemp(prefix=f"nemesis-{plan.seed}-"))
     result, history = run(plan, stack, directory, saboteur)
-    row = json.dumps(result.row() | ({"saboteur": saboteur} if saboteur else {}))
+    row = json.dumps(result.row() | {"commit": _commit(), "saboteur": saboteur})
     click.echo(row)
     if table is not None:
         table.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,12 @@ def _run(plan: Plan, stack: LocalStack, table: Path | None, saboteur: str | None
         (directory / "history.pickle").write_bytes(pickle.dumps(history))
         click.echo(f"seed {plan.seed} found something wrong; its logs and history: {directory}")
     return not result.violations
+
+
+def _commit() -> str:
+    """Return the commit of this tree, marked if files have changed since."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

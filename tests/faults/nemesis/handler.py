@@ -6,6 +6,7 @@ Nothing that is installed knows of these options: they replace parts of the prod
 import argparse
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,18 +17,18 @@ from producers.handler.partitions.restore import Restore
 from producers.handler.transaction import Transactions
 from runtime import kafka_clients
 from scripts.cli import main
-from tests.faults.nemesis.plan import POINTS
+from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
 
 
-def die_at(point: str, count: int) -> None:
-    """Kill this process with SIGKILL when it reaches a point for the `count`th time."""
+def at(point: str, count: int, act: Callable[[], None]) -> None:
+    """Do something when this process reaches a point for the `count`th time."""
     reached = 0
 
     def reach() -> None:
         nonlocal reached
         reached += 1
         if reached == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
 
     owner, name, is_after = {
         "after consume": (Ownership, "membership", False),
@@ -56,6 +57,17 @@ def _wrap(
         return result
 
     setattr(owner, name, wrapped)
+
+
+def slow_restores(seconds: float) -> None:
+    """Let each step of a restore take longer."""
+    _wrap(Restore, "step", before=None, after=lambda: time.sleep(seconds))
+
+
+def stall() -> None:
+    """Stand still, while heartbeats go on: the group keeps this member."""
+    sys.stderr.write(f"{STALLS}\n")
+    time.sleep(STALLED_SECONDS)
 
 
 def move_clock(milliseconds: int) -> None:
@@ -100,13 +112,22 @@ SABOTEURS: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="handler", description=__doc__)
     parser.add_argument("instance")
-    parser.add_argument("--die-at", choices=sorted(POINTS))
+    parser.add_argument("--at", choices=sorted(POINTS), help="where to die, freeze or stall")
     parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--do", choices=("die", "freeze", "stall"), default="die")
+    parser.add_argument("--slow-restores", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--clock-ms", type=int, default=0)
     parser.add_argument("--saboteur", choices=sorted(SABOTEURS))
     options = parser.parse_args()
-    if options.die_at:
-        die_at(options.die_at, options.count)
+    acts: dict[str, Callable[[], None]] = {
+        "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "freeze": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "stall": stall,
+    }
+    if options.at:
+        at(options.at, options.count, acts[options.do])
+    if options.slow_restores:
+        slow_restores(options.slow_restores)
     if options.clock_ms:
         move_clock(options.clock_ms)
     if options.saboteur:

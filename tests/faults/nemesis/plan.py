@@ -18,10 +18,14 @@ TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "handler started twice": HANDLERS,
     "handler's clock moved": HANDLERS,
     "partitions rebalanced": ("group",),
-    "end of transaction delayed": HANDLERS,
+    "request of a transaction late": HANDLERS,
     "answer of the broker lost": HANDLERS,
+    "requests delayed": HANDLERS,
+    "transaction too long": HANDLERS,
+    "rebalance during a restore": HANDLERS,
     "broker killed": ("kafka",),
     "broker frozen": ("kafka",),
+    "broker slowed": ("kafka",),
     "registry killed": ("registry",),
     "PostgreSQL killed": ("postgres",),
     "PostgreSQL frozen": ("postgres",),
@@ -48,6 +52,9 @@ POINTS: Final[Mapping[str, int]] = {
     "in restore": 3,
     "in revocation": 1,
 }
+# A transaction may take five seconds (`System`), and the broker looks every second.
+STALLED_SECONDS: Final = 9.0
+STALLS: Final = "stalls on purpose"
 ROUNDS: Final = 2
 _FEWEST, _MOST = 2, 4
 

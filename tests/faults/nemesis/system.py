@@ -138,7 +138,7 @@ class System:
                     self.start(name)
 
     def _supervise(self) -> None:
-        while not self._ended.wait(0.3):
+        while not self._ended.wait(1):
             with self._lock:
                 for name, process in list(self.processes.items()):
                     code = process.returncode()

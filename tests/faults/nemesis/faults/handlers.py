@@ -1,33 +1,25 @@
-"""Handlers that die at a point, err or move, and their requests that are lost or late."""
+"""Handlers that die or stand still at a point, err, or move."""
 
+import re
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from queue import Empty
 from random import Random
 from typing import Final
 
-from tests.faults.broker_proxy import (
-    ADD_OFFSETS,
-    ADD_PARTITIONS,
-    END_TXN,
-    FETCH,
-    OFFSET_COMMIT,
-    PRODUCE,
-)
+import psutil
+
 from tests.faults.nemesis.faults.common import Broken, Fault, frozen, killed, wait
-from tests.faults.nemesis.plan import POINTS
+from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
 from tests.faults.nemesis.system import EXTRA_HANDLER, System
 from tests.processes import RunningProcess
 
-_LOST: Final = {
-    "produce": PRODUCE,
-    "fetch": FETCH,
-    "add partitions": ADD_PARTITIONS,
-    "add offsets": ADD_OFFSETS,
-    "end of transaction": END_TXN,
-    "offset commit": OFFSET_COMMIT,
-}
+_IN_TRANSACTION: Final = ("after produce", "after send-offsets")
+_DONE: Final = {"freeze": "frozen", "stall": "stalled"}
+_ASSIGNED: Final = re.compile(r"assigned partitions \[([\d, ]+)\]")
+_GIVEN_UP: Final = re.compile(r"gave up partitions \[([\d, ]+)\]")
+_RESTORED: Final = re.compile(r"restored partition (\d+)")
 
 
 @contextmanager
@@ -36,7 +28,7 @@ def _killed_at_point(system: System, target: str, chance: Random) -> Broken:
     count = str(chance.randint(1, POINTS[point]))
     with system.held(target) as process:
         process.kill()
-        armed = system.start(target, "--die-at", point, "--count", count)
+        armed = system.start(target, "--at", point, "--count", count)
         if point == "in revocation" and wait(lambda: "restored partition" in armed.text()):
             with _moved(system):
                 died = wait(lambda: armed.returncode() is not None)
@@ -93,27 +85,61 @@ def _rebalanced(system: System, _target: str, chance: Random) -> Broken:
 
 
 @contextmanager
-def _end_delayed(system: System, target: str, _chance: Random) -> Broken:
-    """Keep an `EndTxn` and let it go when later transactions may have begun."""
-    proxy = system.proxies[target]
-    proxy.hold_back(END_TXN)
-    has_begun = wait(proxy.done.is_set)
-    proxy.leave_alone()
-    yield
-    if has_begun:
-        with suppress(OSError, Empty):  # the broker has died since
-            code = proxy.let_go()
-            system.happened[f"end of transaction delayed: Kafka's code {code}"] += 1
+def _transaction_too_long(system: System, target: str, chance: Random) -> Broken:
+    """Let a handler stand still inside a transaction until the broker has aborted that.
+
+    A frozen process loses its partitions meanwhile; one that only stalls keeps them.
+    """
+    point, act = chance.choice(_IN_TRANSACTION), chance.choice(("freeze", "stall"))
+    with system.held(target) as process:
+        process.kill()
+        count = str(chance.randint(1, POINTS[point]))
+        armed = system.start(target, "--at", point, "--count", count, "--do", act)
+        stood_still = wait(lambda: _stands_still(armed, act))
+        before = armed.text()
+        yield
+        if stood_still:
+            time.sleep(STALLED_SECONDS)
+            armed.thaw()
+            wait(lambda: armed.text() != before)  # it has found out
+            system.happened[f"transaction too long: handler {_DONE[act]}"] += 1
+
+
+def _stands_still(process: RunningProcess, act: str) -> bool:
+    """Return whether a process stands still, as it says itself or the system does."""
+    if act == "stall":
+        return STALLS in process.text()
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 @contextmanager
-def _answer_lost(system: System, target: str, chance: Random) -> Broken:
-    proxy, kind = system.proxies[target], chance.choice(sorted(_LOST))
-    proxy.lose_answer(_LOST[kind])
-    if wait(proxy.done.is_set):
-        system.happened[f"answer lost: {kind}"] += 1
-    proxy.leave_alone()
-    yield
+def _moved_in_restore(system: System, target: str, _chance: Random) -> Broken:
+    """Move partitions to a third handler while this one restores them."""
+    with system.held(target) as process:
+        process.kill()
+        slow = system.start(target, "--slow-restores", "2")
+        if wait(lambda: _restoring(slow)):
+            restoring = _restoring(slow)
+            with _moved(system):
+                if wait(lambda: _given_up(slow) & restoring):
+                    system.happened["partitions moved during their restore"] += 1
+                yield
+        else:
+            yield
+
+
+def _restoring(process: RunningProcess) -> set[int]:
+    """Return the partitions that were assigned to a handler and are not restored."""
+    restored = {int(number) for number in _RESTORED.findall(process.text())}
+    return _numbers(_ASSIGNED, process) - _given_up(process) - restored
+
+
+def _given_up(process: RunningProcess) -> set[int]:
+    return _numbers(_GIVEN_UP, process)
+
+
+def _numbers(pattern: re.Pattern[str], process: RunningProcess) -> set[int]:
+    return {int(n) for found in pattern.findall(process.text()) for n in found.split(",")}
 
 
 HANDLER_FAULTS: Final[Mapping[str, Fault]] = {
@@ -123,6 +149,6 @@ HANDLER_FAULTS: Final[Mapping[str, Fault]] = {
     "handler started twice": _twin,
     "handler's clock moved": _clock,
     "partitions rebalanced": _rebalanced,
-    "end of transaction delayed": _end_delayed,
-    "answer of the broker lost": _answer_lost,
+    "transaction too long": _transaction_too_long,
+    "rebalance during a restore": _moved_in_restore,
 }

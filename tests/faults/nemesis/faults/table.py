@@ -9,12 +9,14 @@ from typing import Final
 from tests.faults.nemesis.faults.common import Fault, killed, server_frozen, server_killed
 from tests.faults.nemesis.faults.handlers import HANDLER_FAULTS
 from tests.faults.nemesis.faults.rebuilds import REBUILD_FAULTS
+from tests.faults.nemesis.faults.requests import REQUEST_FAULTS
 from tests.faults.nemesis.faults.stores import STORE_FAULTS
 from tests.faults.nemesis.plan import Step
 from tests.faults.nemesis.system import System
 
 FAULTS: Final[Mapping[str, Fault]] = {
     **HANDLER_FAULTS,
+    **REQUEST_FAULTS,
     **STORE_FAULTS,
     **REBUILD_FAULTS,
     "broker killed": partial(server_killed, "kafka"),

@@ -1,0 +1,28 @@
+"""The nemesis, for one seed as it is and once with a handler that lacks a protection."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.stack.local import LocalStack
+from tests.depth import DEEP
+from tests.faults.nemesis.plan import plan_of
+from tests.faults.nemesis.run import run
+
+pytestmark = [
+    pytest.mark.skipif(not DEEP, reason="takes minutes; `make nemesis` runs as many as wanted"),
+]
+
+
+def test_a_run_with_faults_shows_clients_nothing_wrong(stack: LocalStack, tmp_path: Path) -> None:
+    result, _ = run(plan_of(1), stack, tmp_path)
+    assert result.violations == []
+    assert result.faults.total() >= 3
+    assert result.commands >= 500
+
+
+def test_a_handler_that_reads_uncommitted_records_is_caught(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    result, _ = run(plan_of(1), stack, tmp_path, saboteur="uncommitted records are read")
+    assert result.violations
