@@ -39,7 +39,10 @@ _IMPORTED_LATE: Final = (
 
 
 class ForkedProcess:
-    """A `rollbook` process; its methods are those of `subprocess.Popen`."""
+    """A `rollbook` process; its methods are those of `subprocess.Popen`.
+
+    `module` has the function `main` that is called with the arguments.
+    """
 
     def __init__(
         self,
@@ -48,10 +51,12 @@ class ForkedProcess:
         directory: Path,
         output: Path,
         errors: Path,
+        *,
+        module: str = "scripts.cli",
     ) -> None:
         self._process = _CONTEXT.Process(
             target=_run,
-            args=(list(arguments), dict(environment), directory, output, errors),
+            args=(list(arguments), dict(environment), directory, (output, errors), module),
         )
         with _LOCK:
             self._process.start()
@@ -82,7 +87,11 @@ class ForkedProcess:
 
 
 def _run(
-    arguments: list[str], environment: dict[str, str], directory: Path, output: Path, errors: Path
+    arguments: list[str],
+    environment: dict[str, str],
+    directory: Path,
+    outputs: tuple[Path, Path],
+    module: str,
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
@@ -90,8 +99,8 @@ def _run(
     appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for number, file, flags in (
         (0, Path(os.devnull), os.O_RDONLY),
-        (1, output, appending),
-        (2, errors, appending),
+        (1, outputs[0], appending),
+        (2, outputs[1], appending),
     ):
         opened = os.open(file, flags)
         os.dup2(opened, number)
@@ -100,9 +109,7 @@ def _run(
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     # Custom read models are found there.
     sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
-    from scripts.cli import main
-
-    main(arguments)
+    import_module(module).main(arguments)
 
 
 for _name in _IMPORTED_LATE:

@@ -195,6 +195,13 @@ class Rollbook:
         process = ForkedProcess(arguments, self.environment(*arguments), Path.cwd(), log, log)
         return self._keep(RunningProcess(process, log))
 
+    def start_module(self, module: str, *arguments: str) -> RunningProcess:
+        """Start a module's function `main` in the background with our environment."""
+        log = self._new_log(module.rpartition(".")[2], *arguments)
+        environment = self.environment(*arguments)
+        process = ForkedProcess(arguments, environment, self.directory, log, log, module=module)
+        return self._keep(RunningProcess(process, log))
+
     def start_program(self, program: str, *arguments: str) -> RunningProcess:
         """Start any program in the background with our environment; it is stopped, too."""
         log = self._new_log(Path(program).name, *arguments)

@@ -91,6 +91,7 @@ class Clients:
         while self._busy:
             assert time.monotonic() < deadline, f"clients do not come back: {self._busy}"
             time.sleep(0.05)
+        self.workload.give_up()
 
     def stop(self) -> None:
         """End all clients."""
@@ -229,9 +230,11 @@ class Clients:
         people = [_imported(asked) for asked in people]
         file = self._system.rollbook.directory / f"import-{people[0].name}.ndjson"
         file.write_text("".join(f"{json.dumps(_person(one))}\n" for one in people), "utf-8")
-        self._system.rollbook.run("users", "import", "--timeout", "10", "--json", str(file))
-        for asked in people:
-            self.workload.tell(asked, None)
+        try:
+            self._system.rollbook.run("users", "import", "--timeout", "10", "--json", str(file))
+        finally:
+            for asked in people:
+                self.workload.tell(asked, None)
         self._ended.wait(chance.uniform(1, 4))
 
     # -- queries

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.nemesis.handler INSTANCE`: a handler that dies or errs on purpose.
+"""A handler that dies or errs on purpose, as the options of `main` say.
 
 Nothing that is installed knows of these options: they replace parts of the product in this process.
 """
@@ -16,7 +16,7 @@ from producers.handler.partitions.ownership import Ownership
 from producers.handler.partitions.restore import Restore
 from producers.handler.transaction import Transactions
 from runtime import kafka_clients
-from scripts.cli import main
+from scripts import cli
 from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
 
 
@@ -109,7 +109,8 @@ SABOTEURS: dict[str, Callable[[], None]] = {
 }
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Run a handler with the options `arguments`."""
     parser = argparse.ArgumentParser(prog="handler", description=__doc__)
     parser.add_argument("instance")
     parser.add_argument("--at", choices=sorted(POINTS), help="where to die, freeze or stall")
@@ -118,7 +119,7 @@ if __name__ == "__main__":
     parser.add_argument("--slow-restores", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--clock-ms", type=int, default=0)
     parser.add_argument("--saboteur", choices=sorted(SABOTEURS))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     acts: dict[str, Callable[[], None]] = {
         "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "freeze": lambda: os.kill(os.getpid(), signal.SIGSTOP),
@@ -132,4 +133,4 @@ if __name__ == "__main__":
         move_clock(options.clock_ms)
     if options.saboteur:
         SABOTEURS[options.saboteur]()
-    main(["handler", "run", "--instance", options.instance])
+    cli.main(["handler", "run", "--instance", options.instance])

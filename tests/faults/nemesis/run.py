@@ -73,11 +73,11 @@ def run(
     result = Result(plan.seed)
     with own_registry(stack, directory) as settings, ExitStack() as opened:
         ensure_topics(settings)
-        # Segments close after a second, so the broker compacts while the run lasts.
+        # Segments close after seconds, so the broker compacts while the run lasts.
         alter_topics(
             settings,
             (EVENTS, HISTORY, EMAILS),
-            segment_ms="1000",
+            segment_ms="3000",
             max_compaction_lag_ms="1000",
             min_cleanable_dirty_ratio="0.01",
             file_delete_delay_ms="0",

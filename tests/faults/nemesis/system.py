@@ -1,7 +1,6 @@
 """The processes of a registry under one supervisor, which restarts what ends by itself."""
 
 import socket
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -106,8 +105,7 @@ class System:
         with self.changed(**behind):
             if not options:
                 return self.rollbook.start_handler(name, wait=False)
-            module = "tests.faults.nemesis.handler"
-            return self.rollbook.start_program(sys.executable, "-m", module, name, *options)
+            return self.rollbook.start_module("tests.faults.nemesis.handler", name, *options)
 
     @contextmanager
     def changed(self, **overrides: str) -> Iterator[None]:

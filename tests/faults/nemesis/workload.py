@@ -37,6 +37,7 @@ class Workload:
     users: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     pool: list[str] = field(default_factory=list)
+    _open: dict[tuple[str, float], Asked] = field(default_factory=dict)
     _versions: dict[str, int] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -63,33 +64,38 @@ class Workload:
             self.users, self.gone = [], []
 
     def next(self, client: str, chance: Random, *, kinds: tuple[Kind, ...] = ()) -> Asked:
-        """Return another command, or an earlier one again."""
+        """Return another command, or an earlier one again; `tell` what became of it."""
         with self._lock:
-            how = chance.randrange(100)
-            if how < _SAME + _OTHER and not kinds and self.history.asked:
-                earlier = chance.choice(self.history.asked[-_RECENT_COMMANDS:])
-                if not earlier.command_id.startswith("import-"):
-                    return self._again(client, chance, earlier, same_body=how < _SAME)
-            number = next(self._numbers)
-            kind = chance.choices([*_KINDS], [*_KINDS.values()])[0]
-            if kinds or not self.users:
-                kind = "create"
-            user_id = None if kind == "create" else self._user(chance)
-            known = self._versions.get(user_id or "", 1)
-            return Asked(
-                client=client,
-                command_id=f"c{number:05}",
-                kind=kind,
-                began=time.monotonic(),
-                ended=0,
-                user_id=user_id,
-                email=chance.choice(self.pool) if kind in {"create", "change"} else None,
-                name=f"n{number}" if kind in {"create", "update"} else None,
-                age=20 + number % 3 if kind in {"create", "update"} else None,
-                expected_version=None
-                if kind == "create"
-                else chance.choice((None, None, known, known, known + 1)),
-            )
+            asked = self._next(client, chance, kinds)
+            self._open[client, asked.began] = asked
+            return asked
+
+    def _next(self, client: str, chance: Random, kinds: tuple[Kind, ...]) -> Asked:
+        how = chance.randrange(100)
+        if how < _SAME + _OTHER and not kinds and self.history.asked:
+            earlier = chance.choice(self.history.asked[-_RECENT_COMMANDS:])
+            if not earlier.command_id.startswith("import-"):
+                return self._again(client, chance, earlier, same_body=how < _SAME)
+        number = next(self._numbers)
+        kind = chance.choices([*_KINDS], [*_KINDS.values()])[0]
+        if kinds or not self.users:
+            kind = "create"
+        user_id = None if kind == "create" else self._user(chance)
+        known = self._versions.get(user_id or "", 1)
+        return Asked(
+            client=client,
+            command_id=f"c{number:05}",
+            kind=kind,
+            began=time.monotonic(),
+            ended=0,
+            user_id=user_id,
+            email=chance.choice(self.pool) if kind in {"create", "change"} else None,
+            name=f"n{number}" if kind in {"create", "update"} else None,
+            age=20 + number % 3 if kind in {"create", "update"} else None,
+            expected_version=None
+            if kind == "create"
+            else chance.choice((None, None, known, known, known + 1)),
+        )
 
     def _user(self, chance: Random) -> str:
         """Return a user whom commands are about: mostly a live one."""
@@ -112,6 +118,7 @@ class Workload:
         answer = None if outcome is None else answer_of(outcome)
         ended = time.monotonic()
         with self._lock:
+            self._open.pop((asked.client, asked.began), None)
             self.history.asked.append(replace(asked, ended=ended, answer=answer, was_sent=was_sent))
             if answer is not None and answer.code == "user_not_found":
                 self._is_gone(asked.user_id)
@@ -124,6 +131,12 @@ class Workload:
                 self._versions[answer.user_id] = answer.version or 0
                 known = self._tokens.get(answer.partition, 0)
                 self._tokens[answer.partition] = max(known, answer.seq)
+
+    def give_up(self) -> None:
+        """Note commands whose client has failed before it could tell; it will not come back."""
+        with self._lock:
+            for asked in list(self._open.values()):
+                self.tell(asked, None)
 
     def _is_gone(self, user_id: str | None) -> None:
         if user_id is not None and user_id in self.users:

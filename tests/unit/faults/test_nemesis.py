@@ -1,6 +1,7 @@
 """What the nemesis does on real servers is decided by its seed; here the parts without servers."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -54,6 +55,28 @@ def test_clients_contend_for_a_few_addresses_and_repeat_commands() -> None:
     bodies = {one.body for one in history.asked}
     assert len(ids) < len(bodies) < len(history.asked)
     assert {history.home_of_address(email) for email in workload.pool} == {0, 1, 2, 3}
+
+
+def test_users_that_are_gone_get_few_commands() -> None:
+    workload, chance = Workload(4), Random(1)
+    for number in range(3):
+        asked = workload.next("one", chance, kinds=("create",))
+        outcome = {"status": "accepted", "user_id": f"{USER[:-3]}{number:03}", "version": 1}
+        workload.tell(asked, outcome)
+    gone = replace(workload.next("one", chance), kind="delete", user_id=f"{USER[:-3]}000")
+    workload.tell(gone, {"status": "accepted", "user_id": gone.user_id, "version": 2})
+    told = Counter(workload.next("one", chance).user_id for _ in range(1_000))
+    assert 0 < told[gone.user_id] < told[f"{USER[:-3]}001"] / 3
+
+
+def test_a_client_that_fails_leaves_commands_without_an_answer() -> None:
+    workload = Workload(4)
+    asked = workload.next("one", Random(1))
+    workload.give_up()
+    workload.give_up()
+    assert [(one.command_id, one.answer, one.was_sent) for one in workload.history.asked] == [
+        (asked.command_id, None, True)
+    ]
 
 
 def test_new_addresses_and_users_keep_histories_short() -> None:
