@@ -8,43 +8,37 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
 import httpx2
 
 from producers.client import AsyncCommandClient, CommandClient
-from producers.client.build import (
-    change_email_command,
-    create_command,
-    delete_command,
-    erase_command,
-    update_command,
-)
-from producers.importer.encode import content_id
+from producers.client.outcomes import Outcome
 from schemas.errors import Forbidden, Misconfigured, NotInTime, Unavailable
-from schemas.records import UserCommand
+from tests.faults.nemesis.forms import (
+    PATIENCE_SECONDS,
+    as_imported,
+    command_of,
+    fields_of,
+    line_of,
+    person_of,
+    request_of,
+)
 from tests.faults.nemesis.system import System
-from tests.faults.nemesis.workload import Workload, fields_of, line_of
+from tests.faults.nemesis.workload import Workload
 from tests.histories.history import Asked, Query
 
 _PAUSE_SECONDS: Final = 0.05
-# A handler that dies is replaced after its session; then partitions are restored.
-_PATIENCE_SECONDS: Final = 15.0
 _IN_FLIGHT: Final = 4
-_LINES: Final = 12
+# Until a client connects again, which takes longer than a few commands.
+_ON_A_CONNECTION: Final = 10
+_LINES: Final = 20
+_IMPORTED: Final = 6
 _CALLERS: Final = ("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import")
 _READERS: Final = ("reader 1", "reader 2")
-_MAKE: Final[Mapping[str, Callable[..., UserCommand]]] = {
-    "create": create_command,
-    "update": update_command,
-    "change": change_email_command,
-    "delete": delete_command,
-    "erase": erase_command,
-}
 
 
 class Clients:
@@ -87,7 +81,7 @@ class Clients:
     def pause(self) -> None:
         """Return once no client waits for an answer."""
         self._going.clear()
-        deadline = time.monotonic() + 30 * _PATIENCE_SECONDS
+        deadline = time.monotonic() + 30 * PATIENCE_SECONDS
         while self._busy:
             assert time.monotonic() < deadline, f"clients do not come back: {self._busy}"
             time.sleep(0.05)
@@ -125,7 +119,7 @@ class Clients:
         asked = self.workload.next(name, chance)
         try:
             with self._connection("commands") as http:
-                answer = http.request(**_request(asked))
+                answer = http.request(**request_of(asked))
         except httpx2.TransportError:
             self.workload.tell(asked, None)
             time.sleep(0.2)
@@ -161,22 +155,24 @@ class Clients:
     def _python(self, name: str, chance: Random) -> None:
         """Connect, and send a few commands."""
         try:
-            client = CommandClient(self._system.settings, timeout_seconds=_PATIENCE_SECONDS)
+            client = CommandClient(self._system.settings, timeout_seconds=PATIENCE_SECONDS)
         except (Unavailable, Misconfigured):
             time.sleep(0.3)
             return
         with closing(client):
-            for _ in range(10):
+            for _ in range(_ON_A_CONNECTION):
                 asked = self.workload.next(name, chance)
                 try:
-                    outcome = client.send(_command(asked))
+                    outcome = client.send(command_of(asked))
                 except (NotInTime, Unavailable, Forbidden) as error:
                     self._tell_error(asked, error)
                 else:
-                    found = outcome.as_fields() | {"repeated": outcome.repeated}
-                    self.workload.tell(asked, found)
+                    self._tell_outcome(asked, outcome)
                 if not self._going.is_set():
                     return
+
+    def _tell_outcome(self, asked: Asked, outcome: Outcome) -> None:
+        self.workload.tell(asked, outcome.as_fields() | {"repeated": outcome.repeated})
 
     def _tell_error(self, asked: Asked, error: Exception) -> None:
         is_late = isinstance(error, NotInTime) and error.code != "not_sent"
@@ -186,18 +182,19 @@ class Clients:
         """Connect, and send commands together."""
 
         async def send(client: AsyncCommandClient) -> None:
-            for _ in range(4):
+            for _ in range(_ON_A_CONNECTION):
                 asked = self.workload.next(name, chance)
                 try:
-                    outcome = await client.send(_command(asked))
+                    outcome = await client.send(command_of(asked))
                 except (NotInTime, Unavailable, Forbidden) as error:
                     self._tell_error(asked, error)
                 else:
-                    found = outcome.as_fields() | {"repeated": outcome.repeated}
-                    self.workload.tell(asked, found)
+                    self._tell_outcome(asked, outcome)
+                if not self._going.is_set():
+                    return
 
         async def run() -> None:
-            client = AsyncCommandClient(self._system.settings, timeout_seconds=_PATIENCE_SECONDS)
+            client = AsyncCommandClient(self._system.settings, timeout_seconds=PATIENCE_SECONDS)
             async with client:
                 await asyncio.gather(*(send(client) for _ in range(_IN_FLIGHT)))
 
@@ -214,7 +211,7 @@ class Clients:
         flags = [f"--{field.replace('_', '-')}={value}" for field, value in fields.items()]
         if asked.kind == "erase":
             flags.append("--yes")
-        flags += ["--command-id", asked.command_id, "--timeout", str(_PATIENCE_SECONDS), "--json"]
+        flags += ["--command-id", asked.command_id, "--timeout", str(PATIENCE_SECONDS), "--json"]
         done = self._system.rollbook.run("users", action, *user, *flags)
         if done.stdout.strip():
             self._tell_json(asked, json.loads(done.stdout), done.stdout)
@@ -226,10 +223,10 @@ class Clients:
 
     def _import(self, name: str, chance: Random) -> None:
         """Import a few people; an import answers no line, so nobody knows what became of each."""
-        people = [self.workload.next(name, chance, kinds=("create",)) for _ in range(_LINES)]
-        people = [_imported(asked) for asked in people]
+        people = [self.workload.next(name, chance, kinds=("create",)) for _ in range(_IMPORTED)]
+        people = [as_imported(asked) for asked in people]
         file = self._system.rollbook.directory / f"import-{people[0].name}.ndjson"
-        file.write_text("".join(f"{json.dumps(_person(one))}\n" for one in people), "utf-8")
+        file.write_text("".join(f"{json.dumps(person_of(one))}\n" for one in people), "utf-8")
         try:
             self._system.rollbook.run("users", "import", "--timeout", "10", "--json", str(file))
         finally:
@@ -267,38 +264,5 @@ class Clients:
 
     def _connection(self, service: str) -> httpx2.Client:
         return httpx2.Client(
-            base_url=self._system.url(service), timeout=3 * _PATIENCE_SECONDS, trust_env=False
+            base_url=self._system.url(service), timeout=3 * PATIENCE_SECONDS, trust_env=False
         )
-
-
-def _request(asked: Asked) -> dict[str, Any]:
-    """Return the HTTP request of a command."""
-    fields = fields_of(asked)
-    user = f"/users/{fields.pop('user_id', '')}"
-    headers = {"idempotency-key": asked.command_id, "prefer": f"wait={_PATIENCE_SECONDS:.0f}"}
-    if (version := fields.pop("expected_version", None)) is not None:
-        headers["if-match"] = f'"{version}"'
-    method, url = {
-        "create": ("POST", "/users"),
-        "update": ("PATCH", user),
-        "change": ("PUT", f"{user}/email"),
-        "delete": ("DELETE", user),
-        "erase": ("POST", f"{user}/erasure"),
-    }[asked.kind]
-    return {"method": method, "url": url, "headers": headers, "json": fields or None}
-
-
-def _command(asked: Asked) -> UserCommand:
-    """Return the command as a Python client sends it."""
-    fields = fields_of(asked) | {"command_id": asked.command_id}
-    return _MAKE[asked.kind](**fields)
-
-
-def _person(asked: Asked) -> dict[str, Any]:
-    return {"email": asked.email, "name": asked.name, "age": asked.age}
-
-
-def _imported(asked: Asked) -> Asked:
-    """Return a creation with the id that an import gives it."""
-    own = content_id(asked.email or "", asked.name or "", asked.age or 0)
-    return replace(asked, command_id=own)

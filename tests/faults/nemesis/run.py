@@ -164,7 +164,7 @@ def check(system: System, clients: Clients, result: Result) -> None:
     result.queries = len(history.queries)
     result.answers = Counter(_ending(one) for one in history.asked)
     for one in history.asked:
-        if one.was_sent and one.answer is None:
+        if _ending(one) == "unknown":
             result.unknown["decided" if found.get(one.command_id) else "never arrived"] += 1
 
 
@@ -235,5 +235,5 @@ def _ending(one: Asked) -> str:
     if not one.was_sent:
         return "nothing sent"
     if one.answer is None:
-        return "unknown"
+        return "imported" if one.client == "import" else "unknown"
     return "accepted" if one.answer.accepted else str(one.answer.code)

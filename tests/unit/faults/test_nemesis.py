@@ -50,7 +50,7 @@ def test_clients_contend_for_a_few_addresses_and_repeat_commands() -> None:
         workload.tell(asked, outcome | {"version": 1, "token": f"0:{number + 1}"})
     history = workload.history
     assert {one.kind for one in history.asked} == {"create", "update", "change", "delete", "erase"}
-    assert len({one.email.lower() for one in history.asked if one.email}) == 8
+    assert len({one.email.lower() for one in history.asked if one.email}) == 12
     ids = Counter(one.command_id for one in history.asked)
     bodies = {one.body for one in history.asked}
     assert len(ids) < len(bodies) < len(history.asked)

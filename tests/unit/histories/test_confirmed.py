@@ -1,10 +1,11 @@
 """Porcupine finds the same addresses linearizable as our own search does."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from shutil import which
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 SEEDS: Final = 30
 FORGED: Final = 5_000
+KINDS: Final[tuple[Literal["take", "leave", "seen"], ...]] = ("take", "leave", "seen")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,12 @@ def test_both_agree_about_addresses_of_simulated_runs(
     porcupine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     histories: list[History] = []
-    monkeypatch.setattr(simulation, "broken", lambda one: histories.append(one) or broken(one))
+
+    def kept(history: History) -> Iterator[str]:
+        histories.append(history)
+        return broken(history)
+
+    monkeypatch.setattr(simulation, "broken", kept)
     for seed in range(SEEDS):
         simulation.run(plan_of(seed))
     found = [(operations, seen) for one in histories for _, operations, seen in registers(one)]
@@ -48,7 +55,7 @@ def test_both_agree_about_forged_histories(porcupine: Path) -> None:
     assert min(verdicts[True], verdicts[False]) > FORGED / 10
 
 
-def agreed(porcupine: Path, found: list[Register]) -> Counter[bool]:
+def agreed(porcupine: Path, found: Sequence[Register]) -> Counter[bool]:
     """Return how many addresses are linearizable and how many not; fail if the two disagree."""
     ours = [is_linearizable(*one) for one in found]
     theirs = porcupine_verdicts(porcupine, found)
@@ -64,7 +71,7 @@ def forged(chance: Random) -> Register:
 
 
 def _operation(chance: Random) -> Operation:
-    kind, user = chance.choice(("take", "leave", "seen")), chance.choice("abc")
+    kind, user = chance.choice(KINDS), chance.choice("abc")
     began = chance.randint(0, 20)
     if kind != "seen" and chance.random() < 0.2:
         return Operation(kind, user, began, FOREVER, optional=True)
