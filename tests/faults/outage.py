@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 from confluent_kafka import TopicPartition
@@ -14,6 +15,7 @@ from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from scripts.stack import ready
 from scripts.stack.local import LocalStack
+from scripts.stack.places import data_directory, server_user
 from scripts.stack.record import plain_settings
 from tests.log import assert_exactly_once
 from tests.people import people_csv
@@ -52,18 +54,33 @@ class Servers:
             for name in names:
                 self.send(name, signal.SIGCONT)
 
+    def folder(self, name: str) -> Path:
+        """Return the folder of a server's data."""
+        return data_directory(self._stack.directory, server_user()) / name
+
+    def log(self, name: str) -> Path:
+        """Return the file that a server's output is written to."""
+        return self._stack.supervisor.log(name)
+
+    def pid(self, name: str) -> int | None:
+        """Return the id of a server's first process, None while it does not run."""
+        return self._stack.servers()[name].pid
+
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server and its children."""
-        pid = self._stack.servers()[name].pid
-        if pid is None:
-            return
-        # PostgreSQL's processes lead separate process groups; a remaining one may still write.
-        children = psutil.Process(pid).children(recursive=True)
-        with suppress(ProcessLookupError):
-            os.killpg(pid, number)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.send_signal(number)
+        if (pid := self.pid(name)) is not None:
+            signal_tree(pid, number)
+
+
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a server and its children."""
+    # PostgreSQL's processes lead separate process groups; a remaining one may still write.
+    children = psutil.Process(pid).children(recursive=True)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
 
 
 class RunningImport:

@@ -64,7 +64,7 @@ class Query:
     """A query of one user that was answered, with the tokens that it waited for.
 
     `version` is None if the user was not shown, and `state` (e-mail, name, age) if it is gone.
-    `tokens` maps partition → seq.
+    `tokens` maps partition → seq. `model` is the read model that was asked.
     """
 
     client: str
@@ -74,6 +74,7 @@ class Query:
     tokens: dict[int, int]
     version: int | None
     state: tuple[str, str, int] | None = None
+    model: str = ""
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ def broken_tokens(history: History) -> Iterator[str]:
     for one in history.asked:
         if one.answer is not None and one.answer.accepted and one.answer.user_id is not None:
             writes[one.answer.user_id].append(one)
-    by_user: dict[str, list[Query]] = defaultdict(list)
+    by_user: dict[tuple[str, str], list[Query]] = defaultdict(list)
     for query in history.queries:
-        by_user[query.user_id].append(query)
+        by_user[query.user_id, query.model].append(query)
         for one in writes[query.user_id]:
             if not _shows(query, one):
                 yield f"{query.client} waited for {one.command_id} and does not see it: {query}"

@@ -15,7 +15,7 @@ import click
 from scripts.stack.local import LocalStack
 from tests.conftest import start_stack
 from tests.faults.nemesis.handler import SABOTEURS
-from tests.faults.nemesis.plan import Plan, plan_of
+from tests.faults.nemesis.plan import TARGETS, Plan, plan_of
 from tests.faults.nemesis.run import run
 
 
@@ -29,15 +29,19 @@ def main() -> int:
     parser.add_argument(
         "--only-processes", action="store_true", help="break no server: others use the stack"
     )
+    parser.add_argument("--faults", help="the only faults to choose from, with commas between")
     parser.add_argument("--saboteur", choices=sorted(SABOTEURS), help="what the handlers do wrong")
     options = parser.parse_args()
+    faults = options.faults.split(",") if options.faults else ()
+    if unknown := set(faults) - set(TARGETS):
+        parser.error(f"unknown faults {sorted(unknown)}; there are {', '.join(sorted(TARGETS))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     name = options.stack or f"nemesis-{os.getpid()}"
     stack = start_stack(name)
     failed = 0
     try:
         for seed in range(options.seed, options.seed + options.seeds):
-            plan = plan_of(seed, only_processes=options.only_processes)
+            plan = plan_of(seed, only_processes=options.only_processes, only=faults)
             failed += not _run(plan, stack, options.table, options.saboteur)
     finally:
         if not options.stack:

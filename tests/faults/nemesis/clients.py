@@ -27,9 +27,10 @@ from tests.faults.nemesis.forms import (
     person_of,
     request_of,
 )
+from tests.faults.nemesis.readers import Readers
 from tests.faults.nemesis.system import System
 from tests.faults.nemesis.workload import Workload
-from tests.histories.history import Asked, Query
+from tests.histories.history import Asked
 
 _PAUSE_SECONDS: Final = 0.05
 _IN_FLIGHT: Final = 4
@@ -38,7 +39,7 @@ _ON_A_CONNECTION: Final = 10
 _LINES: Final = 20
 _IMPORTED: Final = 6
 _CALLERS: Final = ("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import")
-_READERS: Final = ("reader 1", "reader 2")
+_READERS: Final = ("reader 1", "reader 2", "search", "terminal")
 
 
 class Clients:
@@ -54,6 +55,7 @@ class Clients:
         self._going = threading.Event()
         self._ended = threading.Event()
         self._busy: set[str] = set()
+        readers = Readers(system, self.workload, self.flaws)
         rounds = {
             "http": self._http,
             "lines": self._lines,
@@ -61,12 +63,18 @@ class Clients:
             "loop": self._loop,
             "shell": self._shell,
             "import": self._import,
-            "reader": self._read,
+            "reader": readers.get,
+            "search": readers.search,
+            "terminal": readers.shell,
         }
         self._threads = [
             threading.Thread(
                 target=self._run,
-                args=(name, rounds[name.partition(" ")[0]], Random(f"{seed}-{name}")),
+                args=(
+                    name,
+                    rounds[name.partition(" ")[0]],
+                    Random(f"{seed}-{name}"),
+                ),
                 daemon=True,
             )
             for name in (*_CALLERS, *_READERS)
@@ -118,7 +126,7 @@ class Clients:
     def _http(self, name: str, chance: Random) -> None:
         asked = self.workload.next(name, chance)
         try:
-            with self._connection("commands") as http:
+            with self._system.http("commands") as http:
                 answer = http.request(**request_of(asked))
         except httpx2.TransportError:
             self.workload.tell(asked, None)
@@ -142,7 +150,7 @@ class Clients:
         missing = dict(enumerate(lines, 1))
         content = "".join(f"{json.dumps(line_of(asked))}\n" for asked in lines).encode()
         kind = {"content-type": "application/x-ndjson"}
-        with suppress(httpx2.TransportError), self._connection("commands") as http:
+        with suppress(httpx2.TransportError), self._system.http("commands") as http:
             answers = http.post("/commands", content=content, headers=kind).text
             for line in answers.splitlines():
                 with suppress(json.JSONDecodeError):  # the last one, if the service died
@@ -234,35 +242,3 @@ class Clients:
                 self.workload.tell(asked, None)
         self._ended.wait(chance.uniform(1, 4))
 
-    # -- queries
-
-    def _read(self, name: str, chance: Random) -> None:
-        if (question := self.workload.question(chance)) is None:
-            time.sleep(0.1)
-            return
-        user_id, wanted = question
-        token = ",".join(f"{p}:{seq}" for p, seq in sorted(wanted.items()))
-        began = time.monotonic()
-        try:
-            with self._connection("queries") as http:
-                headers = {"rollbook-after": token} if token else {}
-                answer = http.get(f"/users/{user_id}?timeout=5", headers=headers)
-        except httpx2.TransportError:
-            time.sleep(0.2)
-            return
-        if answer.status_code not in {200, 404}:
-            if answer.status_code not in {503, 504}:
-                self.flaws.append(f"query: {answer.status_code} {answer.text}")
-            time.sleep(0.2)
-            return
-        found = answer.json()
-        is_shown = answer.status_code == 200
-        state = (found["email"], found["name"], found["age"]) if is_shown else None
-        version = found["version"] if is_shown else None
-        ended = time.monotonic()
-        self.workload.show(Query(name, user_id, began, ended, wanted, version, state))
-
-    def _connection(self, service: str) -> httpx2.Client:
-        return httpx2.Client(
-            base_url=self._system.url(service), timeout=3 * PATIENCE_SECONDS, trust_env=False
-        )

@@ -4,12 +4,13 @@ A run has rounds. In a round a few faults with different targets begin one after
 in reverse order. Between rounds everything recovers and the clients pause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 HANDLERS: Final = ("a", "b")
+PROJECTORS: Final = ("postgres projector", "elasticsearch projector", "history projector")
 # Fault → what it breaks. Faults with the same target never overlap.
 TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "handler killed": HANDLERS,
@@ -28,17 +29,29 @@ TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "broker slowed": ("kafka",),
     "registry killed": ("registry",),
     "PostgreSQL killed": ("postgres",),
+    "PostgreSQL killed in a transaction": ("postgres",),
+    "PostgreSQL rewound": ("postgres",),
     "PostgreSQL frozen": ("postgres",),
     "PostgreSQL's connections cut": ("postgres",),
     "PostgreSQL read-only": ("postgres",),
     "Elasticsearch killed": ("elasticsearch",),
     "Elasticsearch frozen": ("elasticsearch",),
-    "projector killed": ("postgres projector", "elasticsearch projector", "history projector"),
-    "projector frozen": ("postgres projector", "elasticsearch projector", "history projector"),
+    "Elasticsearch overloaded": ("requests to Elasticsearch",),
+    "answer of Elasticsearch lost": ("requests to Elasticsearch",),
+    "write to Elasticsearch late": ("requests to Elasticsearch",),
+    "projector killed": PROJECTORS,
+    "projector killed at a point": PROJECTORS,
+    "projector frozen": PROJECTORS,
+    "projector frozen with a batch": PROJECTORS,
     "service killed": ("commands", "queries"),
     "rebuild killed": ("rebuild",),
     "swap killed": ("rebuild",),
+    "broker's disk full": ("kafka",),
+    "PostgreSQL's disk full": ("postgres",),
+    "Elasticsearch's disk full": ("elasticsearch",),
 }
+# Not every machine allows what these need, so a plan has them only if they are named.
+ONLY_IF_NAMED: Final = frozenset(fault for fault in TARGETS if "disk" in fault)
 # What breaks a server that other registries may be using as well.
 SERVERS: Final = {"kafka", "registry", "postgres", "elasticsearch"}
 # Where a handler can be killed (`tests.faults.nemesis.handler`), and the highest count of it.
@@ -81,20 +94,25 @@ class Plan:
     rounds: tuple[tuple[Step, ...], ...]
 
 
-def plan_of(seed: int, *, only_processes: bool = False) -> Plan:
-    """Return the plan of a seed: always the same. With `only_processes` no server is broken."""
+def plan_of(seed: int, *, only_processes: bool = False, only: Collection[str] = ()) -> Plan:
+    """Return the plan of a seed: always the same. With `only_processes` no server is broken.
+
+    `only` names the faults to choose from; by default, those that need nothing of the machine.
+    """
     chance = Random(f"nemesis-{seed}")
     faults = sorted(
         fault
         for fault, targets in TARGETS.items()
-        if not (only_processes and SERVERS.intersection(targets))
+        if fault in (only or TARGETS.keys() - ONLY_IF_NAMED)
+        and not (only_processes and SERVERS.intersection(targets))
     )
     return Plan(seed, tuple(_round(chance, faults) for _ in range(ROUNDS)))
 
 
 def _round(chance: Random, faults: list[str]) -> tuple[Step, ...]:
     steps: list[Step] = []
-    wanted = chance.randint(_FEWEST, _MOST)
+    targets = {target for fault in faults for target in TARGETS[fault]}
+    wanted = min(chance.randint(_FEWEST, _MOST), len(targets))
     while len(steps) < wanted:
         fault = chance.choice(faults)
         target = chance.choice(TARGETS[fault])

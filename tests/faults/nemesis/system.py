@@ -13,6 +13,7 @@ import httpx2
 
 from scripts.stack.local import LocalStack
 from tests.faults.broker_proxy import BrokerProxy
+from tests.faults.http_proxy import HttpProxy
 from tests.faults.nemesis.plan import HANDLERS
 from tests.faults.outage import MODELS, Servers
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -21,17 +22,22 @@ SESSION_SECONDS: Final = 6
 # What ends after a session's time is noticed a heartbeat later.
 OUTLASTS_SESSION_SECONDS: Final = SESSION_SECONDS + 2
 SERVICES: Final = ("commands", "queries")
+# Longer than any client asks a service to wait.
+CALL_SECONDS: Final = 24.0
 # The third handler runs only while partitions are to move.
 EXTRA_HANDLER: Final = "c"
+# The module for a command that breaks at a point.
+ARMED: Final = "tests.faults.nemesis.armed"
 ROOT: Final = Path(__file__).parents[3]
 
 
 class System:
     """Handlers `a` and `b`, each behind its own proxy, a projector for each read model, services.
 
+    All processes reach Elasticsearch through `search`.
     `saboteur` names what the handlers do wrong (`tests.faults.nemesis.handler`). `happened` counts
-    faults, `exits` how processes ended that nobody had killed. With `by_default` there are no
-    proxies and all settings have their defaults.
+    faults, `exits` how processes ended that nobody had killed. With `by_default` no process uses a
+    proxy and all settings have their defaults.
     """
 
     def __init__(
@@ -61,8 +67,10 @@ class System:
             name: self._resources.enter_context(BrokerProxy(broker))
             for name in (() if by_default else HANDLERS)
         }
+        self.search = self._resources.enter_context(HttpProxy(self.settings.elasticsearch_url))
         rollbook.overrides["PYTHONPATH"] = str(ROOT)
         if not by_default:
+            rollbook.overrides["ROLLBOOK_ELASTICSEARCH_URL"] = self.search.url
             rollbook.overrides["ROLLBOOK_SESSION_TIMEOUT_SECONDS"] = str(SESSION_SECONDS)
             rollbook.overrides["ROLLBOOK_TRANSACTION_TIMEOUT_SECONDS"] = "5"
 
@@ -84,8 +92,12 @@ class System:
         """Return the address of a service, which stays the same when it is restarted."""
         return f"http://127.0.0.1:{self._ports[service]}"
 
+    def http(self, service: str) -> httpx2.Client:
+        """Return a client of a service."""
+        return httpx2.Client(base_url=self.url(service), timeout=CALL_SECONDS, trust_env=False)
+
     def start(self, name: str, *options: str) -> RunningProcess:
-        """Start a process; `options` are those of `tests.faults.nemesis.handler`."""
+        """Start a process; `options` are those of `tests.faults.nemesis.handler` or of `ARMED`."""
         with self._lock:
             (self._odd.add if options else self._odd.discard)(name)
             self.processes[name] = self._start(name, options)
@@ -96,7 +108,10 @@ class System:
             listen = f"127.0.0.1:{self._ports[name]}"
             return self.rollbook.start("serve", name, "--listen", listen)
         if name.endswith(" projector"):
-            return self.rollbook.start_projector(name.partition(" ")[0])
+            command = ("projector", "run", name.partition(" ")[0])
+            if not options:
+                return self.rollbook.start(*command)
+            return self.rollbook.start_program(sys.executable, "-m", ARMED, *options, *command)
         if self._saboteur:
             options = (*options, "--saboteur", self._saboteur)
         behind = {}

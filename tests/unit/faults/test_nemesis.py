@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.faults.nemesis.faults.table import FAULTS
-from tests.faults.nemesis.plan import ROUNDS, SERVERS, TARGETS, plan_of
+from tests.faults.nemesis.plan import ONLY_IF_NAMED, ROUNDS, SERVERS, TARGETS, plan_of
 from tests.faults.nemesis.run import placed
 from tests.faults.nemesis.workload import Workload
 from tests.histories.history import Answer, Asked, History, Query
@@ -33,7 +33,14 @@ def test_every_fault_is_planned_and_can_be_injected() -> None:
     planned = {
         step.fault for seed in range(200) for steps in plan_of(seed).rounds for step in steps
     }
-    assert planned == set(TARGETS) == set(FAULTS)
+    assert planned == set(TARGETS) - ONLY_IF_NAMED
+    assert set(TARGETS) == set(FAULTS)
+
+
+def test_a_plan_can_be_restricted_to_faults_that_are_named() -> None:
+    only = sorted(ONLY_IF_NAMED)
+    plans = [plan_of(seed, only=only) for seed in range(20)]
+    assert {step.fault for plan in plans for steps in plan.rounds for step in steps} == set(only)
 
 
 def test_servers_that_others_use_stay_whole() -> None:
