@@ -1,4 +1,4 @@
-"""`python -m tests.faults.nemesis.armed --at POINT COMMAND…`: a command that breaks at a point.
+"""A command of rollbook that breaks at a point: see `main`.
 
 Nothing that is installed knows of these points: they replace parts of the product in this process.
 At its point, a process dies, freezes, or kills a server.
@@ -25,7 +25,7 @@ from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer as users
 from projectors.versions import swap
 from projectors.versions.rebuild import Rebuild
-from scripts.cli import main
+from scripts import cli
 from tests.faults.outage import signal_tree
 
 
@@ -128,7 +128,8 @@ def _act_of(options: argparse.Namespace) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Run a command of rollbook that breaks as the options before it say."""
     parser = argparse.ArgumentParser(prog="armed", description=__doc__)
     parser.add_argument("--at", required=True, choices=sorted(POINTS))
     parser.add_argument("--times", type=int, default=1)
@@ -136,6 +137,6 @@ if __name__ == "__main__":
     parser.add_argument("--kill-server", type=int, metavar="PID")
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("command", nargs=argparse.REMAINDER)
-    given = parser.parse_args()
-    arm(POINTS[given.at], given.times, _act_of(given))
-    main(given.command)
+    options = parser.parse_args(arguments)
+    arm(POINTS[options.at], options.times, _act_of(options))
+    cli.main(options.command)

@@ -241,4 +241,3 @@ class Clients:
             for asked in people:
                 self.workload.tell(asked, None)
         self._ended.wait(chance.uniform(1, 4))
-

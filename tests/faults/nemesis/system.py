@@ -111,7 +111,7 @@ class System:
             command = ("projector", "run", name.partition(" ")[0])
             if not options:
                 return self.rollbook.start(*command)
-            return self.rollbook.start_program(sys.executable, "-m", ARMED, *options, *command)
+            return self.rollbook.start_module(ARMED, *options, *command)
         if self._saboteur:
             options = (*options, "--saboteur", self._saboteur)
         behind = {}

@@ -10,7 +10,7 @@ from tests.faults.nemesis.system import OUTLASTS_SESSION_SECONDS, System
 
 Broken = Iterator[None]
 Fault = Callable[[System, str, Random], AbstractContextManager[None]]
-_REACHED_SECONDS: Final = 15.0
+_REACHED_SECONDS: Final = 40.0
 
 
 def wait(condition: Callable[[], object], seconds: float = _REACHED_SECONDS) -> bool:

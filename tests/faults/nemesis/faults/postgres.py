@@ -1,7 +1,6 @@
 """PostgreSQL fails as servers do: at the worst moment, for a while, or with an older state."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -80,8 +79,8 @@ def _killed_in_transaction(system: System, _target: str, chance: Random) -> Brok
 
 @contextmanager
 def _second(system: System, model: str, point: str, *options: str) -> Iterator[RunningProcess]:
-    command = ("-m", ARMED, "--at", point, *options, "projector", "run", model)
-    process = system.rollbook.start_program(sys.executable, *command)
+    command = ("--at", point, *options, "projector", "run", model)
+    process = system.rollbook.start_module(ARMED, *command)
     try:
         yield process
     finally:

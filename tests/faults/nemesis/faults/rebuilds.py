@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from random import Random
@@ -42,9 +41,7 @@ def _swap_killed(system: System, _target: str, chance: Random) -> Broken:
 
 
 def _start(system: System, point: str, *command: str) -> RunningProcess:
-    return system.rollbook.start_program(
-        sys.executable, "-m", ARMED, "--at", point, "projector", *command
-    )
+    return system.rollbook.start_module(ARMED, "--at", point, "projector", *command)
 
 
 def _died(process: RunningProcess) -> bool:
