@@ -30,7 +30,7 @@ _LATER: Final = (
     ("partitions rebalanced", "group"),
     ("Elasticsearch frozen", "elasticsearch"),
     ("handler killed at a point", "b"),
-    ("end of transaction delayed", "a"),
+    ("request of a transaction late", "a"),
     ("projector frozen", "postgres projector"),
     ("PostgreSQL read-only", "postgres"),
     ("rebuild killed", "rebuild"),
