@@ -49,7 +49,8 @@ def find_outcome(
     Reads the outcomes from the time that the id states, or all of them; with `place`, only one
     partition from there on. Raises `Rejected` (`invalid_command` if it is not a command id,
     `command_not_found` if the log has neither the command nor an answer), `NotInTime`
-    (`not_decided`) if the command is on the log but undecided, `Unavailable` and `Misconfigured`.
+    (`not_decided`) if the command is on the log but undecided, or brokers do not show its place
+    yet, `Unavailable` and `Misconfigured`.
     A login that may not read commands, as the role `client`, does not learn whether it is there:
     then no answer is `not_decided`.
     """
@@ -129,6 +130,10 @@ def _of_commands(settings: Settings, place: CommandPlace | None) -> Mapping[int,
         return log_ranges(settings, COMMANDS, range(settings.partitions), 0)
     partition, offset, _ = place
     [whole] = log_ranges(settings, COMMANDS, [partition]).values()
+    if whole.end <= offset:
+        # A place is that of a command that was confirmed. While the leader of a partition changes,
+        # a broker may show an end from before that.
+        raise _not_decided("the log ends before the place of the command: it is not known yet")
     return {partition: LogRange(max(whole.low, offset), min(whole.end, offset + 1))}
 
 
