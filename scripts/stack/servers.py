@@ -88,6 +88,8 @@ def kafka_program(site: Site, name: str = FIRST) -> Program:
         ],
         directory=site.data / name,
         priority=10,
+        # The last of several waits for a majority of controllers, which has ended, and is killed.
+        stop_seconds=30 if is_alone else 15,
     )
 
 
