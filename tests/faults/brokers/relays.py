@@ -21,6 +21,7 @@ from scripts.stack.brokers import BROKERS
 from scripts.stack.local import LocalStack
 from scripts.stack.places import HOST, free_port
 from scripts.stack.record import read_record
+from tests.faults.outage import Servers
 
 _CHUNK_BYTES = 65_536
 _Carry: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -191,4 +192,4 @@ def relayed(stack: LocalStack) -> Iterator[Relays]:
 
 def _stop(stack: LocalStack) -> None:
     for name in BROKERS:
-        stack.supervisor.stop(name)
+        Servers(stack).crash(name)  # the last one would not stop by itself
