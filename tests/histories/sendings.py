@@ -15,14 +15,13 @@ def broken_sendings(history: History) -> Iterator[str]:
     bodies: dict[str, set[tuple[object, ...]]] = defaultdict(set)
     for one in history.asked:
         bodies[one.command_id].add(one.body)
+    were_sent = {one.command_id for one in history.asked if one.was_sent}
     for one in history.asked:
-        is_alone = all(
-            other.command_id != one.command_id or other is one or not other.was_sent
-            for other in history.asked
-        )
-        if not one.was_sent and is_alone and (history.found or {}).get(one.command_id):
+        if one.was_sent or one.command_id in were_sent:
+            continue
+        if (history.found or {}).get(one.command_id):
             yield f"{one.command_id} was decided, and its client was told that nothing was sent"
-        if not one.was_sent and is_alone and one.name is not None and one.name in seen_names:
+        if one.name is not None and one.name in seen_names:
             yield f"{one.command_id} took effect, and its client was told that nothing was sent"
     if history.remembers_ids:
         yield from _decided_in_two_ways(history, bodies)

@@ -72,6 +72,7 @@ class Clients:
         self._read_to = [0] * PARTITIONS
         self.users: list[str] = []
         self._versions: dict[str, int] = {}
+        self._emails: dict[str, str] = {}
         self._tokens: dict[int, int] = {}
         self._visible = LiveVersion(
             cast("ReadModelVersions", OneVersion(world.store)), lambda _topic: "topic"
@@ -107,6 +108,15 @@ class Clients:
             return
         until_ms = self._world.time.now_ms + PATIENCE_MS
         self._pending.append(_Pending(command, place, until_ms))
+
+    def hand_over(self, who: int) -> None:
+        """Have a user leave, another one take the address, and the first one erased."""
+        user_id = self.users[-1 - who % len(self.users)] if self.users else ""
+        email = self._emails.get(user_id)
+        if email is not None:
+            self.ask(0, "delete", who, 0, 0, "new", "delivered")
+            self.ask(1, "create", 0, self.pool.index(email), 0, "new", "delivered")
+            self.ask(2, "erase", who, 0, 0, "new", "delivered")
 
     def _new(self, client: int, kind: Kind, who: int, email: int, expected: int) -> Asked:
         number = next(self._numbers)
@@ -198,6 +208,8 @@ class Clients:
             if answer.user_id not in self.users:
                 self.users.append(answer.user_id)
             self._versions[answer.user_id] = answer.version or 0
+            if pending.asked.email is not None:
+                self._emails[answer.user_id] = pending.asked.email
             known = self._tokens.get(answer.partition, 0)
             self._tokens[answer.partition] = max(known, answer.seq)
 

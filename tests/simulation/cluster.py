@@ -103,10 +103,16 @@ class SimulatedLog(MemoryLog):
             yield offset, self._removed.get((place, offset), entry)
 
     def compact(self, chance: Random) -> None:
-        """Clean one partition as a broker may: any closed part of it, and not all that it could."""
-        place = (chance.choice(COMPACTED), chance.randrange(PARTITIONS))
+        """Clean about half of the partitions."""
+        for topic in COMPACTED:
+            for number in range(PARTITIONS):
+                if chance.random() < 0.5:
+                    self._clean((topic, number), chance)
+
+    def _clean(self, place: Place, chance: Random) -> None:
+        """Clean a partition as a broker may: any closed part of it, and not all that it could."""
         log = self.partitions[place]
-        cleaned, greed = chance.randint(0, log.stable_end), chance.choice((0.5, 1.0))
+        cleaned, greed = chance.randint(0, log.stable_end), chance.choice((0.5, 0.5, 1.0))
         last = {e.key: n for n, e in enumerate(log.entries[:cleaned]) if e.is_visible()}
         kept: set[bytes | None] = set()
         for offset in range(cleaned):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
-ACTIONS: Final = 60
+ACTIONS: Final = 80
 HANDLERS: Final = "abc"
 PROJECTORS: Final = ("p0", "p1")
 CLIENTS: Final = 3
@@ -152,14 +152,15 @@ def _numbered(name: str, most: int) -> Callable[[Random], Action]:
 
 
 _ACTIONS: Final[tuple[tuple[Callable[[Random], Action], int], ...]] = (
-    (_ask, 26),
+    (_ask, 45),
     (_burst, 4),
+    (_numbered("hand over", 6), 6),
     (_step, 30),
     (_project, 8),
     (_query, 8),
     (_wait, 5),
     (_break, 13),
-    (_break_projector, 4),
+    (_break_projector, 7),
     (_skew, 2),
     (_numbered("compact", 1 << 16), 5),
     (_numbered("expire commands", 4), 1),

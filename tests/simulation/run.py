@@ -56,6 +56,7 @@ class _Run:
         self._actions: dict[str, Callable[..., None]] = {
             "ask": self._clients.ask,
             "burst": self._burst,
+            "hand over": self._clients.hand_over,
             "step": self._step,
             "project": self._step,
             "query": self._clients.query,
@@ -76,7 +77,7 @@ class _Run:
 
     def carry_out(self, action: Action) -> None:
         """Do one thing; clients look for answers after each."""
-        if action.name not in {"ask", "burst", "step", "project", "query", "arm"}:
+        if action.name not in {"ask", "burst", "hand over", "step", "project", "query", "arm"}:
             self._world.happened[action.name] += 1
         self._actions[action.name](*action.arguments)
         self._clients.look()

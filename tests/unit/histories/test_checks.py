@@ -180,6 +180,14 @@ def test_a_store_that_lost_transactions_may_show_an_older_version_without_a_toke
     assert list(broken(replace(found, queries=[read]))) != []
 
 
+def test_a_command_whose_answer_was_deleted_may_have_reserved_an_address() -> None:
+    lost = asked("change", 3, 4, None, user_id=JOHN, email=HERE, command_id="c")
+    refused = asked("create", 5, 6, no("user_already_exists", JOHN), email=HERE, name="J", age=1)
+    entries = (created(JOHN, email="elsewhere@example.com"), lost, refused)
+    assert list(broken(history(*entries, found={}, lost={"c"}))) == []
+    assert list(broken(history(*entries, found={}))) != []
+
+
 def test_where_ids_are_forgotten_a_repeated_command_may_be_decided_again() -> None:
     first = updated(2, 3, "Joan", command_id="c")
     again = updated(4, 9, "Joan", command_id="c")

@@ -11,7 +11,7 @@ from tests.simulation.run import run
 from tests.simulation.saboteurs import SABOTEURS, found_after
 from tests.simulation.shrink import shrunk
 
-SEEDS = depth(30, 5_000)
+SEEDS = depth(20, 5_000)
 MOST_SEEDS = 2_000
 # Of these it takes few seeds.
 QUICK_SABOTEURS = (

@@ -58,14 +58,15 @@ class PartitionLog:
     @property
     def stable_end(self) -> int:
         """The last stable offset: the first record of a transaction still open, else the end."""
-        entries = self.entries
-        self._ended_before = min(self._ended_before, len(entries))  # a test may remove entries
-        for offset in range(self._ended_before, len(entries)):
+        entries, end = self.entries, len(self.entries)
+        offset = min(self._ended_before, end)  # a test may remove entries
+        while offset < end:
             transaction = entries[offset].transaction
             if transaction is not None and transaction.status is Status.OPEN:
                 break
-            self._ended_before = offset + 1
-        return self._ended_before
+            offset += 1
+        self._ended_before = offset
+        return offset
 
     def next_visible(self, start: int) -> int | None:
         """Return the offset of the first committed record from `start`, if there is one."""
