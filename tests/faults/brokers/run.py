@@ -101,6 +101,6 @@ def _compare(result: Result, rollbook: Rollbook, load: Commands, probes: Stalls)
     confirmed = [one.command_id for one in asked if one.is_decided()]
     result.confirmed = len(confirmed)
     result.lost = sum(command_id not in ledger.decided for command_id in confirmed)
-    result.flaws = [*load.flaws, *ledger.flaws(asked)]
+    result.flaws = [*load.flaws, *probes.flaws, *ledger.flaws(asked)]
     wait_caught_up(rollbook.settings)
     rollbook.ndjson("verify")

@@ -41,6 +41,11 @@ class Stalls:
         """Every command so far."""
         return [asked for caller in self._callers for asked in list(caller.asked)]
 
+    @property
+    def flaws(self) -> list[str]:
+        """Answers that no caller should get."""
+        return [flaw for caller in self._callers for flaw in caller.flaws]
+
     def wait_for_all(self) -> None:
         """Wait until each partition has accepted a command that was sent after this call."""
         now = time.time_ns() // 1_000_000
