@@ -14,9 +14,9 @@ import click
 
 from scripts.stack.local import LocalStack
 from tests.conftest import start_stack
-from tests.faults.nemesis.handler import SABOTEURS
 from tests.faults.nemesis.plan import TARGETS, Plan, plan_of
 from tests.faults.nemesis.run import run
+from tests.faults.nemesis.saboteurs import SABOTEURS
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from producers.handler.batch import Batch
@@ -76,39 +77,6 @@ def move_clock(milliseconds: int) -> None:
     time.time_ns = lambda: true() + moved
 
 
-def commit_offsets_first() -> None:
-    """Commit the offsets before the transaction that belongs to them, and outside of it."""
-
-    def send(self: Any, offsets: Any, metadata: Any, *_: Any) -> None:
-        consumers[-1].commit(offsets=offsets, asynchronous=False)
-
-    consumers: list[kafka_clients.Consumer] = []
-    original = kafka_clients.Consumer.subscribe
-
-    def subscribe(self: Any, *arguments: Any, **options: Any) -> Any:
-        consumers.append(self)
-        return original(self, *arguments, **options)
-
-    kafka_clients.Consumer.subscribe = subscribe  # type: ignore[method-assign]
-    setattr(kafka_clients.Producer, "send_offsets_to_transaction", send)  # noqa: B010 - for mypy
-
-
-def read_uncommitted() -> None:
-    """Read records of open and of aborted transactions too."""
-    original = kafka_clients.Consumer.__init__
-
-    def init(self: Any, config: dict[str, Any]) -> None:
-        original(self, config | {"isolation.level": "read_uncommitted"})
-
-    kafka_clients.Consumer.__init__ = init  # type: ignore[method-assign]
-
-
-SABOTEURS: dict[str, Callable[[], None]] = {
-    "offsets outside the transaction": commit_offsets_first,
-    "uncommitted records are read": read_uncommitted,
-}
-
-
 def main(arguments: list[str]) -> None:
     """Run a handler with the options `arguments`."""
     parser = argparse.ArgumentParser(prog="handler", description=__doc__)
@@ -118,7 +86,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--do", choices=("die", "freeze", "stall"), default="die")
     parser.add_argument("--slow-restores", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--clock-ms", type=int, default=0)
-    parser.add_argument("--saboteur", choices=sorted(SABOTEURS))
+    parser.add_argument("--saboteur")
     options = parser.parse_args(arguments)
     acts: dict[str, Callable[[], None]] = {
         "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -132,5 +100,5 @@ def main(arguments: list[str]) -> None:
     if options.clock_ms:
         move_clock(options.clock_ms)
     if options.saboteur:
-        SABOTEURS[options.saboteur]()
+        import_module("tests.faults.nemesis.saboteurs").SABOTEURS[options.saboteur]()
     cli.main(["handler", "run", "--instance", options.instance])

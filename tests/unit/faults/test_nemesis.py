@@ -9,6 +9,7 @@ import pytest
 from tests.faults.nemesis.faults.table import FAULTS
 from tests.faults.nemesis.plan import ONLY_IF_NAMED, ROUNDS, SERVERS, TARGETS, plan_of
 from tests.faults.nemesis.run import placed
+from tests.faults.nemesis.saboteurs import SABOTEURS
 from tests.faults.nemesis.workload import Workload
 from tests.histories.history import Answer, Asked, History, Query
 
@@ -41,6 +42,12 @@ def test_a_plan_can_be_restricted_to_faults_that_are_named() -> None:
     only = sorted(ONLY_IF_NAMED)
     plans = [plan_of(seed, only=only) for seed in range(20)]
     assert {step.fault for plan in plans for steps in plan.rounds for step in steps} == set(only)
+
+
+def test_handlers_borrow_the_simulations_saboteurs_of_the_product() -> None:
+    assert {"claim released early", "ids are not remembered"} < set(SABOTEURS)
+    assert "no fencing by the group" not in SABOTEURS  # it breaks the simulated broker
+    assert "version guard off" not in SABOTEURS  # it breaks a projector's store
 
 
 def test_servers_that_others_use_stay_whole() -> None:
