@@ -21,7 +21,6 @@ from tests.faults.nemesis.system import System
 # Room for what the server writes before the disk is full, and again when there is room.
 _SPARE_BYTES: Final = 256 * 1024 * 1024
 _BLOCK_BYTES: Final = 1024 * 1024
-_NOTICED_SECONDS: Final = 20.0
 _COMPLAINT: Final = os.strerror(errno.ENOSPC)
 
 
@@ -32,15 +31,17 @@ def _full(name: str, system: System, _target: str, _chance: Random) -> Broken:
     servers.crash(name)
     try:
         with _small_disk(servers.folder(name)) as disk:
-            servers.bring_back(name)
-            log, complaints = servers.log(name), _complaints(servers.log(name))
-            ballast = disk / "ballast"
-            _fill(ballast)
-            if wait(lambda: _complaints(log) > complaints, _NOTICED_SECONDS):
-                system.happened[f"disk of {name} full"] += 1
-            yield
-            ballast.unlink()
-            servers.crash(name)
+            try:
+                servers.bring_back(name)
+                log, before = servers.log(name), _complaints(servers.log(name))
+                ballast = disk / "ballast"
+                _fill(ballast)
+                if wait(lambda: _complaints(log) > before):
+                    system.happened[f"disk of {name} full"] += 1
+                yield
+                ballast.unlink()
+            finally:
+                servers.crash(name)
     finally:
         servers.bring_back(name)
 
