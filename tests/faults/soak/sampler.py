@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from producers.handler.members import GROUP
 from projectors.versions.status import read_status
 from runtime.kafka import lone_consumer
+from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import COMMANDS, HOPS
@@ -37,6 +38,8 @@ class Sampler:
         self.flaws: list[str] = []
         self._system = system
         self._stack = stack
+        # It keeps the schemas: lag is measured without a registry too.
+        self._registry = Registry(system.settings)
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._threads = [
@@ -93,7 +96,7 @@ class Sampler:
     def _measure_lag(self) -> None:
         settings = self._system.settings
         self._add("handlers", {"lag": _handlers_lag(settings)})
-        live = [one for one in read_status(settings).partitions if one.live]
+        live = [one for one in read_status(settings, self._registry).partitions if one.live]
         for name in sorted({one.read_model for one in live}):
             lag = sum(one.lag or 0 for one in live if one.read_model == name)
             self._add(f"{name} projector", {"lag": lag})
