@@ -76,19 +76,31 @@ def why_tls_fails(server: TlsServer) -> TlsFailed | None:
 
     Blocks for at most 4 s; usually for milliseconds.
     """
-    error: Exception | None = None
-    timeout_seconds = _TIMEOUT_SECONDS if server.uses_tls else _PLAIN_TIMEOUT_SECONDS
     try:
+        _shake_hands(server)
+    except (OSError, ValueError) as error:
+        # Not kept in a variable: it refers to this frame, and the cycle would stay in memory until
+        # the next collection, which is far away in a projector.
+        return _cause(server, error)
+    return _cause(server, None)
+
+
+def _shake_hands(server: TlsServer) -> None:
+    timeout_seconds = _TIMEOUT_SECONDS if server.uses_tls else _PLAIN_TIMEOUT_SECONDS
+    # First, since a server that is down is the usual case, and reading the authorities of a system
+    # takes half a megabyte and tens of milliseconds.
+    with socket.create_connection((server.host, server.port), timeout_seconds) as connection:
         context = client_context(server.ca_location)
         if server.own:
             certificate, key, password = server.own
             context.load_cert_chain(certificate, key, lambda: password)
-        with socket.create_connection((server.host, server.port), timeout_seconds) as connection:
-            server.start(connection)
-            with context.wrap_socket(connection, server_hostname=server.host) as secured:
-                _wait_for_alert(secured)
-    except (OSError, ValueError) as raised:
-        error = raised
+        server.start(connection)
+        with context.wrap_socket(connection, server_hostname=server.host) as secured:
+            _wait_for_alert(secured)
+
+
+def _cause(server: TlsServer, error: Exception | None) -> TlsFailed | None:
+    """Return what is wrong according to how the handshake ended; None if nothing is."""
     if server.uses_tls:
         return tls_failure(server, error)
     answers = error is None or isinstance(error, ssl.SSLCertVerificationError)
