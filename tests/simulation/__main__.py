@@ -2,14 +2,12 @@
 
 import argparse
 import gc
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+from tests.simulation.figures import Runs, add_runs, write_saboteurs
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.run import run
 from tests.simulation.saboteurs import SABOTEURS, found_after
@@ -24,28 +22,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1_000, help="how many seeds to run")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--saboteurs", action="store_true", help="run the saboteurs instead")
-    parser.add_argument("--table", type=Path, help="append the results to this file, as JSON lines")
+    parser.add_argument("--figures", type=Path, help="write the results to this file, as JSON")
     options = parser.parse_args()
-    note = partial(_append, options.table) if options.table else _ignore
     gc.freeze()  # what is imported stays
     if options.saboteurs:
-        return _run_saboteurs(options.seed, options.runs, note)
-    return _run_seeds(options.seed, options.runs, note)
+        return _run_saboteurs(options.seed, options.runs, options.figures)
+    return _run_seeds(options.seed, options.runs, options.figures)
 
 
-Note = Callable[[dict[str, object]], None]
-
-
-def _append(table: Path, line: dict[str, object]) -> None:
-    with table.open("a") as lines:
-        lines.write(json.dumps(line) + "\n")
-
-
-def _ignore(_line: dict[str, object]) -> None:
-    """Do nothing: no table is wanted."""
-
-
-def _run_seeds(first: int, runs: int, note: Note) -> int:
+def _run_seeds(first: int, runs: int, figures: Path | None) -> int:
     happened: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     failed: list[int] = []
@@ -65,16 +50,10 @@ def _run_seeds(first: int, runs: int, note: Note) -> int:
         for name, times in sorted(counts.items()):
             _say(f"{times:10} {name}")
     _say(f"\n{len(failed)} runs broke a promise{': seeds ' if failed else ''}{failed or ''}")
-    note(
-        {
-            "first_seed": first,
-            "runs": runs,
-            "minutes": round(minutes, 1),
-            "failed": failed,
-            "happened": dict(sorted(happened.items())),
-            "answers": dict(sorted(answers.items())),
-        }
-    )
+    if figures:
+        seeds = [[first, first + runs - 1]]
+        all_runs = Runs(seeds=seeds, runs=runs, failed=failed, happened=happened, answers=answers)
+        add_runs(figures, all_runs)
     return 1 if failed else 0
 
 
@@ -98,14 +77,14 @@ def _report(seed: int) -> None:
     _say()
 
 
-def _run_saboteurs(first: int, most: int, note: Note) -> int:
-    missed = 0
+def _run_saboteurs(first: int, most: int, figures: Path | None) -> int:
+    found: dict[str, tuple[int, str] | None] = {}
     for name, sabotage in SABOTEURS.items():
-        seeds, violation = found_after(sabotage, most, first) or (None, None)
-        missed += seeds is None
-        _say(f"{name}: {f'never found in {most} seeds' if seeds is None else f'{seeds} seeds'}")
-        note({"saboteur": name, "seeds": seeds, "violation": violation})
-    return 1 if missed else 0
+        found[name] = one = found_after(sabotage, most, first)
+        _say(f"{name}: {f'{one[0]} seeds' if one else f'never found in {most} seeds'}")
+    if figures:
+        write_saboteurs(figures, first, most, found)
+    return 1 if None in found.values() else 0
 
 
 if __name__ == "__main__":
