@@ -12,6 +12,7 @@ import psutil
 from tests.faults.nemesis.armed import IN_ELASTICSEARCH, IN_POSTGRES
 from tests.faults.nemesis.faults.common import Broken, Fault, frozen, killed, wait
 from tests.faults.nemesis.system import OUTLASTS_SESSION_SECONDS, System
+from tests.processes import RunningProcess
 
 _TIMES: Final = 5
 
@@ -36,7 +37,7 @@ def _frozen_at_point(system: System, target: str, chance: Random) -> Broken:
     with system.held(target) as process:
         process.kill()
         armed = system.start(target, "--at", point, "--freeze")
-        if not wait(lambda: psutil.Process(armed.pid).status() == psutil.STATUS_STOPPED):
+        if not wait(lambda: _is_frozen(armed)):
             yield
             return
         other = system.rollbook.start_projector(target.partition(" ")[0])
@@ -48,6 +49,11 @@ def _frozen_at_point(system: System, target: str, chance: Random) -> Broken:
         armed.thaw()
         wait(lambda: armed.text() != before)  # it has found out
         other.kill()
+
+
+def _is_frozen(process: RunningProcess) -> bool:
+    is_running = process.returncode() is None
+    return is_running and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 def _point(target: str, chance: Random) -> str:
