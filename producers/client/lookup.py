@@ -64,7 +64,7 @@ def find_outcome(
             if answers:
                 return min(answers, key=lambda answer: (answer[0].repeated, answer[1]))[0]
         try:
-            is_sent = any(scan.matches(COMMANDS, _of_commands(settings, place)))
+            is_sent = _is_sent(settings, scan, place)
         except Forbidden:
             raise _not_decided(
                 f"command {command_id} has no answer: it is not decided yet, or was never sent"
@@ -100,15 +100,15 @@ class _Scan:
         self._consumer = consumer
         self._key = key
         self._on_progress = on_progress
-        self._count = 0
+        self.count = 0
 
     def matches(self, topic: Topic, ranges: Mapping[int, LogRange]) -> Iterator[Message]:
         """Yield the records of `topic` in `ranges` that have the key."""
         for messages in read_topic(self._settings, self._consumer, topic, ranges):
             yield from (message for message in messages if message.key() == self._key)
-            self._count += len(messages)
+            self.count += len(messages)
             if self._on_progress and messages:
-                self._on_progress(self._count)
+                self._on_progress(self.count)
 
 
 def _of_outcomes(
@@ -124,17 +124,26 @@ def _of_outcomes(
         yield {partition: LogRange(max(whole.low, answer_from), whole.end)}
 
 
-def _of_commands(settings: Settings, place: CommandPlace | None) -> Mapping[int, LogRange]:
-    """Return what to read of the commands to find out whether there is such a command."""
+def _is_sent(settings: Settings, scan: _Scan, place: CommandPlace | None) -> bool:
+    """Return whether the command is on the log. Raises `NotInTime` if nothing is at its place.
+
+    A place is that of a command that was confirmed. While the leader of its partition changes, a
+    reader may see less than that: only another command at the place shows that this one is not.
+    """
     if place is None:
-        return log_ranges(settings, COMMANDS, range(settings.partitions), 0)
+        everything = log_ranges(settings, COMMANDS, range(settings.partitions), 0)
+        return any(scan.matches(COMMANDS, everything))
     partition, offset, _ = place
     [whole] = log_ranges(settings, COMMANDS, [partition]).values()
-    if whole.end <= offset:
-        # A place is that of a command that was confirmed. While the leader of a partition changes,
-        # a broker may show an end from before that.
-        raise _not_decided("the log ends before the place of the command: it is not known yet")
-    return {partition: LogRange(max(whole.low, offset), min(whole.end, offset + 1))}
+    if offset < whole.low < whole.end:
+        return False  # the log no longer has it
+    before = scan.count
+    wanted = {partition: LogRange(max(whole.low, offset), min(whole.end, offset + 1))}
+    if any(scan.matches(COMMANDS, wanted)):
+        return True
+    if scan.count == before:
+        raise _not_decided("nothing is at the place of the command: it is not known yet")
+    return False
 
 
 def _decoded(

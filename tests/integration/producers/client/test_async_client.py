@@ -115,7 +115,7 @@ def test_without_a_handler_callers_are_told_what_may_still_be_decided(
     with pytest.raises(NotInTime, match="not decided yet"):
         find_outcome(settings, "c-0", place=place)
     for later in (place._replace(offset=1_000), place._replace(offset=1_000, answer_from=5)):
-        with pytest.raises(NotInTime, match="ends before the place"):
+        with pytest.raises(NotInTime, match="nothing is at the place"):
             find_outcome(settings, "c-0", place=later)
     rollbook.start_handler()
     outcome = eventually(lambda: _found(settings, "c-0", place))
