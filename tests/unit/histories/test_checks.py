@@ -70,6 +70,11 @@ GOOD = {
     "a life": history(created(), updated(2, 3, "Joan"), deleted(3, 5), seen(2, 4, "Joan")),
     "an update that changes nothing": history(created(), updated(1, 3, "Jane")),
     "an unknown command that happened": history(created(), UNKNOWN, seen(2, 6, "June")),
+    "an unknown command that only a conflict tells of": history(
+        created(),
+        UNKNOWN,
+        asked("update", 5, 6, no("version_conflict", JANE, 2), user_id=JANE, expected_version=1),
+    ),
     "an unknown command that did not happen": history(created(), UNKNOWN, updated(2, 7, "Joan")),
     "concurrent updates in either order": history(
         created(), updated(3, 3, "Joan", ended=9), updated(2, 4, "June", ended=8)
@@ -110,6 +115,10 @@ BAD = {
     ),
     "a change of another version than expected": history(
         created(), updated(2, 3, "Joan", expected_version=5)
+    ),
+    "a conflict with a version that nothing made": history(
+        created(),
+        asked("update", 3, 4, no("version_conflict", JANE, 2), user_id=JANE, expected_version=1),
     ),
     "a conflict with the expected version": history(
         created(),
