@@ -49,7 +49,9 @@ def _full(name: str, system: System, _target: str, _chance: Random) -> Broken:
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[Path]:
     """Keep what is in a folder on a small file system inside the `with` block."""
-    used = subprocess.run(["du", "-sb", folder], capture_output=True, text=True, check=True).stdout
+    used = subprocess.run(
+        ["du", "-s", "-B1", folder], capture_output=True, text=True, check=True
+    ).stdout
     size = int(used.split()[0]) + _SPARE_BYTES
     with TemporaryDirectory(dir=folder.parent) as place:
         disk = Path(place)
