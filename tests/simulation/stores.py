@@ -4,6 +4,7 @@ Each calls `point` where a process can die, stall or lose its server.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 from projectors.contract.read_model import READY, Batch, Position, Row, Version
@@ -29,12 +30,13 @@ class UsersStore:
     name = "users"
     version = 1
     source: Source = LATEST_STATE
+    lost_in_a_crash: tuple[str, ...] = ("users", "positions")
 
     def __init__(self, point: Callable[[str], str | None] = lambda _: None) -> None:
         self.point = point
         self.users: dict[str, Stored] = {}
         self.positions: dict[int, Position] = {}
-        self.snapshots: list[tuple[dict[str, Stored], dict[int, Position]]] = []
+        self.snapshots: list[dict[str, Any]] = []
 
     def checkpoint(self) -> dict[int, Position]:
         return dict(self.positions)
@@ -42,7 +44,8 @@ class UsersStore:
     def write(self, batch: Batch) -> None:
         self.point("before write")
         self._check(batch)
-        self._snapshot()
+        if batch.events:
+            self._snapshot()
         self._apply(batch)
         self._advance(batch)
         self.point("after write")
@@ -66,14 +69,14 @@ class UsersStore:
         return bool(event["version"] > known[0])
 
     def _snapshot(self) -> None:
-        self.snapshots.append((dict(self.users), dict(self.positions)))
+        self.snapshots.append({name: deepcopy(vars(self)[name]) for name in self.lost_in_a_crash})
         del self.snapshots[:-_SNAPSHOTS]
 
     def rewind(self, steps: int) -> bool:
         """Lose the latest transactions, as PostgreSQL may in a crash."""
         if not self.snapshots:
             return False
-        self.users, self.positions = self.snapshots[-1 - steps % len(self.snapshots)]
+        vars(self).update(self.snapshots[-1 - steps % len(self.snapshots)])
         self.snapshots = []
         return True
 
@@ -124,6 +127,7 @@ class HistoryStore(UsersStore):
 
     name = "history"
     source = WHOLE_HISTORY
+    lost_in_a_crash = ("events", "_erased_at", "positions")
 
     def __init__(self, point: Callable[[str], str | None] = lambda _: None) -> None:
         super().__init__(point)
@@ -142,9 +146,6 @@ class HistoryStore(UsersStore):
                     del kept[older]
             if version >= self._erased_at.get(user_id, 0):
                 kept.setdefault(version, stored(event))
-
-    def _snapshot(self) -> None:
-        """Keep none: this store is not rewound."""
 
     def read(self, user_id: str) -> Stored | None:
         kept = self.events.get(user_id)
