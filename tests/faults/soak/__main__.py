@@ -1,6 +1,7 @@
 """`python -m tests.faults.soak`: soak a registry, write the report, end with 1 if it is red."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -26,7 +27,11 @@ def main() -> int:
     parser.add_argument(
         "--publish", action="store_true", help="write docs/figures and docs/images as well"
     )
+    parser.add_argument("--table", type=Path, help="print the table of this report")
     options = parser.parse_args()
+    if options.table:
+        click.echo(markdown(json.loads(options.table.read_text("utf-8"))))
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     name = options.stack or f"soak-{os.getpid()}"
     stack = start_stack(name)  # as it is, if it runs

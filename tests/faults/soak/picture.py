@@ -40,17 +40,19 @@ def draw(report: Mapping[str, Any]) -> str:
     ]
     y = 36
     for process in processes:
-        parts.append(f'<text x="8" y="{y + _HEIGHT}">{escape(process)}</text>')
+        parts.append(f'<text x="8" y="{y + _HEIGHT - 12}">{escape(process)}</text>')
         for n, measure in enumerate(_OF_PROCESSES):
             parts += _panel(report, series.get((measure, process)), n, y)
         y += _ROW
     for measure in _OF_SOME:
         title, _, unit = MEASURES[measure].title.partition(", ")
-        parts.append(f'<text x="8" y="{y + _HEIGHT}">{title}</text>')
-        parts.append(f'<text class="small" x="8" y="{y + _HEIGHT + 13}">{unit}</text>')
+        parts.append(f'<text x="8" y="{y + _HEIGHT - 12}">{title}</text>')
+        parts.append(f'<text class="small" x="8" y="{y + _HEIGHT + 1}">{unit}</text>')
         shown = [process for name, process in series if name == measure]
         for n, process in enumerate(shown):
-            parts += _panel(report, series[measure, process], n, y, process)
+            parts += _panel(
+                report, series[measure, process], n, y, process.removesuffix(" projector")
+            )
         y += _ROW
     note = (
         f"{report['minutes']:g} minutes, {report['commands']:,} commands, {len(report['faults'])} "

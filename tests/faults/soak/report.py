@@ -53,7 +53,7 @@ def _cell(one: Mapping[str, Any] | None) -> str:
     if one["middle_third"] is None:
         return "not measured"
     sign = "+" if MEASURES[one["measure"]].accumulates else ""
-    text = f"{sign}{one['middle_third']:,.1f} → {sign}{one['last_third']:,.1f}"
+    text = f"{one['middle_third']:{sign},.1f} → {one['last_third']:{sign},.1f}"
     return text if one["is_flat"] else f"**{text}**"
 
 

@@ -34,7 +34,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "files": Measure("open files", 0.1, 4),
     "threads": Measure("threads", 0.1, 2),
     "connections": Measure("TCP connections", 0.1, 4),
-    "lag": Measure("records not yet processed", 0.5, 200),
+    "lag": Measure("records behind", 0.5, 200),
     "disk": Measure("files of data, MiB", 0.5, 48, accumulates=True),
 }
 
