@@ -40,7 +40,6 @@ class Sampler:
         self._stack = stack
         # It keeps the schemas: lag is measured without a registry too.
         self._registry = Registry(system.settings)
-        self._began = time.monotonic()
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(what, seconds), daemon=True)
@@ -52,6 +51,7 @@ class Sampler:
         ]
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
         return self
@@ -62,7 +62,7 @@ class Sampler:
             thread.join()
 
     def seconds(self) -> float:
-        """Return the time since sampling began."""
+        """Return the time since the block was entered."""
         return time.monotonic() - self._began
 
     def _repeat(self, measure: Callable[[], None], seconds: float) -> None:
