@@ -6,7 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from random import Random
 from typing import Final
 
+import psutil
+
 from tests.faults.nemesis.system import OUTLASTS_SESSION_SECONDS, System
+from tests.processes import RunningProcess
 
 Broken = Iterator[None]
 Fault = Callable[[System, str, Random], AbstractContextManager[None]]
@@ -71,3 +74,9 @@ def server_frozen(name: str, system: System, _target: str, chance: Random) -> Br
 def kind(target: str) -> str:
     """Return what a target is called in counts."""
     return "handler" if len(target) == 1 else target
+
+
+def is_frozen(process: RunningProcess) -> bool:
+    """Return whether a process runs and has been stopped by a signal."""
+    is_running = process.returncode() is None
+    return is_running and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED

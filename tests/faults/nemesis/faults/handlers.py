@@ -8,9 +8,7 @@ from contextlib import contextmanager, suppress
 from random import Random
 from typing import Final
 
-import psutil
-
-from tests.faults.nemesis.faults.common import Broken, Fault, frozen, killed, wait
+from tests.faults.nemesis.faults.common import Broken, Fault, frozen, is_frozen, killed, wait
 from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
 from tests.faults.nemesis.system import EXTRA_HANDLER, System
 from tests.processes import RunningProcess
@@ -109,7 +107,7 @@ def _stands_still(process: RunningProcess, act: str) -> bool:
     """Return whether a process stands still, as it says itself or the system does."""
     if act == "stall":
         return STALLS in process.text()
-    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+    return is_frozen(process)
 
 
 @contextmanager

@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from random import Random
 from typing import Final
 
-import psutil
-
 from tests.faults.nemesis.armed import IN_ELASTICSEARCH, IN_POSTGRES
-from tests.faults.nemesis.faults.common import Broken, Fault, frozen, killed, wait
+from tests.faults.nemesis.faults.common import Broken, Fault, frozen, is_frozen, killed, wait
 from tests.faults.nemesis.system import OUTLASTS_SESSION_SECONDS, System
-from tests.processes import RunningProcess
 
 _TIMES: Final = 5
 
@@ -37,7 +34,7 @@ def _frozen_at_point(system: System, target: str, chance: Random) -> Broken:
     with system.held(target) as process:
         process.kill()
         armed = system.start(target, "--at", point, "--freeze")
-        if not wait(lambda: _is_frozen(armed)):
+        if not wait(lambda: is_frozen(armed)):
             yield
             return
         other = system.rollbook.start_projector(target.partition(" ")[0])
@@ -49,11 +46,6 @@ def _frozen_at_point(system: System, target: str, chance: Random) -> Broken:
         armed.thaw()
         wait(lambda: armed.text() != before)  # it has found out
         other.kill()
-
-
-def _is_frozen(process: RunningProcess) -> bool:
-    is_running = process.returncode() is None
-    return is_running and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 def _point(target: str, chance: Random) -> str:
