@@ -6,6 +6,7 @@ between the markers of a table, so that no figure is copied by hand.
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -174,9 +175,8 @@ def _milliseconds(found: dict[str, Any], name: str) -> str:
     return table((name.replace("_", " "), "median", "99th percentile"), rows)
 
 
-def with_tables(page: str, figures: dict[str, Any]) -> str:
+def with_tables(page: str, found: Mapping[str, str]) -> str:
     """Return the page with every marked table replaced. Raises ValueError for an unknown marker."""
-    found = tables(figures)
 
     def replaced(match: re.Match[str]) -> str:
         name = match["name"]
@@ -197,7 +197,7 @@ def read_figures() -> dict[str, Any]:
 def main() -> None:
     """Write the tables and the picture."""
     figures = read_figures()
-    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), figures), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), tables(figures)), encoding="utf-8")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(plot.svg(figures), encoding="utf-8")
 

@@ -11,7 +11,7 @@ def test_the_page_and_its_picture_are_current() -> None:
     """`make plots` writes both."""
     figures = page.read_figures()
     text = page.PAGE.read_text("utf-8")
-    assert page.with_tables(text, figures) == text
+    assert page.with_tables(text, page.tables(figures)) == text
     assert plot.svg(figures) == page.PICTURE.read_text("utf-8")
 
 
@@ -23,7 +23,7 @@ def test_every_table_is_on_the_page() -> None:
 
 def test_an_unknown_table_is_an_error() -> None:
     with pytest.raises(ValueError, match="no table other"):
-        page.with_tables("<!-- figures: other -->\n<!-- end of figures -->", page.read_figures())
+        page.with_tables("<!-- figures: other -->\n<!-- end of figures -->", {})
 
 
 def test_a_figure_that_was_not_measured_is_left_out_of_the_picture() -> None:
