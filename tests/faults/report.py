@@ -1,0 +1,62 @@
+"""`python -m tests.faults.report`: writes the tables of docs/reliability.md from docs/figures/.
+
+So no figure on that page is copied by hand. Each file there names the command that writes it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from scripts.bench.report.cells import table
+from scripts.bench.report.page import with_tables
+from tests.faults.nemesis.table import caught, read_table, summary
+from tests.faults.recovery import table as recovery
+from tests.faults.soak import report as soak
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs/reliability.md"
+FIGURES: Final = ROOT / "docs/figures"
+
+
+def tables() -> dict[str, str]:
+    """Return the Markdown of each table by the name in its marker."""
+    runs = read_table(FIGURES / "nemesis.ndjson")
+    return {
+        "nemesis": "\n".join(summary(runs)),
+        "caught": "\n".join(caught(runs)),
+        "simulated": _simulated(_read("simulated")),
+        "saboteurs": _saboteurs(_read("saboteurs")),
+        "recovery": recovery.markdown(_read("recovery")),
+        "brokers": _brokers(_read("brokers")),
+        "soak": soak.markdown(_read("soak")),
+    }
+
+
+def _read(name: str) -> Any:
+    return json.loads((FIGURES / f"{name}.json").read_text("utf-8"))
+
+
+def _brokers(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            one["fault"],
+            one["repetitions"],
+            f"{one['stalled_seconds_p50']:.1f}",
+            f"{one['stalled_seconds_worst']:.1f}",
+            f"{one['confirmed_commands']:,}",
+            one["lost"],
+        )
+        for one in found["faults"]
+    ]
+    head = ("fault", "times", "median stall, s", "worst stall, s", "confirmed commands", "lost")
+    return table(head, rows)
+
+
+def main() -> None:
+    """Write the page."""
+    text = with_tables(PAGE.read_text("utf-8"), tables())
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
