@@ -1,6 +1,6 @@
 """`python -m tests.faults.report`: writes the tables of docs/reliability.md from docs/figures/.
 
-So no figure on that page is copied by hand. Each file there names the command that writes it.
+So no figure on that page is copied by hand.
 """
 
 import json
@@ -34,6 +34,26 @@ def tables() -> dict[str, str]:
 
 def _read(name: str) -> Any:
     return json.loads((FIGURES / f"{name}.json").read_text("utf-8"))
+
+
+def _simulated(found: dict[str, Any]) -> str:
+    seeds = ", ".join(f"{first} to {last}" for first, last in found["seeds"])
+    totals = [
+        ("runs", f"{found['runs']:,}"),
+        ("seeds", seeds),
+        ("runs that broke a promise", len(found["failed"])),
+        ("commands", f"{sum(found['answers'].values()):,}"),
+    ]
+    happened = [(what, f"{times:,}") for what, times in found["happened"].items()]
+    return f"{table(('', ''), totals)}\n\n{table(('what happened', 'count'), happened)}"
+
+
+def _saboteurs(found: dict[str, Any]) -> str:
+    rows = [
+        (one["name"], one["seeds"] or f"not found in {found['most_seeds']}")
+        for one in found["saboteurs"]
+    ]
+    return table(("what is missing", "seeds until it was noticed"), rows)
 
 
 def _brokers(found: dict[str, Any]) -> str:

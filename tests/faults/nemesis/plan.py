@@ -88,10 +88,28 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rounds of a run; `seed` is also that of the workload."""
+    """The rounds of a run, and how long it lasts at least; `seed` is also that of the workload."""
 
     seed: int
     rounds: tuple[tuple[Step, ...], ...]
+    seconds: float = 30.0
+    commands: int = 500
+
+
+# What `make test` runs.
+SHORT: Final = Plan(
+    1,
+    (
+        (
+            Step("projector frozen", "postgres projector", 0.5, 0.0, 1),
+            Step("request of a transaction late", "b", 0.2, 1.0, 2),
+            Step("handler killed at a point", "a", 0.2, 0.5, 3),
+            Step("broker killed", "kafka", 0.2, 1.0, 4),
+        ),
+    ),
+    seconds=10.0,
+    commands=150,
+)
 
 
 def plan_of(seed: int, *, only_processes: bool = False, only: Collection[str] = ()) -> Plan:

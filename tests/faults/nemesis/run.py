@@ -31,8 +31,6 @@ from tests.histories.history import Answer, Asked, History, Query
 from tests.log import alter_topics, read
 from tests.processes import Rollbook, eventually
 
-LEAST_SECONDS: Final = 30.0
-LEAST_COMMANDS: Final = 500
 # After the faults of a round so many commands must be accepted before it ends.
 _ACCEPTED_BETWEEN: Final = 20
 _HEALED_SECONDS: Final = 120
@@ -107,9 +105,9 @@ def _load(plan: Plan, stack: LocalStack, system: System, clients: Clients, resul
         clients.resume()
         _overlap(system, list(steps))
         _wait_for_accepted(clients, _ACCEPTED_BETWEEN)
-        wanted = LEAST_COMMANDS * number // len(plan.rounds)
+        wanted = plan.commands * number // len(plan.rounds)
         eventually(partial(_has_asked, history, wanted), _HEALED_SECONDS, "enough commands")
-        time.sleep(max(0.0, began + LEAST_SECONDS / len(plan.rounds) - time.monotonic()))
+        time.sleep(max(0.0, began + plan.seconds / len(plan.rounds) - time.monotonic()))
         clients.pause()
         result.seconds += time.monotonic() - began
         result.commands += len(history.asked) - asked

@@ -1,4 +1,4 @@
-"""The nemesis, for one seed as it is and once with a handler that lacks a protection."""
+"""The nemesis: a short plan; in depth one seed, and one with a handler that lacks a protection."""
 
 from pathlib import Path
 
@@ -6,14 +6,21 @@ import pytest
 
 from scripts.stack.local import LocalStack
 from tests.depth import DEEP
-from tests.faults.nemesis.plan import plan_of
+from tests.faults.nemesis.plan import SHORT, plan_of
 from tests.faults.nemesis.run import run
 
-pytestmark = [
-    pytest.mark.skipif(not DEEP, reason="takes minutes; `make nemesis` runs as many as wanted"),
-]
+deep = pytest.mark.skipif(not DEEP, reason="takes minutes; `make nemesis` runs as many as wanted")
 
 
+def test_a_short_run_shows_clients_nothing_wrong(stack: LocalStack, tmp_path: Path) -> None:
+    result, _ = run(SHORT, stack, tmp_path)
+    assert result.violations == []
+    wanted = {"postgres projector frozen", "kafka killed"}
+    assert wanted <= result.faults.keys()
+    assert result.commands >= SHORT.commands
+
+
+@deep
 def test_a_run_with_faults_shows_clients_nothing_wrong(stack: LocalStack, tmp_path: Path) -> None:
     result, _ = run(plan_of(1), stack, tmp_path)
     assert result.violations == []
@@ -21,6 +28,7 @@ def test_a_run_with_faults_shows_clients_nothing_wrong(stack: LocalStack, tmp_pa
     assert result.commands >= 500
 
 
+@deep
 def test_a_handler_that_forgets_ids_is_caught(stack: LocalStack, tmp_path: Path) -> None:
     result, _ = run(plan_of(1), stack, tmp_path, saboteur="ids are not remembered")
     assert any("was answered in" in violation for violation in result.violations)

@@ -26,9 +26,7 @@ from tests.processes import Rollbook, eventually
 from tests.services import Service
 
 
-@pytest.mark.skipif(
-    not DEEP, reason="test_services_under_load.py kills Kafka too; in `make test-deep`"
-)
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills Kafka too; in `make test-deep`")
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
     """Handler, projectors and an import wait for the broker and resume.
 
@@ -47,6 +45,7 @@ def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, server
     assert all(process.stop() == 0 for process in processes.values())
 
 
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills Kafka; in `make test-deep`")
 def test_kafka_is_frozen_under_load(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
@@ -94,6 +93,7 @@ def test_a_store_crashes_while_its_projector_catches_up(
     assert all(process.stop() == 0 for process in processes.values())
 
 
+@pytest.mark.skipif(not DEEP, reason="takes a minute; `make test-deep` runs it")
 def test_the_registry_crashes(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
     """Running processes no longer need it, starting ones wait for it, its ids stay valid."""
     ids = Registry(settings).ensure()

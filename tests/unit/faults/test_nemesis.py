@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.faults.nemesis.faults.table import FAULTS
-from tests.faults.nemesis.plan import ONLY_IF_NAMED, ROUNDS, SERVERS, TARGETS, plan_of
+from tests.faults.nemesis.plan import ONLY_IF_NAMED, ROUNDS, SERVERS, SHORT, TARGETS, plan_of
 from tests.faults.nemesis.run import placed
 from tests.faults.nemesis.saboteurs import SABOTEURS
 from tests.faults.nemesis.workload import Workload
@@ -36,6 +36,7 @@ def test_every_fault_is_planned_and_can_be_injected() -> None:
     }
     assert planned == set(TARGETS) - ONLY_IF_NAMED
     assert set(TARGETS) == set(FAULTS)
+    assert all(step.target in TARGETS[step.fault] for step in SHORT.rounds[0])
 
 
 def test_a_plan_can_be_restricted_to_faults_that_are_named() -> None:
