@@ -2,11 +2,9 @@
 
 import random
 
-import pytest
-
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
-from tests.depth import DEEP, depth
+from tests.depth import depth
 from tests.faults.outage import (
     MODELS,
     Progress,
@@ -44,7 +42,6 @@ def _start(rollbook: Rollbook, name: str) -> RunningProcess:
     return rollbook.start_projector(name)
 
 
-@pytest.mark.skipif(not DEEP, reason="test_nemesis.py freezes projectors; in `make test-deep`")
 def test_a_projector_that_lost_its_partitions_changes_nothing(
     settings: Settings, rollbook: Rollbook
 ) -> None:

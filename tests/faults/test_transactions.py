@@ -1,9 +1,7 @@
 """A handler that cannot know whether its transaction has ended still decides each command once."""
 
-import pytest
-
 from runtime.settings import Settings
-from tests.depth import DEEP, depth
+from tests.depth import depth
 from tests.faults.broker_proxy import BrokerProxy
 from tests.faults.outage import MODELS, Progress, RunningImport, assert_everything_is_valid
 from tests.processes import Rollbook, eventually
@@ -15,7 +13,6 @@ ROUNDS = depth(1, 8)
 USERS = ROUNDS * 5_000
 
 
-@pytest.mark.skipif(not DEEP, reason="test_nemesis.py delays the end too; in `make test-deep`")
 def test_the_end_of_a_transaction_is_lost_or_comes_late(
     settings: Settings, rollbook: Rollbook
 ) -> None:

@@ -96,7 +96,7 @@ class Plan:
     commands: int = 500
 
 
-# What `make test` runs.
+# The run that a test repeats.
 SHORT: Final = Plan(
     1,
     (
