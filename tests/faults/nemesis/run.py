@@ -213,7 +213,7 @@ def placed(history: History) -> Iterator[Query]:
     """Yield the queries; one that did not find its user shows the version at which he left.
 
     An answer of that kind has no version. It is that of the latest end of the user that was asked
-    for before the query ended, if there is one.
+    for before the query ended, if there is one and the read model must have known the user.
     """
     ends: dict[str, list[tuple[float, Answer]]] = {}
     answers = history.found or {}
@@ -229,8 +229,32 @@ def placed(history: History) -> Iterator[Query]:
             for began, answer in ends.get(query.user_id, [])
             if began < query.ended
         ]
-        is_gone = query.version is None and possible
+        is_gone = query.version is None and possible and _must_know(history, query)
         yield replace(query, version=max(possible)) if is_gone else query
+
+
+def _must_know(history: History, query: Query) -> bool:
+    """Return whether the read model had the user's creation: this query or an earlier one shows."""
+    earlier = [
+        one
+        for one in history.queries
+        if (one.user_id, one.model) == (query.user_id, query.model)
+        and one.ended < query.began
+        and not history.forgets_reads
+    ]
+    return any(one.version is not None or _waited(history, one) for one in [query, *earlier])
+
+
+def _waited(history: History, query: Query) -> bool:
+    """Return whether a query waited for the creation of its user."""
+    return any(
+        one.kind == "create"
+        and one.answer is not None
+        and one.answer.accepted
+        and one.answer.user_id == query.user_id
+        and one.answer.seq <= query.tokens.get(one.answer.partition, 0)
+        for one in history.asked
+    )
 
 
 def _ending(one: Asked) -> str:

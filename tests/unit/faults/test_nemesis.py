@@ -14,6 +14,9 @@ from tests.faults.nemesis.workload import Workload
 from tests.histories.history import Answer, Asked, History, Query
 
 USER = "01a22057-e841-7000-894f-d17ca020d246"
+CREATED = Asked(
+    "one", "c-0", "create", 0, 1, Answer(accepted=True, user_id=USER, version=1, partition=2, seq=7)
+)
 
 
 def test_a_seed_always_gives_the_same_plan_and_two_seeds_different_ones() -> None:
@@ -117,6 +120,28 @@ def test_a_query_that_misses_its_user_shows_the_end_of_the_user(
 ) -> None:
     """Only one that can have been decided by then: a user whom nobody deleted must be found."""
     history = History(4, found={"c-1": found})
-    history.asked = [Asked("one", "c-1", "delete", asked_at, 9.5, answer, user_id=USER)]
-    history.queries = [Query("two", USER, 2.0, 3.0, {}, None)]
+    history.asked = [CREATED, Asked("one", "c-1", "delete", asked_at, 9.5, answer, user_id=USER)]
+    history.queries = [Query("two", USER, 2.0, 3.0, {2: 7}, None)]
     assert [query.version for query in placed(history)] == [version]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "tokens", "forgets", "version"),
+    [
+        (Query("two", USER, 1.0, 1.5, {}, 1, model="postgres"), {}, False, 4),
+        (Query("two", USER, 1.0, 1.5, {}, 1, model="postgres"), {}, True, None),
+        (Query("two", USER, 1.0, 1.5, {}, 1, model="history"), {}, False, None),
+        (Query("two", USER, 1.0, 1.5, {2: 7}, None, model="postgres"), {}, False, 4),
+        (Query("two", USER, 1.0, 1.5, {}, None, model="postgres"), {2: 6}, False, None),
+        (Query("two", USER, 1.0, 1.5, {}, None, model="postgres"), {2: 7}, True, 4),
+    ],
+)
+def test_a_read_model_that_is_behind_need_not_know_the_user_yet(
+    *, earlier: Query, tokens: dict[int, int], forgets: bool, version: int | None
+) -> None:
+    """So a query that misses the user shows its end only if it must have seen the beginning."""
+    history = History(4, found={}, forgets_reads=forgets)
+    answer = Answer(accepted=True, version=4)
+    history.asked = [CREATED, Asked("one", "c-1", "delete", 1.0, 9.5, answer, user_id=USER)]
+    history.queries = [earlier, Query("two", USER, 2.0, 3.0, tokens, None, model="postgres")]
+    assert [query.version for query in placed(history)][1] == version
