@@ -50,20 +50,23 @@ def _content(answer: Answer) -> _Content:
 def resolved(history: History) -> History:
     """Return the history as somebody knows it who looked up every unanswered command at the end.
 
-    A command that was decided after its client gave up took effect before the next quiet time. What
-    has an id that was used for several commands stays unknown; where ids are forgotten, each
-    sending counts as another command.
+    A command that was decided after its client gave up took effect before the next quiet time after
+    its last sending: an earlier one may never have arrived. What has an id that was used for
+    several commands stays unknown; where ids are forgotten, each sending counts as another command.
     """
     uses: dict[str, set[object]] = defaultdict(set)
+    ended: dict[str, float] = {}
     for one in history.asked:
         uses[one.command_id].add(one.body if history.remembers_ids else one)
+        ended[one.command_id] = max(one.ended, ended.get(one.command_id, 0))
     asked = [
-        _resolved(history, one) if len(uses[one.command_id]) == 1 else one for one in history.asked
+        _resolved(history, one, ended[one.command_id]) if len(uses[one.command_id]) == 1 else one
+        for one in history.asked
     ]
     return replace(history, asked=asked)
 
 
-def _resolved(history: History, one: Asked) -> Asked:
+def _resolved(history: History, one: Asked, ended: float) -> Asked:
     if one.answer is not None or not one.was_sent or one.command_id in history.lost:
         return one
     found = [
@@ -71,4 +74,4 @@ def _resolved(history: History, one: Asked) -> Asked:
     ]
     if not found:
         return replace(one, was_sent=False)
-    return replace(one, answer=found[0], ended=history.quiet_after(one.ended))
+    return replace(one, answer=found[0], ended=history.quiet_after(ended))

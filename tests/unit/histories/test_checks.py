@@ -203,3 +203,14 @@ def test_where_ids_are_forgotten_a_repeated_command_may_be_decided_again() -> No
     entries = (created(), first, updated(3, 6, "June"), again)
     assert list(broken(history(*entries))) != []
     assert list(broken(history(*entries, remembers_ids=False))) == []
+
+
+def test_a_command_that_was_sent_again_may_have_been_decided_only_then() -> None:
+    """Its first sending never arrived, although all was quiet before the second one."""
+    conflict = no("version_conflict", JANE, 2)
+    change = asked("change", 14, 15, None, user_id=JANE, email="u4@example.com", expected_version=1)
+    again = replace(change, began=22, ended=29, answer=conflict)
+    update = asked("update", 23, 24, None, user_id=JANE, name="Jane Roe")
+    entries = [created(), change, again, update]
+    found = {change.command_id: [conflict], update.command_id: [ok(JANE, 2, 2)]}
+    assert list(broken(replace(history(*entries, found=found), quiet=[17.0, 30.0]))) == []
