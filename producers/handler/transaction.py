@@ -261,7 +261,9 @@ def call_with_deadline(seconds: float, call: Callable[[], None]) -> None:
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            failures.append(error)
+            # Neither here nor below may the error refer to a frame that refers to it: such a cycle
+            # keeps the producer, with its threads and connections, until the next collection.
+            failures.append(error.with_traceback(None))
 
     # A daemon, unlike an executor's thread: the process can still end.
     thread = threading.Thread(target=run, name="transaction", daemon=True)
@@ -270,4 +272,4 @@ def call_with_deadline(seconds: float, call: Callable[[], None]) -> None:
     if thread.is_alive():
         raise IndefiniteError
     if failures:
-        raise failures[0]
+        raise failures.pop()
