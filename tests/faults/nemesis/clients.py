@@ -155,7 +155,8 @@ class Clients:
             for line in answers.splitlines():
                 with suppress(json.JSONDecodeError):  # the last one, if the service died
                     found = json.loads(line)
-                    self._tell_json(missing.pop(found["line"]), found, line)
+                    if "line" in found:  # the service refuses a request as a whole, too
+                        self._tell_json(missing.pop(found["line"]), found, line)
         for asked in missing.values():
             self.workload.tell(asked, None)
         time.sleep(0.3)

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def measure(stack: LocalStack, repetitions: int, out: Path, only: str = "") -> dict[str, Any]:
-    """Measure the cases in turn, and write the file after each turn; return what it has."""
+    """Measure the cases in turn; return what the file has, which is written after each."""
     defaults = Settings()
     found: dict[str, Any] = {
         "machine": machine(),
@@ -76,9 +76,9 @@ def measure(stack: LocalStack, repetitions: int, out: Path, only: str = "") -> d
                 one["seconds"].append(round(times.seconds, 2))
                 if times.server_seconds is not None:
                     one["server_seconds"].append(round(times.server_seconds, 2))
+                found["load_averages"].append(round(os.getloadavg()[0], 1))
+                out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
                 click.echo(f"{turn}: {case}: {times.seconds:.1f} s")
-            found["load_averages"].append(round(os.getloadavg()[0], 1))
-            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 

@@ -1,5 +1,6 @@
 """One soak: constant load, a fault now and then, samples, and then every check."""
 
+import pickle
 import sys
 import time
 from collections.abc import Mapping
@@ -56,6 +57,9 @@ def soak(
         except (AssertionError, RollbookError) as error:
             result.violations.append(f"it did not recover: {error}")
         result.violations += clients.flaws + system.tracebacks() + sampler.flaws
+        if result.violations:
+            kept = pickle.dumps(clients.workload.history)
+            (directory / "history.pickle").write_bytes(kept)
     verdicts = {place: judge(one, seconds) for place, one in sampler.series.items()}
     return {
         "minutes": minutes,
