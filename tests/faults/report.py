@@ -4,6 +4,7 @@ So no figure on that page is copied by hand.
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,21 +20,24 @@ FIGURES: Final = ROOT / "docs/figures"
 
 
 def tables() -> dict[str, str]:
-    """Return the Markdown of each table by the name in its marker."""
-    runs = read_table(FIGURES / "nemesis.ndjson")
-    return {
-        "nemesis": "\n".join(summary(runs)),
-        "caught": "\n".join(caught(runs)),
-        "simulated": _simulated(_read("simulated")),
-        "saboteurs": _saboteurs(_read("saboteurs")),
-        "recovery": recovery.markdown(_read("recovery")),
-        "brokers": _brokers(_read("brokers")),
-        "soak": soak.markdown(_read("soak")),
+    """Return the Markdown of each table by the name in its marker; none without its figures."""
+    written = {
+        "simulated": _simulated,
+        "saboteurs": _saboteurs,
+        "recovery": recovery.markdown,
+        "brokers": _brokers,
+        "soak": soak.markdown,
     }
-
-
-def _read(name: str) -> Any:
-    return json.loads((FIGURES / f"{name}.json").read_text("utf-8"))
+    files = {name: FIGURES / f"{name}.json" for name in written}
+    found = {
+        name: written[name](json.loads(file.read_text("utf-8")))
+        for name, file in files.items()
+        if file.exists()
+    }
+    if (runs := FIGURES / "nemesis.ndjson").exists():
+        rows = read_table(runs)
+        found |= {"nemesis": "\n".join(summary(rows)), "caught": "\n".join(caught(rows))}
+    return found
 
 
 def _simulated(found: dict[str, Any]) -> str:
@@ -44,7 +48,10 @@ def _simulated(found: dict[str, Any]) -> str:
         ("runs that broke a promise", len(found["failed"])),
         ("commands", f"{sum(found['answers'].values()):,}"),
     ]
-    happened = [(what, f"{times:,}") for what, times in found["happened"].items()]
+    kinds: Counter[str] = Counter()
+    for what, times in found["happened"].items():
+        kinds[what.partition(" at ")[0]] += times
+    happened = [(kind, f"{times:,}") for kind, times in kinds.items()]
     return f"{table(('', ''), totals)}\n\n{table(('what happened', 'count'), happened)}"
 
 
