@@ -14,7 +14,8 @@ from runtime.process import StopSignal
 from schemas.errors import Misconfigured
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, TOPICS
 from tests.simulation.virtual_time import VirtualTime
-from tests.unit.producers.handler.memory_consumer import MemoryClients, MemoryConsumer
+from tests.unit.producers.handler.memory_clients import MemoryClients
+from tests.unit.producers.handler.memory_consumer import MemoryConsumer
 from tests.unit.producers.handler.memory_group import Member, MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog, MemoryProducer, failure
 from tests.unit.producers.handler.memory_partition import (

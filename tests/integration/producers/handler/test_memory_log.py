@@ -20,7 +20,7 @@ from tests.integration.producers.handler.cluster_scenarios import (
     Broker,
     Seen,
 )
-from tests.unit.producers.handler.memory_consumer import MemoryClients
+from tests.unit.producers.handler.memory_clients import MemoryClients
 from tests.unit.producers.handler.memory_group import MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
 

@@ -1,27 +1,19 @@
-"""Consumers of the in-memory log, and the clients that a handler makes of it."""
+"""Consumers of the in-memory log."""
 
-import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_END,
     OFFSET_INVALID,
-    Consumer,
     KafkaError,
-    KafkaException,
     Message,
-    Producer,
     TopicPartition,
 )
 
-from runtime.kafka import kafka_failure
-from runtime.process import StopSignal
-from runtime.settings import Settings
-from schemas.errors import Forbidden, Unavailable
 from tests.unit.producers.handler.memory_group import Member, MemoryGroup, Metadata
-from tests.unit.producers.handler.memory_log import MemoryProducer, failure
+from tests.unit.producers.handler.memory_log import failure
 from tests.unit.producers.handler.memory_partition import Place
 
 RebalanceCallback = Callable[[Any, list[TopicPartition]], None]
@@ -82,7 +74,7 @@ class MemoryConsumer:
     def _serve_group(self) -> None:
         if self._callbacks is None or self._is_fenced:
             return
-        on_assign, on_revoke, on_lost = self._callbacks
+        _, _, on_lost = self._callbacks
         known = self._group.members.get(self._identity)
         if self._member is None:
             self._member = self._group.join(self._identity)
@@ -94,12 +86,22 @@ class MemoryConsumer:
             self._is_fenced = True
             self.queued.append(Message(error=KafkaError(KafkaError._FATAL, "in memory")))
             return
+        if self._generation >= 0:
+            # A member joins the next rebalance with what the last one gave it.
+            self._take_assignment(self._member)
         self._group.heartbeat(self._member, self._owned)
-        if self._generation == self._group.generation and self._owned == self._member.assigned:
+        self._take_assignment(self._member)
+
+    def _take_assignment(self, member: Member) -> None:
+        """Own what the group has assigned; what it has not is given up first."""
+        if self._callbacks is None:
+            return
+        on_assign, on_revoke, _ = self._callbacks
+        if self._generation == self._group.generation and self._owned == member.assigned:
             return
         self._generation = self._group.generation
-        revoked = self._owned - self._member.assigned
-        assigned = self._member.assigned - self._owned
+        revoked = self._owned - member.assigned
+        assigned = member.assigned - self._owned
         if revoked:
             self._owned -= revoked
             on_revoke(self, self._places(revoked))
@@ -256,45 +258,3 @@ class MemoryConsumer:
 
 def _event(place: Place, offset: int, code: int) -> Message:
     return Message(place[0], place[1], offset, error=KafkaError(code, "in memory"))
-
-
-class MemoryClients:
-    """`producers.handler.clients.Clients` over the in-memory log."""
-
-    def __init__(self, group: MemoryGroup, identity: str) -> None:
-        self._group = group
-        self.group = group.name
-        self.identity = identity
-        self.consumer = MemoryConsumer(group, identity)
-        self.producers: list[MemoryProducer] = []
-
-    def failure(self, error: KafkaException) -> Unavailable | Forbidden:
-        # Without a port, nothing looks for the reason at a broker.
-        return kafka_failure(Settings(kafka_bootstrap_servers="memory"), error)
-
-    def require_unique_identity(self, stop: StopSignal) -> None:
-        """Do nothing: all identities here are on one host."""
-
-    def unassigned(self) -> set[int] | None:
-        return self._group.unassigned()
-
-    def group_consumer(self) -> Consumer:
-        """Return a consumer that joins the group once polled; `consumer` is the latest."""
-        self.consumer = MemoryConsumer(self._group, self.identity)
-        return cast("Consumer", self.consumer)
-
-    def committed_reader(self) -> Consumer:
-        return cast("Consumer", MemoryConsumer(self._group, reports_ends=True))
-
-    def uncommitted_reader(self) -> Consumer:
-        """Return a reader of high watermarks."""
-        return cast("Consumer", MemoryConsumer(self._group, committed_only=False))
-
-    def transactional_producer(self, logger: logging.Logger) -> Producer:
-        """Return a producer; `producers` are all so far."""
-        producer = MemoryProducer(self._group.log, self.identity, self._refusal, logger)
-        self.producers.append(producer)
-        return cast("Producer", producer)
-
-    def _refusal(self, metadata: Any) -> KafkaException | None:
-        return self._group.refusal(metadata)

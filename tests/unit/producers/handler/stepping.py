@@ -33,7 +33,7 @@ from tests.given import PARTITIONS, create
 from tests.log import assert_decided_once
 from tests.unit.producers.domain.reference_log import PartitionLog, Record, Window
 from tests.unit.producers.domain.reference_verify import verified
-from tests.unit.producers.handler.memory_consumer import MemoryClients
+from tests.unit.producers.handler.memory_clients import MemoryClients
 from tests.unit.producers.handler.memory_group import MemoryGroup
 from tests.unit.producers.handler.memory_log import MemoryLog
 
