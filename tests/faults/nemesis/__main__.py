@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import pickle
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +11,10 @@ from tempfile import mkdtemp
 import click
 
 from scripts.stack.local import LocalStack
-from tests.conftest import start_stack
 from tests.faults.nemesis.plan import TARGETS, Plan, plan_of
 from tests.faults.nemesis.run import run
 from tests.faults.nemesis.saboteurs import SABOTEURS
+from tests.faults.stack import named_or_own_stack
 
 
 def main() -> int:
@@ -35,17 +33,11 @@ def main() -> int:
     faults = options.faults.split(",") if options.faults else ()
     if unknown := set(faults) - set(TARGETS):
         parser.error(f"unknown faults {sorted(unknown)}; there are {', '.join(sorted(TARGETS))}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    name = options.stack or f"nemesis-{os.getpid()}"
-    stack = start_stack(name)
     failed = 0
-    try:
+    with named_or_own_stack(options.stack, "nemesis") as stack:
         for seed in range(options.seed, options.seed + options.seeds):
             plan = plan_of(seed, only_processes=options.only_processes, only=faults)
             failed += not _run(plan, stack, options.table, options.saboteur)
-    finally:
-        if not options.stack:
-            stack.down(wipe=True)
     click.echo(f"{options.seeds} runs, {failed} of them found something wrong")
     return 1 if failed else 0
 

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,14 @@ from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from scripts.bench.report.measure import machine
 from scripts.stack.local import LocalStack
-from tests.conftest import own_registry, start_stack
+from tests.conftest import own_registry
 from tests.faults.executed import ExecutedRollbook
 from tests.faults.nemesis.clients import Clients
 from tests.faults.nemesis.system import System
 from tests.faults.recovery.cases import CASES, Registry
 from tests.faults.recovery.observer import Observer
 from tests.faults.recovery.table import markdown
+from tests.faults.stack import named_or_own_stack
 
 # Of each client of the load. All clients together send 54 commands in it.
 _PERIOD_SECONDS: Final = 6.0
@@ -41,14 +41,8 @@ def main() -> int:
     if options.table:
         click.echo(markdown(json.loads(options.table.read_text("utf-8"))))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    name = options.stack or f"recovery-{os.getpid()}"
-    stack = start_stack(name)  # as it is, if it runs
-    try:
+    with named_or_own_stack(options.stack, "recovery") as stack:
         found = measure(stack, options.repetitions, options.out, options.only)
-    finally:
-        if not options.stack:
-            stack.down(wipe=True)
     click.echo(markdown(found))
     return 0
 

@@ -2,18 +2,16 @@
 
 import argparse
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
 
 import click
 
-from tests.conftest import start_stack
 from tests.faults.soak.leak import KINDS
 from tests.faults.soak.report import markdown, write
 from tests.faults.soak.run import is_red, soak
+from tests.faults.stack import named_or_own_stack
 
 _OWN = Path("build/soak")
 
@@ -32,15 +30,9 @@ def main() -> int:
     if options.table:
         click.echo(markdown(json.loads(options.table.read_text("utf-8"))))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    name = options.stack or f"soak-{os.getpid()}"
-    stack = start_stack(name)  # as it is, if it runs
     directory = Path(mkdtemp(prefix="soak-"))
-    try:
+    with named_or_own_stack(options.stack, "soak") as stack:
         report = soak(options.minutes, stack, directory, options.leak)
-    finally:
-        if not options.stack:
-            stack.down(wipe=True)
     write(report, _OWN, _OWN)
     if options.publish:
         write(report, Path("docs/figures"), Path("docs/images"))
