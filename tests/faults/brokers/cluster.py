@@ -20,6 +20,14 @@ from tests.processes import eventually
 SILENT_SECONDS = 15
 
 
+@contextmanager
+def _until_others_lead() -> Iterator[None]:
+    """Leave the `with` block, unless by an error, once others lead what a silent broker led."""
+    began = time.monotonic()
+    yield
+    time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
+
+
 class Cluster:
     """The brokers of a stack; `relays` carry what they send each other, if there are any."""
 
@@ -59,19 +67,15 @@ class Cluster:
     @contextmanager
     def frozen(self, broker: str) -> Iterator[None]:
         """Freeze a broker until others lead its partitions, then let it go on."""
-        began = time.monotonic()
-        with self._servers.frozen(broker):
+        with self._servers.frozen(broker), _until_others_lead():
             yield
-            time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
 
     @contextmanager
     def cut_off(self, broker: str) -> Iterator[None]:
         """Let a broker and the others not reach each other; clients reach all of them."""
         assert self.relays is not None
-        began = time.monotonic()
-        with self.relays.cut_off(broker):
+        with self.relays.cut_off(broker), _until_others_lead():
             yield
-            time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
 
     @contextmanager
     def all_killed(self, _broker: str) -> Iterator[None]:
