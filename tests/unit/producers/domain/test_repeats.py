@@ -8,7 +8,6 @@ import pytest
 
 from producers.domain.outcome_window import OutcomeWindow
 from schemas.records import CommandOutcome, UserCommand
-from tests.depth import depth
 from tests.given import (
     NOW,
     Log,
@@ -197,8 +196,11 @@ def test_reasons_are_bounded() -> None:
 
 
 def test_an_id_takes_at_most_64_bytes() -> None:
-    """While the table grows, and once as many ids are forgotten as are added."""
-    count = depth(9_000, 45_000)
+    """While the table grows, and once as many ids are forgotten as are added.
+
+    Each process hashes texts differently, so the buckets of a small table may be fuller by chance.
+    """
+    count = 36_000
     window = OutcomeWindow(count // 9, count * 2 // 9)
     outcomes = [outcome(number, NOW + number) for number in range(count)]
     sizes = []
