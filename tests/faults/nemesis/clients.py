@@ -32,7 +32,7 @@ from tests.faults.nemesis.system import System
 from tests.faults.nemesis.workload import Workload
 from tests.histories.history import Asked
 
-_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS: Final = 0.1
 _IN_FLIGHT: Final = 4
 # Until a client connects again, which takes longer than a few commands.
 _ON_A_CONNECTION: Final = 10

@@ -35,6 +35,7 @@ class Workload:
     _tokens: dict[int, int] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _generations: Iterator[int] = field(default_factory=count)
+    _taken: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Workload:
             emails = [email for here in found.values() for email in here]
             # Addresses that differ in case only are the same address.
             self.pool = [*emails, *(email.capitalize() for email in emails)]
-            self.users, self.gone = [], []
+            self.users, self.gone, self._taken = [], [], 0
 
     def next(self, client: str, chance: Random, *, kinds: tuple[Kind, ...] = ()) -> Asked:
         """Return another command, or an earlier one again; `tell` what became of it."""
@@ -115,6 +116,11 @@ class Workload:
             self.history.asked.append(replace(asked, ended=ended, answer=answer, was_sent=was_sent))
             if answer is not None and answer.code == "user_not_found":
                 self._is_gone(asked.user_id)
+            if answer is not None and answer.code == "user_already_exists" and not self.users:
+                self._taken += 1
+                if self._taken > len(self.pool):
+                    # Users whose creation nobody was told of hold all addresses.
+                    self.renew()
             if answer is not None and answer.accepted and answer.user_id is not None:
                 is_known = answer.user_id in (*self.users, *self.gone)
                 if asked.kind == "create" and asked.email in self.pool and not is_known:

@@ -105,6 +105,17 @@ def test_new_addresses_and_users_keep_histories_short() -> None:
     assert workload.question(Random(1)) is None
 
 
+def test_other_addresses_are_taken_once_unknown_users_hold_them_all() -> None:
+    """Users that were imported, or whose creation was never answered, cannot be deleted."""
+    workload, chance = Workload(4), Random(1)
+    before = set(workload.pool)
+    for _ in range(len(before) + 1):
+        assert set(workload.pool) == before
+        asked = workload.next("one", chance, kinds=("create",))
+        workload.tell(asked, {"status": "rejected", "code": "user_already_exists"})
+    assert not before & set(workload.pool)
+
+
 @pytest.mark.parametrize(
     ("asked_at", "answer", "found", "version"),
     [
