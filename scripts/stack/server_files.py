@@ -126,6 +126,8 @@ KAFKA_OPTIONS: dict[str, str | int] = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
     # Compaction looks for work every second instead of every 15 s, so that tests can wait for it.
     "log.cleaner.backoff.ms": 1000,
+    # The cleaner clears its table of keys before each log, however small: 128 MB by default.
+    "log.cleaner.dedupe.buffer.size": 16 << 20,
     # Deleted topics and old segments are removed soon as well: tests create many topics.
     "log.segment.delete.delay.ms": 1000,
     "log.retention.check.interval.ms": 5_000,
