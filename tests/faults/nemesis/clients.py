@@ -38,17 +38,21 @@ _IN_FLIGHT: Final = 4
 _ON_A_CONNECTION: Final = 10
 _LINES: Final = 20
 _IMPORTED: Final = 6
-_CALLERS: Final = ("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import")
-_READERS: Final = ("reader 1", "reader 2", "search", "terminal")
+_NAMES: Final = (
+    *("http 1", "http 2", "http 3", "lines", "python", "loop", "shell", "import"),
+    *("reader 1", "reader 2", "search", "terminal"),
+)
+# How often in a period a client asks at most, unless once; a command line takes a second to start.
+_TIMES: Final = {"reader": 4, "search": 4, "shell": 1 / 5, "import": 1 / 5, "terminal": 1 / 5}
 
 
 class Clients:
     """All clients of a run; `flaws` are answers that none should get.
 
-    With `period_seconds` each asks at most once in that time, and readers at most eight times.
+    Each asks at most once in `period_seconds`, readers more often and command lines less.
     """
 
-    def __init__(self, system: System, seed: int, period_seconds: float = 0.0) -> None:
+    def __init__(self, system: System, seed: int, period_seconds: float) -> None:
         self.workload = Workload(system.settings.partitions)
         self.flaws: list[str] = []
         self._system, self._period_seconds = system, period_seconds
@@ -77,7 +81,7 @@ class Clients:
                 ),
                 daemon=True,
             )
-            for name in (*_CALLERS, *_READERS)
+            for name in _NAMES
         ]
         for thread in self._threads:
             thread.start()
@@ -113,7 +117,7 @@ class Clients:
                 self._busy.discard(name)
                 self._going.wait()
                 continue
-            due = time.monotonic() + self._period_seconds / (8 if name in _READERS else 1)
+            due = time.monotonic() + self._period_seconds / _TIMES.get(name.partition(" ")[0], 1)
             try:
                 act(name, chance)
             except Exception as error:  # noqa: BLE001 - no answer that a client expects
@@ -128,9 +132,9 @@ class Clients:
         try:
             with self._system.http("commands") as http:
                 answer = http.request(**request_of(asked))
-        except httpx2.TransportError:
-            self.workload.tell(asked, None)
-            time.sleep(0.2)
+        except httpx2.TransportError as error:
+            self.workload.tell(asked, None, was_sent=not isinstance(error, httpx2.ConnectError))
+            time.sleep(0.5)
             return
         self._tell_json(asked, answer.json(), answer.text)
 
@@ -150,15 +154,19 @@ class Clients:
         missing = dict(enumerate(lines, 1))
         content = "".join(f"{json.dumps(line_of(asked))}\n" for asked in lines).encode()
         kind = {"content-type": "application/x-ndjson"}
-        with suppress(httpx2.TransportError), self._system.http("commands") as http:
-            answers = http.post("/commands", content=content, headers=kind).text
-            for line in answers.splitlines():
-                with suppress(json.JSONDecodeError):  # the last one, if the service died
-                    found = json.loads(line)
-                    if "line" in found:  # the service refuses a request as a whole, too
-                        self._tell_json(missing.pop(found["line"]), found, line)
+        answers, was_sent = "", True
+        try:
+            with self._system.http("commands") as http:
+                answers = http.post("/commands", content=content, headers=kind).text
+        except httpx2.TransportError as error:
+            was_sent = not isinstance(error, httpx2.ConnectError)
+        for line in answers.splitlines():
+            with suppress(json.JSONDecodeError):  # the last one, if the service died
+                found = json.loads(line)
+                if "line" in found:  # the service refuses a request as a whole, too
+                    self._tell_json(missing.pop(found["line"]), found, line)
         for asked in missing.values():
-            self.workload.tell(asked, None)
+            self.workload.tell(asked, None, was_sent=was_sent)
         time.sleep(0.3)
 
     def _python(self, name: str, chance: Random) -> None:

@@ -34,6 +34,8 @@ from tests.processes import Rollbook, eventually
 # After the faults of a round so many commands must be accepted before it ends.
 _ACCEPTED_BETWEEN: Final = 20
 _HEALED_SECONDS: Final = 120
+# Some 60 commands a second, most of them in requests of many.
+_PERIOD_SECONDS: Final = 0.4
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ def run(
         )
         rollbook = Rollbook(settings, stack.config_file, directory)
         system = opened.enter_context(System(rollbook, stack, saboteur))
-        clients = Clients(system, plan.seed)
+        clients = Clients(system, plan.seed, _PERIOD_SECONDS)
         opened.callback(clients.stop)
         try:
             _load(plan, stack, system, clients, result)

@@ -26,7 +26,7 @@ from tests.faults.recovery.table import markdown
 from tests.faults.stack import named_or_own_stack
 
 # Of each client of the load. All clients together send 54 commands in it.
-_PERIOD_SECONDS: Final = 6.0
+_PERIOD_SECONDS: Final = 3.0
 
 
 def main() -> int:
