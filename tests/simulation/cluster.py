@@ -60,7 +60,9 @@ class SimulatedLog(MemoryLog):
     def carry_out(self, request: str, action: Callable[[], None]) -> None:
         """Carry out a request; what was prepared for it happens before or after."""
         self._late = [(late, left - 1) for late, left in self._late]
-        self._deliver([late for late, left in self._late if left <= 0])
+        if arrived := [late for late, left in self._late if left <= 0]:
+            self._deliver(arrived)
+            self.point("late end arrived")
         requester = self.requester
         if self.point(f"before {request}") == "delay" and requester:
             self._late.append((requester.sender(), self.delay_requests))

@@ -134,6 +134,11 @@ def _effects(when: str, request: str) -> tuple[str, ...]:
     return (*always, "refuse", "no answer", "retriable", *delayed)
 
 
+def _end_late(chance: Random) -> Action:
+    """A commit that arrives again during the next transaction, and a handler that dies of it."""
+    return Action("end late", (chance.choice("ab"), chance.choice((1, 2, 2, 3, 3, 4))))
+
+
 def _break_projector(chance: Random) -> Action:
     point = chance.choice(STORE_POINTS)
     effect = chance.choice(("kill", "kill", "freeze", "freeze", "unavailable"))
@@ -164,6 +169,7 @@ _ACTIONS: Final[tuple[tuple[Callable[[Random], Action], int], ...]] = (
     (_wait, 5),
     (_break, 13),
     (_break_projector, 7),
+    (_end_late, 3),
     (_skew, 2),
     (_compact, 5),
     (_numbered("expire commands", 4), 1),

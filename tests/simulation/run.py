@@ -17,6 +17,9 @@ from tests.simulation.substitutes import in_virtual_time
 from tests.simulation.virtual_time import Replacement
 from tests.simulation.world import Armed, Stuck, World
 
+# What only prepares something, whose effects are counted, and what is no fault.
+_UNCOUNTED = {"ask", "burst", "hand over", "step", "project", "query", "arm", "end late"}
+
 
 @dataclass(slots=True)
 class Result:
@@ -62,6 +65,7 @@ class _Run:
             "query": self._clients.query,
             "wait": world.pass_time,
             "arm": lambda *armed: world.arm(Armed(*armed)),
+            "end late": self._end_late,
             "skew": self._skew,
             "compact": lambda seed: world.log.compact(Random(seed)),
             "expire commands": partial(expire_decided, world.log, group),
@@ -77,7 +81,7 @@ class _Run:
 
     def carry_out(self, action: Action) -> None:
         """Do one thing; clients look for answers after each."""
-        if action.name not in {"ask", "burst", "hand over", "step", "project", "query", "arm"}:
+        if action.name not in _UNCOUNTED:
             self._world.happened[action.name] += 1
         self._actions[action.name](*action.arguments)
         self._clients.look()
@@ -100,6 +104,11 @@ class _Run:
     def _step(self, name: str, steps: int) -> None:
         for _ in range(steps):
             self._world.step(self._world.processes[name])
+
+    def _end_late(self, name: str, requests: int) -> None:
+        """Let the handler's next commit arrive again some requests later, and kill it just then."""
+        self._world.arm(Armed(name, "after commit_transaction", 0, "duplicate", requests))
+        self._world.arm(Armed(name, "late end arrived", 0, "kill", 8))
 
     def _skew(self, name: str, milliseconds: int) -> None:
         self._world.processes[name].skew_ms += milliseconds
