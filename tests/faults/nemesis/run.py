@@ -16,6 +16,7 @@ from runtime.topics.admin import ensure_topics
 from schemas.errors import RollbookError
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
 from scripts.stack.local import LocalStack
+from scripts.verify.other_versions import other_versions
 from tests.conftest import own_registry
 from tests.faults.nemesis.clients import Clients
 from tests.faults.nemesis.compaction import compacted
@@ -151,13 +152,17 @@ def check(system: System, clients: Clients, result: Result) -> None:
     settings, history = system.settings, clients.workload.history
     result.violations += _broken_partitions(settings)
     eventually(partial(_is_caught_up, settings), _HEALED_SECONDS, "live read models have caught up")
-    # What a rebuild that died has left keeps users who are erased later, until the next rebuild.
-    for model in MODELS:
-        if any(f"of {model} killed" in name for name in system.happened):
-            eventually(partial(_is_rebuilt, system, model), what=f"{model} is rebuilt after all")
+    eventually(
+        lambda: not other_versions(settings, MODELS),
+        _HEALED_SECONDS,
+        "a projector drops what a killed rebuild has left",
+    )
     verified = system.rollbook.run("verify", "--timeout", "120", timeout_seconds=300)
     if verified.returncode:
         result.violations.append(f"verify: {verified.stdout}{verified.stderr}")
+    for model in MODELS:
+        if any(f"of {model} killed" in name for name in system.happened):
+            eventually(partial(_is_rebuilt, system, model), what=f"{model} is rebuilt after all")
     history.found = found = _look_up(settings)
     result.violations += [
         f"{command['command_id']} is on the log and was never decided"
