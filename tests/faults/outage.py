@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,9 +32,18 @@ class Servers:
         self._stack = stack
 
     def crash(self, name: str) -> None:
-        """Kill all processes of a server with SIGKILL, and keep it stopped."""
+        """Kill all processes of a server with SIGKILL, and keep it stopped.
+
+        The supervisor may have started it again before it is told, and would wait half a minute
+        until a server that repairs its files ends by itself.
+        """
         self.send(name, signal.SIGKILL)
-        self._stack.supervisor.stop(name)
+        with ThreadPoolExecutor(1) as thread:
+            stopping = thread.submit(self._stack.supervisor.stop, name)
+            while not wait([stopping], timeout=0.2).done:
+                with suppress(psutil.NoSuchProcess):
+                    self.send(name, signal.SIGKILL)
+            stopping.result()
 
     def bring_back(self, *names: str) -> None:
         """Start servers and wait until they answer."""
