@@ -35,8 +35,8 @@ from tests.processes import Rollbook, eventually
 # After the faults of a round so many commands must be accepted before it ends.
 _ACCEPTED_BETWEEN: Final = 20
 _HEALED_SECONDS: Final = 120
-# Some 60 commands a second, most of them in requests of many.
-_PERIOD_SECONDS: Final = 0.4
+# Some 35 commands a second, most of them in requests of many.
+_PERIOD_SECONDS: Final = 0.7
 
 
 @dataclass(slots=True)
