@@ -36,7 +36,7 @@ def tables() -> dict[str, str]:
     }
     if (runs := FIGURES / "nemesis.ndjson").exists():
         rows = read_table(runs)
-        found |= {"nemesis": "\n".join(summary(rows)), "caught": "\n".join(caught(rows))}
+        found |= {"nemesis": summary(rows), "caught": caught(rows)}
     return found
 
 

@@ -3,17 +3,20 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from scripts.bench.report.cells import table
+
 Row = dict[str, Any]
+_CONSEQUENCES: Final = ("partition of a topic compacted", "stale document or checkpoint refused")
 
 
-def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the lines: totals, then the faults, the answers and the unexpected ends of processes.
+def summary(rows: Sequence[Row]) -> str:
+    """Return totals, and then the faults, the answers and the unexpected ends of processes.
 
     Runs of saboteurs are left out: `caught` has those.
     """
@@ -25,25 +28,25 @@ def summary(rows: Sequence[Row]) -> Iterator[str]:
         "seeds": _ranges(row["seed"] for row in rows),
         "runs that found something wrong": sum(bool(row["violations"]) for row in rows),
         "seconds under load": f"{sum(seconds):.0f}, at least {min(seconds, default=0):.0f} a run",
-        "commands": _with_least(rows, "commands"),
-        "queries": _with_least(rows, "queries"),
-        "faults": _total(_summed(rows, "faults")),
+        "commands": _with_least(row["commands"] for row in rows),
+        "queries": _with_least(row["queries"] for row in rows),
+        "faults, without compactions": _with_least(map(_faults, rows)),
         "commands without an answer": _total(unknown),
         "of these decided all the same": f"{unknown['decided']:,}",
     }
-    yield from _markdown(("", ""), totals.items())
+    tables = [table(("", ""), [*totals.items()])]
     for name in ("faults", "answers", "exits"):
-        yield ""
         counted = sorted(_summed(rows, name).items())
-        yield from _markdown((name, "count"), ((one, f"{count:,}") for one, count in counted))
+        tables.append(table((name, "count"), [(one, f"{count:,}") for one, count in counted]))
+    return "\n\n".join(tables)
 
 
-def caught(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield for each saboteur the runs until a check found it."""
+def caught(rows: Sequence[Row]) -> str:
+    """Return for each saboteur the runs until a check found it."""
     names = sorted({row["saboteur"] for row in rows if row["saboteur"]})
-    yield from _markdown(
+    return table(
         ("saboteur", "runs until it was caught"),
-        ((name, _until_caught(rows, name)) for name in names),
+        [(name, _until_caught(rows, name)) for name in names],
     )
 
 
@@ -60,8 +63,13 @@ def _total(counted: Counter[str]) -> str:
     return f"{counted.total():,}"
 
 
-def _with_least(rows: Sequence[Row], name: str) -> str:
-    counts = [row[name] for row in rows]
+def _faults(row: Row) -> int:
+    """Return how many faults were injected; other entries say what they led to."""
+    return sum(count for name, count in row["faults"].items() if not name.startswith(_CONSEQUENCES))
+
+
+def _with_least(numbers: Iterable[int]) -> str:
+    counts = [*numbers]
     return f"{sum(counts):,}, at least {min(counts, default=0):,} a run"
 
 
@@ -76,13 +84,6 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join("-".join(map(str, one)) for one in ranges)
 
 
-def _markdown(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> Iterator[str]:
-    yield f"| {head[0]} | {head[1]} |"
-    yield "|---|---|"
-    for name, value in rows:
-        yield f"| {name} | {value} |"
-
-
 def read_table(file: Path) -> list[Row]:
     """Return the runs of a table, in the order in which they were made."""
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
@@ -90,4 +91,4 @@ def read_table(file: Path) -> list[Row]:
 
 if __name__ == "__main__":
     runs = read_table(Path(sys.argv[1]))
-    click.echo("\n".join([*summary(runs), "", *caught(runs)]))
+    click.echo(f"{summary(runs)}\n\n{caught(runs)}")
