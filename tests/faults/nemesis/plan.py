@@ -106,6 +106,10 @@ SHORT: Final = Plan(
             Step("handler killed at a point", "a", 0.2, 0.5, 3),
             Step("broker killed", "kafka", 0.2, 1.0, 4),
         ),
+        (
+            Step("service killed", "commands", 0.2, 0.5, 5),
+            Step("PostgreSQL rewound", "postgres", 0.2, 1.0, 6),
+        ),
     ),
     seconds=10.0,
     commands=150,
