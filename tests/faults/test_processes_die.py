@@ -2,9 +2,11 @@
 
 import random
 
+import pytest
+
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
-from tests.depth import depth
+from tests.depth import DEEP, depth
 from tests.faults.outage import (
     MODELS,
     Progress,
@@ -19,6 +21,7 @@ USERS = depth(10_000, 30_000)
 KILLS = depth(6, 16)
 
 
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills processes, too; in `make test-deep`")
 def test_handler_and_projectors_killed_at_random_points_resume(
     settings: Settings, rollbook: Rollbook
 ) -> None:

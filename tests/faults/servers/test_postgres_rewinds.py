@@ -71,6 +71,7 @@ def equals_the_log(settings: Settings) -> bool:
     return found.same and found.rows > 0
 
 
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py rewinds PostgreSQL; in `make test-deep`")
 def test_a_running_projector_applies_lost_commits_again(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
