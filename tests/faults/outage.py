@@ -51,7 +51,7 @@ class Servers:
             self._stack.supervisor.start_program(name)
         ports = {name: server.port or 0 for name, server in self._stack.servers().items()}
         checks = ready.checks(plain_settings(self._stack.directory, ports))
-        eventually(lambda: all(checks[name]() for name in names), 90)
+        eventually(lambda: all(checks[name]() for name in names), 300)
 
     @contextmanager
     def frozen(self, *names: str) -> Iterator[None]:
