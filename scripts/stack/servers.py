@@ -93,6 +93,10 @@ def kafka_program(site: Site, name: str = FIRST) -> Program:
     )
 
 
+# Three weeks: close to the most that a 32-bit integer holds.
+_FOR_EVER_MS = 2_000_000_000
+
+
 def _registry(site: Site) -> Program:
     options = [
         "-XX:-UsePerfData",
@@ -116,6 +120,10 @@ def _registry(site: Site) -> Program:
         "-Dapicurio.events.kafka.topic=apicurio-events",
         # At its start the registry waits this long for records, twice; the default makes it 10 s.
         "-Dapicurio.kafkasql.consumer.poll.timeout=1000",
+        # Without Kafka it waits for it: after the default of a minute it would start without its
+        # storage, and answer every request with 500 until it is started again.
+        f"-Dapicurio.kafkasql.admin.default.api.timeout.ms={_FOR_EVER_MS}",
+        f"-Dapicurio.kafkasql.consumer.default.api.timeout.ms={_FOR_EVER_MS}",
         # Otherwise each start logs a thousand lines of client settings, and each request a line.
         '-Dquarkus.log.category."org.apache.kafka".level=WARN',
         "-Dquarkus.http.access-log.enabled=false",

@@ -45,13 +45,21 @@ class Servers:
                     self.send(name, signal.SIGKILL)
             stopping.result()
 
-    def bring_back(self, *names: str) -> None:
-        """Start servers and wait until they answer."""
+    def start(self, *names: str) -> None:
+        """Start servers, and do not wait for them."""
         for name in names:
             self._stack.supervisor.start_program(name)
+
+    def bring_back(self, *names: str) -> None:
+        """Start servers and wait until they answer."""
+        self.start(*names)
+        self.wait_until_ready(*names)
+
+    def wait_until_ready(self, *names: str) -> None:
+        """Wait until these servers answer; without names, all."""
         ports = {name: server.port or 0 for name, server in self._stack.servers().items()}
         checks = ready.checks(plain_settings(self._stack.directory, ports))
-        eventually(lambda: all(checks[name]() for name in names), 300)
+        eventually(lambda: all(checks[name]() for name in names or checks), 300)
 
     @contextmanager
     def frozen(self, *names: str) -> Iterator[None]:

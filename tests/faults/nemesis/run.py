@@ -107,6 +107,7 @@ def _load(plan: Plan, stack: LocalStack, system: System, clients: Clients, resul
         clients.workload.renew()
         clients.resume()
         _overlap(system, list(steps))
+        system.servers.wait_until_ready()
         _wait_for_accepted(clients, _ACCEPTED_BETWEEN)
         wanted = plan.commands * number // len(plan.rounds)
         eventually(partial(_has_asked, history, wanted), _HEALED_SECONDS, "enough commands")

@@ -25,6 +25,9 @@ from tests.faults.outage import (
 from tests.processes import Rollbook, eventually
 from tests.services import Service
 
+# Kafka's clients in Java give up after a minute, and the registry has to start first.
+_LONGER_THAN_THE_DEFAULT_SECONDS = 110
+
 
 @pytest.mark.skipif(not DEEP, reason="test_services_under_load.py kills Kafka; in `make test-deep`")
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
@@ -126,3 +129,16 @@ def test_the_registry_crashes(settings: Settings, rollbook: Rollbook, servers: S
     assert Registry(settings).ensure() == ids
     RunningImport(rollbook, 1_000, tag="after").wait()
     assert_everything_is_valid(rollbook, 1_050)
+
+
+@pytest.mark.skipif(not DEEP, reason="takes two minutes; `make test-deep` runs it")
+def test_a_registry_that_starts_without_kafka_waits_for_it(
+    settings: Settings, servers: Servers
+) -> None:
+    """Apicurio would go on without its storage after a minute, and answer 500 from then on."""
+    servers.crash("registry")
+    with servers.frozen("kafka"):
+        servers.start("registry")
+        time.sleep(_LONGER_THAN_THE_DEFAULT_SECONDS)
+    servers.wait_until_ready("registry")
+    assert Registry(settings).ensure()

@@ -96,6 +96,7 @@ def _load(
         faults.append((round(sampler.seconds(), 1), f"{step.fault} ({step.target})"))
         with inject(system, step):
             time.sleep(step.held)
+        system.servers.wait_until_ready()
         _rest(system, clients)
     time.sleep(max(0.0, seconds - sampler.seconds()))
     _rest(system, clients, is_last=True)

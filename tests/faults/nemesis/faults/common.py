@@ -53,13 +53,13 @@ def frozen(system: System, target: str, _chance: Random) -> Broken:
 
 @contextmanager
 def server_killed(name: str, system: System, _target: str, _chance: Random) -> Broken:
-    """Kill a server, and start it again at the end."""
+    """Kill a server, and start it again at the end; what it needs may still be away."""
     system.servers.crash(name)
     system.happened[f"{name} killed"] += 1
     try:
         yield
     finally:
-        system.servers.bring_back(name)
+        system.servers.start(name)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def _killed_in_transaction(system: System, _target: str, chance: Random) -> Brok
         try:
             yield
         finally:
-            system.servers.bring_back("postgres")
+            system.servers.start("postgres")
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _rewound(system: System, _target: str, _chance: Random) -> Broken:
             _copy(before, cluster)
             system.happened["postgres killed and rewound"] += 1
         finally:
-            system.servers.bring_back("postgres")
+            system.servers.start("postgres")
 
 
 def _copy(source: Path, target: Path) -> None:
