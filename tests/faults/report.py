@@ -36,7 +36,9 @@ def tables() -> dict[str, str]:
     }
     if (runs := FIGURES / "nemesis.ndjson").exists():
         rows = read_table(runs)
-        found |= {"nemesis": summary(rows), "caught": caught(rows)}
+        found["nemesis"] = summary(rows)
+        if any(row["saboteur"] for row in rows):
+            found["caught"] = caught(rows)
     return found
 
 

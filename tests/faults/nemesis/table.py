@@ -25,6 +25,9 @@ def summary(rows: Sequence[Row]) -> str:
     unknown = _summed(rows, "unknown")
     totals = {
         "runs": len(rows),
+        "of these with at least three faults and 500 commands": sum(
+            _faults(row) >= 3 and row["commands"] >= 500 for row in rows
+        ),
         "seeds": _ranges(row["seed"] for row in rows),
         "runs that found something wrong": sum(bool(row["violations"]) for row in rows),
         "seconds under load": f"{sum(seconds):.0f}, at least {min(seconds, default=0):.0f} a run",
