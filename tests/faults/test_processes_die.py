@@ -45,6 +45,9 @@ def _start(rollbook: Rollbook, name: str) -> RunningProcess:
     return rollbook.start_projector(name)
 
 
+@pytest.mark.skipif(
+    not DEEP, reason="test_nemesis.py freezes a projector, too; in `make test-deep`"
+)
 def test_a_projector_that_lost_its_partitions_changes_nothing(
     settings: Settings, rollbook: Rollbook
 ) -> None:

@@ -2,8 +2,10 @@
 
 import random
 
+import pytest
+
 from runtime.settings import Settings
-from tests.depth import depth
+from tests.depth import DEEP, depth
 from tests.faults.load.commands import ACCEPTED, SILENCE, Commands
 from tests.faults.load.ledger import Ledger
 from tests.processes import Rollbook
@@ -15,6 +17,9 @@ KILLS = depth(2, 12)
 ACCEPTED_BETWEEN = depth(80, 1_000)
 
 
+@pytest.mark.skipif(
+    not DEEP, reason="test_nemesis.py kills a service under load, too; in `make test-deep`"
+)
 def test_what_callers_were_told_is_what_happened(settings: Settings, rollbook: Rollbook) -> None:
     chance = random.Random(SEED)
     handler = rollbook.start_handler()

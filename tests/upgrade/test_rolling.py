@@ -13,7 +13,7 @@ from runtime.terminal import EXIT_REFUSED, EXIT_USAGE
 from schemas.formats import LATEST_FORMAT
 from schemas.records import CHECK_UPGRADE, ERASE_USER, FINALISE_UPGRADE
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
-from tests.depth import depth
+from tests.depth import DEEP, depth
 from tests.log import read
 from tests.processes import Rollbook
 from tests.upgrade.deployment import DOWNWARDS, HANDLERS, UPWARDS, Deployment, Load
@@ -59,6 +59,7 @@ class Rolling:
             load.thaw()
 
 
+@pytest.mark.skipif(not DEEP, reason="takes more than a minute; in `make test-deep`")
 def test_a_rolling_upgrade_and_downgrade_loses_nothing(
     settings: Settings, rollbook: Rollbook, old: Rollbook
 ) -> None:

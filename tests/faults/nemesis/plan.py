@@ -101,14 +101,11 @@ SHORT: Final = Plan(
     1,
     (
         (
-            Step("projector frozen", "postgres projector", 0.5, 0.0, 1),
-            Step("request of a transaction late", "b", 0.2, 1.0, 2),
-            Step("handler killed at a point", "a", 0.2, 0.5, 3),
-            Step("broker killed", "kafka", 0.2, 1.0, 4),
-        ),
-        (
-            Step("service killed", "commands", 0.2, 0.5, 5),
-            Step("PostgreSQL rewound", "postgres", 0.2, 1.0, 6),
+            Step("PostgreSQL rewound", "postgres", 0.5, 0.0, 1),
+            Step("projector frozen", "elasticsearch projector", 0.2, 0.0, 2),
+            Step("service killed", "commands", 0.2, 0.0, 3),
+            Step("handler killed at a point", "a", 0.2, 0.5, 5),
+            Step("broker killed", "kafka", 0.2, 1.0, 6),
         ),
     ),
     seconds=10.0,

@@ -15,7 +15,7 @@ deep = pytest.mark.skipif(not DEEP, reason="takes minutes; `make nemesis` runs a
 def test_a_short_run_shows_clients_nothing_wrong(stack: LocalStack, tmp_path: Path) -> None:
     result, _ = run(SHORT, stack, tmp_path)
     assert result.violations == []
-    wanted = {"postgres projector frozen", "kafka killed", "postgres killed and rewound"}
+    wanted = {"commands killed", "kafka killed", "postgres killed and rewound"}
     assert wanted <= result.faults.keys()
     assert result.commands >= SHORT.commands
 

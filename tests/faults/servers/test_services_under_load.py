@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
+import pytest
+
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
-from tests.depth import depth
+from tests.depth import DEEP, depth
 from tests.faults.load.commands import ACCEPTED, REJECTED, SILENCE, UNDECIDED, Commands
 from tests.faults.load.ledger import Ledger
 from tests.faults.load.queries import (
@@ -117,6 +119,9 @@ class Load:
             service.http.close()
 
 
+@pytest.mark.skipif(
+    not DEEP, reason="test_nemesis.py kills Kafka under load, too; in `make test-deep`"
+)
 def test_every_answer_is_true_whatever_happens_to_servers(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:

@@ -14,6 +14,7 @@ from producers.importer.source import Source
 from runtime.kafka import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
+from tests.depth import DEEP
 from tests.people import HEADER, people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
 
@@ -82,6 +83,9 @@ def test_any_number_in_flight_imports_every_line(
     assert (running.totals.created, running.totals.already_there) == (20, 5)
 
 
+@pytest.mark.skipif(
+    not DEEP, reason="test_nemesis.py kills handlers during imports, too; in `make test-deep`"
+)
 def test_an_import_survives_a_killed_handler(
     settings: Settings, rollbook: Rollbook, handler: RunningProcess, file: Path
 ) -> None:

@@ -6,6 +6,7 @@ from runtime.settings import Settings, load_settings
 from scripts.bench.search.people import PEOPLE, registered
 from scripts.bench.search.table import HELD_OUT, QUERIES, Query, misses, search_people_index
 from scripts.stack.local import LocalStack
+from tests.depth import DEEP
 
 # The rate reached, less one query: a change of the search may trade one for another.
 MOST_MISSES = 1
@@ -20,6 +21,7 @@ def people(stack: LocalStack) -> Iterator[Settings]:
 
 
 @pytest.mark.parametrize("queries", [QUERIES, HELD_OUT], ids=["tuned", "held out"])
+@pytest.mark.skipif(not DEEP, reason="indexes 50,000 people; in `make test-deep`")
 def test_the_first_hit_is_the_user_meant(people: Settings, queries: tuple[Query, ...]) -> None:
     """Typos, spellings, initials, prefixes, parts of addresses, other scripts, among 50,000."""
     missed = misses(people, queries)

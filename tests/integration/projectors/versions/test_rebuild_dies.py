@@ -47,7 +47,7 @@ def reached_by_newest(versions: ReadModelVersions) -> int | None:
 @pytest.mark.parametrize(
     ("name", "moments"),
     depth(
-        [("postgres", (is_filled,)), ("elasticsearch", (is_full,))],
+        [("postgres", (is_filled,))],
         [(name, (exists, is_filled, is_full)) for name in OURS],
     ),
 )
