@@ -12,6 +12,7 @@ from tests.faults.nemesis.run import run
 deep = pytest.mark.skipif(not DEEP, reason="takes minutes; `make nemesis` runs as many as wanted")
 
 
+@pytest.mark.timeout(900)
 def test_a_short_run_shows_clients_nothing_wrong(stack: LocalStack, tmp_path: Path) -> None:
     result, _ = run(SHORT, stack, tmp_path)
     assert result.violations == []
