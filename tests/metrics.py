@@ -23,7 +23,8 @@ class Endpoint:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and the body of an answer."""
-        answer = httpx2.get(self._url + path, timeout=60, trust_env=False)
+        # To verify what has no TLS, each call would read the authorities first: 150 ms.
+        answer = httpx2.get(self._url + path, timeout=60, trust_env=False, verify=False)
         return answer.status_code, answer.text
 
     def lacks(self) -> set[str]:
