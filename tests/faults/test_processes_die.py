@@ -6,7 +6,7 @@ import pytest
 
 from runtime.settings import Settings
 from tests.catch_up import wait_caught_up
-from tests.depth import DEEP, depth
+from tests.depth import DEEP
 from tests.faults.outage import (
     MODELS,
     Progress,
@@ -16,12 +16,15 @@ from tests.faults.outage import (
 )
 from tests.processes import Rollbook, RunningProcess
 
+pytestmark = pytest.mark.skipif(
+    not DEEP, reason="test_nemesis.py kills and freezes processes, too; in `make test-deep`"
+)
+
 SEED = 20_250_101
-USERS = depth(10_000, 30_000)
-KILLS = depth(6, 16)
+USERS = 30_000
+KILLS = 16
 
 
-@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills processes, too; in `make test-deep`")
 def test_handler_and_projectors_killed_at_random_points_resume(
     settings: Settings, rollbook: Rollbook
 ) -> None:
@@ -45,9 +48,6 @@ def _start(rollbook: Rollbook, name: str) -> RunningProcess:
     return rollbook.start_projector(name)
 
 
-@pytest.mark.skipif(
-    not DEEP, reason="test_nemesis.py freezes a projector, too; in `make test-deep`"
-)
 def test_a_projector_that_lost_its_partitions_changes_nothing(
     settings: Settings, rollbook: Rollbook
 ) -> None:

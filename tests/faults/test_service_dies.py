@@ -5,16 +5,16 @@ import random
 import pytest
 
 from runtime.settings import Settings
-from tests.depth import DEEP, depth
+from tests.depth import DEEP
 from tests.faults.load.commands import ACCEPTED, SILENCE, Commands
 from tests.faults.load.ledger import Ledger
 from tests.processes import Rollbook
 from tests.services import Service
 
 SEED = 20_261_128
-KILLS = depth(2, 12)
+KILLS = 12
 # So many commands are accepted between two kills.
-ACCEPTED_BETWEEN = depth(80, 1_000)
+ACCEPTED_BETWEEN = 1_000
 
 
 @pytest.mark.skipif(

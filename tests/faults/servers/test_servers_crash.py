@@ -29,7 +29,7 @@ from tests.services import Service
 _LONGER_THAN_THE_DEFAULT_SECONDS = 110
 
 
-@pytest.mark.skipif(not DEEP, reason="test_services_under_load.py kills Kafka; in `make test-deep`")
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills Kafka; in `make test-deep`")
 def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, servers: Servers) -> None:
     """Handler, projectors and an import wait for the broker and resume.
 
@@ -48,7 +48,7 @@ def test_kafka_crashes_under_load(settings: Settings, rollbook: Rollbook, server
     assert all(process.stop() == 0 for process in processes.values())
 
 
-@pytest.mark.skipif(not DEEP, reason="test_services_under_load.py kills Kafka; in `make test-deep`")
+@pytest.mark.skipif(not DEEP, reason="test_nemesis.py kills Kafka; in `make test-deep`")
 def test_kafka_is_frozen_under_load(
     settings: Settings, rollbook: Rollbook, servers: Servers
 ) -> None:
