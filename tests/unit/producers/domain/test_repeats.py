@@ -8,6 +8,7 @@ import pytest
 
 from producers.domain.outcome_window import OutcomeWindow
 from schemas.records import CommandOutcome, UserCommand
+from tests.depth import depth
 from tests.given import (
     NOW,
     Log,
@@ -200,7 +201,7 @@ def test_an_id_takes_at_most_64_bytes() -> None:
 
     Each process hashes texts differently, so the buckets of a small table may be fuller by chance.
     """
-    count = 36_000
+    count = depth(36_000, 45_000)
     window = OutcomeWindow(count // 9, count * 2 // 9)
     outcomes = [outcome(number, NOW + number) for number in range(count)]
     sizes = []
