@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from tests.processes import Rollbook, eventually
 # After the faults of a round so many commands must be accepted before it ends.
 _ACCEPTED_BETWEEN: Final = 20
 _HEALED_SECONDS: Final = 120
-# Some 35 commands a second, most of them in requests of many.
+# Of each client: `Clients` says what it asks in it.
 _PERIOD_SECONDS: Final = 0.7
 
 
@@ -232,38 +233,36 @@ def placed(history: History) -> Iterator[Query]:
             ends.setdefault(one.user_id, []).extend(
                 (one.began, answer) for answer in found if answer.accepted
             )
+    waited = {id(query) for query in _that_waited(history)}
+    known_from: dict[tuple[str, str], float] = {}
+    if not history.forgets_reads:
+        for query in history.queries:
+            if query.version is not None or id(query) in waited:
+                key = query.user_id, query.model
+                known_from[key] = min(query.ended, known_from.get(key, inf))
     for query in history.queries:
         possible = [
             answer.version or 0
             for began, answer in ends.get(query.user_id, [])
             if began < query.ended
         ]
-        is_gone = query.version is None and possible and _must_know(history, query)
+        # The read model must know the user's creation if this query or an earlier one shows it.
+        earliest = known_from.get((query.user_id, query.model), inf)
+        must_know = id(query) in waited or earliest < query.began
+        is_gone = query.version is None and possible and must_know
         yield replace(query, version=max(possible)) if is_gone else query
 
 
-def _must_know(history: History, query: Query) -> bool:
-    """Return whether the read model had the user's creation: this query or an earlier one shows."""
-    earlier = [
-        one
-        for one in history.queries
-        if (one.user_id, one.model) == (query.user_id, query.model)
-        and one.ended < query.began
-        and not history.forgets_reads
-    ]
-    return any(one.version is not None or _waited(history, one) for one in [query, *earlier])
-
-
-def _waited(history: History, query: Query) -> bool:
-    """Return whether a query waited for the creation of its user."""
-    return any(
-        one.kind == "create"
-        and one.answer is not None
-        and one.answer.accepted
-        and one.answer.user_id == query.user_id
-        and one.answer.seq <= query.tokens.get(one.answer.partition, 0)
-        for one in history.asked
-    )
+def _that_waited(history: History) -> Iterator[Query]:
+    """Yield the queries that waited for the creation of their user."""
+    created: dict[str, list[Answer]] = {}
+    for one in history.asked:
+        if one.kind == "create" and one.answer and one.answer.accepted and one.answer.user_id:
+            created.setdefault(one.answer.user_id, []).append(one.answer)
+    for query in history.queries:
+        answers = created.get(query.user_id, [])
+        if any(answer.seq <= query.tokens.get(answer.partition, 0) for answer in answers):
+            yield query
 
 
 def _ending(one: Asked) -> str:
