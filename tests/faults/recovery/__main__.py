@@ -25,7 +25,7 @@ from tests.faults.recovery.observer import Observer
 from tests.faults.recovery.table import markdown
 from tests.faults.stack import named_or_own_stack
 
-# Of each client of the load. All clients together send 54 commands in it.
+# Of each client of the load: `Clients` says what it asks in it.
 _PERIOD_SECONDS: Final = 3.0
 
 

@@ -25,7 +25,7 @@ from tests.faults.soak.schedule import schedule
 from tests.faults.soak.series import judge
 from tests.processes import eventually
 
-# Of each client. All clients together send 54 commands in it.
+# Of each client: `Clients` says what it asks in it.
 _PERIOD_SECONDS: Final = 3.0
 _SETTLED_SECONDS: Final = 60.0
 
