@@ -2,13 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from projectors.cli.export_file import export_output
+from projectors.cli.export_file import write_export
 from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
@@ -94,10 +95,13 @@ def _write(export: UserExport, file: str, *, as_gzip: bool, as_json: bool) -> No
             as_json=quiet,
             only_on_terminal=True,
         ) as show_progress,
-        export_output(file, as_gzip=as_gzip) as write,
         closing(export.lines()) as chunks,
     ):
-        for chunk in chunks:
-            write(chunk)
-            if show_progress:
-                show_progress()
+        write_export(file, _shown(chunks, show_progress), as_gzip=as_gzip)
+
+
+def _shown(chunks: Iterable[bytes], show_progress: Callable[[], object] | None) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        if show_progress:
+            show_progress()

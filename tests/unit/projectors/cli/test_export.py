@@ -4,10 +4,15 @@ import gzip
 import json
 import os
 import stat
+import sys
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import count
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +20,14 @@ from producers.importer.encode import clean_line
 from producers.importer.lines import read_users
 from producers.importer.source import Source
 from producers.importer.user_line import UserLine
-from projectors.cli.export_file import export_output
+from projectors.cli.export_file import write_export
 from projectors.postgres.users.export import export_line
 from schemas.errors import RollbookError
 from scripts import cli
 from scripts.people import people
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 USER_ID = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
 MOMENT = datetime(2026, 7, 1, 9, 30, 0, 250_000, UTC)
@@ -58,9 +66,12 @@ def test_a_file_is_readable_only_by_its_owner_and_replaces_another(target: Path)
     """Even if the replaced file was readable by everyone; no other file is left."""
     target.write_text("old")
     target.chmod(0o644)
-    with export_output(str(target), as_gzip=False) as write:
-        write(b"new\n")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"new\n"
         assert target.read_text() == "old"
+
+    write_export(str(target), chunks(), as_gzip=False)
     assert target.read_text() == "new\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert list(target.parent.iterdir()) == [target]
@@ -72,24 +83,62 @@ def test_a_file_is_readable_only_by_its_owner_and_replaces_another(target: Path)
 def test_a_failed_export_leaves_the_previous_file(target: Path, error: BaseException) -> None:
     """Whatever the error: no new file and no temporary file."""
 
-    def fail() -> None:
-        with export_output(str(target), as_gzip=False) as write:
-            write(b"new\n")
-            raise error
+    def fail() -> Iterator[bytes]:
+        yield b"new\n"
+        raise error
 
     target.write_text("old")
     with pytest.raises((RollbookError, KeyboardInterrupt)):
-        fail()
+        write_export(str(target), fail(), as_gzip=False)
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
+
+
+def _interrupted_at(step: int, target: Path) -> bool:
+    """Export to `target` with Ctrl-C before the line number `step`; return whether it came."""
+    steps = count(1)
+
+    def trace(frame: FrameType, event: str, _argument: object) -> "TraceFunction":
+        if event in ("line", "return") and next(steps) == step:
+            # Otherwise a handler of the interrupt would be traced as well.
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        write_export(str(target), [b"new\n"], as_gzip=True)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+# The interrupt may come before the opened file is in its `with`; the process ends anyway.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_export_interrupted_at_any_line_leaves_no_partial_file(tmp_path: Path) -> None:
+    """Also while the file is created: it is the new file, whole, or there is none."""
+    outcomes = set()
+    for step in count(1):
+        target = tmp_path / f"{step}"
+        target.mkdir()
+        interrupted = _interrupted_at(step, target / "people")
+        left = list(target.iterdir())
+        assert left in ([], [target / "people"]), step
+        if left:
+            assert gzip.decompress(left[0].read_bytes()) == b"new\n", step
+        outcomes.add((interrupted, len(left)))
+        if not interrupted:
+            break
+    assert outcomes == {(True, 0), (True, 1), (False, 1)}
 
 
 def test_gzip_is_the_same_for_the_same_users(target: Path) -> None:
     """The gzip header has neither a name nor a time."""
     for _ in range(2):
-        with export_output(str(target), as_gzip=True) as write:
-            write(b"a\n")
-            write(b"b\n")
+        write_export(str(target), [b"a\n", b"b\n"], as_gzip=True)
         assert gzip.decompress(target.read_bytes()) == b"a\nb\n"
     assert target.read_bytes()[3:8] == bytes(5)
 
@@ -99,13 +148,12 @@ def test_an_incomplete_gzip_stream_is_detectable(target: Path) -> None:
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
 
-    def fail() -> None:
-        with export_output(str(target), as_gzip=True) as write:
-            write(b"a\n" * 100)
-            raise RollbookError("x")
+    def fail() -> Iterator[bytes]:
+        yield b"a\n" * 100
+        raise RollbookError("x")
 
     with pytest.raises(RollbookError):
-        fail()
+        write_export(str(target), fail(), as_gzip=True)
     unpacking = zlib.decompressobj(31)
     unpacking.decompress(os.read(reader, 10_000))
     os.close(reader)
@@ -116,15 +164,13 @@ def test_pipes_and_links_are_written_to_and_not_replaced(target: Path) -> None:
     """Only a plain file is replaced, also one that a link points to."""
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
-    with export_output(str(target), as_gzip=False) as write:
-        write(b"x")
+    write_export(str(target), [b"x"], as_gzip=False)
     assert os.read(reader, 10) == b"x"
     os.close(reader)
     assert target.is_fifo()
     link = target.with_name("link")
     link.symlink_to("elsewhere")
-    with export_output(str(link), as_gzip=False) as write:
-        write(b"x")
+    write_export(str(link), [b"x"], as_gzip=False)
     assert link.is_symlink()
     assert target.with_name("elsewhere").read_bytes() == b"x"
 
@@ -134,13 +180,12 @@ def test_a_closed_pipe_is_an_error(target: Path) -> None:
     os.mkfifo(target)
     reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
 
-    def run() -> None:
-        with export_output(str(target), as_gzip=False) as write:
-            os.close(reader)
-            write(b"x" * 100_000)
+    def chunks() -> Iterator[bytes]:
+        os.close(reader)
+        yield b"x" * 100_000
 
     with pytest.raises(RollbookError) as gone:
-        run()
+        write_export(str(target), chunks(), as_gzip=False)
     assert gone.value.code == "reader_gone"
 
 
