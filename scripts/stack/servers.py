@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.errors import Unavailable
 from scripts.stack.brokers import FIRST, bootstrap_servers, broker_names, with_all_brokers
-from scripts.stack.fetch import last_lines
+from scripts.stack.log_end import last_lines
 from scripts.stack.places import HOST, as_user, give, remove
 from scripts.stack.programs import Program
 from scripts.stack.record import write_private

@@ -18,8 +18,8 @@ from scripts.serve import TABLE
 from scripts.stack import docker
 from scripts.stack.access import is_secure, operator_settings
 from scripts.stack.docker import DockerStack
-from scripts.stack.fetch import last_lines
 from scripts.stack.local import LocalStack
+from scripts.stack.log_end import last_lines
 from scripts.stack.observe.prometheus import observe, require_observable, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, SECURE_PORTS, named_directory
 from scripts.stack.record import ProcessStatus, StackRecord, Started, address, read_record

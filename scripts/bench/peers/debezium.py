@@ -17,8 +17,8 @@ from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserTable, postgres_login
 from scripts.bench.workload.processes import running
-from scripts.stack.fetch import fetch_with_maven
 from scripts.stack.jdk import choose_jdk
+from scripts.stack.maven import fetch_with_maven
 from scripts.stack.places import HOST, free_port
 from scripts.stack.server_files import console_log
 

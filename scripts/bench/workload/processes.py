@@ -26,7 +26,7 @@ from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import COMMANDS, HOPS
 from scripts.bench.workload.registry_under_test import send_creates
-from scripts.stack.fetch import last_lines
+from scripts.stack.log_end import last_lines
 
 ROLLBOOK: Final = str(Path(sys.executable).with_name("rollbook"))
 WARM_UP_COMMANDS: Final = 1_000

@@ -1,10 +1,12 @@
 """The parts of the local stack that need no servers: ports, folders, Java, Maven, services."""
 
 import configparser
+import hashlib
 import os
 import shlex
 import stat
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker, places
 from scripts.stack.cli import _print_status
-from scripts.stack.fetch import find_maven, last_lines
 from scripts.stack.jdk import judge
 from scripts.stack.local import LocalStack
+from scripts.stack.log_end import last_lines
+from scripts.stack.maven import Pinned, check_pinned, find_maven
 from scripts.stack.places import (
     DEFAULT_PORTS,
     ServerUser,
@@ -159,6 +162,22 @@ def test_a_maven_with_another_checksum_is_refused(
     with pytest.raises(Misconfigured, match="checksum differs"):
         find_maven()
     assert not list((tmp_path / "cache").rglob("mvn"))
+
+
+def test_a_file_with_another_checksum_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    """Also where the mirror has no checksum for it, which Maven would accept with a warning."""
+    content = b"a server"
+    for pinned in (content, b"another server"):
+        folder = tmp_path / "pinned"
+        folder.mkdir()
+        (folder / "server.zip").write_bytes(content)
+        file = Pinned("group:server:1:zip", hashlib.sha512(pinned).hexdigest())
+        with nullcontext() if pinned == content else pytest.raises(Misconfigured) as refused:
+            check_pinned(file, folder)
+        assert not folder.exists()
+    assert refused is not None
+    assert refused.value.code == "wrong_checksum"
+    assert "group:server:1:zip" in str(refused.value)
 
 
 def test_a_folder_in_the_cache_is_complete_or_missing(tmp_path: Path) -> None:
