@@ -11,6 +11,9 @@ from typing import Self
 
 from schemas.errors import Rejected
 
+# How long a query waits for its token unless it is told otherwise.
+WAIT_SECONDS = 10.0
+
 _PLACE = r"(?:0|[1-9][0-9]{0,3}):[1-9][0-9]{0,17}"
 _TOKEN = re.compile(rf"{_PLACE}(?:,{_PLACE})*")
 

@@ -2,14 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 import click
 
-from runtime.context import Root, Visibility
+from projectors.command_line.after_option import visible_in
+from runtime.context import Root
 from runtime.logs import log_uncaught_in_threads
-from runtime.settings import Settings
 from runtime.terminal import EXIT_FAILED, run_command
 from scripts.lazy import LazyGroup
 
@@ -74,7 +73,7 @@ def rollbook(context: click.Context, config: str | None) -> None:
     Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 refused,
     4 not in time, 5 a server is unavailable, 130 interrupted.
     """  # noqa: D301 - \b tells click not to rewrap
-    context.obj = Root(config, _visible_in)
+    context.obj = Root(config, visible_in)
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -84,12 +83,6 @@ def bench_is_absent(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - whate
     raise click.UsageError(
         "Benchmarks run from a checkout of rollbook; the wheel does not contain them."
     )
-
-
-def _visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
-    from projectors.versions import visibility
-
-    return visibility.Visibility(settings, names)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,16 +1,16 @@
 """The options that make a query wait for a command's token: `--after` and `--timeout`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from projectors.versions.visibility import DEFAULT_TIMEOUT_SECONDS, Visibility
+from runtime.context import Visibility
 from runtime.settings import Settings
 from runtime.terminal import Parsed, Seconds
 from schemas.errors import Rejected
-from schemas.tokens import parse_token
+from schemas.tokens import WAIT_SECONDS, parse_token
 
 R = TypeVar("R")
 
@@ -38,7 +38,7 @@ def wait_for_token(
             "--timeout",
             "timeout_seconds",
             type=Seconds(min=0, max=_TIMEOUT_MAX_SECONDS),
-            default=DEFAULT_TIMEOUT_SECONDS,
+            default=WAIT_SECONDS,
             show_default=True,
             metavar="SECONDS",
             help="How long to wait for --after.",
@@ -57,8 +57,16 @@ def wait_for_token(
     return decorate
 
 
+def visible_in(settings: Settings, names: Sequence[str]) -> Visibility:
+    """Return a wait for the named read models, as `Root` asks for."""
+    # Imported only here: it needs Kafka's client, and a query without a token does not.
+    from projectors.versions import visibility
+
+    return visibility.Visibility(settings, names)
+
+
 def _wait(settings: Settings, name: str, token: str, timeout_seconds: float) -> None:
-    with Visibility(settings, [name]) as visibility:
+    with visible_in(settings, [name]) as visibility:
         try:
             visibility.wait(token, timeout_seconds)
         except Rejected as error:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from projectors.versions.visibility import Visibility
+from projectors.command_line.after_option import visible_in
 from runtime.context import Root
 from runtime.terminal import run_command
 
@@ -16,4 +16,4 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     the TOML file, and errors end the command with the exit codes, as in `rollbook`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    return run_command(command, arguments, obj=Root(None, Visibility))
+    return run_command(command, arguments, obj=Root(None, visible_in))

@@ -26,10 +26,8 @@ from runtime.closing import Closing
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
 from schemas.errors import NotInTime, Unavailable
-from schemas.tokens import Token, parse_token
+from schemas.tokens import WAIT_SECONDS, Token, parse_token
 from schemas.topics import Topic
-
-DEFAULT_TIMEOUT_SECONDS = 10.0
 
 # Between checks, doubling: a single event is applied within milliseconds, and waiting for seconds
 # must not cost many queries.
@@ -80,7 +78,7 @@ class Visibility(Closing):
     def wait(
         self,
         token: str,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        timeout_seconds: float = WAIT_SECONDS,
         *,
         extend_on_progress: bool = False,
     ) -> None:

@@ -8,10 +8,9 @@ from fastapi import Request
 from projectors.service.api.parameters import Parameter, read_body, read_query
 from projectors.service.stores.connections import Stores
 from projectors.service.stores.waits import TIMEOUT_MAX_SECONDS
-from projectors.versions.visibility import DEFAULT_TIMEOUT_SECONDS
 from runtime.http import read_object
 from schemas.rules import AGE_MAX_YEARS
-from schemas.tokens import parse_token
+from schemas.tokens import WAIT_SECONDS, parse_token
 
 AFTER: Final = Parameter(
     "after",
@@ -25,7 +24,7 @@ TIMEOUT: Final = Parameter(
     "timeout",
     {"type": "number", "minimum": 0, "maximum": TIMEOUT_MAX_SECONDS},
     "How many seconds to wait for `after`.",
-    default=DEFAULT_TIMEOUT_SECONDS,
+    default=WAIT_SECONDS,
 )
 WAITING: Final = (AFTER, TIMEOUT)
 _AGE: Final = {"type": "integer", "minimum": 0, "maximum": AGE_MAX_YEARS}

@@ -57,12 +57,21 @@ def leaves(command: click.Command, path: str, context: click.Context) -> Iterato
         yield from leaves(child, f"{path} {name}", click.Context(child, context, name))
 
 
-def test_help_imports_no_client() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], HEAVY),
+        # Without a token they need no Kafka, and no query needs the rules of addresses.
+        (["users", "get", "--help"], {"confluent_kafka", "email_validator", "elasticsearch"}),
+        (["users", "create", "--help"], {"email_validator", "psycopg", "elasticsearch"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(arguments: list[str], unwanted: set[str]) -> None:
     script = (
         "import sys\n"
         "from scripts.cli import run\n"
-        "assert run(['--help']) == 0\n"
-        f"assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)\n"
+        f"assert run({arguments}) == 0\n"
+        f"assert not {unwanted} & set(sys.modules), {unwanted} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[3]
     run = subprocess.run(
