@@ -40,6 +40,7 @@ _PLAIN_EMAIL = re.compile(
 )
 # Except for top-level domains that a setting permits or refuses,
 _MAY_BE_REFUSED = frozenset(RESERVED_FOR)
+_PERMITTED: set[str] = set()
 # and for the mailboxes that every domain has, in any case: see `_shared_mailboxes`.
 
 # Control characters, lone surrogates, line and paragraph separators, and the bidirectional
@@ -70,11 +71,8 @@ def permit_special_use(domains: str) -> None:
 
     `domains` are separated by commas and among `RESERVED_FOR`; "" permits none.
     """
-    from email_validator import SPECIAL_USE_DOMAIN_NAMES
-
-    permitted = set(domains.split(","))
-    # The library's own way to configure it; it reads the list at each call.
-    SPECIAL_USE_DOMAIN_NAMES[:] = sorted(set(RESERVED_FOR) - permitted)
+    _PERMITTED.clear()
+    _PERMITTED.update(domains.split(","))
 
 
 def clean_email(value: object) -> str:
@@ -93,8 +91,10 @@ def clean_email(value: object) -> str:
         return value
     if len(value) > 2 * _EMAIL_MAX_CHARACTERS:
         raise _invalid("the e-mail address is too long")
-    from email_validator import EmailNotValidError, validate_email
+    from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
+    # The library's own way to configure it; it reads the list at each call.
+    SPECIAL_USE_DOMAIN_NAMES[:] = RESERVED_FOR.keys() - _PERMITTED
     try:
         email = validate_email(value.strip(), check_deliverability=False).normalized
         email.encode()
@@ -109,10 +109,8 @@ def clean_email(value: object) -> str:
 
 
 def _refuse_special_use(address: str) -> None:
-    from email_validator import SPECIAL_USE_DOMAIN_NAMES
-
     label = address.strip().rpartition(".")[2].lower()
-    if label in SPECIAL_USE_DOMAIN_NAMES:
+    if label in RESERVED_FOR.keys() - _PERMITTED:
         raise _invalid(
             f"the domain of the e-mail address ends with .{label}, {RESERVED_FOR[label]}",
             "the setting special_use_domains permits such domains",
