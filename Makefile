@@ -7,6 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
 # Without bytecode files, every short-lived `rollbook` process would compile all its imports.
 export PYTHONDONTWRITEBYTECODE :=
+QUIX := scripts/bench/peers/quix_environment
 SYNC := sync --frozen --quiet --compile-bytecode
 
 .PHONY: help setup demo check types pure test test-deep nemesis soak coverage coverage-unit lock-check audit sbom bench plots screenshots docs clean
@@ -86,15 +87,18 @@ coverage-unit: setup ## the same for the pure tests alone
 	.venv/bin/coverage run -m pytest -n 2 tests/unit
 	$(REPORT_COVERAGE)
 
-lock-check: $(UV) ## fail if uv.lock does not match pyproject.toml
+lock-check: $(UV) ## fail if a uv.lock does not match its pyproject.toml
 	@$(UV) lock --check
+	@$(UV) lock --check --project $(QUIX)
 
 # Fails as well if the advisories cannot be read: packages that were not looked up are errors.
 audit: $(UV) ## look for known vulnerabilities in all locked packages; needs the advisories of PyPI and npm
 	@$(UV) $(SYNC) --group audit
 	@mkdir -p build
 	@$(UV) export --frozen --quiet --no-emit-project --all-extras --all-groups --output-file build/audited.txt
+	@$(UV) export --frozen --quiet --project $(QUIX) --output-file build/audited-quix.txt
 	.venv/bin/pip-audit --requirement build/audited.txt --require-hashes --disable-pip --strict
+	.venv/bin/pip-audit --requirement build/audited-quix.txt --require-hashes --disable-pip --strict
 	@if command -v npm > /dev/null; then npm audit --package-lock-only --prefix tests/integration/docs/typescript; \
 	else echo "npm is missing: the packages of the client in TypeScript were not looked up" >&2; fi
 
@@ -103,11 +107,9 @@ sbom: $(UV) ## write the list of all packages that rollbook and its extras insta
 	@$(UV) export --frozen --quiet --no-default-groups --all-extras --preview-features sbom-export \
 		--format cyclonedx1.5 --output-file build/rollbook.cdx.json
 
-bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: 30 min
+bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/performance.md: an hour
 	@$(UV) $(SYNC) --group benchmark
-	.venv/bin/rollbook bench commands --json > docs/figures/commands.json
-	.venv/bin/rollbook bench projectors --json > docs/figures/projectors.json
-	.venv/bin/rollbook bench services --json > docs/figures/services.json
+	.venv/bin/rollbook bench all --figures docs/figures
 	.venv/bin/python -m scripts.bench.report.page
 
 plots: setup ## write the tables of docs/performance.md and its picture from the last benchmarks

@@ -9,6 +9,8 @@ from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table
 from schemas.errors import CheckFailed
 from scripts.bench.access_cli import access
+from scripts.bench.clients.cli import clients
+from scripts.bench.every import every_part
 from scripts.bench.options import repeats_option
 
 
@@ -21,7 +23,9 @@ def bench(context: click.Context) -> None:
 
     \b
     Examples:
+      rollbook bench all           all of these except for access
       rollbook bench commands      the command side, beside its upper bound and its peer
+      rollbook bench clients       clients that wait for each answer, beside those of a peer
       rollbook bench projectors    the query side, beside its peers and its upper bounds
       rollbook bench services      both services over HTTP, beside a no-op request and a peer
       rollbook bench sizes         disk, memory and time for a number of users
@@ -137,9 +141,9 @@ def projectors(
     """Measure the query side beside its peers and its upper bounds, on the running stack.
 
     The peers write the same users into the same table and mapping: Debezium's JDBC sink on Kafka
-    Connect, which Maven fetches the first time (100 MB), and Quix Streams' sinks, which
-    `uv sync --group benchmark` installs. The upper bounds are COPY and prepared bulk requests.
-    Nothing else should run on the machine. Topics, tables and indexes are removed afterwards.
+    Connect, which Maven fetches the first time (100 MB), and Quix Streams' sinks, which uv installs
+    the first time. The upper bounds are COPY and prepared bulk requests. Nothing else should
+    run on the machine. Topics, tables and indexes are removed afterwards.
 
     \b
     Examples:
@@ -271,3 +275,5 @@ def sizes(settings: Settings, *, users: int, as_json: bool) -> None:
 
 
 bench.add_command(access)
+bench.add_command(clients)
+bench.add_command(every_part)

@@ -99,9 +99,12 @@ def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
             milliseconds = lone_command_ms(own)
             figures.add_percentiles("single_command_ms", milliseconds)
             figures.add(_ONE_CLIENT, 1000 * len(milliseconds) / sum(milliseconds))
-        with fresh_registry(settings) as limit:
-            rate = _passthrough_per_second(limit, plan.users, copied=own)
-            figures.add("passthrough_per_second", rate)
+        rates = {}
+        for size in passthrough.COMMANDS_PER_TRANSACTION:
+            with fresh_registry(settings) as limit:
+                rates[_passthrough_per_second(limit, plan.users, own, size)] = size
+        figures.add("passthrough_per_second", max(rates))
+        figures.add("passthrough_commands_per_transaction", rates[max(rates)])
 
 
 def _two_processes(settings: Settings, plan: Plan, figures: Findings, *, is_last: bool) -> None:
@@ -130,14 +133,16 @@ def _creates_per_second(
     return count / (time.perf_counter() - started)
 
 
-def _passthrough_per_second(settings: Settings, count: int, copied: Settings) -> float:
+def _passthrough_per_second(
+    settings: Settings, count: int, copied: Settings, commands_per_transaction: int
+) -> float:
     """Have one process answer `count` creations with what the handler wrote in `copied`.
 
-    With transactions of the same size and the same clock: the upper bound of a handler process.
+    With the same clock: the upper bound of a handler process.
     """
     group = settings.named(passthrough.GROUP)
     process = multiprocessing.get_context("spawn").Process(
-        target=passthrough.pass_through, args=(settings, copied)
+        target=passthrough.pass_through, args=(settings, copied, commands_per_transaction)
     )
     process.start()
     try:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
+from projectors.elasticsearch.index.bulk import IN_FLIGHT
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from scripts.bench import our_projectors, upper_bounds
@@ -76,20 +77,24 @@ class _Filling:
         self._topics = stack.enter_context(peer_topics(self._registry, self._count))
         if plan.measures("elasticsearch"):
             findings.report("filling an index until Elasticsearch gets no faster")
-            self._warm_up()
+            # Otherwise the first writer measured, which is ours, would bear that cost for all.
+            _warm_up(self._bulk)
+        if plan.measures("postgres"):
+            findings.report("filling a table until Debezium gets no faster")
+            _attempt(findings, "debezium", partial(self._start_debezium, settings, stack))
 
-    def _warm_up(self) -> None:
-        """Have the JVM compile Elasticsearch's code: cold, it takes three times as long.
+    def _start_debezium(self, settings: Settings, stack: ExitStack) -> None:
+        self._debezium = stack.enter_context(debezium.running_worker(settings))
 
-        Otherwise the first writer measured, which is ours, would bear that cost for all.
-        """
-        best = 0.0
-        for _ in range(_MOST_WARM_FILLINGS):
-            with empty_user_index(self._registry) as index:
-                rate = upper_bounds.bulk_documents_per_second(index, self._count)
-            if rate < best * _FASTER:
-                return
-            best = rate
+        def fill() -> float:
+            with empty_user_table(self._registry) as table:
+                return self._debezium.rows_per_second(self._topics.rows, table, self._count)
+
+        _warm_up(fill)
+
+    def _bulk(self, at_once: int = IN_FLIGHT) -> float:
+        with empty_user_index(self._registry) as index:
+            return upper_bounds.bulk_documents_per_second(index, self._count, at_once)
 
     def repeat(self) -> None:
         """Measure everything once."""
@@ -106,15 +111,25 @@ class _Filling:
         seconds = our_projectors.rebuild(self._registry, "postgres")
         findings.add("postgres_rebuild_per_second", count / seconds.serving)
         findings.add("postgres_rebuild_and_compare_per_second", count / seconds.compared)
-        for name, peer in (
-            ("debezium", debezium.debezium_rows_per_second),
-            ("quix_postgres", quix.quix_rows_per_second),
-        ):
-            write = partial(peer, self._registry, self._topics.rows, count=count)
+        rows = self._topics.rows
+
+        def by_debezium(table: UserTable) -> float:
+            return self._debezium.rows_per_second(rows, table, count)
+
+        def by_quix(table: UserTable) -> float:
+            return quix.quix_rows_per_second(self._registry, rows, table, count)
+
+        for name, write in (("debezium", by_debezium), ("quix_postgres", by_quix)):
             _attempt(findings, name, partial(self._into_table, PEERS[name], write))
-        copy, heap = upper_bounds.copied_rows_per_second, upper_bounds.copied_heap_rows_per_second
-        self._into_table("copy_into_table_per_second", partial(copy, count=count))
-        self._into_table("copy_into_heap_per_second", partial(heap, count=count))
+        for name, copy in (
+            ("copy_into_table_per_second", upper_bounds.copied_rows_per_second),
+            ("copy_into_heap_per_second", upper_bounds.copied_heap_rows_per_second),
+        ):
+            rates = []
+            for connections in upper_bounds.COPY_CONNECTIONS:
+                with empty_user_table(self._registry) as table:
+                    rates.append(copy(table, count, connections))
+            findings.add(name, max(rates))
 
     def _into_table(self, name: str, write: Callable[[UserTable], float]) -> None:
         with empty_user_table(self._registry) as table:
@@ -128,12 +143,21 @@ class _Filling:
         name, peer = "quix_elasticsearch", quix.quix_documents_per_second
         write = partial(peer, self._registry, self._topics.documents, count=count)
         _attempt(findings, name, partial(self._into_index, PEERS[name], write))
-        bulk = partial(upper_bounds.bulk_documents_per_second, count=count)
-        self._into_index("bulk_per_second", bulk)
+        findings.add("bulk_per_second", max(map(self._bulk, upper_bounds.BULK_AT_ONCE)))
 
     def _into_index(self, name: str, write: Callable[[UserIndex], float]) -> None:
         with empty_user_index(self._registry) as index:
             self._findings.add(name, write(index))
+
+
+def _warm_up(fill: Callable[[], float]) -> None:
+    """Fill a store until a JVM gets no faster: cold code takes three times as long."""
+    best = 0.0
+    for _ in range(_MOST_WARM_FILLINGS):
+        rate = fill()
+        if rate < best * _FASTER:
+            return
+        best = rate
 
 
 class _Rebuilds:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from elasticsearch import Elasticsearch
@@ -24,10 +25,14 @@ _SCHEMAS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class UserTable:
-    """The table `users` of the PostgreSQL schema `schema`. Not for several threads."""
+    """The table `users` of the PostgreSQL schema `schema`. Not for several threads.
+
+    `connect` returns another connection to the same server, which the caller closes.
+    """
 
     schema: str
     database: Database
+    connect: Callable[[], Database]
     name: str = "users"
 
     def count(self) -> int:
@@ -67,8 +72,9 @@ def empty_user_table(settings: Settings) -> Iterator[UserTable]:
         number = versions.create()
         try:
             versions.finish(number)
-            with closing(Database(settings, version=number)) as database:
-                yield UserTable(database.schema, database)
+            another = partial(Database, settings, version=number)
+            with closing(another()) as database:
+                yield UserTable(database.schema, database, another)
         finally:
             versions.drop(number)
 
@@ -89,8 +95,9 @@ def empty_user_index(settings: Settings) -> Iterator[UserIndex]:
 def counted(settings: Settings, name: str) -> Iterator[Callable[[], int]]:
     """Yield a function that counts the users in the first version of a read model."""
     if name == "postgres":
-        with closing(Database(settings, version=1)) as database:
-            yield UserTable(database.schema, database).count
+        another = partial(Database, settings, version=1)
+        with closing(another()) as database:
+            yield UserTable(database.schema, database, another).count
     else:
         with closing(connect(settings)) as client:
             yield UserIndex(f"{settings.named(USERS_ALIAS)}-1", client).count

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate
+from eventsourcing.domain import Aggregate, event
 
 from scripts.bench.workload.people import Person
 
@@ -21,6 +21,11 @@ class User(Aggregate):
         self.email = email
         self.name = name
         self.age = age
+
+    @event("Renamed")
+    def rename(self, name: str) -> None:
+        """Change the name."""
+        self.name = name
 
 
 class Email(Aggregate):
@@ -47,6 +52,15 @@ class Users(Application):
         user = User(email, name, age)
         self.save(user, Email(email, user.id))
         return UUID(str(user.id))
+
+    def rename(self, user_id: UUID, name: str) -> None:
+        """Change a user's name.
+
+        Raises the library's IntegrityError if somebody else has changed the user meanwhile.
+        """
+        user: User = self.repository.get(user_id)
+        user.rename(name)
+        self.save(user)
 
     def register_all(self, persons: Sequence[Person]) -> list[UUID]:
         """Create users, many in each transaction; return their ids."""

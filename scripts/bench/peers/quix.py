@@ -1,14 +1,18 @@
 """Measures a peer: Quix Streams with its sinks to PostgreSQL and Elasticsearch, one process each.
 
-rollbook does not depend on it: `uv sync --group benchmark` installs it, pinned.
+It runs in an environment of its own, with the releases that it declares to work with, locked in
+`quix_environment`; the first run installs it.
 """
 
+import hashlib
 import json
+import os
 import secrets
-import sys
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +21,9 @@ from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserIndex, UserTable, postgres_login
 from scripts.bench.workload.processes import running
+from scripts.stack.places import cache_directory, locked
 
 NAME: Final = "Quix Streams 3.28.1"
-_LIBRARY: Final = "quixstreams"
 GUARANTEE: Final = (
     "at least once; upsert by key without versions: an older record that is replayed overwrites a "
     "newer one; no summary; offsets apart from the data"
@@ -28,6 +32,8 @@ _BATCH_RECORDS: Final = 10_000
 # Faster than its default of 500 documents a request.
 _BULK_DOCUMENTS: Final = 2_500
 _APPLICATION: Final = Path(__file__).with_name("quix_application.py")
+_PROJECT: Final = Path(__file__).with_name("quix_environment")
+_CHECKOUT: Final = Path(__file__).parents[3]
 
 
 def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count: int) -> float:
@@ -69,11 +75,6 @@ def _filling_rate(
     store: UserTable | UserIndex,
     count: int,
 ) -> float:
-    if find_spec(_LIBRARY) is None:
-        raise Misconfigured(
-            f"{NAME} is not installed; `uv sync --group benchmark` installs it",
-            code="peer_not_installed",
-        )
     if settings.kafka_security_protocol.lower() != "plaintext":
         raise Misconfigured("Quix Streams is only run against a broker without security")
     with tempfile.TemporaryDirectory() as folder:
@@ -89,5 +90,36 @@ def _filling_rate(
             "options": options,
         }
         # On stdin, because everybody can read the arguments of a process: there is a password.
-        with running([sys.executable, _APPLICATION], stdin=json.dumps(asked).encode()) as process:
+        with running([_python(), _APPLICATION], stdin=json.dumps(asked).encode()) as process:
             return filling_rate(store.count, count, process.alive)
+
+
+@cache
+def _python() -> Path:
+    """Return the interpreter of the peer's environment, which is installed if it is not there.
+
+    Raises `Misconfigured` if that fails.
+    """
+    lock = hashlib.sha256((_PROJECT / "uv.lock").read_bytes()).hexdigest()
+    environment = cache_directory(None) / f"quix-{lock[:12]}"
+    with locked(environment.with_name(f"{environment.name}.lock")):
+        uv = shutil.which("uv", path=str(_CHECKOUT / ".uv/bin")) or shutil.which("uv") or "uv"
+        command = [uv, "sync", "--frozen", "--quiet", "--project", str(_PROJECT)]
+        variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
+        try:
+            done = subprocess.run(
+                command, env=os.environ | variables, capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            raise _not_installed(str(error)) from None
+    if done.returncode != 0:
+        raise _not_installed(done.stderr.strip()[-500:])
+    return environment / "bin" / "python"
+
+
+def _not_installed(why: str) -> Misconfigured:
+    return Misconfigured(
+        f"{NAME} could not be installed: {why}",
+        code="peer_not_installed",
+        next_step="`make setup` in the checkout installs uv, which needs PyPI or a mirror",
+    )

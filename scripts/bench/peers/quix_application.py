@@ -1,7 +1,7 @@
 """The peer: Quix Streams' sinks to PostgreSQL and Elasticsearch, as a separate process.
 
-Needs the dependency group `benchmark`, so nothing imports it: `scripts.bench.peers.quix` runs it
-with one JSON object on stdin.
+It belongs to another environment, so nothing imports it: `scripts.bench.peers.quix` runs it with
+one JSON object on stdin.
 """
 
 import json
@@ -52,7 +52,8 @@ def _sink(asked: dict[str, Any]) -> BaseSink:
     from elasticsearch import Elasticsearch
     from quixstreams.sinks.community.elasticsearch import ElasticsearchSink
 
-    # The sink calls `GET /` first, only for its log; the local Elasticsearch does not have it.
+    # Nothing else of the peer is changed. The sink calls `GET /` once, to log what it is connected
+    # to, and the distribution of Elasticsearch for integration tests does not have that.
     Elasticsearch.info = _no_info  # type: ignore[method-assign,assignment]
     return ElasticsearchSink(**asked["options"])
 

@@ -6,6 +6,7 @@ The tests are in one file, and so in one worker, because each lists what another
 import json
 from contextlib import closing
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
 from runtime.kafka import admin
 from runtime.settings import Settings
+from scripts.bench.every import PARTS
 from scripts.stack.local import LocalStack
 from tests.depth import DEEP, depth
 from tests.processes import Rollbook
@@ -104,6 +106,27 @@ def test_access_is_measured(
     assert rollbook.run("bench", "access", *swapped).returncode == 2
 
 
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
+def test_all_parts_are_measured_in_one_call(
+    rollbook: Rollbook, settings: Settings, tmp_path: Path
+) -> None:
+    """Its object has the figures of every part at the top, and each part has a file."""
+    without = [] if find_spec("eventsourcing") is not None else ["--without-peer"]
+    asked = ["--short", *without, "--figures", str(tmp_path / "figures"), "--json"]
+    done = rollbook.run("bench", "all", *asked, timeout_seconds=1180)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {name for name in SPREADS if not is_spread(result[name])} == set()
+    assert is_spread(result["rebuild_after_updates_ratio"])
+    assert set(result["runs"]) == set(PARTS)
+    written = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert written == set(PARTS)
+    clients = json.loads((tmp_path / "figures" / "clients.json").read_text("utf-8"))
+    assert clients["measured"]["rollbook"]["update"]["8"]["per_second"]["median"] > 0
+    assert left_over(settings) == set()
+
+
 @pytest.mark.timeout(600)
 def test_projectors_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     """`make test` measures one part, small; all of them take minutes."""
@@ -126,7 +149,6 @@ def check_all_parts(result: dict[str, Any]) -> None:
             assert {name: result[name] for name in of_peer} == dict.fromkeys(of_peer)
         else:
             measured |= of_peer
-    assert ("quix_postgres" in result["unavailable"]) == (find_spec("quixstreams") is None)
     assert {name for name in measured if not is_spread(result[name])} == set()
     cuts = [cut for kind in PERCENTILES for cut in result[kind].values()]
     assert all(is_spread(one) for cut in cuts for one in cut.values())

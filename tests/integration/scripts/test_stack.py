@@ -63,7 +63,7 @@ def test_a_server_that_dies_while_starting_is_named_with_its_log(
     broken.mkdir(parents=True)
     (broken / "meta.properties").write_text("version=999\n")
     with pytest.raises(Unavailable, match="kafka died while starting") as failure:
-        other.up(free_ports=True)
+        other.up(free_ports=True, servers=("kafka",))
     assert str(other.supervisor.log("kafka")) in str(failure.value)
     assert "meta.properties" in str(failure.value)
     assert processes_of(other) == []

@@ -60,7 +60,7 @@ def test_the_list_has_every_package_that_can_be_installed_and_none_of_ours(
     names = {Requirement(one).name for group in groups for one in group} - {"rollbook"}
     found = {one["name"]: one for one in components["components"]}
     assert names <= set(found)
-    assert not {"mypy", "ruff", "sphinx", "quixstreams"} & set(found)
+    assert not {"mypy", "ruff", "sphinx", "eventsourcing"} & set(found)
     for name, one in found.items():
         assert one["purl"] == f"pkg:pypi/{name}@{one['version']}"
         files = [file for file in one["externalReferences"] if file["type"] == "distribution"]

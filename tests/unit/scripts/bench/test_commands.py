@@ -9,11 +9,9 @@ from runtime.settings import Settings
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
 from scripts.bench.commands import CommandFindings, Plan, as_json, as_rows
-from scripts.bench.passthrough import Written
 from scripts.bench.peers.eventsourcing_library import PeerSetup, peer_setups
 from scripts.bench.report.measure import Findings, machine
 from scripts.bench.workload.processes import environment_of
-from scripts.bench.workload.registry_under_test import MEASURED_TAG, command_id
 from scripts.cli import bench_is_absent, rollbook
 
 PEERS = tuple(peer_setups(4))
@@ -32,6 +30,7 @@ def findings() -> CommandFindings:
             "single_command_ms p50": 5,
             "single_command_ms p99": 9,
             "passthrough_per_second": 1000,
+            "passthrough_commands_per_transaction": 10_000,
             "two_process_creates_per_second": 750,
             "restore_users_per_second": 100,
             "bytes_per_user": 200,
@@ -106,20 +105,6 @@ def test_without_the_benchmarks_one_sentence_says_where_they_are() -> None:
     result = CliRunner().invoke(bench_is_absent, ["commands", "--json"])
     assert result.exit_code == EXIT_USAGE
     assert "Benchmarks run from a checkout" in result.stderr
-
-
-def test_the_passthrough_commits_as_many_commands_at_once_as_the_handler() -> None:
-    """Markers split the measured commands into transactions; the warm-up does not count."""
-    written = Written()
-    place = ("user-outcomes", 0)
-    tags = ["warm", *4 * [MEASURED_TAG], "lone"]
-    ids = [command_id(tag, number) for number, tag in enumerate(tags)]
-    written.records[place] = [{"key": one.encode()} for one in ids]
-    written.offsets[place] = [0, 2, 3, 5, 6, 8]
-    written.records["user-events", 0] = [{"key": ids[1].encode()}]
-    written.offsets["user-events", 0] = [0]
-    assert written.commands_per_transaction(10) == 2
-    assert written.commands_per_transaction(1) == 1
 
 
 def test_a_process_of_ours_gets_every_setting() -> None:

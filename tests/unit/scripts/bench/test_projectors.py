@@ -165,5 +165,5 @@ def test_the_named_versions_of_the_peers_are_the_pinned_ones() -> None:
     assert "<connect.version>4.2.1<" in pom
     assert "3.6.0" in debezium.NAME
     assert "4.2.1" in debezium.NAME
-    lock = Path(__file__).parents[4].joinpath("uv.lock").read_text(encoding="utf-8")
+    lock = (Path(quix.__file__).parent / "quix_environment/uv.lock").read_text(encoding="utf-8")
     assert f'name = "quixstreams"\nversion = "{quix.NAME.split()[-1]}"' in lock

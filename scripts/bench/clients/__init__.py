@@ -1,0 +1,1 @@
+"""Clients that wait for each answer: rollbook's, and those of the library `eventsourcing`."""
