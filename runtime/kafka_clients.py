@@ -1,27 +1,72 @@
-"""Kafka's clients, each with the present password of its login as long as it lives.
+"""Kafka's clients: with the present password of a login, and without garbage of failed calls.
 
 A client keeps the password that it was made with. If that came from a file, the file is read again
 every second, and a new password given to the client: it shows it when it logs in the next time, on
 a new connection or when a broker demands it (`connections.max.reauth.ms`). librdkafka cannot
 exchange anything else: a certificate, its key, or the secret of an OAuth client need a restart.
+
+With Python 3.11, a call of confluent-kafka that fails while another exception is handled keeps that
+exception for ever. Its traceback would keep the local variables of all its frames: a soak of an
+hour left four replaced producers, each with its threads and connections, and batches of commands.
 """
 
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import confluent_kafka
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient as _AdminClient
 
 from runtime.configuration.secrets import FileSecret, current
 
 _EVERY_SECONDS: Final = 1.0
+_KEEPS_HANDLED: Final = sys.version_info < (3, 12)
+_FAILING: Final = (
+    *("init_transactions", "begin_transaction", "send_offsets_to_transaction"),
+    *("commit_transaction", "abort_transaction", "produce_batch"),
+    *("subscribe", "unsubscribe", "assign", "incremental_assign", "incremental_unassign"),
+    *("poll", "consume", "seek", "pause", "resume", "position", "commit", "committed"),
+    *("get_watermark_offsets", "offsets_for_times", "list_topics", "set_sasl_credentials"),
+)
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+
+def _frees_handled(call: Callable[P, R]) -> Callable[P, R]:
+    """Take the tracebacks from exceptions that are handled while `call` fails."""
+
+    @wraps(call)
+    def freeing(*args: P.args, **options: P.kwargs) -> R:
+        handled = sys.exception()
+        try:
+            return call(*args, **options)
+        except KafkaException:
+            while handled is not None:
+                handled.__traceback__ = None
+                handled = handled.__context__
+            raise
+
+    return freeing
+
+
+def _all_free_handled(client: C) -> C:
+    """Wrap the methods of a client that ask a broker, or fail because of its state."""
+    for name in _FAILING if _KEEPS_HANDLED else ():
+        if hasattr(client, name):
+            setattr(client, name, _frees_handled(getattr(client, name)))
+    return client
+
+
+@_all_free_handled
 class Producer(confluent_kafka.Producer):
     """A producer whose password follows its file."""
 
@@ -34,6 +79,7 @@ class Producer(confluent_kafka.Producer):
         self.set_sasl_credentials(username, password)
 
 
+@_all_free_handled
 class AdminClient(_AdminClient):
     """An admin client whose password follows its file."""
 
@@ -46,6 +92,7 @@ class AdminClient(_AdminClient):
         self.set_sasl_credentials(username, password)
 
 
+@_all_free_handled
 class Consumer(confluent_kafka.Consumer):
     """A consumer whose password follows its file.
 

@@ -4,10 +4,13 @@ import pickle
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
+from projectors.catalog import open_versions
+from projectors.contract.read_model import READY
+from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from schemas.errors import RollbookError
 from scripts.bench.report.measure import machine
@@ -19,6 +22,7 @@ from tests.faults.nemesis.faults.table import inject
 from tests.faults.nemesis.run import Result, check
 from tests.faults.nemesis.settled import is_settled
 from tests.faults.nemesis.system import System
+from tests.faults.outage import MODELS
 from tests.faults.soak.report import series_rows
 from tests.faults.soak.sampler import Sampler
 from tests.faults.soak.schedule import schedule
@@ -97,11 +101,21 @@ def _load(
         with inject(system, step):
             time.sleep(step.held)
         system.servers.wait_until_ready()
+        _drop_what_rebuilds_left(system.settings)
         _rest(system, clients)
     time.sleep(max(0.0, seconds - sampler.seconds()))
     _rest(system, clients, is_last=True)
     # A killed PostgreSQL loses its latest transactions: the projector commits without waiting.
     clients.workload.history.forgets_reads = True
+
+
+def _drop_what_rebuilds_left(settings: Settings) -> None:
+    """Drop a version that a killed rebuild had accepted: a projector would serve it to the end."""
+    for name in MODELS:
+        with closing(open_versions(settings, name)) as versions:
+            for version in versions.versions():
+                if version.state == READY and not version.live:
+                    versions.drop(version.number)
 
 
 def _rest(system: System, clients: Clients, *, is_last: bool = False) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from tests.faults.nemesis.faults.common import Broken, Fault, wait
 from tests.faults.nemesis.system import System
+from tests.processes import eventually
 
 # Room for what the server writes before the disk is full, and again when there is room.
 _SPARE_BYTES: Final = 256 * 1024 * 1024
@@ -62,11 +63,20 @@ def _small_disk(folder: Path) -> Iterator[Path]:
             try:
                 yield folder
             finally:
-                subprocess.run(["umount", folder], check=True)
+                _unmount(folder)
             subprocess.run(["find", folder, "-mindepth", "1", "-delete"], check=True)
             _copy(disk, folder)
         finally:
-            subprocess.run(["umount", disk], check=True)
+            _unmount(disk)
+
+
+def _unmount(place: Path) -> None:
+    """Unmount a file system, which what was killed may hold open for a moment longer."""
+
+    def is_unmounted() -> bool:
+        return subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0
+
+    eventually(is_unmounted, 60, f"{place} is unmounted")
 
 
 def _copy(source: Path, target: Path) -> None:
