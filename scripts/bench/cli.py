@@ -11,7 +11,7 @@ from schemas.errors import CheckFailed
 from scripts.bench.access_cli import access
 from scripts.bench.clients.cli import clients
 from scripts.bench.every import every_part
-from scripts.bench.options import repeats_option
+from scripts.bench.options import clients_option, repeats_option, without_peer_option
 
 
 @click.group()
@@ -51,7 +51,7 @@ def bench(context: click.Context) -> None:
     type=click.IntRange(1_000),
     help="How many users are restored to measure memory and the rate of a restore.",
 )
-@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
+@without_peer_option
 @click.option(
     "--peer-clients",
     default=8,
@@ -175,14 +175,7 @@ def projectors(
     type=click.IntRange(100),
     help="How many users there are when gets are measured.",
 )
-@click.option(
-    "--clients",
-    multiple=True,
-    default=(1, 8, 64, 256),
-    show_default=True,
-    type=click.IntRange(1, 400),
-    help="Number of concurrent clients; may be repeated.",
-)
+@clients_option
 @click.option(
     "--seconds",
     default=3.0,
@@ -198,7 +191,7 @@ def projectors(
     help="How many creations one request sends, and an import beside it.",
 )
 @repeats_option
-@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
+@without_peer_option
 @json_option
 @pass_settings
 def services(

@@ -14,6 +14,7 @@ from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import json_option, print_json, print_table, say
 from schemas.errors import CheckFailed
+from scripts.bench.options import without_peer_option
 from scripts.bench.workload.processes import ROLLBOOK, environment_of
 
 # What each part is called with, so that it takes a quarter of an hour at most; and so that it takes
@@ -37,7 +38,7 @@ WITH_PEER_OPTION: Final = frozenset({"commands", "clients", "services"})
 
 @click.command("all")
 @click.option("--short", is_flag=True, help="Seconds for each part: its figures mean nothing.")
-@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
+@without_peer_option
 @click.option(
     "--figures",
     metavar="DIR",

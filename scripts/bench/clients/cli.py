@@ -5,18 +5,11 @@ import click
 from runtime.context import pass_settings
 from runtime.settings import Settings
 from runtime.terminal import Seconds, json_option, print_json, print_table
-from scripts.bench.options import repeats_option
+from scripts.bench.options import clients_option, repeats_option, without_peer_option
 
 
 @click.command()
-@click.option(
-    "--clients",
-    multiple=True,
-    default=(1, 8, 64, 256),
-    show_default=True,
-    type=click.IntRange(1, 400),
-    help="Number of concurrent clients; may be repeated.",
-)
+@clients_option
 @click.option(
     "--seconds",
     default=5.0,
@@ -25,7 +18,7 @@ from scripts.bench.options import repeats_option
     help="How long creations, and then updates, are measured with each number of clients.",
 )
 @repeats_option
-@click.option("--without-peer", is_flag=True, help="Do not measure the library eventsourcing.")
+@without_peer_option
 @json_option
 @pass_settings
 def clients(
