@@ -17,7 +17,11 @@ FUNCTION_LINES = 50
 FORBIDDEN_NAMES = re.compile(r"Manager|Helper|Base$|^Base(?![a-z])|[Uu]tils?$|[Hh]elpers?$")
 # A lock file must say where its packages come from, and where Maven is missing it is fetched from
 # Maven Central; nothing else may name a registry.
-MAY_NAME_REGISTRIES = {"uv.lock", "scripts/stack/fetch.py"}
+MAY_NAME_REGISTRIES = {
+    "uv.lock",
+    "scripts/bench/peers/quix_environment/uv.lock",
+    "scripts/stack/maven.py",
+}
 MACHINE = re.compile(
     r"(?<![\w.$}~-])/(?:work|root)/"  # where this was developed
     r"|(?<![\w.$}~-])/home/(?!rollbook\b|user\b)\w+/"
