@@ -127,7 +127,7 @@ class _Run:
             self._world.log.has_lost_messages = False
             for name in HANDLERS:
                 self._world.restart(self._world.processes[name])
-            self._world.settle()
+            self._world.settle(restored=True)
         self._clients.quiet()
 
 

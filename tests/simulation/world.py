@@ -231,15 +231,19 @@ class World:
 
     # -- the end
 
-    def settle(self, *, heal: bool = True) -> None:
-        """Repair everything and step until all is decided and projected. Raises `Stuck`."""
+    def settle(self, *, heal: bool = True, restored: bool = False) -> None:
+        """Repair everything and step until all is decided and projected. Raises `Stuck`.
+
+        With `restored`, also until a handler decides each partition and has sent its open grants
+        again, which it does in its first transaction.
+        """
         if heal:
             self._armed.clear()
             for process in self.processes.values():
                 process.down_until_ms = min(process.down_until_ms, self.time.now_ms)
         self.log.deliver_late()
         for number in range(_MOST_ROUNDS_TO_SETTLE):
-            if self._is_settled():
+            if self._is_settled() and (not restored or self._is_restored()):
                 return
             self.step_all()
             if number % 10 == 9:
@@ -248,6 +252,17 @@ class World:
 
     def _is_settled(self) -> bool:
         return not self._open()
+
+    def _is_restored(self) -> bool:
+        running = [self.processes[name].running for name in HANDLERS]
+        decided = {
+            number
+            for one in running
+            if isinstance(one, CommandHandler)
+            for number, phase in one._ownership.ready().items()
+            if not phase.resend_grants
+        }
+        return len(decided) == PARTITIONS
 
     def _open(self) -> list[str]:
         """Return what is not done yet."""

@@ -41,6 +41,12 @@ def test_a_saboteur_is_found(name: str) -> None:
     assert found_after(SABOTEURS[name], MOST_SEEDS) is not None
 
 
+@pytest.mark.parametrize("seed", [118149, 191839])
+def test_an_address_is_free_again_once_a_lost_release_was_asked_for(seed: int) -> None:
+    """The handler that restores the partition asks for it before the run is checked."""
+    assert run(plan_of(seed)).violations == []
+
+
 def test_a_seed_always_gives_the_same_run() -> None:
     first, second = run(plan_of(7)), run(plan_of(7))
     assert (first.happened, first.answers) == (second.happened, second.answers)
