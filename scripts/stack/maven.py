@@ -28,6 +28,7 @@ _MAVEN_SHA512 = (
 _REPOSITORY_VARIABLE = "MVNW_REPOURL"
 _CENTRAL = "https://repo.maven.apache.org/maven2"
 _TIMEOUT_SECONDS = 60
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"  # as in the files for Maven
 # The system's certificates for Java on Debian and Fedora. The Java runtime of a wheel has its own
 # instead, and lacks a company's certificate authority.
 _SYSTEM_CERTIFICATES = (
@@ -128,18 +129,17 @@ def fetch_with_maven(
             _run_maven(command, partial, folder.with_suffix(".log"), java_home, downloaded)
 
         if pinned is not None:
-            run("--lax-checksums", *_copy_goal(pinned, partial / "pinned"))
-            check_pinned(pinned, partial / "pinned")
+            # The plugin first, so that nothing but the pinned file is fetched without a checksum.
+            run("--strict-checksums", f"{_PLUGIN}:help")
+            folder_of_copy = partial / "pinned"
+            to_copy = f"-Dartifact={pinned.coordinates}", f"-DoutputDirectory={folder_of_copy}"
+            run("--lax-checksums", f"{_PLUGIN}:copy", *to_copy)
+            check_pinned(pinned, folder_of_copy)
         # By default Maven only warns of a file with another checksum.
         run("--strict-checksums", "package", f"-D{name}.directory={partial}")
         report("fetched")
 
     return filled_once(folder, fill)
-
-
-def _copy_goal(pinned: Pinned, folder: Path) -> tuple[str, ...]:
-    goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
-    return goal, f"-Dartifact={pinned.coordinates}", f"-DoutputDirectory={folder}"
 
 
 def check_pinned(pinned: Pinned, folder: Path) -> None:

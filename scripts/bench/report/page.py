@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from scripts.bench.report import plot
 from scripts.bench.report.cells import spread_text, table
+from scripts.bench.report.clients import client_tables
 from scripts.bench.report.measure import GOALS
 from scripts.bench.report.services import service_tables
 
@@ -69,12 +70,13 @@ _MEMORY: Final = {
 def tables(figures: dict[str, Any]) -> dict[str, str]:
     """Return the Markdown of each table by the name in its marker."""
     runs = [_run(line, figures[name]["machine"]) for name, line in _lines(figures).items()]
-    head = ("command, with --json", "cores", "memory", "load average before it")
+    head = ("command, with --json", "cores", "memory", "load average before it", "million loops/s")
     return {
         "runs": table(head, runs) + _warning(figures),
         **_command_tables(figures["commands"]),
         **_projector_tables(figures["projectors"]),
         **service_tables(figures["services"]),
+        **client_tables(figures["clients"]),
     }
 
 
@@ -131,10 +133,12 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
     commands, query_side, over_http = (
         figures[name] for name in ("commands", "projectors", "services")
     )
-    seconds = commands["eventsourcing"]["seconds_each"]
+    seconds, waiting = commands["eventsourcing"]["seconds_each"], figures["clients"]
     return {
         "commands": f"rollbook bench commands --users {commands['users']} "
         f"--state-users {commands['state_users']} --peer-seconds {seconds:g}",
+        "clients": f"rollbook bench clients --seconds {waiting['seconds_each']:g} "
+        f"--repeats {waiting['repeats']}",
         "projectors": f"rollbook bench projectors --users {query_side['users']} "
         f"--queries-users {query_side['queries_users']} --repeats {query_side['repeats']}",
         "services": f"rollbook bench services --users {over_http['users']} "
@@ -145,7 +149,8 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
 
 def _run(command: str, machine: dict[str, Any]) -> tuple[Any, ...]:
     memory, load = f"{machine['memory_gib']} GiB", machine["load_average_before"]
-    return f"`{command}`", machine["cpus"], memory, load
+    speed = f"{machine['loops_per_second'] / 1e6:.1f}" if "loops_per_second" in machine else ""
+    return f"`{command}`", machine["cpus"], memory, load, speed
 
 
 def _warning(figures: dict[str, Any]) -> str:
@@ -190,7 +195,7 @@ def with_tables(page: str, found: Mapping[str, str]) -> str:
 
 def read_figures() -> dict[str, Any]:
     """Return what each benchmark printed, by its name."""
-    names = ("commands", "projectors", "services")
+    names = ("commands", "clients", "projectors", "services")
     return {name: json.loads((RUNS / f"{name}.json").read_text("utf-8")) for name in names}
 
 
