@@ -19,11 +19,8 @@ help: ## list the targets
 	@python3 -c 'import sys; sys.exit("rollbook needs Python 3.11 or newer; python3 is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv uv
 
-# The tests start a thousand processes. Where the environment forbids writing bytecode, each would
-# compile all that it imports of ours; uv compiles only what it installs.
 setup: $(UV) ## create the virtual environment .venv from uv.lock
 	@$(UV) $(SYNC)
-	@.venv/bin/python -m compileall -q docsgen producers projectors runtime schemas scripts tests
 
 demo: setup ## show all of rollbook on real servers, and leave it running
 	@.venv/bin/rollbook demo
