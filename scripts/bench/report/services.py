@@ -38,16 +38,17 @@ def service_tables(found: dict[str, Any]) -> dict[str, str]:
     }
     many = [(label, spread_text(found[name]), GOALS.get(name, "")) for label, name in _MANY.items()]
     return {
-        "services": _by_clients(found, "requests/s", measured, "per_second"),
-        "services-ms": _milliseconds(found, measured),
+        "services": by_clients(found, "requests/s", measured, "per_second"),
+        "services-ms": milliseconds(found, measured),
         "services-ratios": _ratios(found),
         "services-processor": _processor(measured),
         "services-many": table(("measured", "median (least to greatest)", "goal"), many),
     }
 
 
-def _by_clients(found: dict[str, Any], what: str, measured: dict[str, Any], figure: str) -> str:
-    head = (what, *_clients(found))
+def by_clients(found: dict[str, Any], what: str, measured: dict[str, Any], figure: str) -> str:
+    """Return a table of `figure`: a row for each label, a column for each number of clients."""
+    head = (what, *heads_of_clients(found))
     rows = [
         (label, *(spread_text(one[figure]) for one in of_clients.values()))
         for label, of_clients in measured.items()
@@ -55,12 +56,14 @@ def _by_clients(found: dict[str, Any], what: str, measured: dict[str, Any], figu
     return table(head, rows)
 
 
-def _clients(found: dict[str, Any]) -> list[str]:
+def heads_of_clients(found: dict[str, Any]) -> list[str]:
+    """Return the head of the column for each number of clients."""
     return [f"{n} client{'s' if n > 1 else ''}" for n in found["clients"]]
 
 
-def _milliseconds(found: dict[str, Any], measured: dict[str, Any]) -> str:
-    head = ("ms, median and 99th percentile", *_clients(found))
+def milliseconds(found: dict[str, Any], measured: dict[str, Any]) -> str:
+    """Return a table of the median and 99th percentile of the answers, as `by_clients` does."""
+    head = ("ms, median and 99th percentile", *heads_of_clients(found))
     rows = [
         (
             label,
@@ -82,7 +85,7 @@ def _ratios(found: dict[str, Any]) -> str:
         for name, label in _RATIOS.items()
         if name in found
     ]
-    return table(("ratio", *_clients(found), "goal"), rows)
+    return table(("ratio", *heads_of_clients(found), "goal"), rows)
 
 
 def _goal(name: str, clients: list[str]) -> str:
