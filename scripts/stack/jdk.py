@@ -144,9 +144,14 @@ def _install_wheel(folder: Path) -> None:
         )
 
 
+def find_uv() -> str | None:
+    """Return the path of uv: from PATH, else the one that `make setup` installs in a checkout."""
+    return shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv/bin"))
+
+
 def _installer() -> list[str]:
     """Return the command that installs packages here: uv, else pip."""
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv/bin"))
+    uv = find_uv()
     if uv:
         return [uv, "pip", "install", "--python", sys.executable]
     python = sys.executable if importlib.util.find_spec("pip") else "python3"

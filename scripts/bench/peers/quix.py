@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from schemas.errors import Misconfigured
 from scripts.bench.rate import filling_rate
 from scripts.bench.stores import UserIndex, UserTable, postgres_login
 from scripts.bench.workload.processes import running
+from scripts.stack.jdk import find_uv
 from scripts.stack.places import cache_directory, locked
 
 NAME: Final = "Quix Streams 3.28.1"
@@ -33,7 +33,6 @@ _BATCH_RECORDS: Final = 10_000
 _BULK_DOCUMENTS: Final = 2_500
 _APPLICATION: Final = Path(__file__).with_name("quix_application.py")
 _PROJECT: Final = Path(__file__).with_name("quix_environment")
-_CHECKOUT: Final = Path(__file__).parents[3]
 
 
 def quix_rows_per_second(settings: Settings, topic: str, table: UserTable, count: int) -> float:
@@ -103,8 +102,7 @@ def _python() -> Path:
     lock = hashlib.sha256((_PROJECT / "uv.lock").read_bytes()).hexdigest()
     environment = cache_directory(None) / f"quix-{lock[:12]}"
     with locked(environment.with_name(f"{environment.name}.lock")):
-        uv = shutil.which("uv", path=str(_CHECKOUT / ".uv/bin")) or shutil.which("uv") or "uv"
-        command = [uv, "sync", "--frozen", "--quiet", "--project", str(_PROJECT)]
+        command = [find_uv() or "uv", "sync", "--frozen", "--quiet", "--project", str(_PROJECT)]
         variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
         try:
             done = subprocess.run(
