@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack import ready
@@ -29,7 +28,6 @@ from scripts.stack.log_end import last_lines
 from scripts.stack.places import (
     Report,
     choose_ports,
-    data_directory,
     locked,
     named_directory,
     remove,
@@ -43,6 +41,7 @@ from scripts.stack.record import (
     Started,
     password_file,
     read_record,
+    servers_data,
     write_record,
 )
 from scripts.stack.secure import logins
@@ -124,12 +123,11 @@ class LocalStack:
         if not self.directory.exists():
             return False
         with locked(self.directory / "lock"):
-            record = read_record(self.directory)
             ran = self._stop()
             self.config_file.unlink(missing_ok=True)
             remove(self.directory / "services")  # rollbook 0.1 kept environments in it
             if wipe:
-                remove(Path(record.data) if record and record.data else self._data())
+                remove(servers_data(self.directory))
                 remove(self.directory)
         return ran
 
@@ -181,25 +179,21 @@ class LocalStack:
         config = {"ROLLBOOK_CONFIG": str(self.config_file)}
         self.supervisor.run_service(name, command, inherited | config | dict(environment or {}))
 
-    def _data(self) -> Path:
-        return data_directory(self.directory, self._user)
-
     def _make_site(self, ports: Mapping[str, int], report: Report, *, secure: bool) -> Site:
         java = choose_jdk(self._user, report)
         artefacts = fetch(self._user, java.home, report)
         if secure:
             postgres = fetch_postgres(self._user, java.home, report)
             artefacts = replace(artefacts, postgres=postgres)
-        record = StackRecord(
-            "native", dict(ports), str(self._data()), str(java.home), secure=secure
-        )
+        data = servers_data(self.directory)
+        record = StackRecord("native", dict(ports), str(data), str(java.home), secure=secure)
         write_record(self.directory, record)
         self.supervisor.logs.mkdir(exist_ok=True)
         superuser = logins.password_file(self.directory, logins.ADMIN)
         return Site(
             stack=self.directory,
-            data=self._data(),
-            configuration=self._data() / "configuration",
+            data=data,
+            configuration=data / "configuration",
             logs=self.supervisor.logs,
             password_file=superuser if secure else password_file(self.directory),
             java=java,

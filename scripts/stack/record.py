@@ -12,7 +12,7 @@ from runtime.callers.key_file import as_json, new_key
 from runtime.settings import Settings
 from scripts.serve import TABLE
 from scripts.stack.brokers import SEVERAL, bootstrap_servers, broker_names
-from scripts.stack.places import HOST, SECURE_PORTS
+from scripts.stack.places import HOST, SECURE_PORTS, data_directory, server_user
 
 # What `--observe` adds and people open in a browser.
 OBSERVERS = ("prometheus", "grafana")
@@ -96,6 +96,17 @@ def read_record(stack: Path) -> StackRecord | None:
     known = {one.name for one in fields(StackRecord)}
     found = json.loads(text)
     return StackRecord(**{name: value for name, value in found.items() if name in known})
+
+
+def servers_data(stack: Path) -> Path:
+    """Return the folder with the data of a native stack's servers: where its first `up` put it.
+
+    Whom the folders let in may change later, and a stack must not start without its data then.
+    """
+    record = read_record(stack)
+    if record and record.mode == "native" and record.data:
+        return Path(record.data)
+    return data_directory(stack, server_user())
 
 
 def write_record(stack: Path, record: StackRecord) -> None:

@@ -16,8 +16,7 @@ from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from scripts.stack import ready
 from scripts.stack.local import LocalStack
-from scripts.stack.places import data_directory, server_user
-from scripts.stack.record import plain_settings
+from scripts.stack.record import plain_settings, servers_data
 from tests.log import assert_exactly_once
 from tests.people import people_csv
 from tests.processes import Rollbook, RunningProcess, eventually
@@ -74,7 +73,7 @@ class Servers:
 
     def folder(self, name: str) -> Path:
         """Return the folder of a server's data."""
-        return data_directory(self._stack.directory, server_user()) / name
+        return servers_data(self._stack.directory) / name
 
     def log(self, name: str) -> Path:
         """Return the file that a server's output is written to."""

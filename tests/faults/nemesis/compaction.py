@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.settings import Settings
-from scripts.stack.places import data_directory, server_user
+from scripts.stack.record import servers_data
 
 _CHECKPOINT: Final = "cleaner-offset-checkpoint"
 # Before the entries: the version of the file, and how many there are.
@@ -13,7 +13,7 @@ _HEAD_LINES: Final = 2
 
 def compacted(stack: Path, settings: Settings) -> dict[tuple[str, int], int]:
     """Return by topic and partition of a registry the offset up to which it was compacted."""
-    log = data_directory(stack, server_user()) / "kafka" / "log"
+    log = servers_data(stack) / "kafka" / "log"
     lines = (log / _CHECKPOINT).read_text("utf-8").splitlines()
     entries = (line.split() for line in lines[_HEAD_LINES:])
     own = settings.named("")

@@ -12,8 +12,8 @@ import pytest
 
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.local import LocalStack
-from scripts.stack.places import data_directory, server_user
 from scripts.stack.programs import MARK
+from scripts.stack.record import servers_data
 from tests.processes import eventually
 
 
@@ -59,7 +59,7 @@ def test_a_server_that_dies_while_starting_is_named_with_its_log(
 ) -> None:
     """The error has the log's path and last lines; only servers of this stack are stopped."""
     neighbours = {name: server.pid for name, server in stack.servers().items()}
-    broken = data_directory(other.directory, server_user()) / "kafka" / "log"
+    broken = servers_data(other.directory) / "kafka" / "log"
     broken.mkdir(parents=True)
     (broken / "meta.properties").write_text("version=999\n")
     with pytest.raises(Unavailable, match="kafka died while starting") as failure:

@@ -26,7 +26,8 @@ from runtime.kafka import admin
 from runtime.roles.elasticsearch import elasticsearch_roles
 from runtime.settings import Settings
 from scripts.stack.local import LocalStack
-from scripts.stack.places import data_directory, server_user
+from scripts.stack.places import server_user
+from scripts.stack.record import servers_data
 from scripts.stack.secure import elasticsearch
 from tests.depth import DEEP, depth
 from tests.integration.access.refusing_proxy import PASSWORD, USER, refusing_proxy
@@ -156,7 +157,7 @@ def test_a_projector_may_not_write_documents(
     logins = {mine.elasticsearch_username: mine.elasticsearch_password}
     role = elasticsearch_roles(mine)["projector-elasticsearch"]
     weaker = {**role, "indices": [{**role["indices"][0], "privileges": ["read"]}]}
-    folder = data_directory(secure_stack.directory, server_user()) / "configuration/elasticsearch"
+    folder = servers_data(secure_stack.directory) / "configuration/elasticsearch"
 
     def give(role: dict[str, object]) -> None:
         elasticsearch.grant(folder, server_user(), logins, {mine.elasticsearch_username: role})

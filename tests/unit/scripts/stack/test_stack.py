@@ -33,7 +33,9 @@ from scripts.stack.record import (
     duration,
     password_file,
     read_record,
+    servers_data,
     write_private,
+    write_record,
     write_settings,
 )
 
@@ -124,6 +126,13 @@ def test_stacks_of_one_name_in_two_homes_do_not_share_data(tmp_path: Path) -> No
         home.parent.chmod(0o700)
     assert data_directory(homes[0], None) == homes[0] / "data"
     assert data_directory(homes[0], SOMEBODY) != data_directory(homes[1], SOMEBODY)
+
+
+def test_a_stack_finds_its_data_where_its_first_start_put_it(tmp_path: Path) -> None:
+    """If a home was closed then and is open now, the data are still outside of it."""
+    stack, elsewhere = tmp_path / "default", tmp_path / "elsewhere"
+    write_record(stack, StackRecord("native", {}, str(elsewhere)))
+    assert servers_data(stack) == elsewhere
 
 
 @pytest.mark.parametrize(
