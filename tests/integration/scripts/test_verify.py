@@ -100,7 +100,7 @@ def test_every_promise_holds_at_rest_and_under_load(system: Rollbook) -> None:
     assert checks["postgres: holds exactly the fold of user-events"]["looked_at"] == USERS + 1
     assert checks["elasticsearch: holds exactly the fold of user-events"]["looked_at"] == USERS + 1
     path = system.directory / "more.csv"
-    path.write_text(people_csv(depth(10_000, 40_000), "more"), encoding="utf-8")
+    path.write_text(people_csv(depth(5_000, 40_000), "more"), encoding="utf-8")
     load = system.start("users", "import", "--json", str(path))
     rounds = 0
     while load.returncode() is None or not rounds:

@@ -24,6 +24,7 @@ from runtime.settings import Settings
 from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import TOPICS
 from scripts.stack.local import LocalStack
+from scripts.stack.record import servers_data
 from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.given import address_in, create, update
@@ -49,7 +50,7 @@ def shorten(settings: Settings) -> None:
 
 def marked_files(stack: LocalStack, settings: Settings) -> set[str]:
     """Return the topics that have the mark in a file on the broker's disk, in any case."""
-    logs = stack._data() / "kafka" / "log"
+    logs = servers_data(stack.directory) / "kafka" / "log"
     return {
         topic.name
         for topic in TOPICS
@@ -60,7 +61,7 @@ def marked_files(stack: LocalStack, settings: Settings) -> set[str]:
 
 def marked_store_files(stack: LocalStack, settings: Settings) -> set[str]:
     """Return the tables, table indexes and search indexes that have the mark in a file on disk."""
-    data = stack._data()
+    data = servers_data(stack.directory)
     with closing(Database(settings)) as database, database.session() as connection:
         connection.execute("CHECKPOINT")
         found = connection.execute(

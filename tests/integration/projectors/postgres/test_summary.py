@@ -15,7 +15,7 @@ from tests.processes import Rollbook, eventually
 from tests.readers import Readers
 
 USERS = depth(1_500, 3_000)
-QUERIES = depth(40, 300)
+QUERIES = depth(24, 300)
 PAUSE_SECONDS = 0.05
 KINDS = ("UserDeleted", "UserErased")
 

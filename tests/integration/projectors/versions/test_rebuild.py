@@ -85,7 +85,7 @@ class Writer:
     def _write(self) -> None:
         number = 0
         with CommandClient(self._settings) as client:
-            while not self._stopping.is_set():
+            while not self._stopping.wait(depth(0.02, 0.0)):
                 number += 1
                 client.update_user(self._user_id, age=number % 100)
                 client.create_user(f"new{number}@example.com", "Zoë New", 30)

@@ -28,8 +28,8 @@ from tests.processes import Rollbook, RunningProcess
 JANE = ("--email", "jane@example.com", "--name", "Jane Doe", "--age", "34")
 EMAIL = "jane@example.com"
 PATIENCE_SECONDS = 60.0
-ROUNDS = depth(15, 40)
-LOAD = depth(8_000, 20_000)
+ROUNDS = depth(10, 40)
+LOAD = depth(5_000, 20_000)
 SWAPS = depth(2, 4)
 
 pytestmark = pytest.mark.usefixtures("handler")
