@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     millisecond's work takes seconds.
     """
     hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
-    hypothesis.settings.register_profile("quick", max_examples=50, derandomize=True, deadline=None)
+    hypothesis.settings.register_profile("quick", max_examples=30, derandomize=True, deadline=None)
     hypothesis.settings.load_profile("deep" if DEEP else "quick")
     own = f"tests-{os.getpid()}"
     for variable, name in (
