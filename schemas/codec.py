@@ -50,12 +50,13 @@ def _strip(schema: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """How to read the records of one schema id.
+    """How to read the records of one schema id, whose text is `text`.
 
     `schema` is None for our own id: fastavro then resolves nothing. `has_more` says whether the
     schema has a field that ours lacks.
     """
 
+    text: str
     decode_ordinary: Callable[[bytes], Any]
     schema: dict[str, Any] | None
     has_more: bool
@@ -64,20 +65,21 @@ class _Writer:
 class RecordCodec(Generic[R]):
     """Encodes and decodes one kind of record.
 
-    `schema_id` is the registry's id of our schema; `writer_schema` returns the text of any other id
-    found on the log, and raises `Poisoned` if the registry does not know it, `Unavailable` if the
-    registry does not answer.
+    `schema_id` is the registry's id of our schema, and `text` is that schema. `writer_schema`
+    returns the text of any other id found on the log, and raises `Poisoned` if the registry does
+    not know it, `Unavailable` if the registry does not answer.
     """
 
     def __init__(self, name: str, schema_id: int, writer_schema: Callable[[int], str]) -> None:
         self.name = name.partition(".")[0]
         self.schema_id = schema_id
-        self._text = schema_text(name)
-        self._schema = parse(self._text)
+        self.text = schema_text(name)
+        self._schema = parse(self.text)
         self._header = MAGIC + schema_id.to_bytes(4)
-        self._encode_ordinary = compiled.encoder(self._text)
+        self._encode_ordinary = compiled.encoder(self.text)
         self._writer_schema = writer_schema
-        ours = _Writer(decoder(self._text, self._text, HEADER_BYTES), None, has_more=False)
+        decode = decoder(self.text, self.text, HEADER_BYTES)
+        ours = _Writer(self.text, decode, None, has_more=False)
         # By the header of their records; None for the id of another record's schema.
         self._writers: dict[bytes, _Writer | None] = {self._header: ours}
 
@@ -120,6 +122,14 @@ class RecordCodec(Generic[R]):
             )
         return self.decode(value)
 
+    def schema_of(self, value: bytes) -> str | None:
+        """Return the text of the schema of a record; None if it has fields that ours lacks.
+
+        Raises `Poisoned` like `decode` for a value without a schema that can be read.
+        """
+        writer = self._writer(value)
+        return None if writer.has_more else writer.text
+
     def _decode_unusual(self, value: bytes, writer: dict[str, Any] | None) -> R:
         buffer = BytesIO(value)
         buffer.seek(HEADER_BYTES)
@@ -159,8 +169,8 @@ class RecordCodec(Generic[R]):
             return None
         is_ours = isinstance(schema, dict) and schema.get("name") == self._schema["name"]
         has_more = not _record_fields(schema) <= _record_fields(self._schema)
-        decode = decoder(text, self._text, HEADER_BYTES)
-        return _Writer(decode, schema, has_more) if is_ours else None
+        decode = decoder(text, self.text, HEADER_BYTES)
+        return _Writer(text, decode, schema, has_more) if is_ours else None
 
 
 def _record_fields(schema: Any) -> set[tuple[str, str]]:

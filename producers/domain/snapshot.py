@@ -10,9 +10,10 @@ from typing import NamedTuple
 from schemas.identity import uuid_bytes, uuid_text
 from schemas.records import USER_ERASED, User, UserEvent
 
+# Of a packed user (`producers.domain.encoded_event` packs users as well):
 # version, seq, created_at, age, flags, then the lengths in bytes of the texts that follow.
-_HEAD = Struct("<QQqHBHHHBB")
-_GONE, _ERASED, _SAME_KEY, _SAME_COMMAND, _UUID_COMMAND, _UUID_CREATED_BY = 1, 2, 4, 8, 16, 32
+HEAD = Struct("<QQqHBHHHBB")
+GONE, ERASED, SAME_KEY, SAME_COMMAND, UUID_COMMAND, UUID_CREATED_BY = 1, 2, 4, 8, 16, 32
 _UUID_CHARACTERS = 36
 
 
@@ -34,19 +35,19 @@ def snapshot_of(event: UserEvent) -> UserSnapshot:
 
 def pack(snapshot: UserSnapshot) -> bytes:
     """Return `snapshot` as bytes: a head of numbers, then the texts, equal texts only once."""
-    user, command, flags = snapshot.user, *_pack_id(snapshot.command_id, _UUID_COMMAND)
+    user, command, flags = snapshot.user, *_pack_id(snapshot.command_id, UUID_COMMAND)
     version, seq = snapshot.version, snapshot.seq
     if user is None:
-        flags |= _GONE | (_ERASED if snapshot.erased else 0)
-        return _HEAD.pack(version, seq, 0, 0, flags, 0, 0, 0, len(command), 0) + command
+        flags |= GONE | (ERASED if snapshot.erased else 0)
+        return HEAD.pack(version, seq, 0, 0, flags, 0, 0, 0, len(command), 0) + command
     email, key, name = user["email"].encode(), b"", user["name"].encode()
-    created_by, flags = b"", flags | _SAME_KEY | _SAME_COMMAND
+    created_by, flags = b"", flags | SAME_KEY | SAME_COMMAND
     if user["email_key"] != user["email"]:
-        key, flags = user["email_key"].encode(), flags & ~_SAME_KEY
+        key, flags = user["email_key"].encode(), flags & ~SAME_KEY
     if user["created_by"] != snapshot.command_id:
-        created_by, is_uuid = _pack_id(user["created_by"], _UUID_CREATED_BY)
-        flags = (flags | is_uuid) & ~_SAME_COMMAND
-    head = _HEAD.pack(
+        created_by, is_uuid = _pack_id(user["created_by"], UUID_CREATED_BY)
+        flags = (flags | is_uuid) & ~SAME_COMMAND
+    head = HEAD.pack(
         version,
         seq,
         user["created_at"],
@@ -63,23 +64,23 @@ def pack(snapshot: UserSnapshot) -> bytes:
 
 def unpack(packed: bytes) -> UserSnapshot:
     """Return what `pack` was given."""
-    version, seq, created_at, age, flags, *lengths = _HEAD.unpack_from(packed)
-    parts, start = [], _HEAD.size
+    version, seq, created_at, age, flags, *lengths = HEAD.unpack_from(packed)
+    parts, start = [], HEAD.size
     for length in lengths:
         parts.append(packed[start : start + length])
         start += length
     email, key, name = (part.decode() for part in parts[:3])
-    command_id = uuid_text(parts[3]) if flags & _UUID_COMMAND else parts[3].decode()
-    if flags & _GONE:
-        return UserSnapshot(version, seq, command_id, None, bool(flags & _ERASED))
-    created_by = uuid_text(parts[4]) if flags & _UUID_CREATED_BY else parts[4].decode()
+    command_id = uuid_text(parts[3]) if flags & UUID_COMMAND else parts[3].decode()
+    if flags & GONE:
+        return UserSnapshot(version, seq, command_id, None, bool(flags & ERASED))
+    created_by = uuid_text(parts[4]) if flags & UUID_CREATED_BY else parts[4].decode()
     user: User = {
         "email": email,
-        "email_key": email if flags & _SAME_KEY else key,
+        "email_key": email if flags & SAME_KEY else key,
         "name": name,
         "age": age,
         "created_at": created_at,
-        "created_by": command_id if flags & _SAME_COMMAND else created_by,
+        "created_by": command_id if flags & SAME_COMMAND else created_by,
     }
     return UserSnapshot(version, seq, command_id, user, erased=False)
 
@@ -101,11 +102,11 @@ def packed_key(packed: bytes) -> bytes | None:
 
     Takes a third of the time of `unpack`.
     """
-    _, _, _, _, flags, email_bytes, key_bytes, *_ = _HEAD.unpack_from(packed)
-    if flags & _GONE:
+    _, _, _, _, flags, email_bytes, key_bytes, *_ = HEAD.unpack_from(packed)
+    if flags & GONE:
         return None
-    start, length = _HEAD.size, email_bytes
-    if not flags & _SAME_KEY:
+    start, length = HEAD.size, email_bytes
+    if not flags & SAME_KEY:
         start, length = start + email_bytes, key_bytes
     return packed[start : start + length]
 

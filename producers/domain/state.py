@@ -4,6 +4,7 @@ The state is a fold of the log and nothing else: restored from it at start, drop
 partition is revoked. The same methods fold it live and in a restore, so the two agree.
 """
 
+from producers.domain.encoded_event import PackedEvent
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.snapshot import pack, packed_key, packed_version, snapshot_of
 from schemas.formats import FIRST_FORMAT
@@ -49,13 +50,18 @@ class PartitionState:
 
     def restore_event(self, event: UserEvent) -> None:
         """Fold an event read from the log; `finish_restore` must follow the last record."""
-        user_id = uuid_bytes(event["user_id"])
+        user_id, packed = uuid_bytes(event["user_id"]), pack(snapshot_of(event))
+        self.restore_packed((user_id, event["version"], packed, event["seq"], event["occurred_at"]))
+
+    def restore_packed(self, event: PackedEvent) -> None:
+        """Fold an event whose user is packed already."""
+        user_id, version, packed, seq, occurred_at = event
         before = self.users.get(user_id)
         # No handler writes an older version after a newer one, so ignore it, as the read models do.
-        if before is None or packed_version(before) < event["version"]:
-            self.users[user_id] = pack(snapshot_of(event))
-        self.last_seq = max(self.last_seq, event["seq"])
-        self.last_time = max(self.last_time, event["occurred_at"])
+        if before is None or packed_version(before) < version:
+            self.users[user_id] = packed
+        self.last_seq = max(self.last_seq, seq)
+        self.last_time = max(self.last_time, occurred_at)
 
     def restore_mark(self, mark: LogFormat) -> None:
         """Fold the partition's mark; its handlers write this format from there on."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from producers.domain.encoded_event import EncodedEvent, pack_event
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState, claim_key
 from producers.handler.clients import Clients, Codecs
@@ -24,6 +25,7 @@ from runtime.topics.log_ranges import is_end
 from schemas.errors import Misconfigured, Poisoned, Unavailable
 from schemas.formats import LATEST_FORMAT, UNFINISHED_RESTORE, mark_key
 from schemas.positions import POSITION_KEY, Position, decode_position
+from schemas.projection import Projection
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event, is_claim_key
 
@@ -55,7 +57,8 @@ class Restore:
         self._settings = settings
         self._partition = partition
         self._codecs = codecs
-        self._mark_key = mark_key(partition, settings.partitions).encode()
+        self._place = partition, settings.partitions
+        self._mark_key = mark_key(*self._place).encode()
         self._events_topic = settings.named(EVENTS.name)
         self._outcomes_topic = settings.named(OUTCOMES.name)
         self._claims_topic = settings.named(EMAILS.name)
@@ -69,7 +72,8 @@ class Restore:
         self._unreadable = UnreadableRecords(partition, settings.partitions, self._claims_topic)
         self.recorded: Position | None = None
         self._is_unfinished = False
-        self._decode_event = codecs.events[LATEST_FORMAT].decode_whole
+        self._events = codecs.events[LATEST_FORMAT]
+        self._ordinary_events = Projection(self._events, EncodedEvent.__annotations__)
         self._started = time.monotonic()
         self._last_report_at = self._last_message_at = self._started
         self._records = 0
@@ -200,9 +204,14 @@ class Restore:
             if key == self._mark_key:
                 self._fold_mark(value)
                 return
-            event = self._decode_event(value)
-            check_event(event, key, self._partition, self._settings.partitions)
-            self._state.restore_event(event)
+            fields = self._ordinary_events.decode(value)
+            packed = None if fields is None else pack_event(fields, key, *self._place)
+            if packed is not None:
+                self._state.restore_packed(packed)
+            else:
+                event = self._events.decode_whole(value)
+                check_event(event, key, *self._place)
+                self._state.restore_event(event)
         elif topic == self._outcomes_topic:
             self._state.restore_outcome(self._codecs.outcomes.decode(value))
         elif key == POSITION_KEY:
