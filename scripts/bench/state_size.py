@@ -1,7 +1,5 @@
 """Measures what a handler's state costs: bytes of memory per user, and how fast it is restored."""
 
-import ctypes
-import ctypes.util
 import gc
 import multiprocessing
 import os
@@ -17,6 +15,7 @@ from producers.handler.clients import Codecs
 from producers.handler.members import GROUP
 from producers.handler.partitions.restore import Restore
 from producers.handler.start import KafkaClients
+from runtime.memory import release_free_memory
 from runtime.registry import Registry
 from runtime.settings import Settings
 from scripts.bench.workload.processes import await_commits, resident_bytes
@@ -88,8 +87,5 @@ def _restore(settings: Settings) -> Restored:
 def _needed_bytes() -> int:
     """Return this process's resident memory without what it could free at once."""
     gc.collect()
-    # glibc keeps what clients have freed for their next allocation.
-    trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    release_free_memory()
     return resident_bytes(os.getpid())

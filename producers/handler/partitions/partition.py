@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from producers.domain.state import PartitionState
 from producers.handler.partitions.positions import Inputs, first_message, first_offsets
 from producers.handler.partitions.restore import Restore
+from runtime.memory import release_free_memory
 from schemas.errors import Forbidden, Misconfigured, Unavailable
 from schemas.positions import Position
 
@@ -237,3 +238,4 @@ class OwnedPartition:
     def _close_restore(self) -> None:
         if isinstance(self.phase, Restoring):
             self.phase.restore.close()
+            release_free_memory()

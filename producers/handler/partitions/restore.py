@@ -31,7 +31,7 @@ from schemas.trust import check_event, is_claim_key
 
 log = logging.getLogger(__name__)
 
-_STEP_MESSAGES = 10_000
+_STEP_MESSAGES = 5_000
 _STEP_SECONDS = 0.1
 _REPORT_SECONDS = 1.0
 # A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
