@@ -37,6 +37,7 @@ from scripts.doctor.run import run_check
 from scripts.stack.local import LocalStack
 from tests.catch_up import wait_caught_up
 from tests.conftest import own_registry
+from tests.groups import delete_group
 from tests.integration.projectors.versions.test_groups import leave_group
 from tests.processes import Rollbook, eventually
 
@@ -268,12 +269,6 @@ def test_processes_that_do_not_run_are_found(settings: Settings, rollbook: Rollb
     assert any("deleted records that were not decided" in one.message for one in lost), lost
     delete_group(settings, GROUP)
     assert any("no offset" in one.message for one in findings(settings, "offsets"))
-
-
-def delete_group(settings: Settings, name: str) -> None:
-    client = admin(settings)
-    [deleted] = client.delete_consumer_groups([settings.named(name)]).values()
-    deleted.result()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from random import Random
 from typing import Final
 
+from producers.handler.members import GROUP
 from tests.faults.nemesis.faults.common import Broken, Fault, frozen, is_frozen, killed, wait
-from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
+from tests.faults.nemesis.plan import HANDLERS, POINTS, STALLED_SECONDS, STALLS
 from tests.faults.nemesis.system import EXTRA_HANDLER, System
+from tests.groups import is_deleted
 from tests.processes import RunningProcess
 
 _IN_TRANSACTION: Final = ("after produce", "after send-offsets")
@@ -103,6 +105,17 @@ def _transaction_too_long(system: System, target: str, chance: Random) -> Broken
             system.happened[f"transaction too long: handler {_DONE[act]}"] += 1
 
 
+@contextmanager
+def _offsets_lost(system: System, _target: str, _chance: Random) -> Broken:
+    """Delete the offsets of the handlers, all of which are dead: as after an outage of weeks."""
+    with ExitStack() as held:
+        for name in HANDLERS:
+            held.enter_context(system.held(name)).kill()
+        if wait(lambda: is_deleted(system.settings, GROUP)):
+            system.happened["handlers' offsets lost"] += 1
+        yield
+
+
 def _stands_still(process: RunningProcess, act: str) -> bool:
     """Return whether a process stands still, as it says itself or the system does."""
     if act == "stall":
@@ -149,4 +162,5 @@ HANDLER_FAULTS: Final[Mapping[str, Fault]] = {
     "partitions rebalanced": _rebalanced,
     "transaction too long": _transaction_too_long,
     "rebalance during a restore": _moved_in_restore,
+    "handlers' offsets lost": _offsets_lost,
 }

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP
@@ -25,6 +25,7 @@ from tests.catch_up import wait_caught_up
 from tests.conftest import SHARED_STACK, start_stack
 from tests.depth import DEEP
 from tests.given import address_in
+from tests.groups import delete_group
 from tests.processes import Rollbook, eventually
 
 FAR = address_in(1, "far")
@@ -70,21 +71,6 @@ def assert_far_is_taken(settings: Settings, rollbook: Rollbook) -> None:
     broken = {check["check"] for check in map(json.loads, lines) if not check["holds"]}
     # Nothing runs these.
     assert broken == {f"{one}: has applied the log to its end" for one in NOT_RUN}
-
-
-def delete_group(settings: Settings, name: str) -> None:
-    """Delete a group once the session of its last member has ended."""
-    group = settings.named(name)
-    client = admin(settings)  # kept in a variable: its futures never resolve once it is gone
-
-    def is_deleted() -> bool:
-        try:
-            client.delete_consumer_groups([group])[group].result()
-        except KafkaException:
-            return False
-        return True
-
-    eventually(is_deleted, what=f"{group} is deleted")
 
 
 def offsets(settings: Settings) -> dict[tuple[str, int], int]:
