@@ -251,7 +251,7 @@ class CommandHandler:
         except IndefiniteError:
             self._transactions.recreate_producer()
             return
-        if appended:
+        if appended is not None:
             self._roller.rolled(places, now_ms)
             log.info("closed %d segments", len(places))
         else:

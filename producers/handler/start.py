@@ -21,6 +21,7 @@ from producers.handler.members import GROUP, members, unassigned
 from producers.handler.metrics.commands_waiting import CommandsWaiting
 from producers.handler.metrics.meter import Meter, RecordingMeter
 from producers.handler.open_segments import COMPACTED, SegmentRoller
+from producers.handler.partitions.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
@@ -79,7 +80,8 @@ def start_handler(
     meter = _new_meter(settings)
     # Fence our previous process before anything is read or subscribed.
     transactions = Transactions(settings, clients, Watchdog(MOST_STEP_SECONDS), stop)
-    ownership = Ownership(settings, codecs, clients, stop, meter)
+    open_restore = RestoreOpener(settings, codecs, clients, transactions)
+    ownership = Ownership(settings, clients, open_restore, stop, meter)
     if isinstance(meter, RecordingMeter):
         waiting = CommandsWaiting(settings, lambda: meter.assigned)
         follow(settings, [waiting, OpenLetters(settings, HANDLER)], stop)

@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -125,17 +125,31 @@ class Transactions:
         self._producer.begin_transaction()
         return self._producer
 
-    def append_aborted(self, places: Iterable[tuple[str, int]]) -> bool:
+    def copies(self, topic: str, partition: int) -> int:
+        """Return how many brokers have a copy of a partition; 0 if they do not know it yet.
+
+        Raises KafkaException.
+        """
+        known = self._producer.list_topics(topic, timeout=_TRY_SECONDS).topics[topic].partitions
+        return len(known[partition].replicas) if partition in known else 0
+
+    def append_aborted(
+        self, places: Iterable[tuple[str, int]]
+    ) -> Mapping[tuple[str, int], int] | None:
         """Append an aborted record, which no reader sees, to each (topic, partition).
 
-        Returns False if a record may not have reached the broker. Raises as `abort` does.
+        Returns the offset of each; None if a record may not have reached the brokers, all of which
+        must confirm it that have a copy. Raises as `abort` does.
         """
         undelivered = 1
         failures: list[KafkaError] = []
+        offsets: dict[tuple[str, int], int] = {}
 
-        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 failures.append(error)
+            else:
+                offsets[message.topic() or "", message.partition() or 0] = message.offset() or 0
 
         try:
             producer = self._begin()
@@ -157,8 +171,9 @@ class Transactions:
             self._raise_if_fenced(error.__cause__)
         self._abort()
         if failures:
-            log.warning("segments not closed: %s", self._failure(KafkaException(failures[0])))
-        return undelivered == 0 and not failures
+            failure = self._failure(KafkaException(failures[0]))
+            log.warning("an aborted record was not appended: %s", failure)
+        return offsets if undelivered == 0 and not failures else None
 
     def abort(self, error: KafkaException) -> None:
         """Abort after `error`. Raises `Fenced` if another process took over, or `IndefiniteError`.

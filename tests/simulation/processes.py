@@ -17,6 +17,7 @@ from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.metrics.meter import Meter
 from producers.handler.open_segments import SegmentRoller
+from producers.handler.partitions.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
 from producers.handler.watchdog import Watchdog
@@ -104,10 +105,11 @@ def start_handler(
     clients = SimulatedClients(group, identity, fetch_records)
     stop, meter = NeverWaits(log.time), Meter()
     transactions = Transactions(settings, clients, _WATCHDOG, stop)
+    open_restore = RestoreOpener(settings, CODECS, clients, transactions)
     handler = CommandHandler(
         settings,
         CODECS,
-        ownership=Ownership(settings, CODECS, clients, stop, meter),
+        ownership=Ownership(settings, clients, open_restore, stop, meter),
         transactions=transactions,
         roller=SegmentRoller({}),
         check_topics=lambda: None,

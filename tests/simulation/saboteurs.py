@@ -11,12 +11,13 @@ from typing import Any, Final
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.domain import address_change
+from producers.domain.encoded_event import PackedEvent
 from producers.domain.overlay import Overlay
 from producers.domain.snapshot import packed_key
 from producers.domain.state import PartitionState
 from producers.handler.batch import Batch
 from producers.handler.loop import CommandHandler
-from producers.handler.partitions import ownership, partition
+from producers.handler.partitions import opening, partition
 from producers.handler.partitions.message_order import BatchInOrder
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.partitions.partition import Deciding, OwnedPartition
@@ -24,7 +25,6 @@ from producers.handler.partitions.restore import Restore
 from producers.handler.partitions.unassigned import UnassignedPartitions
 from producers.handler.transaction import ConnectionLossDetector, Transactions
 from projectors.versions.visibility import LiveVersion
-from schemas.identity import uuid_bytes
 from schemas.records import AddressMessage, CommandOutcome, User, UserEvent
 from schemas.tokens import Token
 from tests.simulation.cluster import SimulatedClients
@@ -102,8 +102,8 @@ _COMMIT: Callable[..., bool] = CommandHandler._commit
 class _KeepsStates(Restore):
     """Returns to the state that the partition had when it was lost."""
 
-    def __init__(self, settings: Any, number: int, codecs: Any, clients: Any) -> None:
-        super().__init__(settings, number, codecs, clients)
+    def __init__(self, settings: Any, number: int, codecs: Any, clients: Any, *ends: Any) -> None:
+        super().__init__(settings, number, codecs, clients, *ends)
         self._kept: dict[int, PartitionState] = vars(clients).setdefault("kept", {})
 
     def step(self) -> PartitionState | None:
@@ -111,16 +111,16 @@ class _KeepsStates(Restore):
         return None if state is None else self._kept.setdefault(state.partition, state)
 
 
-def _indexes_each_record(self: PartitionState, event: UserEvent) -> None:
+def _indexes_each_record(self: PartitionState, event: PackedEvent) -> None:
     """Free the address that the user had before this record, and take the one it has after it."""
-    before = self.users.get(uuid_bytes(event["user_id"]))
-    _RESTORE_EVENT(self, event)
-    after = self.users[uuid_bytes(event["user_id"])]
-    old, new = packed_key(before) if before else None, packed_key(after)
+    user_id = event[0]
+    before = self.users.get(user_id)
+    _RESTORE_PACKED(self, event)
+    old, new = packed_key(before) if before else None, packed_key(self.users[user_id])
     if old is not None and old != new:
         self.emails.pop(old, None)
     if new is not None and self.is_home_of(new.decode()):
-        self.emails[new] = uuid_bytes(event["user_id"])
+        self.emails[new] = user_id
 
 
 def _keeps_its_index(self: PartitionState) -> None:
@@ -151,7 +151,7 @@ def _trusts_offsets(
     return {topic: max(low, committed[topic]) for topic, (low, _) in bounds.items()}
 
 
-_RESTORE_EVENT: Callable[..., None] = PartitionState.restore_event
+_RESTORE_PACKED: Callable[..., None] = PartitionState.restore_packed
 _RESTORE_OUTCOME: Callable[..., None] = PartitionState.restore_outcome
 _FINISH: Callable[..., None] = PartitionState.finish_restore
 _APPEND: Callable[..., None] = Overlay.append_event
@@ -180,14 +180,14 @@ SABOTEURS: Final[dict[str, list[Replacement]]] = {
         (Ownership, "restore_all", _decides_on),
     ],
     "a lost connection is ignored": [(ConnectionLossDetector, "emit", _nothing)],
-    "decided on a stale state": [(ownership, "Restore", _KeepsStates)],
+    "decided on a stale state": [(opening, "Restore", _KeepsStates)],
     "folded before the commit": [(CommandHandler, "_commit", _folds_first)],
     "restored up to the last stable offset": [
         (SimulatedClients, "uncommitted_reader", SimulatedClients.committed_reader),
         (MemoryLog, "is_offset_pending", _never),
     ],
     "address index rebuilt naively": [
-        (PartitionState, "restore_event", _indexes_each_record),
+        (PartitionState, "restore_packed", _indexes_each_record),
         (PartitionState, "finish_restore", _keeps_its_index),
     ],
     "claim released early": [(address_change, "_keep", _releases_early)],

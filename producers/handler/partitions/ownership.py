@@ -6,13 +6,13 @@ read from its committed offset. When the group revokes it, its state is dropped 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producers.handler.clients import Clients, Codecs
+from producers.handler.clients import Clients
 from producers.handler.metrics.meter import RESTORE, Meter
 from producers.handler.partitions.message_order import BatchInOrder
 from producers.handler.partitions.partition import (
@@ -50,16 +50,19 @@ class Ownership:
     """
 
     def __init__(
-        self, settings: Settings, codecs: Codecs, clients: Clients, stop: StopSignal, meter: Meter
+        self,
+        settings: Settings,
+        clients: Clients,
+        open_restore: Callable[[int], Restore],
+        stop: StopSignal,
+        meter: Meter,
     ) -> None:
         self._settings = settings
-        self._codecs = codecs
-        self._clients, self._open_reader = clients, clients.committed_reader
-        self._stop = stop
-        self._meter = meter
+        self._clients = clients
+        self._open_reader, self._open_restore = clients.committed_reader, open_restore
+        self._stop, self._meter = stop, meter
         self._turn = count()
-        # At most 1 s: the other partitions wait too, and the cause is most often a predecessor's
-        # transaction, whose end should be noticed soon.
+        # At most 1 s: the others wait too, most often until a predecessor's transaction has ended.
         self._backoff = Backoff(most_seconds=1.0)
         self._inputs = Inputs(
             settings.named(COMMANDS.name), settings.named(HOPS.name), clients.group
@@ -100,9 +103,6 @@ class Ownership:
             self._partitions[number] = OwnedPartition(
                 number, self._inputs, self._consumer, self._open_restore, self._open_reader
             )
-
-    def _open_restore(self, number: int) -> Restore:
-        return Restore(self._settings, number, self._codecs, self._clients)
 
     def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         """Forget partitions, revoked or lost: another process decides them from here on."""

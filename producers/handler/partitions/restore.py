@@ -9,8 +9,9 @@ way.
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -31,6 +32,8 @@ from schemas.trust import check_event, is_claim_key
 
 log = logging.getLogger(__name__)
 
+# What is read, in this order.
+RESTORED: Final = (EVENTS, EMAILS, OUTCOMES)
 _STEP_MESSAGES = 5_000
 _STEP_SECONDS = 0.1
 _REPORT_SECONDS = 1.0
@@ -47,12 +50,19 @@ _ABORTED_SECONDS = 15.0
 class Restore:
     """The restore of one partition, in steps short enough that the others keep deciding.
 
-    Call `step` until it returns the finished `PartitionState`, and `close` in any case. `recorded`
-    is then the latest position on the log, None on one that no release with positions has written.
+    `ends` maps (topic, partition) to an offset up to which the log must be read; the default is the
+    high watermark. Call `step` until it returns the finished `PartitionState`, and `close` in any
+    case. `recorded` is then the latest position on the log, None on one that no release with
+    positions has written.
     """
 
     def __init__(
-        self, settings: Settings, partition: int, codecs: Codecs, clients: Clients
+        self,
+        settings: Settings,
+        partition: int,
+        codecs: Codecs,
+        clients: Clients,
+        ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self._settings = settings
         self._partition = partition
@@ -78,7 +88,7 @@ class Restore:
         self._last_report_at = self._last_message_at = self._started
         self._records = 0
         self._unfolded: deque[Message] = deque()
-        positions, self._unreached_ends = self._range(clients)
+        positions, self._unreached_ends = self._range(clients, ends or {})
         self._starts, self._ends = positions, dict(self._unreached_ends)
         self._consumer = clients.committed_reader()
         assign(self._consumer, positions)
@@ -95,14 +105,17 @@ class Restore:
         passed = sum(max(0, at[one.topic] - one.offset) for one in self._starts)
         return passed, sum(self._ends[one.topic] - one.offset for one in self._starts)
 
-    def _range(self, clients: Clients) -> tuple[list[TopicPartition], dict[str, int]]:
+    def _range(
+        self, clients: Clients, confirmed: Mapping[tuple[str, int], int]
+    ) -> tuple[list[TopicPartition], dict[str, int]]:
         """Return where to begin in each topic that is not empty, and by topic the end to reach."""
         positions, ends = [], {}
         with closing(clients.uncommitted_reader()) as reader:
-            for topic in (self._events_topic, self._claims_topic, self._outcomes_topic):
+            for topic in map(self._settings.named, (topic.name for topic in RESTORED)):
                 low, end = reader.get_watermark_offsets(
                     TopicPartition(topic, self._partition), timeout=REQUEST_TIMEOUT_SECONDS
                 )
+                end = confirmed.get((topic, self._partition), end)
                 if low < end:
                     start = (
                         self._first_outcome(reader, low, end)

@@ -1,12 +1,14 @@
 """A handler that dies in the middle of a rebalance and returns leaves no partition to nobody."""
 
 import time
+from functools import partial
 
 import pytest
 
 from producers.handler.clients import Codecs
 from producers.handler.metrics.meter import Meter
 from producers.handler.partitions.ownership import Ownership
+from producers.handler.partitions.restore import Restore
 from producers.handler.start import KafkaClients
 from runtime.process import StopSignal
 from runtime.registry import Registry
@@ -22,7 +24,8 @@ class Member:
         codecs = Codecs.from_registry(Registry(settings))
         clients = KafkaClients(settings, instance)
         self.clients = clients
-        self._ownership = Ownership(settings, codecs, clients, StopSignal(), Meter())
+        open_restore = partial(Restore, settings, codecs=codecs, clients=clients)
+        self._ownership = Ownership(settings, clients, open_restore, StopSignal(), Meter())
 
     def step(self) -> None:
         self._ownership.poll_batch(100, 1_000_000, 0.05)

@@ -193,14 +193,20 @@ class MemoryConsumer:
             self._stopped.add(place)
             return _event(place, position, KafkaError._AUTO_OFFSET_RESET)
         offset = (log.next_visible if self._committed_only else log.next_record)(position)
-        if offset is not None:
+        end = self._shown(place, log.stable_end)
+        if offset is not None and offset < end:
             self._positions[place] = offset + 1
             return self.message(place, offset)
-        self._positions[place] = log.stable_end
-        if self._reports_ends and self._reported_ends.get(place) != log.stable_end:
-            self._reported_ends[place] = log.stable_end
-            return _event(place, log.stable_end, KafkaError._PARTITION_EOF)
+        self._positions[place] = end
+        if self._reports_ends and self._reported_ends.get(place) != end:
+            self._reported_ends[place] = end
+            return _event(place, end, KafkaError._PARTITION_EOF)
         return None
+
+    def _shown(self, place: Place, end: int) -> int:
+        """Return the end that the broker shows which this consumer asks."""
+        is_member = self._callbacks is not None
+        return end if is_member else min(end, self._log.ends_when_cut_off.get(place, end))
 
     def message(self, place: Place, offset: int) -> Message:
         """Return the message at an offset; a test may put it into `queued`, as a stale one."""
@@ -234,7 +240,8 @@ class MemoryConsumer:
     ) -> tuple[int, int]:
         """Return the first offset and the end: the stable one for a reader of committed records."""
         log = self._log.partitions[partition.topic, partition.partition]
-        return log.low, log.stable_end if self._committed_only else log.end
+        end = log.stable_end if self._committed_only else log.end
+        return log.low, self._shown((partition.topic, partition.partition), end)
 
     def offsets_for_times(
         self,

@@ -11,9 +11,10 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tests.unit.producers.handler.memory_partition import (
     Entry,
@@ -51,6 +52,11 @@ class MemoryLog:
             for topic, count in topics.items()
             for number in range(count)
         }
+        # How many brokers have a copy of each partition.
+        self.copies = 1
+        # The ends that a broker knows which is cut off from the others: readers that ask it see
+        # nothing beyond. Producers never ask it: it cannot confirm anything.
+        self.ends_when_cut_off: dict[Place, int] = {}
         self.committed: dict[str, dict[Place, int]] = defaultdict(dict)
         self.transactions: set[Transaction] = set()
         self.epochs: dict[str, int] = {}
@@ -220,7 +226,7 @@ class MemoryProducer:
         key: bytes | str,
         partition: int,
         *,
-        on_delivery: object = None,  # noqa: ARG002 - a keyword of confluent_kafka
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Append a record; a fenced producer's record is lost, and its commit fails."""
@@ -229,7 +235,18 @@ class MemoryProducer:
             transaction.places.add((topic, partition))
             encoded = key.encode() if isinstance(key, str) else key
             entry = Entry(encoded, value, transaction, headers=tuple(headers))
-            self._log.partitions[topic, partition].entries.append(entry)
+            log = self._log.partitions[topic, partition]
+            log.entries.append(entry)
+            if on_delivery is not None:
+                on_delivery(None, Message(topic, partition, log.end - 1))
+
+    def list_topics(self, topic: str, /, timeout: float = 0) -> Any:  # noqa: ARG002 - as the real
+        """Return the metadata of a topic, as far as a handler reads them."""
+        replicas = SimpleNamespace(replicas=[*range(self._log.copies)])
+        numbers = (number for name, number in self._log.partitions if name == topic)
+        return SimpleNamespace(
+            topics={topic: SimpleNamespace(partitions=dict.fromkeys(numbers, replicas))}
+        )
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
 

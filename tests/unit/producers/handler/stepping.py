@@ -9,6 +9,7 @@ from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.metrics.meter import Meter
 from producers.handler.open_segments import SegmentRoller
+from producers.handler.partitions.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import Transactions
 from producers.handler.watchdog import Watchdog
@@ -75,10 +76,11 @@ class Cluster:
         clients = self.clients[identity] = MemoryClients(self.group, identity)
         stop = _NeverWaits()
         transactions = Transactions(self.settings, clients, _WATCHDOG, stop)
+        open_restore = RestoreOpener(self.settings, self.codecs, clients, transactions)
         return CommandHandler(
             self.settings,
             self.codecs,
-            ownership=Ownership(self.settings, self.codecs, clients, stop, self.meter),
+            ownership=Ownership(self.settings, clients, open_restore, stop, self.meter),
             transactions=transactions,
             roller=SegmentRoller(self.roll_after_ms),
             check_topics=lambda: None,
