@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -29,10 +29,14 @@ def _until_others_lead() -> Iterator[None]:
 
 
 class Cluster:
-    """The brokers of a stack; `relays` carry what they send each other, if there are any."""
+    """The brokers of a stack; `relays` carry what they send each other, if there are any.
+
+    `start_handler` replaces the handler by one that asks this broker first.
+    """
 
     def __init__(self, stack: LocalStack, settings: Settings) -> None:
         self.relays: Relays | None = None
+        self.start_handler: Callable[[str], None] = lambda _broker: None
         self._stack = stack
         self._servers = Servers(stack)
         self._client = admin(settings)
@@ -76,6 +80,17 @@ class Cluster:
         assert self.relays is not None
         with self.relays.cut_off(broker), _until_others_lead():
             yield
+
+    @contextmanager
+    def joined_when_cut_off(self, broker: str) -> Iterator[None]:
+        """Start a handler that asks a broker first which others no longer follow."""
+        assert self.relays is not None
+        with self.relays.cut_off(broker):
+            with _until_others_lead():
+                pass
+            self.start_handler(broker)
+            time.sleep(SILENT_SECONDS)
+        yield
 
     @contextmanager
     def all_killed(self, _broker: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from scripts.stack.brokers import BROKERS
 from scripts.stack.local import LocalStack
+from scripts.stack.places import HOST
 from tests.catch_up import wait_caught_up
 from tests.faults.brokers.cluster import Cluster
 from tests.faults.brokers.relays import relayed
@@ -16,17 +17,19 @@ from tests.faults.brokers.stalls import Stalls
 from tests.faults.load.commands import Commands
 from tests.faults.load.ledger import Ledger
 from tests.faults.outage import start_all
-from tests.processes import Rollbook
+from tests.processes import Rollbook, RunningProcess
 from tests.services import Service
 
 SEED: Final = 20_261_128
 CUT_OFF: Final = "one broker is cut off from the others"
+JOINED: Final = "a handler starts at a broker that is cut off"
 _Fault = Callable[[Cluster, str], AbstractContextManager[None]]
 FAULTS: Final[Mapping[str, _Fault]] = {
     "a broker is killed": Cluster.killed,
     "a broker is frozen": Cluster.frozen,
     "each broker is restarted": Cluster.restarted,
     CUT_OFF: Cluster.cut_off,
+    JOINED: Cluster.joined_when_cut_off,
     "all brokers are killed": Cluster.all_killed,
 }
 
@@ -57,7 +60,7 @@ def run(fault: str, rollbook: Rollbook, stack: LocalStack, repetitions: int) -> 
     """Repeat a fault with one broker after the other; return what was found."""
     settings, result = rollbook.settings, Result(fault)
     with _cluster(fault, rollbook, stack) as cluster:
-        start_all(rollbook)
+        cluster.start_handler = _Handlers(rollbook, stack, start_all(rollbook)["handler"])
         service = Service(rollbook, "commands")
         load = Commands(service, SEED, callers=3)
         probes = Stalls(service, settings)
@@ -81,10 +84,30 @@ def run(fault: str, rollbook: Rollbook, stack: LocalStack, repetitions: int) -> 
     return result
 
 
+class _Handlers:
+    """The handler that runs; call it with a broker to start the next one."""
+
+    def __init__(self, rollbook: Rollbook, stack: LocalStack, first: RunningProcess) -> None:
+        self._rollbook = rollbook
+        self._stack = stack
+        self._running = first
+
+    def __call__(self, broker: str) -> None:
+        """Kill the handler, and start one that knows no broker but this one at first."""
+        self._running.kill()
+        port = self._stack.servers()[broker].port
+        before = self._rollbook.overrides
+        self._rollbook.overrides = before | {"ROLLBOOK_KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{port}"}
+        try:
+            self._running = self._rollbook.start_handler(wait=False)
+        finally:
+            self._rollbook.overrides = before
+
+
 @contextmanager
 def _cluster(fault: str, rollbook: Rollbook, stack: LocalStack) -> Iterator[Cluster]:
     cluster = Cluster(stack, rollbook.settings)
-    if fault != CUT_OFF:
+    if fault not in {CUT_OFF, JOINED}:
         yield cluster
         return
     with relayed(stack) as relays:
