@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from runtime.registry import Registry
 from runtime.topics.admin import ensure_topics
 from scripts.stack.local import LocalStack
 from tests.conftest import own_registry, rollbook_on
@@ -27,6 +28,7 @@ def main() -> int:
             TemporaryDirectory() as folder,
             own_registry(stack, Path(folder)) as settings,
         ):
+            Registry(settings).ensure()
             ensure_topics(settings)
             rollbook = rollbook_on(stack, settings, Path(folder))
             try:
