@@ -138,8 +138,8 @@ class Transactions:
     ) -> Mapping[tuple[str, int], int] | None:
         """Append an aborted record, which no reader sees, to each (topic, partition).
 
-        Returns the offset of each; None if a record may not have reached the brokers, all of which
-        must confirm it that have a copy. Raises as `abort` does.
+        Returns the offset of each; None if brokers may not have confirmed one. Raises as `abort`
+        does.
         """
         undelivered = 1
         failures: list[KafkaError] = []
