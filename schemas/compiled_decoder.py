@@ -6,6 +6,7 @@ than ours, and stays that way: an old record is never written again.
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from schemas.compiled import TIME, TIME_BYTES, Lines, UnusualError, kind_of, type_of
@@ -16,6 +17,8 @@ _SIMPLE = {"null", "string", "bytes", "boolean", "int", "long", "record", "array
 _MOST_CHARACTERS = 30_000
 
 
+# Each restore of a partition needs the same ones.
+@lru_cache(maxsize=64)
 def decoder(writer: str, reader: str, start: int) -> Callable[[bytes], Any]:
     """Return a function from bytes to the record of the schema `writer` that begins at `start`.
 

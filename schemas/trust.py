@@ -21,9 +21,9 @@ MAX_TIME_MS = 253_402_300_799_999
 # four bytes a character, so a shorter text is within its limit without being encoded.
 _TEXT_MAX_BYTES = 8_000
 _ID_MAX_BYTES = 255
-_CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_HISTORY_KEY = re.compile(rb"(" + _CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
-_CLAIM_KEY = re.compile(_CANONICAL_ID.pattern.encode() + rb":[0-9]{1,19}")
+CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HISTORY_KEY = re.compile(rb"(" + CANONICAL_ID.pattern.encode() + rb"):([1-9][0-9]{0,18})")
+_CLAIM_KEY = re.compile(CANONICAL_ID.pattern.encode() + rb":[0-9]{1,19}")
 
 
 def check_event(event: UserEvent, key: bytes | None, partition: int, partitions: int) -> None:
@@ -75,7 +75,7 @@ def removed_event(key: bytes | None, partition: int, partitions: int) -> tuple[s
 def is_user_key(key: bytes | None, partition: int, partitions: int) -> bool:
     """Return whether a key of `user-events` is the id of a user who lives in this partition."""
     text = (key or b"").decode("ascii", "replace")
-    is_id = _CANONICAL_ID.fullmatch(text) is not None
+    is_id = CANONICAL_ID.fullmatch(text) is not None
     return is_id and partition_of(user_shard(text), partitions) == partition
 
 
@@ -124,5 +124,5 @@ def _is_within(most_bytes: int, text: str) -> bool:
 
 def check_user_id(event: UserEvent) -> None:
     """Raise `Poisoned` (`bad_user_id`) if the user id of an event has no partition."""
-    if not _CANONICAL_ID.fullmatch(event["user_id"]):
+    if not CANONICAL_ID.fullmatch(event["user_id"]):
         raise Poisoned("an event's user id is not a canonical UUID", code="bad_user_id")
