@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,6 +15,9 @@ from tests.faults.soak.run import is_red, soak
 from tests.faults.stack import named_or_own_stack
 
 _OWN = Path("build/soak")
+# Heaps that have their greatest size from the start: otherwise, what a JVM needs for a moment, such
+# as after it was frozen, looks like growth. This variable goes before the options of a command.
+_JAVA_OPTIONS = "-Xms512m -Xmx512m -XX:+AlwaysPreTouch"
 
 
 def main() -> int:
@@ -31,6 +35,7 @@ def main() -> int:
         click.echo(markdown(json.loads(options.table.read_text("utf-8"))))
         return 0
     directory = Path(mkdtemp(prefix="soak-"))
+    os.environ["_JAVA_OPTIONS"] = _JAVA_OPTIONS
     with named_or_own_stack(options.stack, "soak") as stack:
         report = soak(options.minutes, stack, directory, options.leak)
     write(report, _OWN, _OWN)

@@ -32,6 +32,9 @@ from tests.processes import eventually
 # Of each client: `Clients` says what it asks in it.
 _PERIOD_SECONDS: Final = 3.0
 _SETTLED_SECONDS: Final = 60.0
+# Of a partition, so that handlers forget as many ids as they hear of after the five minutes for
+# which they remember each; with the default, their states would grow for the whole hour.
+_IDS_KEPT: Final = 1_000
 
 
 def soak(
@@ -47,6 +50,7 @@ def soak(
         ensure_topics(settings)
         leaking = (sys.executable, "-m", "tests.faults.soak.leak", leak) if leak else ()
         rollbook = ExecutedRollbook(settings, stack.config_file, directory, wrapper=leaking)
+        rollbook.overrides["ROLLBOOK_OUTCOMES_WINDOW_COUNT"] = str(_IDS_KEPT)
         system = opened.enter_context(System(rollbook, stack))
         clients = Clients(system, 0, _PERIOD_SECONDS)
         opened.callback(clients.stop)
