@@ -53,13 +53,15 @@ def sources(root: Path) -> dict[str, str]:
 def raised(texts: Mapping[str, str]) -> list[Raised]:
     """Return every error that is made in the modules `texts`, which are named by their paths."""
     trees = {name: syntax_tree(text) for name, text in texts.items()}
-    classes = _error_classes(trees)
+    imports = {file: _imports(tree) for file, tree in trees.items()}
+    classes = _error_classes(trees, imports)
     constants = {
         (file, name): text for file, tree in trees.items() for name, text in _constants(tree.body)
     }
     found: list[Raised] = []
     for file, tree in trees.items():
-        known, named = _visible(file, tree, classes), _visible(file, tree, constants)
+        known = _visible(file, imports[file], classes)
+        named = _visible(file, imports[file], constants)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 found += _made_by(node, f"{file}:{node.lineno}", known, named)
@@ -91,7 +93,9 @@ def _passed_up(
             yield from (Raised(code, error.base, place) for code in codes if code is not None)
 
 
-def _error_classes(trees: Mapping[str, ast.Module]) -> _Classes:
+def _error_classes(
+    trees: Mapping[str, ast.Module], imports: Mapping[str, list[ast.ImportFrom]]
+) -> _Classes:
     found: _Classes = {
         (_ERRORS, name): _ErrorClass(name, kind.default_code)
         for name, kind in vars(errors).items()
@@ -100,7 +104,7 @@ def _error_classes(trees: Mapping[str, ast.Module]) -> _Classes:
     for _ in range(3):  # the classes that derive from those found so far
         for file, tree in trees.items():
             if file != _ERRORS:
-                known = _visible(file, tree, found)
+                known = _visible(file, imports[file], found)
                 for node in tree.body:
                     if isinstance(node, ast.ClassDef) and node.bases:
                         base = known.get(_name(node.bases[0]) or "")
@@ -117,17 +121,22 @@ def _derived(node: ast.ClassDef, base: _ErrorClass) -> _ErrorClass:
     return _ErrorClass(base.base, own or (None if has_constructor else base.default_code))
 
 
-def _visible(file: str, tree: ast.Module, defined: Mapping[tuple[str, str], T]) -> dict[str, T]:
+def _imports(tree: ast.Module) -> list[ast.ImportFrom]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+
+
+def _visible(
+    file: str, imports: list[ast.ImportFrom], defined: Mapping[tuple[str, str], T]
+) -> dict[str, T]:
     """Return what the module `file` defines itself or imports, by name."""
     found = {name: thing for (where, name), thing in defined.items() if where == file}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            module = node.module.replace(".", "/")
-            wanted = {alias.name for alias in node.names}
-            for (where, name), thing in defined.items():
-                # A package may pass on what its modules define.
-                if name in wanted and (where == f"{module}.py" or where.startswith(f"{module}/")):
-                    found[name] = thing
+    for node in imports:
+        module = (node.module or "").replace(".", "/")
+        wanted = {alias.name for alias in node.names}
+        for (where, name), thing in defined.items():
+            # A package may pass on what its modules define.
+            if name in wanted and (where == f"{module}.py" or where.startswith(f"{module}/")):
+                found[name] = thing
     return found
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -44,7 +45,17 @@ def shown(path: Path) -> str:
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-Modules = dict[Path, tuple[str, ast.Module]]
+
+
+class Module(NamedTuple):
+    """A module of the project; `definitions` are its functions and classes, as `definitions`."""
+
+    text: str
+    tree: ast.Module
+    definitions: list[tuple[Definition, bool]]
+
+
+Modules = dict[Path, Module]
 
 
 def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
@@ -52,12 +63,12 @@ def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
 
     def walk(node: ast.AST, *, public: bool) -> Iterator[tuple[Definition, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, Definition):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 is_public = public and not child.name.startswith("_")
                 yield child, is_public
                 inner = is_public and isinstance(child, ast.ClassDef)
                 yield from walk(child, public=inner)
-            else:
+            elif not isinstance(child, ast.expr):  # an expression defines nothing
                 yield from walk(child, public=public)
 
     yield from walk(tree, public=True)
@@ -67,21 +78,25 @@ def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
 def modules() -> Modules:
     """Every module's text and syntax tree: each is read once for all the checks."""
     paths = [path for name in (*PACKAGES, "tests") for path in (ROOT / name).rglob("*.py")]
-    texts = {path: path.read_text("utf-8") for path in sorted(paths)}
-    return {path: (text, syntax_tree(text)) for path, text in texts.items()}
+    found = {}
+    for path in sorted(paths):
+        text = path.read_text("utf-8")
+        tree = syntax_tree(text)
+        found[path] = Module(text, tree, list(definitions(tree)))
+    return found
 
 
 def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> None:
     """Only in product code: a test's name may say everything."""
     missing = []
-    for path, (_text, tree) in modules.items():
+    for path, (_text, tree, defined) in modules.items():
         if any(path.is_relative_to(ROOT / tests) for tests in ("tests", "projectors/promises")):
             continue
         if tree.body and not ast.get_docstring(tree):
             missing.append(shown(path))
         missing += [
             f"{shown(path)}:{node.lineno} {node.name}"
-            for node, public in definitions(tree)
+            for node, public in defined
             if public and not ast.get_docstring(node)
         ]
     assert missing == []
@@ -89,10 +104,10 @@ def test_modules_and_public_definitions_have_docstrings(modules: Modules) -> Non
 
 def test_files_and_functions_are_short(modules: Modules) -> None:
     long = []
-    for path, (text, tree) in modules.items():
+    for path, (text, _tree, defined) in modules.items():
         if len(text.splitlines()) > FILE_LINES:
             long.append(f"{shown(path)} has {len(text.splitlines())} lines")
-        for node, _public in definitions(tree):
+        for node, _public in defined:
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES and not isinstance(node, ast.ClassDef):
                 long.append(f"{shown(path)}: {node.name} has {lines} lines")
@@ -102,8 +117,8 @@ def test_files_and_functions_are_short(modules: Modules) -> None:
 def test_names_are_the_fields_terms(modules: Modules) -> None:
     """Nothing is called a manager, a helper, a base or utils: such names carry no information."""
     forbidden = []
-    for path, (_text, tree) in modules.items():
-        names = [path.stem, path.parent.name, *(node.name for node, _ in definitions(tree))]
+    for path, (_text, _tree, defined) in modules.items():
+        names = [path.stem, path.parent.name, *(node.name for node, _ in defined)]
         forbidden += [f"{shown(path)}: {name}" for name in names if FORBIDDEN_NAMES.search(name)]
     assert forbidden == []
 

@@ -6,6 +6,7 @@ against its misses. These are made by a program, so they show how far the improv
 
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from projectors.elasticsearch.search.queries import UserSearch
@@ -69,8 +70,13 @@ KINDS: Final[dict[str, Callable[[Person, random.Random], str]]] = {
 def generated_queries(kind: str) -> list[tuple[str, Person]]:
     """Return 300 queries of a kind with the person each means; the same in every run."""
     chance = random.Random(f"{SEED} {kind}")  # noqa: S311 - reproducible, not a secret
-    able = [person for person in registered(_POOL) if _takes_slips(person)]
-    return [(KINDS[kind](one, chance), one) for one in chance.sample(able, _QUERIES_PER_KIND)]
+    meant = chance.sample(_able(), _QUERIES_PER_KIND)
+    return [(KINDS[kind](one, chance), one) for one in meant]
+
+
+@cache
+def _able() -> list[Person]:
+    return [person for person in registered(_POOL) if _takes_slips(person)]
 
 
 def _takes_slips(person: Person) -> bool:
