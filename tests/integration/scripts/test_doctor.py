@@ -11,8 +11,6 @@ from typing import Any
 import psycopg
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -39,6 +37,7 @@ from tests.catch_up import wait_caught_up
 from tests.conftest import own_registry
 from tests.groups import delete_group
 from tests.integration.projectors.versions.test_groups import leave_group
+from tests.log import alter_topics
 from tests.processes import Rollbook, eventually
 
 MATTERS = {Level.PROBLEM, Level.WARNING}
@@ -92,20 +91,12 @@ def in_order(running: Rollbook) -> Settings:
 @contextmanager
 def topic_option(settings: Settings, name: str, value: str) -> Iterator[None]:
     """Change an option of the commands inside the `with` block."""
-    topic = settings.named(COMMANDS.name)
-
-    def change(text: str) -> None:
-        entry = ConfigEntry(name, text, incremental_operation=AlterConfigOpType.SET)
-        client = admin(settings)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-        [changed] = client.incremental_alter_configs([resource]).values()
-        changed.result()
-
-    change(value)
+    option = name.replace(".", "_")
+    alter_topics(settings, [COMMANDS], **{option: value})
     try:
         yield
     finally:
-        change(COMMANDS.config[name])
+        alter_topics(settings, [COMMANDS], **{option: COMMANDS.config[name]})
 
 
 @contextmanager
