@@ -99,11 +99,13 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
     Waits for servers that are unavailable. Raises what `CommandHandler.run` raises.
     """
     from producers.handler.start import start_handler
+    from runtime.memory import use_few_heaps
     from runtime.process import only_instance, until_available
     from runtime.registry import Registry
     from runtime.topics.admin import check_topics
     from runtime.tracing import exporting
 
+    use_few_heaps()
     with (
         only_instance(settings, f"handler-{instance}"),
         exporting(settings, "rollbook-handler", instance),

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 # What is read, in this order.
 RESTORED: Final = (EVENTS, EMAILS, OUTCOMES)
-_STEP_MESSAGES = 5_000
+_STEP_MESSAGES = 500
 _STEP_SECONDS = 0.1
 _REPORT_SECONDS = 1.0
 # A lone command leaves two offsets in the outcomes: its record and its transaction's marker.
