@@ -38,8 +38,7 @@ _ATTEMPTS = 20
 _ROWS = """
 SELECT user_id::text AS user_id, version, email, name, age, age_group,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_at,
-       (extract(epoch FROM updated_at) * 1000)::bigint AS updated_at,
-       search_tokens IS NOT DISTINCT FROM to_tsvector('simple', name || ' ' || email) AS derived
+       (extract(epoch FROM updated_at) * 1000)::bigint AS updated_at
 FROM {schema}.users"""
 _SUMMARY = "SELECT total_users, average_age, users_by_age_group FROM {schema}.user_summary"
 _VISIBLE = "SELECT count(*) FROM {schema}.user_views"

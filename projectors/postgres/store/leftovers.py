@@ -1,9 +1,10 @@
 """Removes from PostgreSQL's files what was deleted from the table of one version.
 
 A vacuum alone is not enough. It makes the space of a dead row free, but the bytes stay until
-another row is written there; and a GIN index keeps every word that it ever contained. A small table
-is therefore rewritten (`VACUUM FULL`), which locks it for less than a second. In a large one the
-GIN indexes are rebuilt concurrently, and the free space is overwritten as the table is used.
+another row is written there; and a GIN index keeps every word that it ever contained: versions of
+earlier releases have one, and operators may add others. A small table is therefore rewritten
+(`VACUUM FULL`), which locks it for less than a second. In a large one the GIN indexes are rebuilt
+concurrently, and the free space is overwritten as the table is used.
 """
 
 from contextlib import closing
@@ -27,6 +28,10 @@ _COUNT_GONE: Final = "SELECT count(*) FROM {table} WHERE {gone}"
 _STATE: Final = """
 SELECT coalesce(last_vacuum < now() - make_interval(secs => %s), true), pg_table_size(relid)
 FROM pg_stat_user_tables WHERE schemaname = %s AND relname = %s"""
+_KEEP_WORDS: Final = """
+SELECT relname FROM pg_index
+JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+WHERE indrelid = to_regclass(%s) AND indisvalid AND amname = 'gin'"""
 
 
 class PostgresLeftovers:
@@ -75,7 +80,8 @@ class PostgresLeftovers:
         if size_bytes <= REWRITTEN_BYTES:
             connection.execute(database.statement("VACUUM (FULL) {table}", table=table))
             return
-        for name in self._shape.keeps_words:
+        names = connection.execute(_KEEP_WORDS, (table.as_string(connection),)).fetchall()
+        for (name,) in names:
             # What a killed rebuild of the index left.
             rest = sql.Identifier(database.schema, f"{name}_ccnew")
             connection.execute(database.statement("DROP INDEX IF EXISTS {rest}", rest=rest))

@@ -22,7 +22,7 @@ class TableShape:
     down, such as indexes and totals; a rebuild runs it last. `table` contains the rows, of which
     the writer fills `columns`. `published` names the tables and views that clients query;
     they have the same names in the home schema. `gone` is the condition of the rows that are left
-    of users who were deleted or erased, and `keeps_words` names the GIN indexes: see `leftovers`.
+    of users who were deleted or erased: see `leftovers`.
     `counted` are the columns of `table` that counters depend on: see `unmaintained`.
     """
 
@@ -32,7 +32,6 @@ class TableShape:
     deferred: Sequence[LiteralString]
     published: Sequence[str]
     gone: LiteralString | None = None
-    keeps_words: Sequence[str] = ()
     counted: Sequence[str] = ()
 
 

@@ -26,9 +26,6 @@ CREATE TABLE {{schema}}.users (
         CASE WHEN age < {TEEN_BELOW_YEARS} THEN 'teen'
              WHEN age < {SENIOR_FROM_YEARS} THEN 'adult'
              WHEN age IS NOT NULL THEN 'senior' END
-    ) STORED,
-    search_tokens tsvector GENERATED ALWAYS AS (
-        to_tsvector('simple', name || ' ' || email)
     ) STORED
 )"""
 
@@ -50,7 +47,7 @@ CREATE TABLE {schema}.counters (
 
 _USER_VIEWS: Final = """
 CREATE VIEW {schema}.user_views AS
-SELECT user_id AS id, email, name, age, age_group, created_at, updated_at, version, search_tokens
+SELECT user_id AS id, email, name, age, age_group, created_at, updated_at, version
 FROM {schema}.users
 WHERE age IS NOT NULL"""
 
@@ -78,12 +75,10 @@ SELECT {PARTITION} AS partition,
        max(updated_at)
 FROM {{schema}}.users GROUP BY 1"""  # noqa: S608 - our own constants
 
-# Measured CPU time of the server, in microseconds per user. Live: 11 for a new user, 16 to 20 for a
-# changed one; half of that goes into these indexes, a third into the GIN index. Without its pending
-# list it would be 18 and 27; a longer list would save one, but every search reads the whole list.
-# Building: 5.2, then 5 for the deferred statements, which parallel workers share. Unlogged tables
-# would save 0.4 and cost 3.9 to be logged at the end. COPY straight into the table would save 1.7,
-# but decoding an event takes 7 at the same time, so nothing would be gained.
+# With a column of words, a GIN index of it and an index of age groups, which no query used, the
+# server needed 1.8 times the processor time for a user and twice the disk (docs/decisions/0044).
+# Unlogged tables would save a rebuild a little, and cost more to be logged at the end. So would
+# COPY straight into the table, but decoding an event takes longer at the same time.
 SHAPE: Final = TableShape(
     table="users",
     columns=("user_id", "version", "email", "name", "age", "created_at", "updated_at"),
@@ -91,13 +86,10 @@ SHAPE: Final = TableShape(
     deferred=(
         # Lists are paged by age and id.
         "CREATE INDEX users_age ON {schema}.users (age, user_id)",
-        "CREATE INDEX users_age_group ON {schema}.users (age_group)",
-        "CREATE INDEX users_search_tokens ON {schema}.users USING gin (search_tokens)",
         _COUNT,
         "ANALYZE {schema}.users",
     ),
     published=("user_views", "user_summary"),
     gone="email IS NULL",
-    keeps_words=("users_search_tokens",),
     counted=("age",),
 )

@@ -192,7 +192,7 @@ def test_nothing_of_an_erased_user_is_left(
         }
         assert is_indexed(settings)
         stored = marked_store_files(stack, settings)
-        assert {"users", "users_search_tokens", "user_history", user_index} <= stored
+        assert {"users", "user_history", user_index} <= stored
         with traffic(settings, busy=busy):
             erased = client.erase_user(made.user_id)
             assert (erased.status, erased.version) == ("accepted", 5)

@@ -25,7 +25,7 @@ _USERS, _NO_STATISTICS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
 def with_columns(users: LiteralString, view: LiteralString, *filled: str) -> TableShape:
     """Return the shape with more columns, some of them filled by the writer."""
     users = _USERS.replace("    age integer,\n", "    age integer,\n" + users)
-    view = _USER_VIEWS.replace("search_tokens\n", "search_tokens" + view + "\n")
+    view = _USER_VIEWS.replace("version\n", "version" + view + "\n")
     assert users != _USERS
     return replace(
         SHAPE,

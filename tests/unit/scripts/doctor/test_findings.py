@@ -295,6 +295,4 @@ def test_watermarks_are_read_in_every_form() -> None:
 
 def test_the_indexes_of_a_shape_are_those_that_its_statements_create() -> None:
     names = [index for shape in tables.SHAPES.values() for index in tables.index_names(shape)]
-    assert {"users_age", "users_age_group", "users_search_tokens", "user_history_erased"} <= set(
-        names
-    )
+    assert {"users_age", "user_history_erased"} <= set(names)
