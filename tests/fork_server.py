@@ -1,4 +1,4 @@
-"""Starts `rollbook` in a fork of a process that has imported it: importing takes 0.3 s each time.
+"""Starts `rollbook` in a fork of a process that has imported it: importing takes 0.3 to 1 s.
 
 Arguments, environment, working directory, output, signals and exit code are those of the installed
 command. Tests of pages, stack, wheel and demo start that command itself.
@@ -27,14 +27,22 @@ _IMPORTED_LATE: Final = (
     "fastavro",
     "producers.cli.handler",
     "producers.cli.import_users",
+    "producers.cli.users",
     "producers.handler.start",
+    "producers.service.app",
     "projectors.cli.dead_letters",
     "projectors.cli.events",
     "projectors.cli.projector",
+    "projectors.cli.users",
+    "projectors.history.writer",
+    "projectors.service.app",
+    "projectors.versions.host",
     "projectors.versions.visibility",
     "psycopg",
     "scripts.cli",
+    "scripts.serve_queries",
     "scripts.users",
+    "uvloop",
 )
 
 
