@@ -15,7 +15,8 @@ _malloc_trim: Final[Callable[[int], Any] | None] = getattr(_C_LIBRARY, "malloc_t
 _mallopt: Final[Callable[[int, int], Any] | None] = getattr(_C_LIBRARY, "mallopt", None)
 _M_ARENA_MAX: Final = -8  # of malloc.h
 # By default 8 for each processor. With two, a handler that restored the same partitions again and
-# again kept its size; with the default it grew by 2 to 10 MiB. Restores take no longer.
+# again kept its size; with the default it grew by 2 to 10 MiB. Restores took no longer, on two
+# processors.
 _HEAPS: Final = 2
 
 

@@ -58,7 +58,9 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 # A restore reads three topics of three partitions at once. librdkafka takes several hundred bytes
 # for each message in a queue, of which its limit in bytes counts only the key and the value. With
-# its defaults, 160,000 records took 270 MiB, and with 5,000 messages 112 MiB in less time.
+# its defaults, 160,000 records took 270 MiB, and with queues of 5,000 messages 112 in less time.
+# A handler that restored 50,000 records 12 times kept 22 to 30 MiB of them with queues of 5,000,
+# and 22 with these and few heaps (`runtime.memory`), in less time, on a machine with its broker.
 _SMALL_QUEUES = {"queued.min.messages": 1_000, "fetch.message.max.bytes": 65_536}
 _SPARE_SECONDS = 3.0
 

@@ -48,7 +48,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Module(NamedTuple):
-    """A module of the project; `definitions` are its functions and classes, as `definitions`."""
+    """A module; `definitions` is what the function of that name yields for its tree."""
 
     text: str
     tree: ast.Module
@@ -63,7 +63,7 @@ def definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
 
     def walk(node: ast.AST, *, public: bool) -> Iterator[tuple[Definition, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if isinstance(child, Definition):
                 is_public = public and not child.name.startswith("_")
                 yield child, is_public
                 inner = is_public and isinstance(child, ast.ClassDef)

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # What is read, in this order.
 RESTORED: Final = (EVENTS, EMAILS, OUTCOMES)
+# What a step holds is allocated between what the state keeps: with more, the memory stays in use.
 _STEP_MESSAGES = 500
 _STEP_SECONDS = 0.1
 _REPORT_SECONDS = 1.0

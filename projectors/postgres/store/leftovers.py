@@ -7,6 +7,7 @@ earlier releases have one, and operators may add others. A small table is theref
 concurrently, and the free space is overwritten as the table is used.
 """
 
+import re
 from contextlib import closing
 from typing import Any, Final
 
@@ -28,10 +29,12 @@ _COUNT_GONE: Final = "SELECT count(*) FROM {table} WHERE {gone}"
 _STATE: Final = """
 SELECT coalesce(last_vacuum < now() - make_interval(secs => %s), true), pg_table_size(relid)
 FROM pg_stat_user_tables WHERE schemaname = %s AND relname = %s"""
-_KEEP_WORDS: Final = """
-SELECT relname FROM pg_index
+_GIN_INDEXES: Final = """
+SELECT relname, indisvalid FROM pg_index
 JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
-WHERE indrelid = to_regclass(%s) AND indisvalid AND amname = 'gin'"""
+WHERE indrelid = to_regclass(%s) AND amname = 'gin'"""
+# What a killed REINDEX CONCURRENTLY leaves: `name_ccnew`, `name_ccold1` and so on.
+_LEFT_BY_REINDEX: Final = re.compile(r"_cc(new|old)\d*$")
 
 
 class PostgresLeftovers:
@@ -80,12 +83,13 @@ class PostgresLeftovers:
         if size_bytes <= REWRITTEN_BYTES:
             connection.execute(database.statement("VACUUM (FULL) {table}", table=table))
             return
-        names = connection.execute(_KEEP_WORDS, (table.as_string(connection),)).fetchall()
-        for (name,) in names:
-            # What a killed rebuild of the index left.
-            rest = sql.Identifier(database.schema, f"{name}_ccnew")
-            connection.execute(database.statement("DROP INDEX IF EXISTS {rest}", rest=rest))
+        found = connection.execute(_GIN_INDEXES, (table.as_string(connection),)).fetchall()
+        for name, is_valid in found:
+            is_left = not is_valid and _LEFT_BY_REINDEX.search(name)
             index = sql.Identifier(database.schema, name)
             connection.execute(
-                database.statement("REINDEX INDEX CONCURRENTLY {index}", index=index)
+                database.statement(
+                    "DROP INDEX {index}" if is_left else "REINDEX INDEX CONCURRENTLY {index}",
+                    index=index,
+                )
             )

@@ -16,7 +16,8 @@ from tests.faults.stack import named_or_own_stack
 
 _OWN = Path("build/soak")
 # Heaps that have their greatest size from the start: otherwise, what a JVM needs for a moment, such
-# as after it was frozen, looks like growth. This variable goes before the options of a command.
+# as after it was frozen, looks like growth. This variable overrides the options of a command; a
+# stack that was started before (`--stack`) keeps its own.
 _JAVA_OPTIONS = "-Xms512m -Xmx512m -XX:+AlwaysPreTouch"
 
 

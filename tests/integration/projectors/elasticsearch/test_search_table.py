@@ -8,8 +8,9 @@ from scripts.bench.search.table import HELD_OUT, QUERIES, Query, misses, search_
 from scripts.stack.local import LocalStack
 from tests.depth import DEEP
 
-# The rate reached, less one query: a change of the search may trade one for another.
-MOST_MISSES = 1
+# The rates reached, less one query: a change of the search may trade one for another. Three of
+# those held out were missed when they were written, and the search was not changed because of them.
+MOST_MISSES = {QUERIES: 1, HELD_OUT: 4}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_the_first_hit_is_the_user_meant(people: Settings, queries: tuple[Query,
     missed = misses(people, queries)
     for miss in missed:
         print(f"{miss.query} found {miss.first} first, at {miss.found_at}")  # noqa: T201 - pytest shows it
-    assert len(missed) <= MOST_MISSES
+    assert len(missed) <= MOST_MISSES[queries]
 
 
 def test_every_query_of_the_table_means_an_indexed_user() -> None:

@@ -13,7 +13,7 @@ from projectors.postgres.store.shape import TableShape
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users import writer
 from projectors.postgres.users.schema import SHAPE
-from projectors.postgres.users.writer import PostgresUsers
+from projectors.postgres.users.writer import PostgresUsers, postgres_versions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
@@ -43,6 +43,13 @@ WIDE = with_columns(
 )
 # An integer column that becomes a decimal one.
 CHANGED = replace(SHAPE, tables=(_USERS.replace("age integer", "age numeric"), *SHAPE.tables[1:]))
+# The shape of earlier releases, with a generated column that no query of ours used.
+SEARCHABLE = with_columns(
+    "    search_tokens tsvector GENERATED ALWAYS AS (\n"
+    "        to_tsvector('simple', name || ' ' || email)\n"
+    "    ) STORED,\n",
+    ", search_tokens",
+)
 _NEW = "SELECT email_domain, shouted_name FROM {schema}.user_views ORDER BY id"
 
 
@@ -108,6 +115,35 @@ def test_a_new_column_ships_as_a_new_version(
         assert session.execute(home.statement(_NEW)).fetchall() == new
         granted = "SELECT has_table_privilege('pg_monitor', '{schema}.user_views', 'SELECT')"
         assert session.execute(home.statement(granted)).fetchall() == [(True,)]
+
+
+def test_a_generated_column_is_dropped_with_a_new_version(settings: Settings) -> None:
+    """Both versions are kept up to date and have the same rows; the view keeps the column."""
+    home = Database(settings)
+    shown = home.statement("SELECT id, search_tokens IS NULL FROM {schema}.user_views ORDER BY id")
+    with closing(newer(settings, SEARCHABLE)) as released:
+        released.begin()
+    with (
+        closing(postgres_versions(settings)) as versions,
+        OpenVersion(postgres_versions(settings)) as first,
+        closing(home),
+        home.session() as session,
+    ):
+        number = versions.create()
+        with OpenVersion(postgres_versions(settings), number) as second:
+            for each in (first, second):
+                each.write(user_event(1), user_event(2))
+                each.write(user_event(1, 2, name="Zoë"), user_event(2, 2, gone=True))
+            rows = [
+                sorted(row for page in each.model.rows() for row in page)
+                for each in (first, second)
+            ]
+            assert rows[0] == rows[1]
+        before = session.execute(shown).fetchall()
+        go_live(versions, number)
+        assert session.execute(shown).fetchall() == [(user, True) for user, _ in before]
+        versions.swap(1, at_once)
+        assert session.execute(shown).fetchall() == before == [(user, False) for user, _ in before]
 
 
 def test_older_code_does_not_write_to_a_version_with_unknown_columns(

@@ -83,7 +83,7 @@ def test_the_summary_equals_a_recount_after_every_batch(opened: OpenVersion) -> 
 def test_a_value_that_cannot_be_stored_is_poisoned_and_not_repeated(
     opened: OpenVersion, state: dict[str, Any]
 ) -> None:
-    """Nor is one that an index of an operator, or of an earlier release, refuses."""
+    """Nor is one that an operator's index refuses."""
     _create_word_index(opened)
     opened.write(user_event(1))
     with pytest.raises(Poisoned) as poisoned:
