@@ -112,7 +112,7 @@ bench: $(UV) ## measure rollbook and its peers on the running stack, write docs/
 	.venv/bin/rollbook bench all --figures docs/figures
 	.venv/bin/python -m scripts.bench.report.page
 
-plots: setup ## write the tables of docs/performance.md and its picture from the last benchmarks
+plots: setup ## write the tables of docs/performance.md and its pictures from the last benchmarks
 	@.venv/bin/python -m scripts.bench.report.page
 
 screenshots: setup ## take the pictures of the console on the local stack; needs Chromium

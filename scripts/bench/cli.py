@@ -239,14 +239,15 @@ def services(
 @bench.command()
 @click.option(
     "--users",
-    default=200_000,
+    multiple=True,
+    default=(10_000, 100_000),
     show_default=True,
     type=click.IntRange(1_000),
-    help="How many users are created.",
+    help="How many users are created; may be repeated, to show how costs grow.",
 )
 @json_option
 @pass_settings
-def sizes(settings: Settings, *, users: int, as_json: bool) -> None:
+def sizes(settings: Settings, *, users: tuple[int, ...], as_json: bool) -> None:
     """Measure what users take: disk in each store, memory of each process, and time.
 
     A handler creates the users, projectors fill all read models and rebuild them, and a handler
@@ -256,15 +257,15 @@ def sizes(settings: Settings, *, users: int, as_json: bool) -> None:
     \b
     Examples:
       rollbook bench sizes
-      rollbook bench sizes --users 1000000 --json
+      rollbook bench sizes --users 100000 --users 1000000 --json
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from scripts.bench.sizes import measure
+    from scripts.bench.sizes import measure_all
 
-    found = measure(settings, users, as_json=as_json)
+    found = measure_all(settings, users, as_json=as_json)
     if as_json:
         print_json(found.as_json())
     else:
-        print_table(["measured", "figure"], found.as_rows())
+        print_table(["measured", *(f"{one.users:,} users" for one in found.runs)], found.as_rows())
 
 
 bench.add_command(access)

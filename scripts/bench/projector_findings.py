@@ -81,7 +81,7 @@ def as_json(plan: Plan, findings: Findings, machine: dict[str, Any]) -> dict[str
             kind: spreads.pop(f"search_generated_hit_at_1 {kind}", None) for kind in KINDS
         },
     }
-    wanted = (*RATIOS, "projector_rss_mb", "search_hit_at_1")
+    wanted = (*RATIOS, "projector_rss_mb", "search_hit_at_1", "search_held_out_hit_at_1")
     guarantees = {name: text for name, text in _GUARANTEES.items() if name in spreads}
     return {
         "users": plan.users,

@@ -214,9 +214,11 @@ def _queries(settings: Settings, plan: Plan, findings: Findings) -> None:
 
 def _search(settings: Settings, findings: Findings) -> None:
     from scripts.bench.search.rates import generated_hits_at_1
-    from scripts.bench.search.table import QUERIES, misses, search_people_index
+    from scripts.bench.search.table import HELD_OUT, QUERIES, misses, search_people_index
 
     with search_people_index(settings) as own:
-        findings.add("search_hit_at_1", 1 - len(misses(own)) / len(QUERIES))
+        for name, queries in (("search", QUERIES), ("search_held_out", HELD_OUT)):
+            share = 1 - len(misses(own, queries)) / len(queries)
+            findings.add(f"{name}_hit_at_1", share)
         for kind, share in generated_hits_at_1(own).items():
             findings.add(f"search_generated_hit_at_1 {kind}", share)

@@ -6,7 +6,7 @@ outcomes and indexes count. The disk of Kafka is read from the files of the loca
 
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,47 +49,67 @@ _STATUS_SECONDS: Final = 2.0  # asking takes processor time of what is measured
 
 @dataclass(slots=True)
 class Sizes:
-    """The figures of one run: unit → what was measured → figure, in the order of measuring."""
+    """What so many users take: unit → what was measured → figure, in the order of measuring."""
 
     users: int
-    partitions: int
-    machine: Mapping[str, Any]
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, name: str, unit: str, figure: float) -> None:
         """Add a figure."""
         self.figures.setdefault(unit, {})[name] = round(figure, 1)
 
+    def rows(self) -> Iterator[tuple[str, float]]:
+        """Yield what was measured, with its unit, and the figure."""
+        for unit, named in self.figures.items():
+            for name, figure in named.items():
+                yield f"{name}, {unit}", figure
+
+
+@dataclass(frozen=True, slots=True)
+class SizesByUsers:
+    """The figures of one run for each number of users, the smallest first."""
+
+    partitions: int
+    machine: Mapping[str, Any]
+    runs: list[Sizes]
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
-        return asdict(self)
+        return {
+            "partitions": self.partitions,
+            "machine": dict(self.machine),
+            "sizes": [asdict(one) for one in self.runs],
+        }
 
-    def as_rows(self) -> list[tuple[str, str]]:
-        """Return what was measured, with its unit, and the figure."""
-        return [
-            (f"{name}, {unit}", f"{figure:,}")
-            for unit, named in self.figures.items()
-            for name, figure in named.items()
-        ]
+    def as_rows(self) -> list[tuple[str, ...]]:
+        """Return what was measured, with its unit, and the figure of each run."""
+        of_runs = [dict(one.rows()) for one in self.runs]
+        return [(label, *(f"{one[label]:,}" for one in of_runs)) for label in of_runs[-1]]
 
 
-def measure(settings: Settings, users: int, *, as_json: bool) -> Sizes:
-    """Create `users` users in a registry of their own on the local stack, and measure.
+def measure_all(settings: Settings, users: Sequence[int], *, as_json: bool) -> SizesByUsers:
+    """Measure a registry of its own on the local stack for each number of users.
 
     Reports each figure when it is known, unless the output is JSON. Raises `Misconfigured`
     (`no_stack`) if the local stack does not run natively, `CheckFailed` if a process ends early.
     """
     log_folder = _log_folder()
-    found = Sizes(users, settings.partitions, machine())
+    on = machine()
+    runs = [_measure(settings, log_folder, count, as_json=as_json) for count in sorted(users)]
+    return SizesByUsers(settings.partitions, on, runs)
+
+
+def _measure(settings: Settings, log_folder: Path, users: int, *, as_json: bool) -> Sizes:
+    found = Sizes(users)
     reported = set[str]()
 
     def report(message: str) -> None:
         if as_json:
             return
-        for label, figure in found.as_rows():
+        for label, figure in found.rows():
             if label not in reported:
                 reported.add(label)
-                say(f"  {label}: {figure}")
+                say(f"  {label}: {figure:,}")
         say(message)
 
     with fresh_registry(settings) as own:

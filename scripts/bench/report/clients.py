@@ -6,8 +6,16 @@ from scripts.bench.report.cells import spread_text, table
 from scripts.bench.report.services import by_clients, heads_of_clients, milliseconds
 
 
-def client_tables(found: dict[str, Any]) -> dict[str, str]:
-    """Return the Markdown of each table by the name in its marker."""
+def client_tables(found: dict[str, Any], copied: dict[str, Any]) -> dict[str, str]:
+    """Return the Markdown of each table by the name in its marker.
+
+    `copied` is of a run in which each topic had several copies; its tables end with `-copies`.
+    """
+    of_copies = _tables(copied)
+    return _tables(found) | {f"{name}-copies": text for name, text in of_copies.items()}
+
+
+def _tables(found: dict[str, Any]) -> dict[str, str]:
     measured = {
         f"{side}: {kind}": of_clients
         for side, kinds in found["measured"].items()

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md and its picture from the output of three runs.
+"""Writes the tables of docs/performance.md and its pictures from the output of the benchmarks.
 
 `make bench` runs all benchmarks and this; `make plots` only this. It replaces only the text
 between the markers of a table, so that no figure is copied by hand.
@@ -15,10 +15,12 @@ from scripts.bench.report.cells import spread_text, table
 from scripts.bench.report.clients import client_tables
 from scripts.bench.report.measure import GOALS
 from scripts.bench.report.services import service_tables
+from scripts.bench.report.sizes import size_tables, sizes_picture
 
 RUNS: Final = Path("docs/figures")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/images/figures.svg")
+SIZES_PICTURE: Final = Path("docs/images/sizes.svg")
 
 _COMMANDS: Final = {
     "handler, one process, creations/s": "creates_per_second",
@@ -56,7 +58,6 @@ _RATIOS: Final = {
     "Elasticsearch / Quix Streams": "elasticsearch_vs_quix",
     "Elasticsearch / prepared bulk requests": "elasticsearch_vs_bulk_limit",
     "rebuild after ten updates per user and compaction / without": "rebuild_after_updates_ratio",
-    "first hit is the user meant, 136 written queries": "search_hit_at_1",
 }
 _MEMORY: Final = {
     "PostgreSQL projector": ("projector_rss_mb", "projector_rss_mb_after_queries_users"),
@@ -70,13 +71,20 @@ _MEMORY: Final = {
 def tables(figures: dict[str, Any]) -> dict[str, str]:
     """Return the Markdown of each table by the name in its marker."""
     runs = [_run(line, figures[name]["machine"]) for name, line in _lines(figures).items()]
-    head = ("command, with --json", "cores", "memory", "load average before it", "million loops/s")
+    head = (
+        "command, with --json",
+        "cores",
+        "memory",
+        "processors busy before it",
+        "million loops/s",
+    )
     return {
         "runs": table(head, runs) + _warning(figures),
         **_command_tables(figures["commands"]),
         **_projector_tables(figures["projectors"]),
         **service_tables(figures["services"]),
-        **client_tables(figures["clients"]),
+        **client_tables(figures["clients"], figures["clients-copies"]),
+        **size_tables(figures["sizes"]),
     }
 
 
@@ -110,10 +118,6 @@ def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
         for label, names in _MEMORY.items()
     ]
     after = [f"after {found[count]:,} users" for count in ("users", "queries_users")]
-    generated = [
-        (kind.replace("_", " "), spread_text(share))
-        for kind, share in found["search_generated_hit_at_1"].items()
-    ]
     head = ("rows or documents per second", "median (least to greatest)", "what it guarantees")
     return {
         "writers": table(head, writers),
@@ -122,10 +126,21 @@ def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
         "queries": _milliseconds(found, "query_ms"),
         "visible": _milliseconds(found, "visible_ms"),
         "visible-under-load": _milliseconds(found, "visible_under_load_ms"),
-        "generated": table(
-            ("300 generated queries with", "first hit is the user meant"), generated
-        ),
+        "searches": _searches(found),
     }
+
+
+def _searches(found: dict[str, Any]) -> str:
+    searches = [
+        ("written, those that the search was improved with", found["search_hit_at_1"]),
+        ("written, held out", found.get("search_held_out_hit_at_1")),
+        *(
+            (f"generated: {kind.replace('_', ' ')}", share)
+            for kind, share in found["search_generated_hit_at_1"].items()
+        ),
+    ]
+    rows = [(kind, spread_text(share)) for kind, share in searches]
+    return table(("queries", "first hit is the user meant"), rows)
 
 
 def _lines(figures: dict[str, Any]) -> dict[str, str]:
@@ -133,34 +148,42 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
     commands, query_side, over_http = (
         figures[name] for name in ("commands", "projectors", "services")
     )
-    seconds, waiting = commands["eventsourcing"]["seconds_each"], figures["clients"]
+    seconds = commands["eventsourcing"]["seconds_each"]
     return {
         "commands": f"rollbook bench commands --users {commands['users']} "
         f"--state-users {commands['state_users']} --peer-seconds {seconds:g}",
-        "clients": f"rollbook bench clients --seconds {waiting['seconds_each']:g} "
-        f"--repeats {waiting['repeats']}",
+        "clients": _clients_line(figures["clients"]),
+        "clients-copies": "rollbook --config THREE_BROKERS "
+        + _clients_line(figures["clients-copies"]).removeprefix("rollbook "),
         "projectors": f"rollbook bench projectors --users {query_side['users']} "
         f"--queries-users {query_side['queries_users']} --repeats {query_side['repeats']}",
         "services": f"rollbook bench services --users {over_http['users']} "
         f"--seconds {over_http['seconds_each']:g} --lines {over_http['lines']} "
         f"--repeats {over_http['repeats']}",
+        "sizes": "rollbook bench sizes"
+        + "".join(f" --users {one['users']}" for one in figures["sizes"]["sizes"]),
     }
 
 
+def _clients_line(found: dict[str, Any]) -> str:
+    seconds, repeats = found["seconds_each"], found["repeats"]
+    return f"rollbook bench clients --seconds {seconds:g} --repeats {repeats}"
+
+
 def _run(command: str, machine: dict[str, Any]) -> tuple[Any, ...]:
-    memory, load = f"{machine['memory_gib']} GiB", machine["load_average_before"]
+    memory = f"{machine['memory_gib']} GiB"
+    busy = f"{machine['busy_before']:.0%}" if "busy_before" in machine else "not measured"
     speed = f"{machine['loops_per_second'] / 1e6:.1f}" if "loops_per_second" in machine else ""
-    return f"`{command}`", machine["cpus"], memory, load, speed
+    return f"`{command}`", machine["cpus"], memory, busy, speed
 
 
 def _warning(figures: dict[str, Any]) -> str:
-    load = max(run["machine"]["load_average_before"] for run in figures.values())
-    if load <= plot.BUSY_LOAD:
+    if not plot.was_busy(figures):
         return ""
     return (
-        "\n\n**Other programs kept the machine busy during these runs.** The rates are several "
-        "times lower than on an idle machine, and the ratios favour rollbook: its batches suffer "
-        "less than a client that waits for each answer, or than a JVM that is still compiling. "
+        "\n\n**Other programs kept the machine busy during some of these runs.** The rates are "
+        "lower than on an idle machine, and the ratios favour rollbook: its batches suffer less "
+        "than a client that waits for each answer, or than a JVM that is still compiling. "
         "[Figures measured once](#figures-measured-once) has figures of an idle machine."
     )
 
@@ -195,16 +218,17 @@ def with_tables(page: str, found: Mapping[str, str]) -> str:
 
 def read_figures() -> dict[str, Any]:
     """Return what each benchmark printed, by its name."""
-    names = ("commands", "clients", "projectors", "services")
+    names = ("commands", "clients", "clients-copies", "projectors", "services", "sizes")
     return {name: json.loads((RUNS / f"{name}.json").read_text("utf-8")) for name in names}
 
 
 def main() -> None:
-    """Write the tables and the picture."""
+    """Write the tables and the pictures."""
     figures = read_figures()
     PAGE.write_text(with_tables(PAGE.read_text("utf-8"), tables(figures)), encoding="utf-8")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(plot.svg(figures), encoding="utf-8")
+    SIZES_PICTURE.write_text(sizes_picture(figures["sizes"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

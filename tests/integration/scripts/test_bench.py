@@ -42,6 +42,7 @@ RATES = {
     "elasticsearch_vs_bulk_limit",
     "projector_rss_mb",
     "search_hit_at_1",
+    "search_held_out_hit_at_1",
 }
 PERCENTILES = ("visible_ms", "visible_under_load_ms", "query_ms")
 OF_DEBEZIUM = {"debezium_per_second", "postgres_live_vs_debezium"}
@@ -122,6 +123,7 @@ def test_all_parts_are_measured_in_one_call(
     assert set(result["runs"]) == set(PARTS)
     written = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert written == set(PARTS)
+    assert [one["users"] for one in result["sizes"]] == [1000]
     clients = json.loads((tmp_path / "figures" / "clients.json").read_text("utf-8"))
     assert clients["measured"]["rollbook"]["update"]["8"]["per_second"]["median"] > 0
     check_nothing_left(settings)

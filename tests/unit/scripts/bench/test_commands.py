@@ -78,7 +78,7 @@ def test_without_the_peer_its_figures_are_absent(findings: CommandFindings) -> N
     result = as_json(findings)
     assert "vs_eventsourcing" not in result
     assert "eventsourcing" not in result
-    assert {"cpus", "memory_gib", "load_average_before"} <= set(result["machine"])
+    assert {"cpus", "memory_gib", "busy_before"} <= set(result["machine"])
 
 
 def test_the_table_names_the_failures_that_lose_nothing(findings: CommandFindings) -> None:

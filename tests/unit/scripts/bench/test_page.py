@@ -5,14 +5,16 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from scripts.bench.report import page, plot
+from scripts.bench.report.sizes import sizes_picture
 
 
-def test_the_page_and_its_picture_are_current() -> None:
-    """`make plots` writes both."""
+def test_the_page_and_its_pictures_are_current() -> None:
+    """`make plots` writes all of them."""
     figures = page.read_figures()
     text = page.PAGE.read_text("utf-8")
     assert page.with_tables(text, page.tables(figures)) == text
     assert plot.svg(figures) == page.PICTURE.read_text("utf-8")
+    assert sizes_picture(figures["sizes"]) == page.SIZES_PICTURE.read_text("utf-8")
 
 
 def test_every_table_is_on_the_page() -> None:

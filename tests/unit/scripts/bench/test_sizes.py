@@ -1,34 +1,55 @@
 """`rollbook bench sizes` without servers: its JSON object, its table, what it needs."""
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
 
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
-from scripts.bench.sizes import Sizes
+from scripts.bench.report.sizes import size_tables, sizes_picture
+from scripts.bench.sizes import Sizes, SizesByUsers
 from scripts.cli import rollbook
 
 
-def test_every_figure_has_its_unit() -> None:
-    found = Sizes(200_000, 8, {"cpus": 2})
+def one_run(users: int, seconds: float) -> Sizes:
+    found = Sizes(users)
+    found.add("handler creates all", "seconds", seconds)
     found.add("kafka user-events", "disk, MB per million users", 150.04)
     found.add("handler", "bytes per user", 1360.0)
-    figures = {
-        "disk, MB per million users": {"kafka user-events": 150.0},
-        "bytes per user": {"handler": 1360.0},
+    return found
+
+
+FOUND = SizesByUsers(8, {"cpus": 2}, [one_run(10_000, 0.5), one_run(100_000, 8)])
+
+
+def test_every_figure_has_its_unit() -> None:
+    found = FOUND.as_json()
+    assert found | {"sizes": []} == {"partitions": 8, "machine": {"cpus": 2}, "sizes": []}
+    assert found["sizes"][1] == {
+        "users": 100_000,
+        "figures": {
+            "seconds": {"handler creates all": 8},
+            "disk, MB per million users": {"kafka user-events": 150.0},
+            "bytes per user": {"handler": 1360.0},
+        },
     }
-    assert found.as_json() == {
-        "users": 200_000,
-        "partitions": 8,
-        "machine": {"cpus": 2},
-        "figures": figures,
-    }
-    assert found.as_rows() == [
-        ("kafka user-events, disk, MB per million users", "150.0"),
-        ("handler, bytes per user", "1,360.0"),
+    assert FOUND.as_rows() == [
+        ("handler creates all, seconds", "0.5", "8"),
+        ("kafka user-events, disk, MB per million users", "150.0", "150.0"),
+        ("handler, bytes per user", "1,360.0", "1,360.0"),
     ]
+
+
+def test_times_are_shown_for_as_many_users() -> None:
+    """So that a line that rises shows a cost that grows faster than the users."""
+    text = size_tables(FOUND.as_json())["sizes"]
+    assert "| handler creates all, s per million users | 50 | 80 |" in text
+    assert "| measured | 10,000 users | 100,000 users |" in text
+    picture = sizes_picture(FOUND.as_json())
+    ET.fromstring(picture)  # noqa: S314 - our own
+    assert "s per million users: 50, 80" in picture
 
 
 def test_it_needs_the_files_of_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
