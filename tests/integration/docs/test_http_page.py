@@ -1,12 +1,12 @@
 """The calls on docs/http.md are answered as the page says."""
 
-import re
 from dataclasses import replace
 from typing import Final
 
 from docsgen.pages import page
 from tests.integration.docs.run_blocks import Project
-from tests.processes import Rollbook, RunningProcess
+from tests.processes import Rollbook
+from tests.services import Service
 
 PAGE: Final = "docs/http.md"
 # The options of a service, the address on the page.
@@ -19,13 +19,7 @@ ADDRESSES: Final = (
 def test_the_calls_are_answered_as_the_page_says(project: Project, rollbook: Rollbook) -> None:
     text = page(PAGE).text
     for options, address in ADDRESSES:
-        running = rollbook.start("serve", *options, "--listen", "127.0.0.1:0")
-        text = text.replace(address, listening_at(running))
+        service = Service(rollbook, *options)
+        service.http.close()
+        text = text.replace(address, service.url.removeprefix("http://"))
     project.run_page(replace(page(PAGE), text=text))
-
-
-def listening_at(service: RunningProcess) -> str:
-    service.wait_for("listening at")
-    found = re.search(r"listening at http://(\S+)", service.text())
-    assert found is not None
-    return found[1]

@@ -19,6 +19,7 @@ from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
 from schemas.identity import partition_of, user_shard
 from tests.integration.projectors.postgres.user_queries import RECOUNTED, USERS, assert_exact
+from tests.processes import eventually
 from tests.read_models import OpenVersion
 
 _LATEST_UPDATE = """
@@ -130,7 +131,15 @@ def test_a_word_index_forgets_the_users_who_are_gone(
     opened.write(user_event(1, name="Jane Unmistakable"))
     assert _words_on_disk(opened) == [(True,)]
     opened.write(user_event(1, 2, gone=True))
-    assert opened.versions.remove_leftovers(1)
+
+    def is_removed() -> bool:
+        try:
+            return opened.versions.remove_leftovers(1)
+        except Unavailable:  # another test's transaction: an hour later in production
+            return False
+
+    monkeypatch.setattr(leftovers, "ONCE_IN_SECONDS", 0)
+    eventually(is_removed, 120, "the index is rebuilt")
     assert _words_on_disk(opened) == [(False,)]
 
 
