@@ -152,9 +152,9 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
     return {
         "commands": f"rollbook bench commands --users {commands['users']} "
         f"--state-users {commands['state_users']} --peer-seconds {seconds:g}",
-        "clients": _clients_line(figures["clients"]),
+        "clients": f"rollbook {_clients_part(figures['clients'])}",
         "clients-copies": "rollbook --config THREE_BROKERS "
-        + _clients_line(figures["clients-copies"]).removeprefix("rollbook "),
+        + _clients_part(figures["clients-copies"]),
         "projectors": f"rollbook bench projectors --users {query_side['users']} "
         f"--queries-users {query_side['queries_users']} --repeats {query_side['repeats']}",
         "services": f"rollbook bench services --users {over_http['users']} "
@@ -165,9 +165,9 @@ def _lines(figures: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _clients_line(found: dict[str, Any]) -> str:
+def _clients_part(found: dict[str, Any]) -> str:
     seconds, repeats = found["seconds_each"], found["repeats"]
-    return f"rollbook bench clients --seconds {seconds:g} --repeats {repeats}"
+    return f"bench clients --seconds {seconds:g} --repeats {repeats}"
 
 
 def _run(command: str, machine: dict[str, Any]) -> tuple[Any, ...]:

@@ -158,7 +158,7 @@ def _notes(figures: dict[str, Any]) -> Iterator[str]:
 def was_busy(figures: dict[str, Any]) -> bool:
     """Return whether other programs may have used the machine when a benchmark began.
 
-    Runs of before that was measured had company.
+    A run that did not measure it counts as busy.
     """
     return any(run["machine"].get("busy_before", 1) > _BUSY_SHARE for run in figures.values())
 

@@ -127,6 +127,7 @@ def test_a_word_index_forgets_the_users_who_are_gone(
 ) -> None:
     """Versions of earlier releases have one; a large table is not rewritten, only its indexes."""
     monkeypatch.setattr(leftovers, "REWRITTEN_BYTES", 0)
+    monkeypatch.setattr(leftovers, "ONCE_IN_SECONDS", 0)
     _create_word_index(opened)
     opened.write(user_event(1, name="Jane Unmistakable"))
     assert _words_on_disk(opened) == [(True,)]
@@ -138,7 +139,6 @@ def test_a_word_index_forgets_the_users_who_are_gone(
         except Unavailable:  # another test's transaction: an hour later in production
             return False
 
-    monkeypatch.setattr(leftovers, "ONCE_IN_SECONDS", 0)
     eventually(is_removed, 120, "the index is rebuilt")
     assert _words_on_disk(opened) == [(False,)]
 
