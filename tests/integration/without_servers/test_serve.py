@@ -97,6 +97,8 @@ def test_what_has_begun_ends_before_the_service() -> None:
         assert slow.getresponse().read() == b'"done"'
         slow.close()
         stream.close()
+        # Before `running` sends the signal again, which ends a process at once.
+        assert service.process.wait(30) == 0
 
 
 def test_a_service_that_cannot_start_says_why() -> None:
