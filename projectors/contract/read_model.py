@@ -6,7 +6,7 @@ column or mapping needs a new version, built from the log while the live one ser
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from projectors.contract.source import Source
 from schemas.errors import Fenced
@@ -58,12 +58,14 @@ class Batch:
     `events` are all events in order or the last of each user, depending on the model's source.
     `removed` are events to remove before those of the batch are added. Both may be empty: the step
     past a record that was dead-lettered. `advances` may be empty: a retried dead letter, whose
-    events are before the checkpoint.
+    events are before the checkpoint. `packed` has what `pack_event` returned for each of `events`
+    if the model is one that `PacksEvents`; it may be empty all the same.
     """
 
     events: Sequence[UserEvent]
     advances: Mapping[int, Advance]
     removed: Sequence[EventKey] = ()
+    packed: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,20 @@ class ReadModel(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class PacksEvents(Protocol):
+    """A read model whose events are packed for its store while the previous batch is written.
+
+    Optional, and only for speed: `write` must do without `Batch.packed` as well.
+    """
+
+    def pack_event(self, event: UserEvent) -> object:
+        """Return `event` in the form that is sent to the store; pure, and for any thread.
+
+        May raise anything; `write` then raises `Poisoned` for the same event.
+        """
 
 
 class ReadModelVersions(Protocol):

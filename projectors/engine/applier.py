@@ -14,7 +14,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from projectors.contract.read_model import Advance, Batch, Position, ReadModel
-from projectors.log.records import Record, first_long_run, to_apply, trailing_poison
+from projectors.log.records import (
+    Record,
+    events_of,
+    first_long_run,
+    packed,
+    to_apply,
+    trailing_poison,
+)
 from schemas.errors import Fenced, Poisoned, RollbookError
 
 log = logging.getLogger(__name__)
@@ -124,8 +131,8 @@ class Applier:
                 record.letter_written = True
                 of = {"partition": record.partition, "code": _code(record)}
                 log.warning("dead letter: %s (%s)", _place(record), _code(record), extra=of)
-        events, removed = to_apply(records, self._model.source)
-        batch = Batch(events, self._advances(records), removed)
+        applied, removed = to_apply(records, self._model.source)
+        batch = Batch(events_of(applied), self._advances(records), removed, packed(applied))
         tries = 0
 
         def write() -> None:

@@ -17,13 +17,13 @@ from typing import TypeVar
 
 from confluent_kafka import Message
 
-from projectors.contract.read_model import Dropped, Position, ReadModel
+from projectors.contract.read_model import Dropped, PacksEvents, Position, ReadModel
 from projectors.engine.applier import Applier
 from projectors.engine.catch_up import CatchUp
 from projectors.engine.log_identity import check_position
 from projectors.engine.meter import DECODE, READ, WRITE, Meter
 from projectors.engine.subscription import Subscription
-from projectors.log.records import Record, read_record
+from projectors.log.records import Record, pack_ahead, read_record
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Fenced, Forbidden, Unavailable
@@ -194,9 +194,12 @@ class Runner:
 
     def _read(self, messages: list[Message]) -> list[Record]:
         partitions = self._settings.partitions
-        return [
+        records = [
             read_record(message, self._source, self._decode, partitions) for message in messages
         ]
+        if isinstance(self._model, PacksEvents):
+            pack_ahead(records, self._model.pack_event)
+        return records
 
     def _apply(self, batch: _Decoding) -> None:
         try:

@@ -97,8 +97,13 @@ class PostgresHistory(VersionTables):
             if erased:
                 cursor.execute(self._erase, _arrays(list(erased.items())))
             if events:
-                copy_rows(cursor, _COPY, map(_pack_event, events))
+                packed = batch.packed if events is batch.events else ()
+                copy_rows(cursor, _COPY, packed or map(_pack_event, events))
                 cursor.execute(self._add)
+
+    def pack_event(self, event: UserEvent) -> bytes:
+        """Return `event` as a row of COPY; see `PacksEvents`."""
+        return _pack_event(event)
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the row of `event`: all fields but the event id, which the others determine.

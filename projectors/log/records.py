@@ -6,6 +6,7 @@ reason, for the dead letters.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Message
 
@@ -22,7 +23,8 @@ class Record:
     """One record of the log: its place, and its event, or the event it removes, or its `poison`.
 
     The mark of the log's format (see `schemas.formats`) has none of them.
-    A record that the read model refused has both an event and `poison`.
+    A record that the read model refused has both an event and `poison`. `packed` is the event as
+    the store takes it, or None.
     """
 
     partition: int
@@ -31,6 +33,7 @@ class Record:
     poison: Poisoned | None = None
     letter_written: bool = False
     removes: EventKey | None = None
+    packed: Any = None
 
 
 def read_record(
@@ -56,18 +59,39 @@ def read_record(
     return Record(partition, offset, event)
 
 
-def to_apply(records: Sequence[Record], source: Source) -> tuple[list[UserEvent], list[EventKey]]:
-    """Return the events and the removals of `records` that a read model of `source` receives."""
+def pack_ahead(records: Iterable[Record], pack: Callable[[UserEvent], object]) -> None:
+    """Pack the events of `records`, up to the first that cannot be: a write will refuse that."""
+    try:
+        for record in records:
+            if record.event is not None:
+                record.packed = pack(record.event)
+    except Exception:  # noqa: BLE001 - whatever it is, the write raises it again and says why
+        return
+
+
+def packed(records: Iterable[Record]) -> list[Any]:
+    """Return the packed event of each record; nothing unless all are packed."""
+    found = [record.packed for record in records]
+    return [] if None in found else found
+
+
+def to_apply(records: Sequence[Record], source: Source) -> tuple[list[Record], list[EventKey]]:
+    """Return those of `records` whose events a read model of `source` receives, and removals."""
     return every_event(records) if source.every_event else (last_per_user(records), [])
 
 
-def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventKey]]:
-    """Return the good events in order, and those to remove before them.
+def events_of(records: Iterable[Record]) -> list[UserEvent]:
+    """Return the events of records that have one."""
+    return [record.event for record in records if record.event is not None]
+
+
+def every_event(records: Sequence[Record]) -> tuple[list[Record], list[EventKey]]:
+    """Return the records of good events in order, and the events to remove before them.
 
     An event that a later record of `records` removes is left out.
     """
     removed: set[EventKey] = set()
-    events: list[UserEvent] = []
+    kept: list[Record] = []
     for record in reversed(records):
         event = record.event
         if record.removes is not None:
@@ -75,21 +99,22 @@ def every_event(records: Sequence[Record]) -> tuple[list[UserEvent], list[EventK
         elif event is not None and record.poison is None:
             if removed and (event["user_id"], event["version"]) in removed:
                 continue
-            events.append(event)
-    return events[::-1], sorted(removed)
+            kept.append(record)
+    return kept[::-1], sorted(removed)
 
 
-def last_per_user(records: Iterable[Record]) -> list[UserEvent]:
-    """Return one good event per user, the one with the highest version, as a store keeps it."""
-    last: dict[str, UserEvent] = {}
+def last_per_user(records: Iterable[Record]) -> list[Record]:
+    """Return one good record per user, of the highest version, as a store keeps it."""
+    last: dict[str, tuple[int, Record]] = {}
     for record in records:
         event = record.event
         if event is None or record.poison is not None:
             continue
-        stored = last.get(event["user_id"])
-        if stored is None or stored["version"] < event["version"]:
-            last[event["user_id"]] = event
-    return list(last.values())
+        user_id, version = event["user_id"], event["version"]
+        stored = last.get(user_id)
+        if stored is None or stored[0] < version:
+            last[user_id] = version, record
+    return [record for _, record in last.values()]
 
 
 def trailing_poison(records: Sequence[Record]) -> int:

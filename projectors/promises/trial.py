@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 from projectors.contract.read_model import (
     Advance,
     Batch,
+    PacksEvents,
     Position,
     ReadModel,
     ReadModelVersions,
     Version,
 )
 from projectors.log.fold import LogFold
-from projectors.log.records import Record, to_apply
+from projectors.log.records import Record, events_of, pack_ahead, packed, to_apply
 from schemas.errors import Unavailable
 from schemas.records import UserEvent
 
@@ -49,9 +50,11 @@ class Copy:
         )
 
     def _take(self, records: Sequence[Record], partition: int, *, steps: bool) -> Batch:
-        events, removed = to_apply(records, self.model.source)
+        if isinstance(self.model, PacksEvents):
+            pack_ahead(records, self.model.pack_event)
+        applied, removed = to_apply(records, self.model.source)
         advances = self.step(partition, len(records) or 1) if steps else {}
-        batch = Batch(events, advances, removed)
+        batch = Batch(events_of(applied), advances, removed, packed(applied))
         self.model.write(batch)
         self.positions |= {p: step.after for p, step in advances.items()}
         for record in records:

@@ -2,9 +2,11 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 from psycopg import sql
+from psycopg.errors import UniqueViolation
 
 from projectors.contract.read_model import Batch, Row
 from projectors.contract.source import LATEST_STATE
@@ -42,18 +44,21 @@ _VALUES: Final = {
 }
 _UPDATED: Final = {"updated_at": "greatest(stored.updated_at, excluded.updated_at)"}
 
+# A user whose first event arrives is inserted, in two thirds of the time of an upsert: the server
+# need not look for the row first, nor mark it as tentative.
+_INSERT: Final = """
+    INSERT INTO {schema}.users AS stored ({columns})
+    SELECT {values} FROM pg_temp.incoming WHERE version = 1 ORDER BY user_id"""
 # Users in key order and counters in partition order, so that two writers never deadlock.
 _UPSERT: Final = """
     INSERT INTO {schema}.users AS stored ({columns})
-    SELECT {values} FROM pg_temp.incoming ORDER BY user_id
+    SELECT {values} FROM pg_temp.incoming WHERE version >= {least_version} ORDER BY user_id
     ON CONFLICT (user_id) DO UPDATE SET {changes}
     WHERE stored.version < excluded.version"""
-_APPLY: Final = f"""
-WITH applied AS (
-{_UPSERT}
+_CHANGED: Final = """
     RETURNING new.user_id, new.updated_at, old.age AS old_age, new.age AS new_age,
-              old.age_group AS old_group, new.age_group AS new_group
-)
+              old.age_group AS old_group, new.age_group AS new_group"""
+_COUNT: Final = f"""
 INSERT INTO {{schema}}.counters AS stored
     (partition, total_users, age_years, teens, adults, seniors, last_updated)
 SELECT {PARTITION} AS partition,
@@ -71,6 +76,11 @@ ON CONFLICT (partition) DO UPDATE SET
     adults = stored.adults + excluded.adults,
     seniors = stored.seniors + excluded.seniors,
     last_updated = greatest(stored.last_updated, excluded.last_updated)"""  # noqa: S608 - our own constants
+_APPLY_ANY: Final = f"WITH applied AS ({_UPSERT}{_CHANGED}) {_COUNT}"
+_APPLY_NEW: Final = f"""
+WITH inserted AS ({_INSERT}{_CHANGED}), upserted AS ({_UPSERT}{_CHANGED}),
+applied AS (SELECT * FROM inserted UNION ALL SELECT * FROM upserted) {_COUNT}"""  # noqa: S608
+_FILL_NEW: Final = f"WITH inserted AS ({_INSERT}) {_UPSERT}"
 _ROWS: Final = """
 SELECT user_id::text, version, email, name, age,
        (extract(epoch FROM created_at) * 1000)::bigint,
@@ -89,11 +99,12 @@ class PostgresUsers(VersionTables):
 
     def __init__(self, settings: Settings, stored: StoredVersion) -> None:
         super().__init__(settings, self.name, stored, incoming=_INCOMING)
-        self._apply = self.database.statement(
-            _UPSERT if stored.unfinished else _APPLY,
-            partitions=sql.Literal(settings.partitions),
-            **upsert_parts(stored.columns, _VALUES, _UPDATED),
-        )
+        for_new, for_any = (_FILL_NEW, _UPSERT) if stored.unfinished else (_APPLY_NEW, _APPLY_ANY)
+        parts = upsert_parts(stored.columns, _VALUES, _UPDATED)
+        parts["partitions"] = sql.Literal(settings.partitions)
+        self._apply_new = self.database.statement(for_new, least_version=sql.Literal(2), **parts)
+        self._apply_any = self.database.statement(for_any, least_version=sql.Literal(1), **parts)
+        self._expects_new = True
 
     def write(self, batch: Batch) -> None:
         """Apply the events and advance the checkpoint in one transaction.
@@ -106,8 +117,28 @@ class PostgresUsers(VersionTables):
         """
         with self.step(batch.advances) as cursor:
             if batch.events:
-                copy_rows(cursor, _COPY, map(pack_user, batch.events))
-                cursor.execute(self._apply)
+                copy_rows(cursor, _COPY, batch.packed or map(pack_user, batch.events))
+                self._apply(cursor)
+
+    def _apply(self, cursor: psycopg.Cursor[Any]) -> None:
+        """Apply what was copied.
+
+        Once a user was there before its first event, no other is expected to be new: a log that
+        has one such event may have many.
+        """
+        if self._expects_new:
+            try:
+                with cursor.connection.transaction():  # a savepoint
+                    cursor.execute(self._apply_new)
+            except UniqueViolation:
+                self._expects_new = False
+            else:
+                return
+        cursor.execute(self._apply_any)
+
+    def pack_event(self, event: UserEvent) -> bytes:
+        """Return `event` as a row of COPY; see `PacksEvents`."""
+        return pack_user(event)
 
     def row_of(self, event: UserEvent) -> Row:
         """Return the user after `event`: id, version, e-mail, name, age, created and updated ms."""

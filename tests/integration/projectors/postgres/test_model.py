@@ -71,6 +71,24 @@ def test_the_summary_equals_a_recount_after_every_batch(opened: OpenVersion) -> 
         assert_summary_is_exact(opened)
 
 
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "building"])
+def test_a_first_event_may_find_its_user_there(
+    versions: PostgresVersions, *, finished: bool
+) -> None:
+    """New users are inserted without looking for them, until one was there; nothing is lost."""
+    number = 1 if finished else versions.create()
+    with OpenVersion(versions, number) as opened:
+        opened.write(user_event(1, 3), user_event(2))
+        for others in ((3, 4), (5, 6)):  # the first batch that finds one, and a later one
+            opened.write(user_event(1), *map(user_event, others), user_event(2, 2))
+        opened.write(user_event(7), user_event(3, gone=True, version=2))
+        stored = dict(opened.rows("SELECT user_id::text, version FROM {schema}.users"))
+        latest = {1: 3, 2: 2, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1}
+        assert stored == {user_id(n): version for n, version in latest.items()}
+        versions.finish(number)
+        assert_summary_is_exact(opened)
+
+
 @pytest.mark.parametrize(
     "state",
     [
@@ -177,7 +195,7 @@ def test_writers_of_different_partitions_do_not_wait_for_each_other(
     ):
         with one.step({1: step}) as cursor:
             copy_rows(cursor, _COPY, [pack_user(user_event(n)) for n in far])
-            cursor.execute(one._apply)
+            one._apply(cursor)
             for version in (1, 2):
                 thread.submit(other.write, *[user_event(n, version) for n in near]).result(20)
         assert one.checkpoint() == {0: other.position, 1: step.after}

@@ -13,7 +13,14 @@ from projectors.contract.read_model import Position, Version
 from projectors.contract.source import LATEST_STATE
 from projectors.engine.catch_up import CatchUp
 from projectors.log.end import LogEnd
-from projectors.log.records import Record, first_long_run, last_per_user, read_record
+from projectors.log.records import (
+    Record,
+    first_long_run,
+    last_per_user,
+    pack_ahead,
+    packed,
+    read_record,
+)
 from projectors.log.times import iso_time
 from projectors.versions.status import BEHIND, CAUGHT_UP, NEVER_RUN, OTHER_TOPIC, partition_statuses
 from schemas.errors import Poisoned
@@ -114,7 +121,21 @@ def test_only_the_highest_version_of_each_user_is_kept() -> None:
     versions = [1, 3, 2, 3]
     records = [Record(0, o, event(version=v, event_id=str(o))) for o, v in enumerate(versions)]
     records.append(Record(0, 4, event(version=9), Poisoned("refused")))
-    assert [one["event_id"] for one in last_per_user(records)] == ["1"]
+    assert [one.offset for one in last_per_user(records)] == [1]
+
+
+def test_a_batch_is_packed_as_a_whole_or_not_at_all() -> None:
+    """What cannot be packed is refused by the write, which says why."""
+    marks = Record(0, 0, None)
+    good, bad = ([Record(0, n, event(version=n)) for n in (first, first + 1)] for first in (1, 3))
+
+    def pack(one: UserEvent) -> int:
+        return 24 // (3 - one["version"])
+
+    pack_ahead([marks, *good], pack)
+    assert packed(good) == [12, 24]
+    pack_ahead([*bad], pack)
+    assert packed([*good, *bad]) == packed([marks]) == []
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 6), st.integers(0, 6))
