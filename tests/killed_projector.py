@@ -6,9 +6,16 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
-from projectors.contract.read_model import Batch, Position, ReadModel, ReadModelVersions, Row
+from projectors.contract.read_model import (
+    Batch,
+    PacksEvents,
+    Position,
+    ReadModel,
+    ReadModelVersions,
+    Row,
+)
 from projectors.engine.applier import Applier
-from projectors.log.records import Record
+from projectors.log.records import Record, pack_ahead
 from schemas.errors import Fenced, Poisoned, Unavailable
 from tests.compactions import Place, Steps, Story, decided, spoiled
 from tests.given import PARTITIONS
@@ -108,6 +115,8 @@ class KilledProjector:
             if record.poison is None and self._random.random() < 0.05:
                 record.event, record.removes = None, None
                 record.poison = Poisoned("its schema is not known", code=_NOT_YET)
+        if isinstance(self.model, PacksEvents):
+            pack_ahead(records, self.model.pack_event)
         return records
 
     def _between(self, story: Story, applier: Applier) -> None:

@@ -59,13 +59,17 @@ class Batch:
     `removed` are events to remove before those of the batch are added. Both may be empty: the step
     past a record that was dead-lettered. `advances` may be empty: a retried dead letter, whose
     events are before the checkpoint. `packed` has what `pack_event` returned for each of `events`
-    if the model is one that `PacksEvents`; it may be empty all the same.
+    if the model is one that `PacksEvents`, in their order; it may be empty all the same.
     """
 
     events: Sequence[UserEvent]
     advances: Mapping[int, Advance]
     removed: Sequence[EventKey] = ()
     packed: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse packed events that are not those of the batch."""
+        assert len(self.packed) in {0, len(self.events)}  # noqa: S101 - a fault of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,10 @@ class Version:
 
 
 class ReadModel(Protocol):
-    """One version of a read model, which a projector keeps up to date. Not for several threads."""
+    """One version of a read model, which a projector keeps up to date.
+
+    Not for several threads, except for `pack_event` (see `PacksEvents`).
+    """
 
     @property
     def name(self) -> str:
@@ -133,9 +140,9 @@ class PacksEvents(Protocol):
     """
 
     def pack_event(self, event: UserEvent) -> object:
-        """Return `event` in the form that is sent to the store; pure, and for any thread.
+        """Return `event` in the form that is sent to the store, never None; pure, for any thread.
 
-        May raise anything; `write` then raises `Poisoned` for the same event.
+        If it raises, `write` gets the batch unpacked, and raises `Poisoned` as without this method.
         """
 
 

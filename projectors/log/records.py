@@ -72,7 +72,7 @@ def pack_ahead(records: Iterable[Record], pack: Callable[[UserEvent], object]) -
 def packed(records: Iterable[Record]) -> list[Any]:
     """Return the packed event of each record; nothing unless all are packed."""
     found = [record.packed for record in records]
-    return [] if None in found else found
+    return [] if any(one is None for one in found) else found
 
 
 def to_apply(records: Sequence[Record], source: Source) -> tuple[list[Record], list[EventKey]]:

@@ -184,7 +184,7 @@ def exactly_one_of_several_processes_advances_the_checkpoint(trial: Trial) -> No
 
 @promise
 def processes_write_their_partitions_concurrently(trial: Trial) -> None:
-    """Even if they write the same users, as no log does: no deadlock, and nothing is lost."""
+    """Even if they write the same users, as no log does, nothing is lost."""
     live = trial.live()
     users = [user_event(number) for number in range(200)]
 

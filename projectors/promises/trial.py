@@ -50,7 +50,7 @@ class Copy:
         )
 
     def _take(self, records: Sequence[Record], partition: int, *, steps: bool) -> Batch:
-        if isinstance(self.model, PacksEvents):
+        if steps and isinstance(self.model, PacksEvents):  # retried letters come unpacked
             pack_ahead(records, self.model.pack_event)
         applied, removed = to_apply(records, self.model.source)
         advances = self.step(partition, len(records) or 1) if steps else {}

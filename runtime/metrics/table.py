@@ -192,8 +192,8 @@ _OF_PROJECTORS: Final = (
     _counter("projector_events_applied_total", "Records that were applied.", *_VERSION),
     _histogram(
         "projector_batch_seconds",
-        "One batch: reading it from Kafka (with the wait for its first record), decoding it, "
-        "writing it to the store.",
+        "One batch: reading it from Kafka (with the wait for its first record), decoding and "
+        "packing it, writing it to the store.",
         *_VERSION,
         "stage",
     ),

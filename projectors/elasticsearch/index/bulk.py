@@ -84,35 +84,27 @@ class BulkWriter:
         self._document = document
         self._senders = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="bulk")
 
-    def pack(self, event: UserEvent) -> Lines:
-        """Return `event` as the lines that `store` sends; pure. Raises as `bulk_lines` does."""
-        return event["user_id"], bulk_lines(event, self._document)
-
-    def store(self, events: Sequence[UserEvent], packed: Sequence[Lines] = ()) -> None:
+    def store(self, events: Sequence[UserEvent]) -> None:
         """Return once the state after every event, or a later state, is stored.
 
-        `packed`, if not empty, has what `pack` returns for each event. Blocks for at most
-        `STORE_SECONDS`. Raises `WritesPaused`; `Poisoned` if a document is
+        Blocks for at most `STORE_SECONDS`. Raises `WritesPaused`; `Poisoned` if a document is
         refused (others may have been stored); `Unavailable` if Elasticsearch is unavailable, stays
         too busy or is too slow.
         """
         deadline = time.monotonic() + STORE_SECONDS
-        sent = [
-            self._senders.submit(self._send, part, deadline) for part in self._parts(events, packed)
-        ]
+        sent = [self._senders.submit(self._send, part, deadline) for part in self._parts(events)]
         _raise_most_serious(sent)
 
     def close(self) -> None:
         """Stop the threads."""
         self._senders.shutdown()
 
-    def _parts(
-        self, events: Sequence[UserEvent], packed: Sequence[Lines]
-    ) -> Iterator[Sequence[Lines]]:
-        """Yield the events as bulk lines; unless packed, built while earlier parts are sent."""
+    def _parts(self, events: Sequence[UserEvent]) -> Iterator[list[Lines]]:
+        """Yield the events as bulk lines, built while earlier parts are being sent."""
         start, end = 0, FIRST_DOCUMENTS
         while start < len(events):
-            yield packed[start:end] or [self.pack(event) for event in events[start:end]]
+            part = events[start:end]
+            yield [(event["user_id"], bulk_lines(event, self._document)) for event in part]
             start, end = end, end + BULK_DOCUMENTS
 
     def _send(self, part: Sequence[Lines], deadline: float) -> None:

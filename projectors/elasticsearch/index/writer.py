@@ -9,7 +9,7 @@ import orjson
 from projectors.contract.read_model import Batch, Position, Row
 from projectors.contract.source import LATEST_STATE
 from projectors.elasticsearch.client import connect, elasticsearch_available
-from projectors.elasticsearch.index.bulk import BulkWriter, Lines
+from projectors.elasticsearch.index.bulk import BulkWriter
 from projectors.elasticsearch.index.checkpoints import Checkpoints
 from projectors.elasticsearch.index.indexes import ToDocument, users_index
 from projectors.elasticsearch.index.write_lock import WriteLock, WritesPaused, index_dropped
@@ -76,22 +76,18 @@ class ElasticsearchUsers:
             raise index_dropped(self._index)
         self._checkpoints.check(batch.advances)
         try:
-            self._bulk.store(batch.events, batch.packed)
+            self._bulk.store(batch.events)
         except WritesPaused:
             with elasticsearch_available(self._settings):
                 if not self._lock.release_expired():
                     raise
-            self._bulk.store(batch.events, batch.packed)
+            self._bulk.store(batch.events)
         self._checkpoints.advance(batch.advances)
 
     def make_visible(self) -> None:
         """Return once searches that start now see everything up to the checkpoint."""
         with elasticsearch_available(self._settings, index_dropped(self._index)):
             self._client.indices.refresh(index=self._index)
-
-    def pack_event(self, event: UserEvent) -> Lines:
-        """Return `event` as lines of a bulk request; see `PacksEvents`."""
-        return self._bulk.pack(event)
 
     def row_of(self, event: UserEvent) -> Row:
         """Return user id, version, and the expected document, all fields included; pure."""

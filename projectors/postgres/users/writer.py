@@ -1,5 +1,6 @@
 """Keeps the read model of users up to date: users, counters and checkpoint in one transaction."""
 
+import logging
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -18,6 +19,8 @@ from projectors.postgres.users.schema import SHAPE
 from runtime.settings import Settings
 from schemas.identity import uuid_bytes
 from schemas.records import UserEvent
+
+log = logging.getLogger(__name__)
 
 _INCOMING: Final = """
 CREATE TEMP TABLE incoming (
@@ -47,9 +50,10 @@ _UPDATED: Final = {"updated_at": "greatest(stored.updated_at, excluded.updated_a
 # A user whose first event arrives is inserted, in two thirds of the time of an upsert: the server
 # need not look for the row first, nor mark it as tentative.
 _INSERT: Final = """
-    INSERT INTO {schema}.users AS stored ({columns})
+    INSERT INTO {schema}.users ({columns})
     SELECT {values} FROM pg_temp.incoming WHERE version = 1 ORDER BY user_id"""
-# Users in key order and counters in partition order, so that two writers never deadlock.
+# Two writers never wait for each other's users: these are of one partition, whose checkpoint only
+# one of them has moved. Counters are written in the order of partitions.
 _UPSERT: Final = """
     INSERT INTO {schema}.users AS stored ({columns})
     SELECT {values} FROM pg_temp.incoming WHERE version >= {least_version} ORDER BY user_id
@@ -118,19 +122,20 @@ class PostgresUsers(VersionTables):
         with self.step(batch.advances) as cursor:
             if batch.events:
                 copy_rows(cursor, _COPY, batch.packed or map(pack_user, batch.events))
-                self._apply(cursor)
+                self._apply(cursor, batch)
 
-    def _apply(self, cursor: psycopg.Cursor[Any]) -> None:
-        """Apply what was copied.
+    def _apply(self, cursor: psycopg.Cursor[Any], batch: Batch) -> None:
+        """Apply what was copied: insert new users, until one that should be new is there already.
 
-        Once a user was there before its first event, no other is expected to be new: a log that
-        has one such event may have many.
+        A retried dead letter, which comes without a step, may well find its user there.
         """
-        if self._expects_new:
+        is_new = batch.advances and any(event["version"] == 1 for event in batch.events)
+        if is_new and self._expects_new:
             try:
                 with cursor.connection.transaction():  # a savepoint
                     cursor.execute(self._apply_new)
             except UniqueViolation:
+                log.info("a first event found a row: from now on, all users are upserted")
                 self._expects_new = False
             else:
                 return

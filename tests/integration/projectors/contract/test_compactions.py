@@ -72,7 +72,7 @@ class SkipsDeletions:
 
     def write(self, batch: Batch) -> None:
         events = [event for event in batch.events if event["user"] is not None]
-        self._model.write(replace(batch, events=events))
+        self._model.write(replace(batch, events=events, packed=()))
 
 
 class SkippingVersions:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from projectors.contract.read_model import Advance, Position
+from projectors.contract.read_model import Advance, Batch, Position
 from projectors.postgres.store import leftovers
 from projectors.postgres.store.copy_rows import copy_rows
 from projectors.postgres.store.versions import PostgresVersions
@@ -69,6 +69,26 @@ def test_the_summary_equals_a_recount_after_every_batch(opened: OpenVersion) -> 
             )
         opened.write(*batch.values())
         assert_summary_is_exact(opened)
+
+
+def test_the_summary_is_exact_while_all_first_events_are_of_new_users(opened: OpenVersion) -> None:
+    """As on a log, where users are inserted; with updates and deletions in the same batches."""
+    chance = random.Random(11)
+    latest: dict[int, int] = {}
+    for _ in range(30):
+        known = [chance.randrange(len(latest)) for _ in range(20)] if latest else []
+        numbers = {*known, *range(len(latest), len(latest) + chance.randint(0, 5))}
+        latest |= {number: latest.get(number, 0) + 1 for number in numbers}
+        batch = [
+            user_event(n, latest[n], age=chance.randint(0, 150), gone=0 < n % 7 == latest[n] - 1)
+            for n in numbers
+        ]
+        opened.write(*batch)
+        assert_summary_is_exact(opened)
+    stored: Any = opened.model
+    assert stored._expects_new
+    rows = opened.rows("SELECT user_id::text, version FROM {schema}.users")
+    assert dict(rows) == {user_id(n): version for n, version in latest.items()}
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "building"])
@@ -195,7 +215,7 @@ def test_writers_of_different_partitions_do_not_wait_for_each_other(
     ):
         with one.step({1: step}) as cursor:
             copy_rows(cursor, _COPY, [pack_user(user_event(n)) for n in far])
-            one._apply(cursor)
+            one._apply(cursor, Batch([user_event(n) for n in far], {1: step}))
             for version in (1, 2):
                 thread.submit(other.write, *[user_event(n, version) for n in near]).result(20)
         assert one.checkpoint() == {0: other.position, 1: step.after}

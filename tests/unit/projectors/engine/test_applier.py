@@ -50,6 +50,7 @@ class Memory:
         for partition, advance in batch.advances.items():
             if self.positions.get(partition) != advance.before:
                 raise Fenced("the checkpoint is elsewhere")
+        assert list(batch.packed) in ([], [self.pack_event(one) for one in batch.events])
         for one in batch.events:
             if one["user"] and one["user"]["name"] == "Poison":
                 raise Poisoned("refused", code="refused")
@@ -59,6 +60,9 @@ class Memory:
         self.positions.update({p: advance.after for p, advance in batch.advances.items()})
         self.writes.append(batch)
         self.after_write()
+
+    def pack_event(self, event: UserEvent) -> object:
+        return event["event_id"]
 
     def make_visible(self) -> None:
         """Do nothing: everything is visible."""
