@@ -38,9 +38,9 @@ types:
 pure:
 	.venv/bin/pytest -n 2 tests/unit
 
-# Three workers on two sets of servers, one of them to be taken away: the tests mostly wait.
+# Four workers on two sets of servers, one of them to be taken away: the tests mostly wait.
 # The files that take longest come first, so that no worker is left alone with one of them.
-SERVER_TESTS := -n 3 --dist loadfile --no-loadscope-reorder \
+SERVER_TESTS := -n 4 --dist loadfile --no-loadscope-reorder \
 	tests/faults tests/upgrade tests/integration/scripts tests/integration/projectors/versions tests/integration
 
 # What users see, with a login for each process; see tests/roles.py.
