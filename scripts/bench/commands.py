@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP
 from runtime.settings import Settings
 from scripts.bench import passthrough, state_size
+from scripts.bench.lone_client import HOPS, lone_command_ms, lone_hops_ms
 from scripts.bench.peers import eventsourcing_library
 from scripts.bench.peers.eventsourcing_library import PeerSetup
 from scripts.bench.report.measure import GOALS, Findings, Spread, machine, ratios, spread
-from scripts.bench.workload.people import people
 from scripts.bench.workload.processes import await_commits, running_handlers, warm_up
 from scripts.bench.workload.registry_under_test import fresh_registry, send_creates
 
@@ -31,8 +30,6 @@ _RATIOS: Final = {
     # Like with like: one client on each side, which waits for each answer.
     "closed_loop_vs_eventsourcing": (_ONE_CLIENT, str(DEFAULT_PEER)),
 }
-_WARM_UP_COMMANDS: Final = 20
-_LONE_COMMANDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,8 @@ def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
             milliseconds = lone_command_ms(own)
             figures.add_percentiles("single_command_ms", milliseconds)
             figures.add(_ONE_CLIENT, 1000 * len(milliseconds) / sum(milliseconds))
+        for hop, mean_ms in lone_hops_ms(own).items():
+            figures.add(f"single_command_mean_ms {hop}", mean_ms)
         rates = {}
         for size in passthrough.COMMANDS_PER_TRANSACTION:
             with fresh_registry(settings) as limit:
@@ -153,22 +152,13 @@ def _passthrough_per_second(
         process.join()
 
 
-def lone_command_ms(settings: Settings) -> list[float]:
-    """Return the milliseconds of each command of one warm client that waits for every answer."""
-    taken = []
-    with CommandClient(settings) as client:
-        for person in people(_WARM_UP_COMMANDS + _LONE_COMMANDS, "lone"):
-            started = time.perf_counter()
-            client.create_user(person.email, person.name, person.age)
-            taken.append((time.perf_counter() - started) * 1000)
-    return taken[_WARM_UP_COMMANDS:]
-
-
 def _restores(settings: Settings, plan: Plan, figures: Findings) -> None:
     for repeat in range(plan.repeats):
         figures.report(f"restore {repeat + 1} of {plan.repeats}")
         restored = state_size.restore_in_own_process(settings)
         figures.add("restore_users_per_second", restored.users / restored.seconds)
+        old = state_size.restore_in_own_process(settings, with_outcomes=False)
+        figures.add("restore_old_users_per_second", old.users / old.seconds)
         figures.add("bytes_per_user", restored.users_bytes / restored.users)
         figures.add("window_bytes_per_command", restored.window_bytes / restored.outcomes)
 
@@ -177,6 +167,7 @@ def as_json(findings: CommandFindings) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     spreads = {name: one.as_json() for name, one in findings.spreads().items()}
     single = {name: spreads.pop(f"single_command_ms {name}") for name in ("p50", "p99")}
+    hops = {hop: spreads.pop(f"single_command_mean_ms {hop}") for hop in HOPS}
     plan = findings.plan
     result: dict[str, Any] = {
         "users": plan.users,
@@ -184,6 +175,7 @@ def as_json(findings: CommandFindings) -> dict[str, Any]:
         "machine": findings.machine,
         **spreads,
         "single_command_ms": single,
+        "single_command_mean_ms": hops,
         "durability": findings.durability[_OURS],
     }
     if plan.peers:

@@ -22,7 +22,7 @@ from scripts.bench.workload.processes import ROLLBOOK, environment_of
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "commands": (),
     "clients": (),
-    "projectors": (),
+    "projectors": ("--repeats=2",),  # three take 20 minutes
     "services": (),
     "sizes": (),
 }

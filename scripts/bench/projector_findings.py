@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from scripts.bench import our_projectors, upper_bounds
 from scripts.bench.peers import debezium, quix
-from scripts.bench.query_load import QUERIES
+from scripts.bench.query_load import QUERIES, READERS
 from scripts.bench.report.measure import GOALS, Findings
 from scripts.bench.search.rates import KINDS
 from scripts.bench.visible import STORES
@@ -77,6 +77,13 @@ def as_json(plan: Plan, findings: Findings, machine: dict[str, Any]) -> dict[str
         "visible_ms": _nested(spreads, "visible_ms", STORES, cuts),
         "visible_under_load_ms": _nested(spreads, "visible_under_load_ms", STORES, cuts),
         "query_ms": _nested(spreads, "query_ms", QUERIES, cuts),
+        "readers": {
+            str(readers): {
+                "per_second": spreads.pop(f"readers {readers} per_second", None),
+                "query_ms": _nested(spreads, f"readers {readers}", QUERIES, cuts),
+            }
+            for readers in READERS
+        },
         "search_generated_hit_at_1": {
             kind: spreads.pop(f"search_generated_hit_at_1 {kind}", None) for kind in KINDS
         },

@@ -210,6 +210,11 @@ def _queries(settings: Settings, plan: Plan, findings: Findings) -> None:
         for repeat in repeats:
             for kind, taken in repeat.items():
                 findings.add_percentiles(f"{name} {kind}", taken)
+    for by_readers in found.readers:
+        for readers, one in by_readers.items():
+            findings.add(f"readers {readers} per_second", one.per_second)
+            for kind, taken in one.query_ms.items():
+                findings.add_percentiles(f"readers {readers} {kind}", taken)
 
 
 def _search(settings: Settings, findings: Findings) -> None:

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,8 @@ from scripts.bench.workload.processes import commit_beginning, running_handlers
 
 QUERIES: Final = ("get", "list", "summary", "search", "suggest")
 UPDATES_PER_SECOND: Final = 200
+READERS: Final = (8, 32)
+_READER_SECONDS: Final = 5.0
 _ROUNDS: Final = 400
 _WARM_UP_ROUNDS: Final = 50
 _LOAD_EVERY_SECONDS: Final = 0.1
@@ -33,18 +36,31 @@ _OLDEST: Final = 94
 _PREFIX_MOST: Final = 8
 _SEED: Final = 20_240_229
 
+Milliseconds = dict[str, list[float]]
+Questions = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadersFindings:
+    """What several readers at the same time got: all queries per second, and ms by query."""
+
+    per_second: float
+    query_ms: Milliseconds
+
 
 @dataclass(frozen=True, slots=True)
 class QueryFindings:
     """What one run among many users measured.
 
-    `resident_mb` is the memory of each projector once it had filled its model. The other two are
+    `resident_mb` is the memory of each projector once it had filled its model. The others are
     milliseconds, one mapping per repeat: by query, and by store until a command is visible.
+    `readers` has what several readers at the same time got, by their number, for each repeat.
     """
 
     resident_mb: dict[str, float]
-    query_ms: list[dict[str, list[float]]] = field(default_factory=list)
-    visible_ms: list[dict[str, list[float]]] = field(default_factory=list)
+    query_ms: list[Milliseconds] = field(default_factory=list)
+    visible_ms: list[Milliseconds] = field(default_factory=list)
+    readers: list[dict[int, ReadersFindings]] = field(default_factory=list)
 
 
 def measure_under_load(settings: Settings, count: int, repeats: int) -> QueryFindings:
@@ -65,7 +81,35 @@ def measure_under_load(settings: Settings, count: int, repeats: int) -> QueryFin
         for repeat in range(repeats):
             found.query_ms.append(_rounds(ask, _ROUNDS))
             found.visible_ms.append(visible_ms(settings, f"visible{repeat}"))
+            found.readers.append({one: _several(settings, count, one) for one in READERS})
         return found
+
+
+def _several(settings: Settings, count: int, readers: int) -> ReadersFindings:
+    """Have so many threads ask for a while, each over connections of its own."""
+    with ExitStack() as stack, ThreadPoolExecutor(readers) as threads:
+        asking = []
+        for number in range(readers):
+            queries = stack.enter_context(closing(UserQueries(settings)))
+            search = stack.enter_context(UserSearch(settings))
+            asking.append(_questions(count, queries, search, number))
+        list(threads.map(lambda ask: _rounds(ask, 1), asking))  # connects
+        began = time.perf_counter()
+        found: Milliseconds = {name: [] for name in QUERIES}
+        for taken in threads.map(lambda ask: _until(ask, began + _READER_SECONDS), asking):
+            for name, milliseconds in taken.items():
+                found[name] += milliseconds
+        asked = sum(map(len, found.values()))
+        return ReadersFindings(asked / (time.perf_counter() - began), found)
+
+
+def _until(ask: Questions, ends: float) -> Milliseconds:
+    """Run the queries in turn until the clock shows `ends`."""
+    found: Milliseconds = {name: [] for name in ask}
+    while time.perf_counter() < ends:
+        for name, taken in _rounds(ask, 1).items():
+            found[name] += taken
+    return found
 
 
 @contextmanager
@@ -96,9 +140,9 @@ def _updating(settings: Settings, count: int) -> Iterator[None]:
         thread.join()
 
 
-def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def _rounds(ask: Questions, rounds: int) -> Milliseconds:
     """Run the queries in turn, without pauses; return milliseconds by query."""
-    taken: dict[str, list[float]] = {name: [] for name in ask}
+    taken: Milliseconds = {name: [] for name in ask}
     for _ in range(rounds):
         for name, question in ask.items():
             started = time.perf_counter()
@@ -107,12 +151,10 @@ def _rounds(ask: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, l
     return taken
 
 
-def _questions(
-    count: int, queries: UserQueries, search: UserSearch
-) -> dict[str, Callable[[], object]]:
-    """Return queries that vary user, age or name at each call; the same in every run."""
-    chance = random.Random(_SEED)  # noqa: S311 - as above
-    texts = _texts(count)
+def _questions(count: int, queries: UserQueries, search: UserSearch, reader: int = 0) -> Questions:
+    """Return queries that vary user, age or name at each call; for each reader others."""
+    chance = random.Random(_SEED + reader)  # noqa: S311 - as above
+    texts = _texts(count, chance)
 
     def get() -> object:
         number = chance.randrange(count)
@@ -135,9 +177,8 @@ def _questions(
     }
 
 
-def _texts(count: int) -> Iterator[str]:
+def _texts(count: int, chance: random.Random) -> Iterator[str]:
     """Yield what people type: a name, a name with a slip, an address, a last name, in turn."""
-    chance = random.Random(_SEED)  # noqa: S311 - as above
     while True:
         some = [person(chance.randrange(count)) for _ in range(4)]
         yield some[0].name

@@ -23,6 +23,7 @@ from schemas.errors import CheckFailed, Misconfigured
 from schemas.topics import TOPICS
 from scripts.bench import state_size
 from scripts.bench.report.measure import machine
+from scripts.bench.workload.memory import Series, memory_over_time
 from scripts.bench.workload.processes import (
     ROLLBOOK,
     WARM_UP_COMMANDS,
@@ -53,6 +54,7 @@ class Sizes:
 
     users: int
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    memory_over_time: Series = field(default_factory=dict)
 
     def add(self, name: str, unit: str, figure: float) -> None:
         """Add a figure."""
@@ -144,11 +146,12 @@ def _log_folder() -> Path:
 
 
 def _decide(own: Settings, found: Sizes, report: Callable[[str], None]) -> None:
-    with running_handlers(own) as handler:
+    with running_handlers(own) as handler, memory_over_time({"handler": handler}) as series:
         began = time.perf_counter()
         state_size.fill(own, found.users, handler.alive, report)
         found.add("handler creates all", "seconds", time.perf_counter() - began)
         found.add("handler", _MEMORY, handler.resident_mb())
+    found.memory_over_time |= series
 
 
 def _fill(own: Settings, found: Sizes) -> None:
@@ -156,6 +159,8 @@ def _fill(own: Settings, found: Sizes) -> None:
     began = time.perf_counter()
     with ExitStack() as stack:
         waiting = {name: stack.enter_context(running_projector(own, name)) for name in OURS}
+        projectors = {f"projector {name}": one for name, one in waiting.items()}
+        found.memory_over_time |= stack.enter_context(memory_over_time(projectors))
         while waiting:
             time.sleep(_STATUS_SECONDS)
             for name in _caught_up(own) & set(waiting):

@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
+from confluent_kafka import Consumer
+
 from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState
 from producers.handler.clients import Codecs
@@ -52,19 +54,32 @@ def fill(
     await_commits(settings, group, unseen, alive)
 
 
-def restore_in_own_process(settings: Settings) -> Restored:
-    """Restore every partition in a new process."""
+class _WithoutOutcomes(Restore):
+    """Restores as if every command were older than the window in which repeats are recognised."""
+
+    def _first_outcome(self, reader: Consumer, low: int, end: int) -> int:  # noqa: ARG002
+        return end
+
+
+def restore_in_own_process(settings: Settings, *, with_outcomes: bool = True) -> Restored:
+    """Restore every partition in a new process.
+
+    `with_outcomes` also those of the commands; without them, users whose last command is older than
+    five minutes are restored.
+    """
     spawn = multiprocessing.get_context("spawn")
+    kind = Restore if with_outcomes else _WithoutOutcomes
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(_restore, settings).result()
+        return process.submit(_restore, settings, kind).result()
 
 
-def _restore(settings: Settings) -> Restored:
+def _restore(settings: Settings, kind: type[Restore]) -> Restored:
+    gc.set_threshold(100_000, 50, 50)  # like a handler
     codecs, clients = Codecs.from_registry(Registry(settings)), KafkaClients(settings, "bench")
     states: list[PartitionState] = []
     before, started = _needed_bytes(), time.perf_counter()
     for number in range(settings.partitions):
-        with closing(Restore(settings, number, codecs, clients)) as restore:
+        with closing(kind(settings, number, codecs, clients)) as restore:
             state = None
             while state is None:
                 state = restore.step()

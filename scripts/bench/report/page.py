@@ -15,12 +15,13 @@ from scripts.bench.report.cells import spread_text, table
 from scripts.bench.report.clients import client_tables
 from scripts.bench.report.measure import GOALS
 from scripts.bench.report.services import service_tables
-from scripts.bench.report.sizes import size_tables, sizes_picture
+from scripts.bench.report.sizes import memory_picture, size_tables, sizes_picture
 
 RUNS: Final = Path("docs/figures")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/images/figures.svg")
 SIZES_PICTURE: Final = Path("docs/images/sizes.svg")
+MEMORY_PICTURE: Final = Path("docs/images/memory.svg")
 
 _COMMANDS: Final = {
     "handler, one process, creations/s": "creates_per_second",
@@ -32,7 +33,8 @@ _COMMANDS: Final = {
     "its median, ms": "single_command_ms p50",
     "its 99th percentile, ms": "single_command_ms p99",
     "memory per user, with the index of addresses, bytes": "bytes_per_user",
-    "restore, users/s": "restore_users_per_second",
+    "restore, users/s, all of them created in the last five minutes": "restore_users_per_second",
+    "restore, users/s, whose commands are older": "restore_old_users_per_second",
 }
 _PEER_RATIOS: Final = {
     "commands sent without waiting / one waiting peer client": "vs_eventsourcing",
@@ -101,8 +103,10 @@ def _command_tables(found: dict[str, Any]) -> dict[str, str]:
         for one in found["eventsourcing"]["measured"]
     ]
     head = ("clients", "functions", "synchronous_commit", "creations/s", "survives")
+    hops = [(hop, spread_text(one)) for hop, one in found["single_command_mean_ms"].items()]
     return {
         "commands": _goals_table(found | single, _COMMANDS),
+        "hops": table(("of one command that is waited for, ms", "mean"), hops),
         "eventsourcing": table(head, peers),
         "commands-ratios": _goals_table(found, _PEER_RATIOS),
     }
@@ -124,6 +128,7 @@ def _projector_tables(found: dict[str, Any]) -> dict[str, str]:
         "ratios": _goals_table(found, _RATIOS),
         "memory": table(("resident memory, MB", *after), memory),
         "queries": _milliseconds(found, "query_ms"),
+        "readers": _readers(found["readers"]),
         "visible": _milliseconds(found, "visible_ms"),
         "visible-under-load": _milliseconds(found, "visible_under_load_ms"),
         "searches": _searches(found),
@@ -183,8 +188,7 @@ def _warning(figures: dict[str, Any]) -> str:
     return (
         "\n\n**Other programs kept the machine busy during some of these runs.** The rates are "
         "lower than on an idle machine, and the ratios favour rollbook: its batches suffer less "
-        "than a client that waits for each answer, or than a JVM that is still compiling. "
-        "[Figures measured once](#figures-measured-once) has figures of an idle machine."
+        "than a client that waits for each answer, or than a JVM that is still compiling."
     )
 
 
@@ -201,6 +205,18 @@ def _milliseconds(found: dict[str, Any], name: str) -> str:
         for kind, cuts in found[name].items()
     ]
     return table((name.replace("_", " "), "median", "99th percentile"), rows)
+
+
+def _readers(found: dict[str, Any]) -> str:
+    """Return the table of several readers at the same time."""
+    several = found.values()
+    rows = [("all queries, per second", *(spread_text(one["per_second"]) for one in several))]
+    for query in next(iter(several))["query_ms"]:
+        cuts = [one["query_ms"][query] for one in several]
+        texts = [[spread_text(cut, with_range=False) for cut in one.values()] for one in cuts]
+        rows.append((f"{query}, ms", *map(" and ".join, texts)))
+    head = ("median and 99th percentile", *(f"{readers} readers" for readers in found))
+    return table(head, rows)
 
 
 def with_tables(page: str, found: Mapping[str, str]) -> str:
@@ -229,6 +245,7 @@ def main() -> None:
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(plot.svg(figures), encoding="utf-8")
     SIZES_PICTURE.write_text(sizes_picture(figures["sizes"]), encoding="utf-8")
+    MEMORY_PICTURE.write_text(memory_picture(figures["sizes"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ SPREADS = {
     "bytes_per_user",
     "window_bytes_per_command",
     "restore_users_per_second",
+    "restore_old_users_per_second",
 }
 RATES = {
     "postgres_live_per_second",
@@ -62,6 +63,7 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     assert {name for name in SPREADS if not is_spread(result[name])} == set()
     assert result["single_command_ms"]["p50"]["median"] > 0
     assert result["single_command_ms"]["p99"]["median"] > 0
+    assert all(hop["median"] > 0 for hop in result["single_command_mean_ms"].values())
     for ratio in ("vs_eventsourcing", "closed_loop_vs_eventsourcing"):
         assert (ratio in result) == with_peer
     assert result["users"] == 300
@@ -152,7 +154,10 @@ def check_all_parts(result: dict[str, Any]) -> None:
         else:
             measured |= of_peer
     assert {name for name in measured if not is_spread(result[name])} == set()
+    several = result["readers"].values()
+    assert all(is_spread(one["per_second"]) for one in several)
     cuts = [cut for kind in PERCENTILES for cut in result[kind].values()]
+    cuts += [cut for one in several for cut in one["query_ms"].values()]
     assert all(is_spread(one) for cut in cuts for one in cut.values())
     assert all(map(is_spread, result["search_generated_hit_at_1"].values()))
 

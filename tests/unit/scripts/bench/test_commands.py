@@ -9,6 +9,7 @@ from runtime.settings import Settings
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
 from scripts.bench.commands import CommandFindings, Plan, as_json, as_rows
+from scripts.bench.lone_client import HOPS
 from scripts.bench.peers.eventsourcing_library import PeerSetup, peer_setups
 from scripts.bench.report.measure import Findings, machine
 from scripts.bench.workload.processes import environment_of
@@ -29,10 +30,12 @@ def findings() -> CommandFindings:
             "closed_loop_creates_per_second": 5,
             "single_command_ms p50": 5,
             "single_command_ms p99": 9,
+            **{f"single_command_mean_ms {hop}": 2 for hop in HOPS},
             "passthrough_per_second": 1000,
             "passthrough_commands_per_transaction": 10_000,
             "two_process_creates_per_second": 750,
             "restore_users_per_second": 100,
+            "restore_old_users_per_second": 150,
             "bytes_per_user": 200,
             "window_bytes_per_command": 300,
         }.items():

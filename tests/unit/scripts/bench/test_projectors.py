@@ -55,6 +55,8 @@ def findings(*, speeds: tuple[float, ...] = (2.0, 1.0)) -> Findings:
             **{f"visible_ms {store} {cut}": 7 for store in STORES for cut in ("p50", "p99")},
             **{f"visible_under_load_ms {s} {cut}": 9 for s in STORES for cut in ("p50", "p99")},
             **{f"query_ms {query} {cut}": 3 for query in QUERIES for cut in ("p50", "p99")},
+            "readers 8 per_second": 900,
+            **{f"readers 8 {query} {cut}": 5 for query in QUERIES for cut in ("p50", "p99")},
         }.items():
             found.add(name, speed * value)
     found.add("search_hit_at_1", 0.97)
@@ -77,7 +79,16 @@ def test_what_was_not_measured_is_null() -> None:
     assert nothing["visible_ms"] == nothing["visible_under_load_ms"]
     assert nothing["visible_ms"] == {store: {"p50": None, "p99": None} for store in STORES}
     assert nothing["query_ms"] == {query: {"p50": None, "p99": None} for query in QUERIES}
+    assert set(nothing["readers"]) == {"8", "32"}
+    assert nothing["readers"]["32"] == {"per_second": None, "query_ms": nothing["query_ms"]}
     assert nothing["guarantees"] == {}
+
+
+def test_queries_of_several_readers_are_listed_by_their_number() -> None:
+    result = as_json(PLAN, findings(), {})["readers"]
+    assert result["8"]["per_second"]["median"] == 1350.0
+    assert result["8"]["query_ms"]["get"]["p99"]["median"] == 7.5
+    assert result["32"]["query_ms"]["get"]["p99"] is None
 
 
 def test_a_peer_that_failed_has_a_reason_and_no_figure() -> None:

@@ -8,9 +8,13 @@ from click.testing import CliRunner
 
 from runtime.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
-from scripts.bench.report.sizes import size_tables, sizes_picture
+from scripts.bench.report.sizes import memory_picture, size_tables, sizes_picture
 from scripts.bench.sizes import Sizes, SizesByUsers
+from scripts.bench.workload import memory
+from scripts.bench.workload.memory import memory_over_time
+from scripts.bench.workload.processes import running
 from scripts.cli import rollbook
+from tests.processes import eventually
 
 
 def one_run(users: int, seconds: float) -> Sizes:
@@ -18,6 +22,7 @@ def one_run(users: int, seconds: float) -> Sizes:
     found.add("handler creates all", "seconds", seconds)
     found.add("kafka user-events", "disk, MB per million users", 150.04)
     found.add("handler", "bytes per user", 1360.0)
+    found.memory_over_time["handler"] = [(0.0, 50.0), (0.5, 75.0), (1.0, 70.0)]
     return found
 
 
@@ -34,6 +39,7 @@ def test_every_figure_has_its_unit() -> None:
             "disk, MB per million users": {"kafka user-events": 150.0},
             "bytes per user": {"handler": 1360.0},
         },
+        "memory_over_time": {"handler": [(0.0, 50.0), (0.5, 75.0), (1.0, 70.0)]},
     }
     assert FOUND.as_rows() == [
         ("handler creates all, seconds", "0.5", "8"),
@@ -50,6 +56,27 @@ def test_times_are_shown_for_as_many_users() -> None:
     picture = sizes_picture(FOUND.as_json())
     ET.fromstring(picture)  # noqa: S314 - our own
     assert "s per million users: 50, 80" in picture
+
+
+def test_memory_is_drawn_over_time() -> None:
+    picture = memory_picture(FOUND.as_json())
+    ET.fromstring(picture)  # noqa: S314 - our own
+    assert "1 s; at most 75 MB, last 70" in picture
+    assert "with 100,000 users" in picture
+
+
+def test_memory_is_sampled_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long run has no more points than a short one, and a process that has ended gets none."""
+    monkeypatch.setattr(memory, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(memory, "_MOST_POINTS", 4)
+    with running(["sleep", "60"]) as lasting, running(["true"]) as ended:
+        ended.process.wait()
+        with memory_over_time({"lasting": lasting, "ended": ended}) as series:
+            eventually(lambda: [at for at, _ in series["lasting"] if at > 0.2])
+    assert series["ended"] == []
+    assert len(series["lasting"]) <= 4
+    assert all(mb > 0 for _, mb in series["lasting"])
+    assert series["lasting"] == sorted(series["lasting"])
 
 
 def test_it_needs_the_files_of_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
