@@ -186,9 +186,10 @@ def _warning(figures: dict[str, Any]) -> str:
     if not plot.was_busy(figures):
         return ""
     return (
-        "\n\n**Other programs kept the machine busy during some of these runs.** The rates are "
-        "lower than on an idle machine, and the ratios favour rollbook: its batches suffer less "
-        "than a client that waits for each answer, or than a JVM that is still compiling."
+        "\n\n**The processors were busy before some of these runs**, with other programs or with "
+        "servers that had just started. Then rates are lower than on an idle machine, and ratios "
+        "favour rollbook: its batches suffer less than a client that waits for each answer, or "
+        "than a JVM that is still compiling."
     )
 
 

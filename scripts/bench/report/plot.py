@@ -152,7 +152,7 @@ def _notes(figures: dict[str, Any]) -> Iterator[str]:
         f"{machines[0]['cpus']} cores for everything, servers included. See docs/performance.md."
     )
     if was_busy(figures):
-        yield "Other programs kept the machine busy during some of the runs."
+        yield "The processors were busy before some of the runs."
 
 
 def was_busy(figures: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from scripts.bench.report import page, plot
-from scripts.bench.report.sizes import sizes_picture
+from scripts.bench.report.sizes import memory_picture, sizes_picture
 
 
 def test_the_page_and_its_pictures_are_current() -> None:
@@ -15,6 +15,7 @@ def test_the_page_and_its_pictures_are_current() -> None:
     assert page.with_tables(text, page.tables(figures)) == text
     assert plot.svg(figures) == page.PICTURE.read_text("utf-8")
     assert sizes_picture(figures["sizes"]) == page.SIZES_PICTURE.read_text("utf-8")
+    assert memory_picture(figures["sizes"]) == page.MEMORY_PICTURE.read_text("utf-8")
 
 
 def test_every_table_is_on_the_page() -> None:
