@@ -8,7 +8,6 @@ from typing import Final
 
 from projectors.contract.read_model import (
     Batch,
-    PacksEvents,
     Position,
     ReadModel,
     ReadModelVersions,
@@ -115,8 +114,7 @@ class KilledProjector:
             if record.poison is None and self._random.random() < 0.05:
                 record.event, record.removes = None, None
                 record.poison = Poisoned("its schema is not known", code=_NOT_YET)
-        if isinstance(self.model, PacksEvents):
-            pack_ahead(records, self.model.pack_event)
+        pack_ahead(records, self.model)
         return records
 
     def _between(self, story: Story, applier: Applier) -> None:

@@ -1,6 +1,5 @@
 """`rollbook handler`: run the process that decides commands."""
 
-import gc
 import re
 from typing import TYPE_CHECKING
 
@@ -99,7 +98,7 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
     Waits for servers that are unavailable. Raises what `CommandHandler.run` raises.
     """
     from producers.handler.start import start_handler
-    from runtime.memory import use_few_heaps
+    from runtime.memory import collect_rarely, use_few_heaps
     from runtime.process import only_instance, until_available
     from runtime.registry import Registry
     from runtime.topics.admin import check_topics
@@ -115,8 +114,5 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
             stop, lambda: start_handler(settings, Registry(settings), instance, stop)
         )
         if started is not None:
-            # A batch makes many objects but no cycles, and the state is bytes: at the default
-            # threshold the garbage collector rescans the batch repeatedly, which takes a tenth of
-            # the time.
-            gc.set_threshold(100_000, 50, 50)
+            collect_rarely()
             started.run()

@@ -4,7 +4,6 @@ Several processes of one group share the partitions. The checkpoint is stored wi
 moves by compare-and-set, so a process that lost a partition without noticing changes nothing.
 """
 
-import gc
 import logging
 import math
 import sys
@@ -17,13 +16,14 @@ from typing import TypeVar
 
 from confluent_kafka import Message
 
-from projectors.contract.read_model import Dropped, PacksEvents, Position, ReadModel
+from projectors.contract.read_model import Dropped, Position, ReadModel
 from projectors.engine.applier import Applier
 from projectors.engine.catch_up import CatchUp
 from projectors.engine.log_identity import check_position
 from projectors.engine.meter import DECODE, READ, WRITE, Meter
 from projectors.engine.subscription import Subscription
 from projectors.log.records import Record, pack_ahead, read_record
+from runtime.memory import collect_rarely
 from runtime.process import Backoff, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Fenced, Forbidden, Unavailable
@@ -127,9 +127,7 @@ class Runner:
 
     def _run_until(self, done: Callable[[], bool]) -> None:
         name = f"{self._model.name} version {self._model.version}"
-        # A batch creates many objects and no cycles: at the default thresholds the collector would
-        # take a quarter of the time of this process.
-        gc.set_threshold(100_000, 50, 50)
+        collect_rarely()
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             ends = self._ends_if_denied
@@ -197,8 +195,7 @@ class Runner:
         records = [
             read_record(message, self._source, self._decode, partitions) for message in messages
         ]
-        if isinstance(self._model, PacksEvents):
-            pack_ahead(records, self._model.pack_event)
+        pack_ahead(records, self._model)
         return records
 
     def _apply(self, batch: _Decoding) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from projectors.contract.read_model import EventKey
+from projectors.contract.read_model import EventKey, PacksEvents
 from projectors.contract.source import Source
 from schemas.errors import Poisoned
 from schemas.formats import is_mark_key
@@ -59,12 +59,17 @@ def read_record(
     return Record(partition, offset, event)
 
 
-def pack_ahead(records: Iterable[Record], pack: Callable[[UserEvent], object]) -> None:
-    """Pack the events of `records`, up to the first that cannot be: a write will refuse that."""
+def pack_ahead(records: Iterable[Record], model: object) -> None:
+    """Pack the events of `records` for a model that `PacksEvents`; for others do nothing.
+
+    It stops at the first that cannot be packed: a write will refuse that.
+    """
+    if not isinstance(model, PacksEvents):
+        return
     try:
         for record in records:
             if record.event is not None:
-                record.packed = pack(record.event)
+                record.packed = model.pack_event(record.event)
     except Exception:  # noqa: BLE001 - whatever it is, the write raises it again and says why
         return
 

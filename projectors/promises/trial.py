@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 from projectors.contract.read_model import (
     Advance,
     Batch,
-    PacksEvents,
     Position,
     ReadModel,
     ReadModelVersions,
@@ -50,8 +49,8 @@ class Copy:
         )
 
     def _take(self, records: Sequence[Record], partition: int, *, steps: bool) -> Batch:
-        if steps and isinstance(self.model, PacksEvents):  # retried letters come unpacked
-            pack_ahead(records, self.model.pack_event)
+        if steps:  # retried letters come unpacked
+            pack_ahead(records, self.model)
         applied, removed = to_apply(records, self.model.source)
         advances = self.step(partition, len(records) or 1) if steps else {}
         batch = Batch(events_of(applied), advances, removed, packed(applied))

@@ -17,7 +17,7 @@ from producers.handler.clients import Codecs
 from producers.handler.members import GROUP
 from producers.handler.partitions.restore import Restore
 from producers.handler.start import KafkaClients
-from runtime.memory import release_free_memory
+from runtime.memory import collect_rarely, release_free_memory
 from runtime.registry import Registry
 from runtime.settings import Settings
 from scripts.bench.workload.processes import await_commits, resident_bytes
@@ -74,7 +74,7 @@ def restore_in_own_process(settings: Settings, *, with_outcomes: bool = True) ->
 
 
 def _restore(settings: Settings, kind: type[Restore]) -> Restored:
-    gc.set_threshold(100_000, 50, 50)  # like a handler
+    collect_rarely()  # like a handler
     codecs, clients = Codecs.from_registry(Registry(settings)), KafkaClients(settings, "bench")
     states: list[PartitionState] = []
     before, started = _needed_bytes(), time.perf_counter()

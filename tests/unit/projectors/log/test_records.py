@@ -129,12 +129,13 @@ def test_a_batch_is_packed_as_a_whole_or_not_at_all() -> None:
     marks = Record(0, 0, None)
     good, bad = ([Record(0, n, event(version=n)) for n in (first, first + 1)] for first in (1, 3))
 
-    def pack(one: UserEvent) -> int:
-        return 24 // (3 - one["version"])
+    class Model:
+        def pack_event(self, one: UserEvent) -> int:
+            return 24 // (3 - one["version"])
 
-    pack_ahead([marks, *good], pack)
+    pack_ahead([marks, *good], Model())
     assert packed(good) == [12, 24]
-    pack_ahead([*bad], pack)
+    pack_ahead([*bad], Model())
     assert packed([*good, *bad]) == packed([marks]) == []
 
 
