@@ -43,7 +43,7 @@ pure:
 SERVER_TESTS := -n 4 --dist loadfile --no-loadscope-reorder \
 	tests/faults tests/upgrade tests/integration/scripts tests/integration/projectors/versions tests/integration
 
-# What users see, with a login for each process; see tests/roles.py.
+# What users see, with a login for each process; see tests/started/roles.py.
 SECURE_TESTS := -n 2 --dist loadfile tests/integration/access/test_services.py \
 	tests/integration/console tests/integration/docs/test_http_page.py tests/integration/scripts/test_secrets.py::test_a_stack_keeps_its_passwords_in_private_files \
 	$(addprefix tests/integration/producers/,cli client importer service handler/test_handler.py) \

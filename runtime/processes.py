@@ -13,11 +13,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
 
+from runtime.command_line.terminal import EXIT_FAILED, exit_code, print_error
 from runtime.logs import log_uncaught_in_threads, start_logging
 from runtime.metrics.serving import answer_for_this_process, serving_metrics
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from runtime.terminal import EXIT_FAILED, exit_code, print_error
 from schemas.errors import RollbookError
 
 log = logging.getLogger(__name__)

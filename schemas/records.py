@@ -1,8 +1,8 @@
 """The records on the log as typed dictionaries: what fastavro reads and writes, without a copy.
 
-The `.avsc` files beside this module are the contract; these types mirror them for mypy. Times are
+The `.avsc` files of `schemas.avro` are the contract; these types mirror them for mypy. Times are
 integers, milliseconds since the epoch in UTC: the Avro logical type is for other readers; our own
-loops skip the conversion (see `schemas.codec`).
+loops skip the conversion (see `schemas.coding.codec`).
 """
 
 from typing import Final, Literal, NotRequired, TypeAlias, TypedDict

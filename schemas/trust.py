@@ -8,9 +8,9 @@ reader that believed it.
 import re
 
 from schemas.errors import Poisoned
+from schemas.fields.rules import STORED_AGE_MAX_YEARS
 from schemas.identity import history_key, partition_of, user_shard
 from schemas.records import User, UserEvent
-from schemas.rules import STORED_AGE_MAX_YEARS
 
 # One less than the greatest 64-bit number: the highest version that Elasticsearch accepts.
 MAX_VERSION = 2**63 - 2

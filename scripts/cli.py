@@ -7,9 +7,9 @@ from importlib.util import find_spec
 import click
 
 from projectors.command_line.after_option import visible_in
-from runtime.context import Root
+from runtime.command_line.context import Root
+from runtime.command_line.terminal import EXIT_FAILED, run_command
 from runtime.logs import log_uncaught_in_threads
-from runtime.terminal import EXIT_FAILED, run_command
 from scripts.lazy import LazyGroup
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ COMMANDS = {
         "producers.cli.upgrade:upgrade",
         "Show the format of the log, and finalise an upgrade.",
     ),
-    "topics": ("runtime.cli:topics", "Create and check the Kafka topics and schemas."),
+    "topics": ("runtime.command_line.cli:topics", "Create and check the Kafka topics and schemas."),
     "acl": ("runtime.roles.cli:acl", "Show which login needs which permissions."),
-    "config": ("runtime.cli:config", "Show the settings and where they come from."),
+    "config": ("runtime.command_line.cli:config", "Show the settings and where they come from."),
     "stack": ("scripts.stack.cli:stack", "Start and stop the local servers."),
     "up": ("scripts.stack.cli:up", "Start servers, handler, projectors, services, console."),
     "down": ("scripts.stack.cli:down", "Stop everything that `up` started."),

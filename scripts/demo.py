@@ -18,14 +18,14 @@ from typing import NamedTuple
 import click
 
 from projectors.contract.read_model import Version
-from runtime import extras
+from runtime.command_line import extras
 from runtime.configuration.files import stack_directory
 from runtime.settings import Settings, load_settings
 from schemas.errors import CheckFailed, NotInTime
 from scripts.narrator import Narrator, call_as
 from scripts.people import write_people
 from scripts.stack.record import address, key_file, read_record
-from scripts.verify.store_checks import Summary, digest, recomputed
+from scripts.verify.checks.stores import Summary, digest, recomputed
 
 PEOPLE = 20_000
 # Measured with the native stack on 2 cores: resident memory of servers and services, and the
@@ -77,7 +77,7 @@ def demo() -> None:
 
 
 def _print_requirements(narrator: Narrator) -> None:
-    from scripts.stack.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, is_fetched
+    from scripts.stack.download.fetch import DOWNLOAD_MEGABYTES, UNPACKED_MEGABYTES, is_fetched
     from scripts.stack.places import cache_directory, server_user
 
     narrator.explain("rollbook, an event-sourced user registry, on real servers.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import Rejected
-from schemas.rules import clean_email
+from schemas.fields.rules import clean_email
 
 if TYPE_CHECKING:
     from faker import Faker

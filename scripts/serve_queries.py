@@ -2,8 +2,8 @@
 
 import click
 
-from runtime.context import pass_settings
-from runtime.extras import listen_option, require_services
+from runtime.command_line.context import pass_settings
+from runtime.command_line.extras import listen_option, require_services
 from runtime.settings import Settings
 
 

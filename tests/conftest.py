@@ -13,21 +13,21 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from runtime.kafka import admin
-from runtime.registry import Registry
+from runtime.kafka.clients import admin
+from runtime.kafka.registry import Registry
 from runtime.roles.table import OPERATOR, REGISTRY, roles
 from runtime.settings import Settings, load_settings
 from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
-from scripts.bench.stores import remove_read_models
-from scripts.stack.local import LocalStack
+from scripts.bench.workload.stores import remove_read_models
+from scripts.stack.native.local import LocalStack
+from scripts.stack.native.server_files import SERVERS
 from scripts.stack.secure.logins import role_file
 from scripts.stack.secure.roles import grant_roles, revoke_roles
 from scripts.stack.secure.services import prepare_read_models
-from scripts.stack.server_files import SERVERS
 from tests.depth import DEEP, DEEP_TIMEOUT_SECONDS, depth
-from tests.processes import Rollbook, RunningProcess
-from tests.roles import OPEN_SERVICES, SECURE
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.roles import OPEN_SERVICES, SECURE
 
 PARTITIONS = 4
 # The second compiler would take a third of the processor time that servers need in their few

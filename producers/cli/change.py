@@ -12,9 +12,9 @@ from producers.cli.sending import (
     sending_options,
     user_id_argument,
 )
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import say
 from runtime.settings import Settings
-from runtime.terminal import say
 from schemas.errors import Rejected
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, HOPS, Topic
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from producers.cli.sending import user_id_argument
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import json_option, print_fields, print_json
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_fields, print_json
 from schemas.identity import SHARDS
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def run_handler(settings: Settings, instance: str, stop: "StopSignal") -> None:
     Waits for servers that are unavailable. Raises what `CommandHandler.run` raises.
     """
     from producers.handler.start import start_handler
+    from runtime.kafka.registry import Registry
     from runtime.memory import collect_rarely, use_few_heaps
     from runtime.process import only_instance, until_available
-    from runtime.registry import Registry
     from runtime.topics.admin import check_topics
     from runtime.tracing import exporting
 

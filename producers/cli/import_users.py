@@ -12,11 +12,9 @@ import click
 
 from producers.cli.sending import await_visible, issued_by_option, visible_in, wait_option
 from producers.importer.rejects import Rejects
-from runtime.context import pass_settings
-from runtime.process import signals_as_interrupts
-from runtime.progress import progress_reporter
-from runtime.settings import Settings
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.progress import progress_reporter
+from runtime.command_line.terminal import (
     EXIT_INTERRUPTED,
     json_option,
     print_error,
@@ -25,6 +23,8 @@ from runtime.terminal import (
     say,
     timeout_option,
 )
+from runtime.process import signals_as_interrupts
+from runtime.settings import Settings
 from schemas.errors import Forbidden, NotInTime, Rejected, RollbookError, Unavailable
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from runtime.context import Visibility, root
+from runtime.command_line.context import Visibility, root
+from runtime.command_line.terminal import (
+    Parsed,
+    json_option,
+    print_fields,
+    print_json,
+    say,
+    timeout_option,
+)
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, print_fields, print_json, say, timeout_option
 from schemas.errors import Forbidden, NotInTime, Unavailable
+from schemas.fields.rules import clean_command_id, clean_issued_by
 from schemas.identity import parse_user_id
-from schemas.rules import clean_command_id, clean_issued_by
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from producers.client import Outcome

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.sending import issued_by_option
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import json_option, print_json, print_table, say, timeout_option
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_json, print_table, say, timeout_option
 from schemas.errors import NotInTime, Rejected
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 

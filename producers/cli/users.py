@@ -15,10 +15,10 @@ from producers.cli.sending import (
     sending_options,
     user_id_argument,
 )
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import Parsed, json_option, say
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, say
-from schemas.rules import clean_command_id
+from schemas.fields.rules import clean_command_id
 
 _SCAN_LINE_RECORDS = 100_000
 

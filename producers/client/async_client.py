@@ -26,15 +26,15 @@ from producers.client.outcome_follower import Answer, OutcomeFollower
 from producers.client.outcomes import CONNECT_TIMEOUT_SECONDS, Outcome, check_permissions
 from producers.client.sent_command import SentCommand
 from producers.client.user_commands import UserCommands
-from runtime.kafka import admin, has_login, kafka_available, producer_config
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import admin, has_login, kafka_available, producer_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.tracing import tracing_of
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Forbidden, NotInTime, RollbookError
+from schemas.fields.rules import permit_special_use
 from schemas.records import UserCommand
-from schemas.rules import permit_special_use
 from schemas.topics import COMMANDS
 
 DEFAULT_IN_FLIGHT: Final = 10_000

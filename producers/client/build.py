@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from schemas import rules
 from schemas.errors import Rejected
+from schemas.fields import rules
 from schemas.formats import mark_key
 from schemas.identity import (
     SHARDS,

@@ -22,14 +22,14 @@ from producers.client.outcomes import (
 )
 from producers.client.user_commands import UserCommands
 from runtime.closing import Closing
-from runtime.kafka import kafka_available, producer_config
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import kafka_available, producer_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Poisoned, Unavailable
+from schemas.fields.rules import permit_special_use
 from schemas.records import CommandOutcome, UserCommand
-from schemas.rules import permit_special_use
 from schemas.topics import COMMANDS, OUTCOMES
 
 DEFAULT_TIMEOUT_SECONDS = 10.0

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from runtime.kafka import kafka_failure, produce_batch
-from runtime.kafka_access import is_denied
+from runtime.kafka.access import is_denied
+from runtime.kafka.clients import kafka_failure, produce_batch
 from runtime.settings import Settings
 from schemas.errors import CHECK_SERVER, Forbidden, Misconfigured, NotInTime, Unavailable
 from schemas.records import CommandOutcome

@@ -8,15 +8,15 @@ from uuid import UUID
 from confluent_kafka import Consumer, Message
 
 from producers.client.outcomes import Outcome, check_command_topics, outcome_of
-from runtime.kafka import end_reader
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import Registry
 from runtime.printable import name_in_error
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Forbidden, NotInTime, Poisoned, Rejected
+from schemas.fields.rules import clean_command_id
 from schemas.records import CommandOutcome
-from schemas.rules import clean_command_id
 from schemas.topics import COMMANDS, OUTCOMES, Topic
 
 _HOUR_MS: Final = 3_600_000

@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError, Message
 
 from producers.client.delivery import check_readable
 from producers.client.outcomes import check_command_topics, follow_outcomes
-from runtime.kafka import login_warning, lone_consumer, poll_batch
+from runtime.kafka.clients import login_warning, lone_consumer, poll_batch
+from runtime.kafka.registry import Registry
 from runtime.process import Backoff
-from runtime.registry import Registry
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Forbidden, Poisoned, Unavailable
 from schemas.records import CommandOutcome
 from schemas.topics import OUTCOMES

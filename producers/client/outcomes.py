@@ -14,14 +14,14 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._metadata import TopicMetadata
 
 from producers.client.delivery import nothing_sent
-from runtime.kafka import (
+from runtime.kafka.access import is_denied
+from runtime.kafka.clients import (
     admin,
     has_login,
     kafka_available,
     kafka_failure,
     lone_consumer,
 )
-from runtime.kafka_access import is_denied
 from runtime.settings import Settings
 from runtime.topics.access import denied_operations
 from runtime.topics.admin import check_partitions, missing_topic, wanted_partitions

@@ -14,11 +14,11 @@ from producers.client.build import upgrade_command
 from producers.client.command_client import DEFAULT_TIMEOUT_SECONDS, CommandClient
 from producers.client.outcomes import Outcome
 from runtime.closing import Closing
-from runtime.kafka import end_reader
-from runtime.registry import Registry
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import NotInTime
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT, MARK_SCHEMA, is_mark_key
 from schemas.records import CHECK_UPGRADE, FINALISE_UPGRADE, LogFormat

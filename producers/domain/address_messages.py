@@ -7,9 +7,9 @@ handlers may write.
 from producers.domain.aggregate import ChangeEmail
 from producers.domain.answers import CommandRef
 from schemas.errors import Poisoned, Rejected
+from schemas.fields.rules import clean_command_id
 from schemas.identity import parse_user_id
 from schemas.records import AddressMessage, EmailClaim, User, UserEvent
-from schemas.rules import clean_command_id
 from schemas.trust import MAX_TIME_MS
 
 # To the user's home partition, and to the partition of the address.

@@ -23,10 +23,10 @@ from producers.domain.parse import parse_command
 from producers.domain.snapshot import UserSnapshot
 from producers.domain.upgrade import UpgradeCommand, decide_upgrade
 from schemas.errors import Poisoned, Rejected
+from schemas.fields.rules import clean_command_id
 from schemas.identity import email_shard, uuid_bytes
 from schemas.records import UserCommand as CommandRecord
 from schemas.records import UserEvent
-from schemas.rules import clean_command_id
 
 
 def decide_command(overlay: Overlay, offset: int, record: CommandRecord) -> None:

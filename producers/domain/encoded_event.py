@@ -18,9 +18,9 @@ from producers.domain.snapshot import (
     UUID_COMMAND,
     UUID_CREATED_BY,
 )
+from schemas.fields.rules import STORED_AGE_MAX_YEARS
 from schemas.identity import partition_of
 from schemas.records import USER_ERASED
-from schemas.rules import STORED_AGE_MAX_YEARS
 from schemas.trust import CANONICAL_ID, MAX_TIME_MS, MAX_VERSION
 
 _ERASED_TYPE: Final = USER_ERASED.encode()
@@ -39,7 +39,7 @@ class EncodedUser(TypedDict):
 
 
 class EncodedEvent(TypedDict):
-    """What a restore reads of an event: what `schemas.projection` decodes for it."""
+    """What a restore reads of an event: what `schemas.coding.projection` decodes for it."""
 
     command_id: bytes
     seq: int

@@ -15,8 +15,8 @@ from producers.domain.aggregate import (
     UserId,
 )
 from producers.domain.upgrade import UpgradeCommand
-from schemas import rules
 from schemas.errors import Rejected
+from schemas.fields import rules
 from schemas.identity import email_key, email_shard, parse_user_id, user_shard, uuid_bytes
 from schemas.records import (
     CHANGE_EMAIL,

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from producers.handler.schema_lookup import SchemaLookup
+from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
-from runtime.registry import Registry
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Forbidden, Unavailable
 from schemas.formats import ADDRESS_MESSAGE_SCHEMAS, EVENT_SCHEMAS, MARK_SCHEMA
 from schemas.records import (

@@ -6,7 +6,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._group import ConsumerGroupDescription, MemberDescription
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
 from schemas.topics import COMMANDS

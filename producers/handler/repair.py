@@ -9,12 +9,17 @@ from contextlib import closing
 from confluent_kafka import KafkaException, Message
 
 from producers.handler.members import members
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, end_reader, kafka_available, producer_config
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import (
+    REQUEST_TIMEOUT_SECONDS,
+    end_reader,
+    kafka_available,
+    producer_config,
+)
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent

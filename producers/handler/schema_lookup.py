@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from runtime.kafka.unknown_schemas import UnknownSchemas
 from runtime.process import FORBIDDEN_RETRY_SECONDS
-from runtime.unknown_schemas import UnknownSchemas
 from schemas.errors import Forbidden, Poisoned, RollbookError, Unavailable
 
 log = logging.getLogger(__name__)

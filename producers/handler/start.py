@@ -25,8 +25,8 @@ from producers.handler.partitions.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog
-from runtime import kafka_clients
-from runtime.kafka import (
+from runtime.kafka import client_classes
+from runtime.kafka.clients import (
     admin,
     consumer_config,
     end_reader,
@@ -35,13 +35,13 @@ from runtime.kafka import (
     lone_consumer,
     transactional_config,
 )
+from runtime.kafka.registry import Registry
 from runtime.metrics.follower import follow
 from runtime.metrics.health import HEALTH
 from runtime.metrics.kafka_statistics import statistics_config
 from runtime.metrics.open_letters import OpenLetters
 from runtime.metrics.recording import VALUES
 from runtime.process import StopSignal
-from runtime.registry import Registry
 from runtime.roles.kafka import needed_on_topics
 from runtime.roles.table import HANDLER as HANDLER_ROLE
 from runtime.settings import Settings
@@ -50,8 +50,8 @@ from runtime.topics.admin import roll_after_ms
 from runtime.topics.drift import DriftWatch
 from runtime.tracing import tracing_of
 from schemas.errors import Forbidden, Misconfigured, Unavailable
+from schemas.fields.rules import permit_special_use
 from schemas.letters import HANDLER
-from schemas.rules import permit_special_use
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class KafkaClients:
     def group_consumer(self) -> Consumer:
         """Return a static member of the group, joined once it subscribes."""
         session_ms = int(self._settings.session_timeout_seconds * 1000)
-        return kafka_clients.Consumer(
+        return client_classes.Consumer(
             consumer_config(self._settings, self.group)
             | statistics_config(self._settings, "handler-consumer")
             | {
@@ -163,7 +163,7 @@ class KafkaClients:
         """Return a producer whose transactional id is our identity."""
         config = transactional_config(self._settings, self.identity)
         statistics = statistics_config(self._settings, "handler-producer")
-        return kafka_clients.Producer(config | statistics | {"logger": logger})
+        return client_classes.Producer(config | statistics | {"logger": logger})
 
     def failure(self, error: KafkaException) -> Unavailable | Forbidden:
         """Return what `kafka_failure` does; a missing permission is named with its resource.

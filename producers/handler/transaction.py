@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from producers.handler.clients import Clients
 from producers.handler.watchdog import Watchdog
-from runtime.kafka import produce_batch
-from runtime.kafka_access import is_denied
+from runtime.kafka.access import is_denied
+from runtime.kafka.clients import produce_batch
 from runtime.metrics.health import HEALTH
 from runtime.process import Backoff, StopSignal
 from runtime.settings import Settings

@@ -19,10 +19,10 @@ from hashlib import sha256
 from typing import Final
 
 from producers.importer.user_line import UserLine
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
+from schemas.fields.rules import clean_age, clean_email, clean_name
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
-from schemas.rules import clean_age, clean_email, clean_name
 
 _ID_HEX_DIGITS: Final = 48
 

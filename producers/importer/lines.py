@@ -1,7 +1,7 @@
 """Reads users from CSV or NDJSON line by line, in constant memory; a bad line does not stop it.
 
-Fields are yielded as they are in the file, for `schemas.rules` to check. A line that cannot be
-split into fields is yielded as a `BadLine`.
+Fields are yielded as they are in the file, for `schemas.fields.rules` to check. A line that cannot
+be split into fields is yielded as a `BadLine`.
 """
 
 from collections.abc import Iterator

@@ -19,12 +19,12 @@ from confluent_kafka import KafkaError, KafkaException
 from producers.client.outcomes import open_outcomes
 from producers.importer.encode import encode_create
 from producers.importer.user_line import BadLine, UserLine
-from runtime.kafka import kafka_failure, poll_batch, producer_config
-from runtime.kafka_access import is_denied
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.access import is_denied
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import kafka_failure, poll_batch, producer_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.records import ACCEPTED, CommandOutcome, UserCommand
 from schemas.tokens import Token

@@ -18,7 +18,7 @@ from producers.service.users import Changes
 from runtime.http import Caller, Scope, json_response, require, routes, stopping
 from runtime.http.admission import media_type
 from schemas.errors import NotInTime, Rejected
-from schemas.rules import clean_command_id
+from schemas.fields.rules import clean_command_id
 
 NDJSON: Final = "application/x-ndjson"
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from starlette.datastructures import Headers
 
 from schemas.errors import Rejected
-from schemas.rules import COMMAND_ID_MAX_CHARACTERS, clean_command_id, clean_version
+from schemas.fields.rules import COMMAND_ID_MAX_CHARACTERS, clean_command_id, clean_version
 
 _VERSION: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 # A preference with its value, if any; what follows a semicolon are parameters, and we know none.

@@ -6,8 +6,8 @@ from typing import Any, Final
 from producers.service.bodies import KINDS
 from runtime.http import refusals
 from runtime.http.page import JsonSchema
+from schemas.fields.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS, NAME_MAX_CHARACTERS
 from schemas.records import CHANGE_EMAIL, CREATE_USER, DELETE_USER, ERASE_USER, UPDATE_USER
-from schemas.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS, NAME_MAX_CHARACTERS
 
 _EMAIL_MAX_CHARACTERS: Final = 254
 _MANY: Final = "application/x-ndjson"

@@ -10,9 +10,9 @@ from typing import Final
 from starlette.requests import Request
 
 from producers.client import AsyncCommandClient
+from runtime.kafka.registry import Registry
 from runtime.metrics.failures import count_failure
 from runtime.process import Backoff, Reminder
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, RollbookError, Unavailable
 

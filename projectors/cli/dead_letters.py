@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from runtime.context import pass_settings
-from runtime.progress import progress_reporter
-from runtime.settings import Settings
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.progress import progress_reporter
+from runtime.command_line.terminal import (
     EXIT_REFUSED,
     json_option,
     print_fields,
@@ -18,6 +17,7 @@ from runtime.terminal import (
     print_table,
     say,
 )
+from runtime.settings import Settings
 from schemas.errors import Rejected
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import click
 from projectors.cli.options import USER_ID
 from projectors.log.event_log import LogRecord, Start, read_log
 from projectors.log.lines import json_line, parse_start, printable_key, time_of
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import Parsed, json_option, say
 from runtime.printable import printable
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, say
 from schemas.identity import partition_of, user_shard
 from schemas.records import FieldChange, UserEvent, changes_of
 from schemas.topics import HISTORY
@@ -78,7 +78,7 @@ def tail(
 def _records(
     settings: Settings, user_id: str | None, start: Start, *, follow: bool
 ) -> Iterator[list[LogRecord[UserEvent]]]:
-    from runtime.registry import Registry
+    from runtime.kafka.registry import Registry
     from runtime.topics.admin import check_topics
 
     check_topics(settings)

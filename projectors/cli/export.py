@@ -13,11 +13,11 @@ from projectors.cli.export_file import write_export
 from projectors.cli.options import age_options
 from projectors.command_line.after_option import wait_for_token
 from projectors.postgres.users.export import UserExport
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.progress import progress_reporter
+from runtime.command_line.terminal import json_option, print_fields, print_json, say
 from runtime.process import signals_as_interrupts
-from runtime.progress import progress_reporter
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_fields, print_json, say
 
 
 @click.command("export")

@@ -11,9 +11,9 @@ from projectors.cli.options import USER_ID
 from projectors.command_line.after_option import wait_for_token
 from projectors.history.queries import EventStore, event_fields
 from projectors.log.times import iso_time
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import json_option, print_json, print_table, say
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_json, print_table, say
 from schemas.records import UserEvent, changes_of
 
 _COLUMNS = ["version", "time", "type", "command_id", "field", "before", "after", "issued_by"]

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import click
 
-from runtime.terminal import Parsed
+from runtime.command_line.terminal import Parsed
+from schemas.fields.rules import AGE_MAX_YEARS
 from schemas.identity import parse_user_id
-from schemas.rules import AGE_MAX_YEARS
 
 USER_ID: Final = Parsed("id", parse_user_id)
 _AGE: Final = click.IntRange(0, AGE_MAX_YEARS)

@@ -8,9 +8,9 @@ import click
 
 from projectors.catalog import open_versions
 from projectors.cli.versions import name_argument
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import say
 from runtime.settings import Settings
-from runtime.terminal import say
 
 
 def _version_option(command: Callable[..., Any]) -> Callable[..., Any]:

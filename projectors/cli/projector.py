@@ -18,9 +18,8 @@ from projectors.cli.versions import (
     swap,
     versions,
 )
-from runtime.context import pass_settings
-from runtime.settings import Settings
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import (
     EXIT_UNAVAILABLE,
     json_option,
     print_error,
@@ -28,6 +27,7 @@ from runtime.terminal import (
     print_json,
     print_table,
 )
+from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from projectors.versions.status import VersionStatus

@@ -13,9 +13,9 @@ from projectors.elasticsearch.search.facets import Facets
 from projectors.elasticsearch.search.highlights import unescaped
 from projectors.elasticsearch.search.queries import LIMIT_MAX, UserSearch, user_fields
 from projectors.elasticsearch.search.request import AGE_GROUPS, SORTS, Search
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import Marked, json_option, print_json, print_table, say
 from runtime.settings import Settings
-from runtime.terminal import Marked, json_option, print_json, print_table, say
 from schemas.errors import Rejected
 
 # The column that is shown in addition, because users are sorted by it.

@@ -19,9 +19,16 @@ from projectors.postgres.users.queries import (
     parse_cursor,
     write_cursor,
 )
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import (
+    Parsed,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, print_fields, print_json, print_table, say
 
 _PAGE_OF_ALL = 1000
 _TIME = Parsed("time", lambda text: parse_time(text, datetime.now(UTC)))

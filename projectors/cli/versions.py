@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projectors.catalog import OURS, open_versions
-from runtime.context import pass_settings
-from runtime.settings import Settings
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     json_option,
@@ -20,6 +19,7 @@ from runtime.terminal import (
     print_table,
     say,
 )
+from runtime.settings import Settings
 from schemas.errors import RollbookError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _rebuild(
 ) -> dict[str, Any] | None:
     """Return the fields printed after a rebuild; None if it was interrupted."""
     from projectors.versions.rebuild import Rebuild
-    from runtime.progress import progress_reporter
+    from runtime.command_line.progress import progress_reporter
 
     started = time.monotonic()
     running = Rebuild(settings, versions, stopping)
@@ -108,7 +108,7 @@ def compare(settings: Settings, name: str, number: int, *, as_json: bool) -> int
       rollbook projector compare postgres 2
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from projectors.versions.compare import compare_version
-    from runtime.progress import progress_reporter
+    from runtime.command_line.progress import progress_reporter
 
     read = 0
 

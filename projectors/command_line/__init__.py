@@ -7,15 +7,15 @@ settings, errors and exit codes of `rollbook`. Public: a custom read model impor
 
 from projectors.command_line.after_option import wait_for_token
 from projectors.command_line.run import run
-from runtime.context import pass_settings
-from runtime.printable import printable
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import (
     json_option,
     print_fields,
     print_json,
     print_table,
     say,
 )
+from runtime.printable import printable
 
 __all__ = [
     "json_option",

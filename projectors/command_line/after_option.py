@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from runtime.context import Visibility
+from runtime.command_line.context import Visibility
+from runtime.command_line.terminal import Parsed, Seconds
 from runtime.settings import Settings
-from runtime.terminal import Parsed, Seconds
 from schemas.errors import Rejected
 from schemas.tokens import WAIT_SECONDS, parse_token
 

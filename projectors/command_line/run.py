@@ -5,8 +5,8 @@ import sys
 import click
 
 from projectors.command_line.after_option import visible_in
-from runtime.context import Root
-from runtime.terminal import run_command
+from runtime.command_line.context import Root
+from runtime.command_line.terminal import run_command
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from confluent_kafka import Message
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.log.records import read_record
 from projectors.log.times import iso_time
-from runtime.kafka import end_reader
-from runtime.registry import Registry
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import wanted_partitions
 from runtime.topics.log_ranges import LogRange, Place, log_ranges, read_ranges
-from schemas.codec import HEADER_BYTES, MAGIC
+from schemas.coding.codec import HEADER_BYTES, MAGIC
 from schemas.errors import Poisoned
 from schemas.letters import GONE, SUPERSEDED, Letter
 from schemas.topics import TOPICS, Topic

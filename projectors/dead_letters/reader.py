@@ -6,11 +6,11 @@ from typing import Any
 
 from projectors.log.event_log import read_log
 from projectors.log.times import iso_time
+from runtime.kafka.registry import Registry
 from runtime.printable import name_in_error
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Rejected
 from schemas.letters import APPLIED, PROJECTOR, Letter, Letters, is_letter
 from schemas.records import DeadLetter

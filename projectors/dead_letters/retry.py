@@ -21,12 +21,12 @@ from projectors.contract.read_model import Batch, Dropped, ReadModel, ReadModelV
 from projectors.dead_letters.place import LogPlaces, topic_of
 from projectors.engine.dead_letter_writer import LetterLog, SafeProducer
 from projectors.log.records import Record, read_record
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Fenced, Poisoned, Rejected, RollbookError
+from schemas.fields.rules import clean_command_id
 from schemas.letters import APPLIED, DISCARDED, HANDLER, PROJECTOR, SENT, Letter, settlement
 from schemas.records import UserEvent
-from schemas.rules import clean_command_id
 from schemas.topics import COMMANDS, DEAD_LETTERS, Topic
 
 POISONED: Final = "poisoned"

@@ -26,8 +26,8 @@ from elasticsearch import (
 from elasticsearch import ConnectionError as ConnectionFailed
 
 from runtime.configuration.logins import urls_of
+from runtime.network.tls import client_context, http_server, why_tls_fails
 from runtime.settings import Settings
-from runtime.tls import client_context, http_server, why_tls_fails
 from schemas.errors import (
     CHECK_SERVER,
     GRANT,

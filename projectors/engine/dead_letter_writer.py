@@ -7,10 +7,10 @@ from typing import TypeAlias
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from projectors.log.records import Record
-from runtime import kafka_clients
-from runtime.kafka import kafka_available, kafka_failure, producer_config
+from runtime.kafka import client_classes
+from runtime.kafka.clients import kafka_available, kafka_failure, producer_config
 from runtime.settings import Settings
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Poisoned
 from schemas.letters import letter_key, letter_of
 from schemas.records import DeadLetter
@@ -57,7 +57,7 @@ class SafeProducer:
 
     def _open(self) -> Producer:
         if self._producer is None:
-            self._producer = kafka_clients.Producer(
+            self._producer = client_classes.Producer(
                 producer_config(self._settings)
                 | {"message.timeout.ms": int(_DELIVERY_SECONDS * 1000)}
             )

@@ -8,8 +8,8 @@ from projectors.engine.dead_letter_writer import DeadLetterWriter
 from projectors.engine.meter import Meter
 from projectors.engine.runner import Runner
 from projectors.engine.subscription import subscribe
+from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.tracing import tracing_of
 from schemas.topics import DEAD_LETTERS

@@ -16,8 +16,8 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from runtime import kafka_clients
-from runtime.kafka import (
+from runtime.kafka import client_classes
+from runtime.kafka.clients import (
     consumer_config,
     kafka_available,
     kafka_failure,
@@ -208,7 +208,7 @@ class Subscription:
 
 def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
     """Return a subscription to `topic` in a group; it joins the group in `join`."""
-    consumer = kafka_clients.Consumer(
+    consumer = client_classes.Consumer(
         consumer_config(settings, settings.named(group))
         | statistics_config(settings, group.removeprefix("rollbook-"))
         | {

@@ -5,8 +5,8 @@ from datetime import datetime
 from projectors.log.times import iso_time
 from projectors.postgres.store.user_view import UserView
 from schemas.errors import Rejected
+from schemas.fields.rules import age_group, to_datetime
 from schemas.records import USER_ERASED, UserEvent
-from schemas.rules import age_group, to_datetime
 
 
 def as_of_version(version: int, found: UserEvent | None, last: UserEvent) -> UserView:

@@ -11,7 +11,7 @@ from itertools import chain
 
 from projectors.contract.source import Source
 from projectors.log.records import read_record
-from runtime.kafka import end_reader
+from runtime.kafka.clients import end_reader
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic

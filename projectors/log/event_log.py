@@ -8,7 +8,8 @@ from typing import Final, Generic, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka import (
+from runtime.command_line.terminal import say
+from runtime.kafka.clients import (
     assign,
     end_reader,
     kafka_available,
@@ -17,9 +18,8 @@ from runtime.kafka import (
     poll_batch,
 )
 from runtime.settings import Settings
-from runtime.terminal import say
 from runtime.topics.log_ranges import LogRange, is_end, log_ranges, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Poisoned
 from schemas.topics import Topic
 

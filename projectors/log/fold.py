@@ -6,7 +6,7 @@ from contextlib import closing
 from projectors.contract.read_model import Row
 from projectors.contract.source import Source
 from projectors.log.records import Record, read_record
-from runtime.kafka import end_reader
+from runtime.kafka.clients import end_reader
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.records import USER_ERASED, UserEvent

@@ -8,8 +8,8 @@ import orjson
 from projectors.log.event_log import LogRecord, Start
 from projectors.log.times import EXAMPLES, parse_time
 from runtime.printable import printable
+from schemas.fields.rules import to_datetime
 from schemas.records import UserEvent, changes_of
-from schemas.rules import to_datetime
 
 _KEY_MAX_CHARACTERS: Final = 80
 

@@ -13,11 +13,11 @@ from confluent_kafka.admin import AdminClient
 from projectors.contract.source import Source
 from projectors.log.end import LogEnd, last_seqs
 from projectors.log.records import read_record
-from runtime.kafka import end_reader, kafka_available
-from runtime.registry import Registry
+from runtime.kafka.clients import end_reader, kafka_available
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import EARLIEST, LATEST, LogRange, list_offsets, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.records import UserEvent
 
 # One event is wanted, and without these the client would fetch tens of megabytes after it.

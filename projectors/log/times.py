@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from schemas.rules import to_datetime
+from schemas.fields.rules import to_datetime
 
 _RELATIVE = re.compile(r"-?(\d{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

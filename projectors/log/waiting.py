@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import closing
 
-from runtime.kafka import end_reader
+from runtime.kafka.clients import end_reader
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.topics import Topic

@@ -12,12 +12,12 @@ from projectors.log.event_log import LogRecord, Start, read_log, start_offsets
 from projectors.log.lines import json_line
 from projectors.service.api.answers import EVENT_STREAM, NDJSON, Stream, sse
 from projectors.service.event_ids import read_event_id, write_event_id
+from runtime.kafka.registry import Registry
 from runtime.metrics.failures import count_failure
 from runtime.process import Backoff
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Forbidden, Unavailable
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent

@@ -14,7 +14,7 @@ from projectors.service.stores.connections import NoConnection
 from projectors.service.stores.pool import Pool
 from projectors.versions.status import PartitionStatus, read_status, version_fields
 from runtime.http import Scope, json_response, require, routes
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import Topic

@@ -15,7 +15,7 @@ from projectors.contract.refusals import version_not_found
 from projectors.dead_letters.reader import letter_offsets
 from projectors.log.fold import LogFold, read_partition
 from projectors.log.records import Record
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from projectors.contract.read_model import ReadModelVersions
 from projectors.engine.start import group_of
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
 

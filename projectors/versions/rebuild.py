@@ -22,8 +22,8 @@ from projectors.engine.start import open_runner
 from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
 from projectors.versions.groups import delete_leftover_groups
 from projectors.versions.rebuild_lock import rebuild_lock
+from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 

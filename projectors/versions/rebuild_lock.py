@@ -11,15 +11,15 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from runtime import kafka_clients
-from runtime.kafka import (
+from runtime.kafka import client_classes
+from runtime.kafka.access import is_denied
+from runtime.kafka.clients import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
     consumer_config,
     kafka_available,
     kafka_failure,
 )
-from runtime.kafka_access import is_denied
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
 from schemas.errors import Rejected
@@ -93,7 +93,7 @@ class _Member:
         self.denied: KafkaError | None = None
         self._leaving = threading.Event()
         session_ms = int(settings.session_timeout_seconds * 1000)
-        self._consumer = kafka_clients.Consumer(
+        self._consumer = client_classes.Consumer(
             consumer_config(settings, _group(settings, name))
             | {
                 # The owner keeps the partition when another member joins.

@@ -12,7 +12,7 @@ from projectors.contract.read_model import Dropped, Position, ReadModelVersions,
 from projectors.contract.source import Source
 from projectors.log.end import LogEnd, read_log_end
 from projectors.log.times import iso_time
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
 from schemas.records import UserEvent

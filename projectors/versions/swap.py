@@ -12,7 +12,7 @@ from projectors.contract.refusals import (
     version_paused,
 )
 from projectors.log.end import LogEnd, read_log_end
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
 

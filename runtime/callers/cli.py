@@ -6,9 +6,16 @@ from pathlib import Path
 import click
 
 from runtime.callers.caller import ALL_SCOPES, Scope, check_name
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import (
+    Parsed,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
 from runtime.settings import Settings
-from runtime.terminal import Parsed, json_option, print_fields, print_json, print_table, say
 from schemas.errors import Misconfigured
 
 _MOST_DAYS = 3650

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def connection_config(settings: "Settings") -> dict[str, Any]:
     """Return the options for connections and logins; `kafka_options` are among them.
 
-    Secrets are those that were loaded: see `runtime.kafka_clients` for those that changed since.
+    Secrets are those that were loaded: see `runtime.kafka.client_classes` for those that changed
+    since.
     """
     optional = {
         "ssl.ca.location": settings.kafka_ssl_ca_location,

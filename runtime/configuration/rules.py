@@ -4,11 +4,11 @@ import re
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from runtime.addresses import parse_address
 from runtime.configuration.rule import require
 from runtime.configuration.servers import check_servers, is_safe_url
+from runtime.network.addresses import parse_address
+from schemas.fields.special_use import RESERVED_FOR
 from schemas.identity import SHARDS
-from schemas.special_use import RESERVED_FOR
 
 if TYPE_CHECKING:
     from runtime.settings import Settings

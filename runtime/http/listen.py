@@ -4,7 +4,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from runtime.addresses import resolve
+from runtime.network.addresses import resolve
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 

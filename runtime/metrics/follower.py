@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.metrics.health import HEALTH
 from runtime.process import StopSignal
 from runtime.settings import Settings

@@ -5,12 +5,12 @@ from typing import Final
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import end_reader, kafka_available
+from runtime.kafka.clients import end_reader, kafka_available
+from runtime.kafka.registry import Registry
 from runtime.metrics.recording import VALUES
-from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LATEST, LogRange, list_offsets, log_ranges, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Poisoned
 from schemas.letters import Letters, is_letter
 from schemas.records import DeadLetter

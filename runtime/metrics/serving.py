@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from runtime.addresses import resolve
+from runtime.network.addresses import resolve
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric as Family
 
-from runtime.certificates import certificate_ends
 from runtime.metrics.exposition import families, merged
 from runtime.metrics.health import HEALTH
 from runtime.metrics.recording import VALUES, Labels, Values
+from runtime.network.certificates import certificate_ends
 from runtime.settings import Settings
 from schemas.errors import RollbookError, Unavailable
 

@@ -4,9 +4,9 @@ from typing import Final
 
 import click
 
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import json_option, print_json
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_json
 
 _SERVERS: Final = ("kafka", "registry", "postgres", "elasticsearch")
 

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS
 
 
 def denied_operations(

@@ -11,7 +11,7 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.admin._topic import TopicDescription
 from confluent_kafka.cimpl import NewTopic
 
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, kafka_failure
 from runtime.settings import Settings
 from runtime.topics.log_ranges import CREATED, LATEST, list_offsets
 from schemas.errors import Misconfigured

@@ -21,7 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from runtime.kafka import (
+from runtime.kafka.clients import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
     assign,

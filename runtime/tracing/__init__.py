@@ -27,7 +27,7 @@ def tracing_of(settings: Settings) -> "Tracing | None":
         return None
     if started:
         return started[-1]
-    from runtime.extras import require_tracing
+    from runtime.command_line.extras import require_tracing
 
     require_tracing()
     from runtime.tracing.tracing import Tracing, library_tracer
@@ -43,7 +43,7 @@ def exporting(settings: Settings, service: str, instance: str = "") -> AbstractC
     """
     if not settings.tracing:
         return nullcontext()
-    from runtime.extras import require_tracing
+    from runtime.command_line.extras import require_tracing
 
     require_tracing()
     from runtime.tracing.export import export_spans

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.progress import progress_reporter
+from runtime.command_line.terminal import json_option, print_fields, print_json
 from runtime.process import only_instance, signals_as_interrupts
-from runtime.progress import progress_reporter
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_fields, print_json
 
 if TYPE_CHECKING:  # Kafka's client takes longer to import than a help page to print
     from scripts.backup.directory import Part

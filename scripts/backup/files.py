@@ -15,7 +15,7 @@ from typing import Any, Final, TypedDict
 from confluent_kafka import Message
 from fastavro import block_reader, schemaless_reader, writer
 
-from schemas.codec import parse, schema_text
+from schemas.coding.codec import parse, schema_text
 from schemas.errors import Misconfigured
 from schemas.topics import Topic
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from schemas.errors import Rejected
+from schemas.fields.rules import clean_email
 from schemas.identity import (
     email_key,
     email_shard,
@@ -28,7 +29,6 @@ from schemas.records import (
     UserCommand,
     UserEvent,
 )
-from schemas.rules import clean_email
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
 from scripts.backup.directory import Part
 from scripts.backup.files import Copied, read_records

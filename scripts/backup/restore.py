@@ -17,9 +17,14 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from producers.domain.state import claim_key
 from producers.handler.clients import Codecs
 from producers.handler.members import GROUP
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available, transactional_config
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import (
+    REQUEST_TIMEOUT_SECONDS,
+    admin,
+    kafka_available,
+    transactional_config,
+)
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.formats import UNFINISHED_RESTORE, mark_key

@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Message
 
 from runtime.closing import Closing
-from runtime.kafka import end_reader
-from runtime.registry import Registry
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import check_topics
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic

@@ -14,13 +14,13 @@ from confluent_kafka import KafkaException
 
 from producers.client.upgrade import formats_on_the_log
 from producers.handler.members import members
-from runtime.kafka import (
+from runtime.kafka.client_classes import Producer
+from runtime.kafka.clients import (
     end_reader,
     kafka_failure,
     producer_config,
 )
-from runtime.kafka_clients import Producer
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics, wanted_partitions
 from runtime.topics.log_ranges import LogRange, Place, read_topic

@@ -17,7 +17,7 @@ from typing import Final
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
-from scripts.bench.our_projectors import rebuild
+from scripts.bench.query_side.our_projectors import rebuild
 from scripts.bench.report.measure import Findings, Spread
 from scripts.bench.services.bulk import run_python_clients
 from scripts.bench.services.load import Measured

@@ -2,8 +2,8 @@
 
 import click
 
-from runtime.extras import require_services
-from runtime.terminal import Seconds, json_option, print_json, print_table
+from runtime.command_line.extras import require_services
+from runtime.command_line.terminal import Seconds, json_option, print_json, print_table
 from scripts.bench.options import repeats_option
 
 

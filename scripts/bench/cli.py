@@ -2,11 +2,11 @@
 
 import click
 
-from runtime.context import pass_settings
-from runtime.extras import require_services
+from runtime.command_line.context import pass_settings
+from runtime.command_line.extras import require_services
+from runtime.command_line.terminal import Seconds, json_option, print_json, print_table
 from runtime.process import signals_as_interrupts
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_json, print_table
 from schemas.errors import CheckFailed
 from scripts.bench.access_cli import access
 from scripts.bench.clients.cli import clients
@@ -90,7 +90,7 @@ def commands(
       rollbook bench commands
       rollbook bench commands --users 20000 --repeats 1 --state-users 100000 --without-peer
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from scripts.bench import commands as command_side
+    from scripts.bench.command_side import commands as command_side
     from scripts.bench.peers import eventsourcing_library
 
     if not without_peer:
@@ -150,8 +150,8 @@ def projectors(
       rollbook bench projectors
       rollbook bench projectors --only queries --queries-users 100000 --repeats 1
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
-    from scripts.bench import projector_findings
-    from scripts.bench.projectors import measure
+    from scripts.bench.query_side import projector_findings
+    from scripts.bench.query_side.projectors import measure
     from scripts.bench.report.measure import machine
 
     parts = frozenset(only or projector_findings.PARTS)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import click
 
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import json_option, print_json, print_table, say
 from runtime.settings import Settings
-from runtime.terminal import json_option, print_json, print_table, say
 from schemas.errors import CheckFailed
 from scripts.bench.options import without_peer_option
 from scripts.bench.workload.processes import ROLLBOOK, environment_of

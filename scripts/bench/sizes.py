@@ -17,11 +17,11 @@ from projectors.elasticsearch.client import connect
 from projectors.elasticsearch.index.indexes import USERS_ALIAS
 from projectors.postgres.store.database import Database
 from projectors.versions.status import CAUGHT_UP, read_status
+from runtime.command_line.terminal import say
 from runtime.settings import Settings
-from runtime.terminal import say
 from schemas.errors import CheckFailed, Misconfigured
 from schemas.topics import TOPICS
-from scripts.bench import state_size
+from scripts.bench.command_side import state_size
 from scripts.bench.report.measure import machine
 from scripts.bench.workload.memory import Series, memory_over_time
 from scripts.bench.workload.processes import (

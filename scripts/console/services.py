@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 import httpx2
 import orjson
 
+from runtime.network.tls import client_context
 from runtime.settings import Settings
-from runtime.tls import client_context
 from runtime.tracing import tracing_of
 
 # Longer than the services take to answer or to give up.

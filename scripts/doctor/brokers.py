@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
 from projectors.log.times import iso_time
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, end_reader, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, end_reader, kafka_available
 from runtime.settings import Settings
 from runtime.topics.admin import TopicReport, topic_reports
 from runtime.topics.drift import fix_command, lossy_drift

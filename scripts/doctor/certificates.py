@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
-from runtime.certificates import CERTIFICATES, certificate_ends
 from runtime.configuration.logins import urls_of
+from runtime.network.certificates import CERTIFICATES, certificate_ends
 from runtime.settings import Settings
 from scripts.doctor.finding import (
     Asked,

@@ -4,17 +4,17 @@ from typing import Final
 
 import click
 
-from runtime.context import pass_settings
-from runtime.printable import printable
-from runtime.progress import progress_reporter
-from runtime.settings import Settings
-from runtime.terminal import (
+from runtime.command_line.context import pass_settings
+from runtime.command_line.progress import progress_reporter
+from runtime.command_line.terminal import (
     EXIT_FAILED,
     EXIT_UNAVAILABLE,
     json_option,
     print_json,
     say,
 )
+from runtime.printable import printable
+from runtime.settings import Settings
 from scripts.doctor.finding import Asked, Level, Result
 
 _MARKS: Final = {

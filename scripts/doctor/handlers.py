@@ -10,8 +10,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from producers.handler.members import GROUP, members
 from projectors.log.waiting import first_times
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, end_reader, kafka_available
-from runtime.registry import Registry
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, end_reader, kafka_available
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import found_config
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic

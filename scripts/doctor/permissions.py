@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from psycopg import sql
 
 from projectors.postgres.store.database import Database
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.roles.kafka import acl_operations, needed_on_topics
 from runtime.roles.table import REGISTRY, KafkaNeed, Role
 from runtime.roles.table import roles as all_roles

@@ -17,7 +17,7 @@ from projectors.log.times import iso_time
 from projectors.versions.groups import leftover_groups
 from projectors.versions.rebuild_lock import is_rebuilding
 from projectors.versions.status import OTHER_TOPIC, ProjectorsStatus, read_status
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from schemas.letters import HANDLER, Letter
 from schemas.topics import DEAD_LETTERS
 from scripts.doctor.finding import Asked, Finding, not_checked, ok, problem, warning

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 
-from runtime.kafka import end_reader
-from runtime.registry import COMPATIBILITY, Registry
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import COMPATIBILITY, Registry
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
-from schemas.codec import HEADER_BYTES, MAGIC, schema_text
+from schemas.coding.codec import HEADER_BYTES, MAGIC, schema_text
 from schemas.errors import Poisoned
 from schemas.topics import EMAILS, EVENTS, HISTORY, SCHEMAS
 from scripts.doctor.finding import Asked, Finding, ok, problem, warning

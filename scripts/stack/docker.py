@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime import extras
+from runtime.command_line import extras
 from schemas.errors import Misconfigured, Unavailable
 from scripts.stack.access import is_secure, refuse_plain, write_access
 from scripts.stack.places import (

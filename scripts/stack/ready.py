@@ -53,7 +53,7 @@ def kafka_check(settings: Settings) -> Callable[[], bool]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    from runtime.kafka import client_config
+    from runtime.kafka.clients import client_config
 
     # One client for all calls: it connects in the background while the broker starts.
     client = AdminClient(

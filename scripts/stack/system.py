@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime import extras
+from runtime.command_line import extras
+from runtime.command_line.terminal import say
 from runtime.settings import Settings, load_settings
-from runtime.terminal import say
 from schemas.errors import Misconfigured, RollbookError, Unavailable
 from schemas.formats import FIRST_FORMAT, LATEST_FORMAT
 from scripts.serve import TABLE
 from scripts.stack import docker
 from scripts.stack.access import is_secure, operator_settings
 from scripts.stack.docker import DockerStack
-from scripts.stack.local import LocalStack
 from scripts.stack.log_end import last_lines
+from scripts.stack.native.local import LocalStack
 from scripts.stack.observe.prometheus import observe, require_observable, write_targets
 from scripts.stack.places import DEFAULT_PORTS, HOST, SECURE_PORTS, named_directory
 from scripts.stack.record import ProcessStatus, StackRecord, Started, address, read_record
@@ -190,7 +190,7 @@ def _role_files(stack: LocalStack) -> dict[str, Path]:
 
 def _deploy(settings: Settings, *, read_models: bool) -> None:
     """Create topics and schemas, and with `read_models` what projectors may not create."""
-    from runtime.registry import Registry
+    from runtime.kafka.registry import Registry
     from runtime.topics.admin import ensure_topics
     from runtime.topics.drift import refuse_lossy_drift
 

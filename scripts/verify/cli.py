@@ -2,9 +2,9 @@
 
 import click
 
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
 from runtime.settings import Settings
-from runtime.terminal import EXIT_FAILED, Seconds, json_option, print_json, say
 from scripts.verify.run import run_checks
 
 

@@ -20,9 +20,9 @@ from projectors.postgres.store.database import Database
 from projectors.versions.rebuild_lock import is_rebuilding
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
+from scripts.verify.checks.stores import check_leftovers
 from scripts.verify.documents import MARKER_FIELDS, documents_of
 from scripts.verify.facts import Check, Last
-from scripts.verify.store_checks import check_leftovers
 
 # The table of each read model in PostgreSQL, and the columns that are not personal.
 _TABLES: dict[str, tuple[str, list[str]]] = {

@@ -13,17 +13,17 @@ from typing import Any
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
 from runtime.closing import Closing
-from runtime.kafka import (
+from runtime.kafka.clients import (
     REQUEST_TIMEOUT_SECONDS,
     admin,
     end_reader,
     kafka_available,
     lone_consumer,
 )
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, read_topic
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import NotInTime, Poisoned
 from schemas.formats import is_mark_key
 from schemas.positions import POSITION_KEY, decode_position

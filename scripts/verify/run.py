@@ -13,19 +13,19 @@ from runtime.topics.drift import lossy_drift
 from schemas.letters import Letters
 from schemas.records import CHANGE_EMAIL
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
-from scripts.verify.claim_checks import Claim, ClaimChecks, Suspect, fold_claims
-from scripts.verify.decision_checks import (
+from scripts.verify.checks.claims import Claim, ClaimChecks, Suspect, fold_claims
+from scripts.verify.checks.decisions import (
     Command,
     Decided,
     DecisionChecks,
     Open,
 )
+from scripts.verify.checks.foreign import ForeignChecks
+from scripts.verify.checks.log import LogChecks
+from scripts.verify.checks.stores import check_current, check_users
 from scripts.verify.facts import Check, Entry, last_decided
-from scripts.verify.foreign_checks import ForeignChecks
-from scripts.verify.log_checks import LogChecks
 from scripts.verify.other_versions import check_others
 from scripts.verify.reader import LogReader
-from scripts.verify.store_checks import check_current, check_users
 from scripts.verify.stores import (
     MODELS,
     StoredModel,

@@ -17,11 +17,7 @@ from projectors.elasticsearch.index.indexes import NOT_GONE, USERS_ALIAS, users_
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.topics import HISTORY
-from scripts.verify.documents import KEEP_ALIVE, documents, is_derived
-from scripts.verify.facts import Check, Entry
-from scripts.verify.other_versions import is_known
-from scripts.verify.reader import LogReader
-from scripts.verify.store_checks import (
+from scripts.verify.checks.stores import (
     HistoryChecks,
     Stored,
     Summary,
@@ -30,6 +26,10 @@ from scripts.verify.store_checks import (
     fold,
     stored,
 )
+from scripts.verify.documents import KEEP_ALIVE, documents, is_derived
+from scripts.verify.facts import Check, Entry
+from scripts.verify.other_versions import is_known
+from scripts.verify.reader import LogReader
 
 MODELS = ("postgres", "elasticsearch")
 _PAGE = 5_000

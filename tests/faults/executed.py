@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.processes import ROLLBOOK, Rollbook, RunningProcess
+from tests.started.processes import ROLLBOOK, Rollbook, RunningProcess
 
 
 @dataclass

@@ -11,15 +11,15 @@ from pathlib import Path
 import psutil
 from confluent_kafka import TopicPartition
 
-from runtime.kafka import lone_consumer
+from runtime.kafka.clients import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from scripts.stack import ready
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.record import plain_settings, servers_data
-from tests.log import assert_exactly_once
-from tests.people import people_csv
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import assert_exactly_once
+from tests.samples.people import people_csv
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 MODELS = ("postgres", "history", "elasticsearch")
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import start_stack
 
 

@@ -11,8 +11,8 @@ from runtime.settings import Settings
 from schemas.errors import NotInTime
 from schemas.topics import COMMANDS, HISTORY
 from tests.faults.broker_proxy import PRODUCE, BrokerProxy
-from tests.log import read
-from tests.processes import Rollbook
+from tests.observed.log import read
+from tests.started.processes import Rollbook
 
 Create = Callable[[Settings, Callable[[], None], float], Outcome]
 

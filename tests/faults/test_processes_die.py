@@ -5,7 +5,6 @@ import random
 import pytest
 
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.depth import DEEP
 from tests.faults.outage import (
     MODELS,
@@ -14,7 +13,8 @@ from tests.faults.outage import (
     assert_everything_is_valid,
     start_all,
 )
-from tests.processes import Rollbook, RunningProcess
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook, RunningProcess
 
 pytestmark = pytest.mark.skipif(
     not DEEP, reason="test_nemesis.py kills and freezes processes, too; in `make test-deep`"

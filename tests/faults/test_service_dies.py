@@ -8,8 +8,8 @@ from runtime.settings import Settings
 from tests.depth import DEEP
 from tests.faults.load.commands import ACCEPTED, SILENCE, Commands
 from tests.faults.load.ledger import Ledger
-from tests.processes import Rollbook
-from tests.services import Service
+from tests.started.processes import Rollbook
+from tests.started.services import Service
 
 SEED = 20_261_128
 KILLS = 12

@@ -4,7 +4,7 @@ from runtime.settings import Settings
 from tests.depth import depth
 from tests.faults.broker_proxy import BrokerProxy
 from tests.faults.outage import MODELS, Progress, RunningImport, assert_everything_is_valid
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: this producer may no longer end the transaction.
 REFUSED = {47, 90}

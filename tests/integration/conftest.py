@@ -7,10 +7,10 @@ import pytest
 
 from projectors.catalog import OURS
 from runtime.settings import Settings, load_settings
-from scripts.bench.stores import remove_read_models
-from scripts.stack.local import LocalStack
+from scripts.bench.workload.stores import remove_read_models
+from scripts.stack.native.local import LocalStack
 from tests.conftest import PARTITIONS
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from typing import Any
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from runtime.kafka import producer
-from runtime.registry import Registry
+from runtime.kafka.clients import producer
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.identity import email_shard, partition_of
 from schemas.records import UserEvent
 from schemas.topics import EVENTS, Topic
-from tests.events import NOW, event_of
+from tests.samples.events import NOW, event_of
 
 SECRET = "qsecretq"  # in the names and addresses below; it must never occur in a message or a log
 _IDS_AHEAD = 3

@@ -4,12 +4,12 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from runtime.kafka import transactional_config
-from runtime.registry import Registry
+from runtime.kafka.clients import transactional_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS
-from tests.events import event_of, user_id_of
+from tests.samples.events import event_of, user_id_of
 
 
 def email_of(number: int) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
-from tests.simulation.cluster import PARTITIONS
 from tests.simulation.log_reader import LogRecord, committed
-from tests.simulation.stores import Stored
-from tests.simulation.world import World
+from tests.simulation.simulated.cluster import PARTITIONS
+from tests.simulation.simulated.stores import Stored
+from tests.simulation.simulated.world import World
 
 Fields = dict[str, object]
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import fastavro
 
-import schemas
+from schemas import avro
 from schemas.topics import SCHEMAS
-from tests.simulation.cluster import PARTITIONS, SimulatedLog
+from tests.simulation.simulated.cluster import PARTITIONS, SimulatedLog
 
-_FOLDER = Path(schemas.__file__).parent
+_FOLDER = Path(avro.__file__).parent
 _HEADER_BYTES = 5  # a zero byte and the schema's id
 
 

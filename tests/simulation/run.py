@@ -9,13 +9,13 @@ from traceback import format_tb
 from typing import Any
 
 from tests.histories.checks import broken
-from tests.simulation.clients import Clients
 from tests.simulation.invariants import broken_invariants
 from tests.simulation.plan import HANDLERS, Action, Plan
-from tests.simulation.retention import expire_decided, expire_offsets, expire_undecided
-from tests.simulation.substitutes import in_virtual_time
-from tests.simulation.virtual_time import Replacement
-from tests.simulation.world import Armed, Stuck, World
+from tests.simulation.simulated.clients import Clients
+from tests.simulation.simulated.retention import expire_decided, expire_offsets, expire_undecided
+from tests.simulation.simulated.substitutes import in_virtual_time
+from tests.simulation.simulated.virtual_time import Replacement
+from tests.simulation.simulated.world import Armed, Stuck, World
 
 # What only prepares something, whose effects are counted, and what is no fault.
 _UNCOUNTED = {"ask", "burst", "hand over", "step", "project", "query", "arm", "end late"}

@@ -27,13 +27,13 @@ from producers.handler.transaction import ConnectionLossDetector, Transactions
 from projectors.versions.visibility import LiveVersion
 from schemas.records import AddressMessage, CommandOutcome, User, UserEvent
 from schemas.tokens import Token
-from tests.simulation.cluster import SimulatedClients
 from tests.simulation.plan import plan_of
 from tests.simulation.run import run
-from tests.simulation.stores import UsersStore
-from tests.simulation.virtual_time import Replacement
-from tests.unit.producers.handler.memory_group import MemoryGroup
-from tests.unit.producers.handler.memory_log import MemoryLog, MemoryProducer
+from tests.simulation.simulated.cluster import SimulatedClients
+from tests.simulation.simulated.stores import UsersStore
+from tests.simulation.simulated.virtual_time import Replacement
+from tests.unit.producers.handler.in_memory.group import MemoryGroup
+from tests.unit.producers.handler.in_memory.log import MemoryLog, MemoryProducer
 
 
 def _nothing(*_: Any, **__: Any) -> None:

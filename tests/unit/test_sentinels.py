@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.sentinels import found_in, found_in_process
+from tests.samples.sentinels import found_in, found_in_process
 
 SECRET = "q/Pä ss+wörd?q"
 

@@ -21,7 +21,7 @@ FORBIDDEN_NAMES = re.compile(r"Manager|Helper|Base$|^Base(?![a-z])|[Uu]tils?$|[H
 MAY_NAME_REGISTRIES = {
     "uv.lock",
     "scripts/bench/peers/quix_environment/uv.lock",
-    "scripts/stack/maven.py",
+    "scripts/stack/download/maven.py",
 }
 MACHINE = re.compile(
     r"(?<![\w.$}~-])/(?:work|root)/"  # where this was developed

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.settings import Settings
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 from tests.upgrade.installation import install, missing_history, released_commit
 
 

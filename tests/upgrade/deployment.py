@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 from tests.upgrade.told import Told, read_told
 
 LOAD = str(Path(__file__).with_name("load.py"))

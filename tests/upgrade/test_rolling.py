@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from runtime.command_line.terminal import EXIT_REFUSED, EXIT_USAGE
 from runtime.settings import Settings
-from runtime.terminal import EXIT_REFUSED, EXIT_USAGE
 from schemas.formats import LATEST_FORMAT
 from schemas.records import CHECK_UPGRADE, ERASE_USER, FINALISE_UPGRADE
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
 from tests.depth import DEEP
-from tests.log import read
-from tests.processes import Rollbook
+from tests.observed.log import read
+from tests.started.processes import Rollbook
 from tests.upgrade.deployment import DOWNWARDS, HANDLERS, UPWARDS, Deployment, Load
 from tests.upgrade.told import wrong_answers, wrong_events
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from runtime.terminal import EXIT_USAGE
-from tests.processes import Rollbook
+from runtime.command_line.terminal import EXIT_USAGE
+from tests.started.processes import Rollbook
 
 
 def test_both_releases_read_the_same_settings(rollbook: Rollbook, old: Rollbook) -> None:

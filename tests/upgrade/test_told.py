@@ -13,8 +13,8 @@ from schemas.records import (
     UserCommand,
     UserEvent,
 )
-from tests.events import event_of, user_id_of
-from tests.given import create, update
+from tests.samples.events import event_of, user_id_of
+from tests.samples.given import create, update
 from tests.upgrade.told import Told, wrong_answers, wrong_events
 
 JANE, TAKEN = "jane@example.com", "user_already_exists"

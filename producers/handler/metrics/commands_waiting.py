@@ -6,7 +6,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from producers.handler.members import GROUP
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, kafka_available
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, kafka_available
 from runtime.metrics.recording import VALUES, Labels
 from runtime.settings import Settings
 from runtime.topics.log_ranges import EARLIEST, LATEST, list_offsets

@@ -25,7 +25,7 @@ from producers.handler.partitions.partition import (
 from producers.handler.partitions.positions import Inputs, ends_past_markers, no_such_offsets
 from producers.handler.partitions.restore import Restore
 from producers.handler.partitions.unassigned import UnassignedPartitions
-from runtime.kafka import kafka_failure, poll_batch
+from runtime.kafka.clients import kafka_failure, poll_batch
 from runtime.process import Backoff, Reminder, StopSignal, until_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Misconfigured, Unavailable

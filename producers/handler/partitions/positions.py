@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from producers.domain.state import PartitionState
-from runtime.kafka import assign, poll_batch
+from runtime.kafka.clients import assign, poll_batch
 from runtime.topics.log_ranges import is_end
 from schemas.errors import Misconfigured
 from schemas.positions import Position

@@ -20,13 +20,13 @@ from producers.domain.outcome_window import OutcomeWindow
 from producers.domain.state import PartitionState, claim_key
 from producers.handler.clients import Clients, Codecs
 from producers.handler.partitions.unreadable import UnreadableRecords
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, assign, poll_batch
 from runtime.settings import Settings
 from runtime.topics.log_ranges import is_end
+from schemas.coding.projection import Projection
 from schemas.errors import Misconfigured, Poisoned, Unavailable
 from schemas.formats import LATEST_FORMAT, UNFINISHED_RESTORE, mark_key
 from schemas.positions import POSITION_KEY, Position, decode_position
-from schemas.projection import Projection
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
 from schemas.trust import check_event, is_claim_key
 

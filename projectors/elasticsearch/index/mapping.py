@@ -8,8 +8,8 @@ and `email` stay as written, for Kibana and for results.
 from typing import Any, Final
 
 from projectors.elasticsearch.folding import fold_words
+from schemas.fields.rules import age_group
 from schemas.records import UserEvent
-from schemas.rules import age_group
 
 _WORDS: Final = {
     "type": "text",

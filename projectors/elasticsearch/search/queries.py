@@ -44,7 +44,7 @@ from projectors.log.times import iso_time
 from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
-from schemas.rules import to_datetime
+from schemas.fields.rules import to_datetime
 
 LIMIT_MAX: Final = 1000
 _ENOUGH: Final = 10  # users found without typos: a first page

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 from projectors.elasticsearch.search.facets import AGGREGATIONS
 from projectors.elasticsearch.search.text import Typos, invalid_query, text_query, words_of
-from schemas.rules import AGE_MAX_YEARS, age_bound
+from schemas.fields.rules import AGE_MAX_YEARS, age_bound
 
 Sort = Literal["relevance", "name", "age", "created", "updated"]
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)

@@ -8,8 +8,8 @@ from typing import Final
 
 from psycopg.conninfo import conninfo_to_dict
 
+from runtime.network.tls import TlsServer, tls_missing, tls_refused, tls_required, why_tls_fails
 from runtime.settings import Settings
-from runtime.tls import TlsServer, tls_missing, tls_refused, tls_required, why_tls_fails
 from schemas.errors import TlsFailed
 
 _AT: Final = re.compile(r'server at "([^"]+)".*?, port (\d+) failed')

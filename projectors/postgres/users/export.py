@@ -18,7 +18,7 @@ from projectors.log.times import iso_time
 from projectors.postgres.store.database import Database
 from runtime.closing import Closing
 from runtime.settings import Settings
-from schemas.rules import AGE_MAX_YEARS, age_bound
+from schemas.fields.rules import AGE_MAX_YEARS, age_bound
 
 _USERS_PER_FETCH = 2_000
 

@@ -18,8 +18,8 @@ from projectors.postgres.store.user_view import UserView, user_not_found
 from runtime.closing import Closing
 from runtime.settings import Settings
 from schemas.errors import Rejected
+from schemas.fields.rules import AGE_MAX_YEARS, age_bound
 from schemas.identity import parse_user_id, uuid_bytes, uuid_text
-from schemas.rules import AGE_MAX_YEARS, age_bound
 
 MOST_PER_PAGE: Final = 10_000
 

@@ -11,7 +11,7 @@ already decided who holds an address.
 from typing import Final
 
 from projectors.postgres.store.shape import PARTITION, TableShape
-from schemas.rules import SENIOR_FROM_YEARS, TEEN_BELOW_YEARS
+from schemas.fields.rules import SENIOR_FROM_YEARS, TEEN_BELOW_YEARS
 
 _USERS: Final = f"""
 CREATE TABLE {{schema}}.users (

@@ -9,7 +9,7 @@ from projectors.service.api.parameters import Parameter, read_body, read_query
 from projectors.service.stores.connections import Stores
 from projectors.service.stores.waits import TIMEOUT_MAX_SECONDS
 from runtime.http import read_object
-from schemas.rules import AGE_MAX_YEARS
+from schemas.fields.rules import AGE_MAX_YEARS
 from schemas.tokens import WAIT_SECONDS, parse_token
 
 AFTER: Final = Parameter(

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from projectors.elasticsearch.search.request import AGE_GROUPS
 from projectors.service.jobs.jobs import STATES
-from schemas.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS
+from schemas.fields.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS
 
 Schema = dict[str, Any]
 

@@ -2,9 +2,9 @@
 
 import click
 
-from runtime.context import pass_settings
+from runtime.command_line.context import pass_settings
+from runtime.command_line.terminal import Seconds, json_option, print_json, print_table
 from runtime.settings import Settings
-from runtime.terminal import Seconds, json_option, print_json, print_table
 from scripts.bench.options import clients_option, repeats_option, without_peer_option
 
 

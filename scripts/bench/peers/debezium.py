@@ -20,13 +20,13 @@ import httpx2
 
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
-from scripts.bench.rate import filling_rate
-from scripts.bench.stores import UserTable, postgres_login
 from scripts.bench.workload.processes import Running, running
-from scripts.stack.jdk import choose_jdk
-from scripts.stack.maven import fetch_with_maven
+from scripts.bench.workload.rate import filling_rate
+from scripts.bench.workload.stores import UserTable, postgres_login
+from scripts.stack.download.jdk import choose_jdk
+from scripts.stack.download.maven import fetch_with_maven
+from scripts.stack.native.server_files import console_log
 from scripts.stack.places import HOST, free_port
-from scripts.stack.server_files import console_log
 
 NAME: Final = "Debezium JDBC sink 3.6.0 on Kafka Connect 4.2.1"
 GUARANTEE: Final = (

@@ -20,8 +20,8 @@ from psycopg import sql
 from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import CheckFailed, Misconfigured
-from scripts.bench.stores import postgres_login
 from scripts.bench.workload.people import Person, people
+from scripts.bench.workload.stores import postgres_login
 
 LIBRARY = "eventsourcing"
 

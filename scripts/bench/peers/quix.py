@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.bench.rate import filling_rate
-from scripts.bench.stores import UserIndex, UserTable, postgres_login
 from scripts.bench.workload.processes import running
-from scripts.stack.jdk import find_uv
+from scripts.bench.workload.rate import filling_rate
+from scripts.bench.workload.stores import UserIndex, UserTable, postgres_login
+from scripts.stack.download.jdk import find_uv
 from scripts.stack.places import cache_directory, locked
 
 NAME: Final = "Quix Streams 3.28.1"

@@ -19,7 +19,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from projectors.elasticsearch.index.mapping import document
-from runtime.kafka import admin, producer_config
+from runtime.kafka.clients import admin, producer_config
 from runtime.settings import Settings
 from schemas.records import UserEvent
 from scripts.bench.workload.event_log import events, send

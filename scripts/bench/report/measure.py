@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
 from typing import Any, Final
 
-from runtime.terminal import say
+from runtime.command_line.terminal import say
 from schemas.errors import RollbookError
 
 # Goals, shown beside the figures; a missed goal never fails a run.

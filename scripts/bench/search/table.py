@@ -18,7 +18,7 @@ from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.elasticsearch.search.queries import UserSearch
 from runtime.settings import Settings
 from scripts.bench.search.people import registrations
-from scripts.bench.stores import remove_read_models
+from scripts.bench.workload.stores import remove_read_models
 
 _BATCH_EVENTS: Final = 5_000  # a batch has a deadline
 

@@ -16,7 +16,6 @@ from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from scripts.bench.peers.eventsourcing_over_http import ServedPeer, served_peer
 from scripts.bench.services.processor import pids_of_server
-from scripts.bench.stores import counted, postgres_login
 from scripts.bench.workload.event_log import EventWriter, events, user_id_of
 from scripts.bench.workload.http_service import Service, running_services
 from scripts.bench.workload.people import people
@@ -29,6 +28,7 @@ from scripts.bench.workload.processes import (
     running_projector,
 )
 from scripts.bench.workload.registry_under_test import fresh_registry
+from scripts.bench.workload.stores import counted, postgres_login
 from scripts.stack.places import HOST, free_port
 
 SERVICES: Final = ("commands", "queries", "noop", "bare_noop")

@@ -14,8 +14,8 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from projectors.log.event_log import read_log
-from runtime.kafka import admin, producer_config
-from runtime.registry import Registry
+from runtime.kafka.clients import admin, producer_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.identity import email_key, email_shard, event_id, new_user_id, partition_of, user_shard

@@ -21,7 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from producers.handler.members import GROUP
-from runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin
+from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin
 from runtime.settings import Settings
 from schemas.errors import CheckFailed
 from schemas.topics import COMMANDS, HOPS

@@ -11,15 +11,15 @@ from zlib import crc32
 
 from confluent_kafka import KafkaException, Producer
 
-from runtime.kafka import admin, kafka_available, producer_config, transactional_config
-from runtime.registry import Registry
+from runtime.kafka.clients import admin, kafka_available, producer_config, transactional_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from schemas.identity import email_key, email_shard, partition_of
 from schemas.records import CREATE_USER, UserCommand
 from schemas.topics import COMMANDS, TOPICS
-from scripts.bench.stores import remove_read_models
 from scripts.bench.workload.people import people
+from scripts.bench.workload.stores import remove_read_models
 
 # Tags the commands whose rate is measured.
 MEASURED_TAG = "user"

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from schemas.errors import Misconfigured, Unavailable
-from scripts.stack.local import LocalStack
 from scripts.stack.log_end import last_lines
+from scripts.stack.native.local import LocalStack
 from scripts.stack.observe.debian import find_program
 from scripts.stack.places import HOST, Report, free_port, require_free
 from scripts.stack.record import StackRecord, read_record, write_private, write_record

@@ -13,6 +13,7 @@ from runtime.roles.elasticsearch import elasticsearch_roles
 from runtime.roles.table import roles
 from runtime.settings import Settings
 from scripts.serve import TABLE
+from scripts.stack.native.server_files import KAFKA_OPTIONS, SERVERS
 from scripts.stack.places import SECURE_PORTS
 from scripts.stack.record import write_private
 from scripts.stack.secure import elasticsearch, kafka, registry
@@ -24,7 +25,6 @@ from scripts.stack.secure.logins import (
     registry_login,
     services_certificate,
 )
-from scripts.stack.server_files import KAFKA_OPTIONS, SERVERS
 
 # Where compose copies secrets to.
 _SECRETS: Final = Path("/run/secrets")

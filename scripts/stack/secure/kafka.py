@@ -79,7 +79,7 @@ def grant(
         UserScramCredentialUpsertion,
     )
 
-    from runtime.kafka import admin
+    from runtime.kafka.clients import admin
 
     client = admin(settings)
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
@@ -107,7 +107,7 @@ def revoke(settings: Settings, logins: Iterable[str]) -> None:
         UserScramCredentialDeletion,
     )
 
-    from runtime.kafka import admin
+    from runtime.kafka.clients import admin
 
     client, logins = admin(settings), list(logins)
     for deleted in client.delete_acls([_filter_of(name) for name in logins]).values():

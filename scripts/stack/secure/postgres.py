@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from scripts.stack.maven import fetch_with_maven
+from scripts.stack.download.maven import fetch_with_maven
 from scripts.stack.places import HOST, Report, ServerUser, filled_once
 
 if TYPE_CHECKING:

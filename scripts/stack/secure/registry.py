@@ -98,7 +98,9 @@ def _rules() -> dict[str, str]:
 
 def _paths(pattern: str) -> list[str]:
     """Return the paths that a regular expression of the table matches, `*` for a number."""
-    from schemas.codec import schema_text  # commands that show a stack do without its imports
+    from schemas.coding.codec import (
+        schema_text,  # commands that show a stack do without its imports
+    )
 
     subjects = [f"rollbook.{json.loads(schema_text(name))['name']}" for name in SCHEMAS]
     plain = pattern.replace("[0-9]+", "*")

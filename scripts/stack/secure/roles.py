@@ -10,11 +10,11 @@ from runtime.roles.postgres import postgres_statements
 from runtime.roles.table import REGISTRY, login, roles
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
+from scripts.stack.native.server_files import SERVERS
 from scripts.stack.places import server_user
 from scripts.stack.record import read_record
 from scripts.stack.secure import elasticsearch, kafka, postgres
 from scripts.stack.secure.logins import admin_settings, password, role_file, write_role
-from scripts.stack.server_files import SERVERS
 
 
 @dataclass(frozen=True, slots=True)

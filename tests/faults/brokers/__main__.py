@@ -7,9 +7,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.topics.admin import ensure_topics
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry, rollbook_on
 from tests.faults.brokers.cluster import Cluster
 from tests.faults.brokers.run import FAULTS, run

@@ -8,13 +8,13 @@ from typing import Any
 
 from confluent_kafka import ElectionType, KafkaException
 
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from scripts.stack.brokers import BROKERS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.faults.brokers.relays import Relays
 from tests.faults.outage import Servers
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 # The controller takes the partitions of a broker away after 9 s without a sign of life.
 SILENT_SECONDS = 15

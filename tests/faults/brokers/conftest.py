@@ -5,7 +5,7 @@ import os
 import pytest
 
 from scripts.stack.brokers import SEVERAL
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import BROKERS_STACK, start_stack
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import psutil
 
 from scripts.stack.brokers import BROKERS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.places import HOST, free_port
 from scripts.stack.record import read_record
 from tests.faults.outage import Servers

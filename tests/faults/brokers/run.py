@@ -8,17 +8,17 @@ from statistics import median
 from typing import Any, Final
 
 from scripts.stack.brokers import BROKERS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.places import HOST
-from tests.catch_up import wait_caught_up
 from tests.faults.brokers.cluster import Cluster
 from tests.faults.brokers.relays import relayed
 from tests.faults.brokers.stalls import Stalls
 from tests.faults.load.commands import Commands
 from tests.faults.load.ledger import Ledger
 from tests.faults.outage import start_all
-from tests.processes import Rollbook, RunningProcess
-from tests.services import Service
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.services import Service
 
 SEED: Final = 20_261_128
 CUT_OFF: Final = "one broker is cut off from the others"

@@ -8,8 +8,8 @@ from runtime.settings import Settings
 from schemas.records import CREATE_USER
 from tests.faults.load.commands import ACCEPTED, Asked, Commands
 from tests.histories.history import History
-from tests.processes import eventually
-from tests.services import Service
+from tests.started.processes import eventually
+from tests.started.services import Service
 
 
 class _Caller(Commands):

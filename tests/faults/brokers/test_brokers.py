@@ -10,12 +10,12 @@ import pytest
 
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
 from tests.depth import DEEP
 from tests.faults.brokers.cluster import Cluster
 from tests.faults.brokers.run import FAULTS, run
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="starts three brokers; in `make test-deep`")
 

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import httpx2
 
 from schemas.records import CREATE_USER, ERASE_USER, UPDATE_USER
-from tests.processes import DEEP_PATIENCE, eventually
-from tests.services import CommandLines, Service
+from tests.started.processes import DEEP_PATIENCE, eventually
+from tests.started.services import CommandLines, Service
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"

@@ -12,8 +12,8 @@ from runtime.settings import Settings
 from schemas.records import CREATE_USER, ERASE_USER, CommandOutcome, UserCommand, UserEvent
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
 from tests.faults.load.commands import CERTAIN, FINAL, NOT_SENT, Asked, Told
-from tests.log import read
-from tests.processes import eventually
+from tests.observed.log import read
+from tests.started.processes import eventually
 
 # An answer has these fields of the record that the handler wrote.
 _SAME: Final = ("command_id", "user_id", "version")

@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 
 import httpx2
 
-from runtime.kafka import end_reader
+from runtime.kafka.clients import end_reader
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges, read_topic
 from schemas.topics import HISTORY
 from tests.faults.load.commands import Commands, KnownUser
-from tests.processes import eventually
-from tests.services import Service
+from tests.started.processes import eventually
+from tests.started.services import Service
 
 # What the callers of the service ask, and who needs which store.
 GETS: Final = "gets"

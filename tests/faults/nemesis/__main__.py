@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 
 import click
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.faults.nemesis.plan import TARGETS, Plan, plan_of
 from tests.faults.nemesis.run import run
 from tests.faults.nemesis.saboteurs import SABOTEURS

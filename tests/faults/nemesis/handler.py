@@ -16,7 +16,7 @@ from producers.handler.batch import Batch
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.partitions.restore import Restore
 from producers.handler.transaction import Transactions
-from runtime import kafka_clients
+from runtime.kafka import client_classes
 from scripts import cli
 from tests.faults.nemesis.plan import POINTS, STALLED_SECONDS, STALLS
 
@@ -34,9 +34,9 @@ def at(point: str, count: int, act: Callable[[], None]) -> None:
     owner, name, is_after = {
         "after consume": (Ownership, "membership", False),
         "after decide": (Transactions, "commit", False),
-        "after produce": (kafka_clients.Producer, "send_offsets_to_transaction", False),
-        "after send-offsets": (kafka_clients.Producer, "send_offsets_to_transaction", True),
-        "after commit": (kafka_clients.Producer, "commit_transaction", True),
+        "after produce": (client_classes.Producer, "send_offsets_to_transaction", False),
+        "after send-offsets": (client_classes.Producer, "send_offsets_to_transaction", True),
+        "after commit": (client_classes.Producer, "commit_transaction", True),
         "in fold": (Batch, "fold", True),
         "in restore": (Restore, "step", True),
         "in revocation": (Ownership, "_on_revoke", False),

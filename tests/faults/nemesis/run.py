@@ -16,7 +16,7 @@ from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from schemas.errors import RollbookError
 from schemas.topics import COMMANDS, EMAILS, EVENTS, HISTORY, OUTCOMES
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.verify.other_versions import other_versions
 from tests.conftest import own_registry
 from tests.faults.nemesis.clients import Clients
@@ -30,8 +30,8 @@ from tests.faults.nemesis.workload import answer_of
 from tests.faults.outage import MODELS
 from tests.histories.checks import broken
 from tests.histories.history import Answer, Asked, History, Query
-from tests.log import alter_topics, read
-from tests.processes import Rollbook, eventually
+from tests.observed.log import alter_topics, read
+from tests.started.processes import Rollbook, eventually
 
 # After the faults of a round so many commands must be accepted before it ends.
 _ACCEPTED_BETWEEN: Final = 20

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
-from runtime import kafka_clients
+from runtime.kafka import client_classes
 from tests.simulation import saboteurs as simulated
-from tests.simulation.virtual_time import Replacement
+from tests.simulation.simulated.virtual_time import Replacement
 
 
 def commit_offsets_first() -> None:
@@ -19,25 +19,25 @@ def commit_offsets_first() -> None:
     def send(self: Any, offsets: Any, metadata: Any, *_: Any) -> None:
         consumers[-1].commit(offsets=offsets, asynchronous=False)
 
-    consumers: list[kafka_clients.Consumer] = []
-    original = kafka_clients.Consumer.subscribe
+    consumers: list[client_classes.Consumer] = []
+    original = client_classes.Consumer.subscribe
 
     def subscribe(self: Any, *arguments: Any, **options: Any) -> Any:
         consumers.append(self)
         return original(self, *arguments, **options)
 
-    kafka_clients.Consumer.subscribe = subscribe  # type: ignore[method-assign]
-    setattr(kafka_clients.Producer, "send_offsets_to_transaction", send)  # noqa: B010 - for mypy
+    client_classes.Consumer.subscribe = subscribe  # type: ignore[method-assign]
+    setattr(client_classes.Producer, "send_offsets_to_transaction", send)  # noqa: B010 - for mypy
 
 
 def read_uncommitted() -> None:
     """Read records of open and of aborted transactions too."""
-    original = kafka_clients.Consumer.__init__
+    original = client_classes.Consumer.__init__
 
     def init(self: Any, config: dict[str, Any]) -> None:
         original(self, config | {"isolation.level": "read_uncommitted"})
 
-    kafka_clients.Consumer.__init__ = init  # type: ignore[method-assign]
+    client_classes.Consumer.__init__ = init  # type: ignore[method-assign]
 
 
 def _replace(replacements: list[Replacement]) -> None:

@@ -6,7 +6,7 @@ from itertools import chain
 from confluent_kafka import KafkaException, TopicPartition
 
 from producers.handler.members import GROUP
-from runtime.kafka import end_reader, lone_consumer
+from runtime.kafka.clients import end_reader, lone_consumer
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.errors import RollbookError

@@ -11,12 +11,12 @@ from typing import Final, Self
 
 import httpx2
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.faults.broker_proxy import BrokerProxy
 from tests.faults.http_proxy import HttpProxy
 from tests.faults.nemesis.plan import HANDLERS
 from tests.faults.outage import MODELS, Servers
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 SESSION_SECONDS: Final = 6
 # What ends after a session's time is noticed a heartbeat later.

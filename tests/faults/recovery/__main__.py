@@ -15,7 +15,7 @@ import click
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from scripts.bench.report.measure import machine
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
 from tests.faults.executed import ExecutedRollbook
 from tests.faults.nemesis.clients import Clients

@@ -12,7 +12,7 @@ import httpx2
 from tests.faults.nemesis.system import System
 from tests.faults.outage import MODELS
 from tests.faults.recovery.observer import PATIENCE_SECONDS, Observer
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 _VICTIM: Final = "a"
 _PAUSE_SECONDS: Final = 0.02

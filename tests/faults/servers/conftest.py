@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import FAULTS_STACK, start_stack
 from tests.faults.outage import Servers
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.depth import DEEP
 from tests.faults.nemesis.plan import SHORT, plan_of
 from tests.faults.nemesis.run import run

@@ -13,15 +13,15 @@ from projectors.postgres.store.database import Database
 from projectors.postgres.users.writer import postgres_versions
 from projectors.versions.compare import compare
 from projectors.versions.visibility import Visibility
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime
 from schemas.topics import EVENTS
-from tests.catch_up import wait_caught_up
 from tests.depth import DEEP
 from tests.faults.outage import Servers
 from tests.integration.forged_log import ForgedLog
-from tests.processes import Rollbook
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook
 
 LAZILY = {"wal_writer_delay": "'10s'", "wal_writer_flush_after": "'1GB'"}
 

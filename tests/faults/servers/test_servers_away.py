@@ -12,9 +12,9 @@ import pytest
 from runtime.settings import Settings
 from schemas.topics import COMMANDS
 from tests.faults.outage import Servers
-from tests.log import read
-from tests.people import people_csv
-from tests.processes import Rollbook
+from tests.observed.log import read
+from tests.samples.people import people_csv
+from tests.started.processes import Rollbook
 
 NOBODY = "0190f5d8-1c2e-7abc-8def-0123456789ab"
 CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")

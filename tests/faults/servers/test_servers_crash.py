@@ -10,9 +10,8 @@ import pytest
 
 from producers.client import CommandClient
 from projectors.versions.status import read_status
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.depth import DEEP
 from tests.faults.outage import (
     MODELS,
@@ -22,8 +21,9 @@ from tests.faults.outage import (
     assert_everything_is_valid,
     start_all,
 )
-from tests.processes import Rollbook, eventually
-from tests.services import Service
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook, eventually
+from tests.started.services import Service
 
 # Kafka's clients in Java give up after a minute, and the registry has to start first.
 _LONGER_THAN_THE_DEFAULT_SECONDS = 110

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import pytest
 
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.depth import DEEP
 from tests.faults.load.commands import ACCEPTED, REJECTED, SILENCE, UNDECIDED, Commands
 from tests.faults.load.ledger import Ledger
@@ -26,8 +25,9 @@ from tests.faults.load.queries import (
     event_places,
 )
 from tests.faults.outage import Servers, start_all
-from tests.processes import Rollbook
-from tests.services import Service
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook
+from tests.started.services import Service
 
 SEED = 20_261_129
 # Longer than a broker's sessions and transactions last here, and than a caller waits.

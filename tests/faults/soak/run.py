@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from schemas.errors import RollbookError
 from scripts.bench.report.measure import machine
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
 from tests.faults.executed import ExecutedRollbook
 from tests.faults.nemesis.clients import Clients
@@ -27,7 +27,7 @@ from tests.faults.soak.report import series_rows
 from tests.faults.soak.sampler import Sampler
 from tests.faults.soak.schedule import schedule
 from tests.faults.soak.series import judge
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 # Of each client: `Clients` says what it asks in it.
 _PERIOD_SECONDS: Final = 3.0

@@ -12,12 +12,12 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from producers.handler.members import GROUP
 from projectors.versions.status import read_status
-from runtime.kafka import lone_consumer
-from runtime.registry import Registry
+from runtime.kafka.clients import lone_consumer
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 from schemas.topics import COMMANDS, HOPS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.record import read_record
 from tests.faults.nemesis.system import System
 from tests.faults.soak.series import Series

@@ -8,10 +8,10 @@ import pytest
 
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import delete_topics
-from tests.integration.access.secured_broker import SecuredBroker, secured_broker
-from tests.processes import Rollbook
+from tests.integration.access.servers.secured_broker import SecuredBroker, secured_broker
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture(scope="session")

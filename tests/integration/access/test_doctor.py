@@ -6,8 +6,8 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
 from schemas.topics import EVENTS, HISTORY
-from tests.integration.access.secured_broker import SecuredBroker
-from tests.processes import Rollbook, eventually
+from tests.integration.access.servers.secured_broker import SecuredBroker
+from tests.started.processes import Rollbook, eventually
 
 
 def found(rollbook: Rollbook, *arguments: str) -> dict[str, list[tuple[str, str]]]:

@@ -7,10 +7,15 @@ import pytest
 
 from runtime.settings import Settings
 from tests.depth import DEEP
-from tests.integration.access.refusing_proxy import PASSWORD, USER, RefusingProxy, refusing_proxy
+from tests.integration.access.servers.refusing_proxy import (
+    PASSWORD,
+    USER,
+    RefusingProxy,
+    refusing_proxy,
+)
 from tests.integration.projectors.service.http import QueryService
-from tests.log import decided, send_creates
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import decided, send_creates
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 # The longest pause between two attempts, and what a busy machine adds.
 SECONDS = 100

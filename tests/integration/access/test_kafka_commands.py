@@ -9,15 +9,15 @@ import pytest
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
-from runtime.kafka import admin, lone_consumer
+from runtime.kafka.clients import admin, lone_consumer
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges
 from schemas.errors import Forbidden
 from schemas.topics import COMMANDS
-from tests.integration.access.secured_broker import SecuredBroker
-from tests.log import decided, send_creates
-from tests.people import people_csv
-from tests.processes import Rollbook, eventually
+from tests.integration.access.servers.secured_broker import SecuredBroker
+from tests.observed.log import decided, send_creates
+from tests.samples.people import people_csv
+from tests.started.processes import Rollbook, eventually
 
 CREATE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "33")
 IMPORT = ("users", "import", "people.csv")

@@ -7,9 +7,9 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
 from tests.depth import DEEP
-from tests.integration.access.secured_broker import SecuredBroker
-from tests.log import assert_exactly_once, decided, send_creates
-from tests.processes import Rollbook, eventually
+from tests.integration.access.servers.secured_broker import SecuredBroker
+from tests.observed.log import assert_exactly_once, decided, send_creates
+from tests.started.processes import Rollbook, eventually
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
 

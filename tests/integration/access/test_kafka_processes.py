@@ -8,11 +8,11 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
 from tests.depth import DEEP
-from tests.integration.access.secured_broker import PASSWORD, SecuredBroker
+from tests.integration.access.servers.secured_broker import PASSWORD, SecuredBroker
 from tests.integration.projectors.service.http import QueryService
-from tests.log import assert_exactly_once, decided, send_creates
-from tests.processes import Rollbook, RunningProcess, eventually
-from tests.services import Service
+from tests.observed.log import assert_exactly_once, decided, send_creates
+from tests.started.processes import Rollbook, RunningProcess, eventually
+from tests.started.services import Service
 
 # The longest pause between two attempts, and what a busy machine adds.
 SECONDS = 100

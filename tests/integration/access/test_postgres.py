@@ -12,8 +12,8 @@ from runtime.roles.postgres import version_schema
 from runtime.settings import Settings
 from tests.depth import DEEP
 from tests.integration.projectors.service.http import QueryService
-from tests.log import send_creates
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import send_creates
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 PASSWORD = "secret"
 # The longest pause between two attempts, and what a busy machine adds.

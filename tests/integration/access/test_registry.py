@@ -7,9 +7,14 @@ import pytest
 from runtime.settings import Settings
 from schemas.topics import COMMANDS
 from tests.depth import DEEP
-from tests.integration.access.refusing_proxy import PASSWORD, USER, RefusingProxy, refusing_proxy
-from tests.log import decided, put, send_creates
-from tests.processes import Rollbook, eventually
+from tests.integration.access.servers.refusing_proxy import (
+    PASSWORD,
+    USER,
+    RefusingProxy,
+    refusing_proxy,
+)
+from tests.observed.log import decided, put, send_creates
+from tests.started.processes import Rollbook, eventually
 
 # A record that names a schema that the registry does not have.
 FOREIGN = b"\x00\x7f\xff\xff\x00junk"

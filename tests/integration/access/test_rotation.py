@@ -13,19 +13,24 @@ from confluent_kafka import KafkaException
 
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.postgres.store.database import Database
-from runtime.kafka import producer
-from runtime.registry import Registry
+from runtime.kafka.clients import producer
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings, load_settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.errors import RollbookError
 from schemas.topics import COMMANDS
 from tests.depth import DEEP
-from tests.integration.access.refusing_proxy import PASSWORD, USER, RefusingProxy, refusing_proxy
-from tests.integration.access.secured_broker import SecuredBroker
+from tests.integration.access.servers.refusing_proxy import (
+    PASSWORD,
+    USER,
+    RefusingProxy,
+    refusing_proxy,
+)
+from tests.integration.access.servers.secured_broker import SecuredBroker
 from tests.integration.access.test_postgres import Role
-from tests.log import assert_exactly_once
-from tests.processes import Rollbook, eventually
-from tests.services import Service
+from tests.observed.log import assert_exactly_once
+from tests.started.processes import Rollbook, eventually
+from tests.started.services import Service
 
 # Of a broker's demand for a login, of the pause after a refused one, and what a busy machine adds.
 SECONDS = 100

@@ -14,11 +14,11 @@ import pytest
 
 from runtime.callers.caller import Scope
 from runtime.callers.key_file import add_key, new_key, revoke_key
-from tests.certificates import certificate_pem, private_key_pem
-from tests.key_set import NAME, KeySet
-from tests.processes import Rollbook, RunningProcess, eventually
-from tests.roles import SECURE
-from tests.services import Service
+from tests.samples.certificates import certificate_pem, private_key_pem
+from tests.samples.key_set import NAME, KeySet
+from tests.started.processes import Rollbook, RunningProcess, eventually
+from tests.started.roles import SECURE
+from tests.started.services import Service
 
 pytestmark = pytest.mark.skipif(not SECURE, reason="needs the secure stack: ROLLBOOK_TEST_SECURE=1")
 JANE: Final = {"email": "jane@example.com", "name": "Jane", "age": 34}

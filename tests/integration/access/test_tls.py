@@ -11,14 +11,19 @@ import pytest
 
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from projectors.postgres.store.database import Database
-from runtime.kafka import admin, kafka_available, lone_consumer
-from runtime.registry import Registry
+from runtime.kafka.clients import admin, kafka_available, lone_consumer
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings, load_settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.errors import TlsFailed
 from schemas.topics import EVENTS
-from scripts.stack.local import LocalStack
-from tests.integration.access.tls_relay import Certificates, Fault, TlsRelay, issue_certificates
+from scripts.stack.native.local import LocalStack
+from tests.integration.access.servers.tls_relay import (
+    Certificates,
+    Fault,
+    TlsRelay,
+    issue_certificates,
+)
 
 # A process retries every 30 s, so it must not wait long for the answer either.
 MOST_SECONDS = 5

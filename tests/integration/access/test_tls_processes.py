@@ -13,10 +13,15 @@ import pytest
 from runtime.settings import Settings
 from tests.depth import DEEP
 from tests.faults.broker_proxy import BrokerProxy
-from tests.integration.access.tls_relay import Certificates, Fault, TlsRelay, issue_certificates
-from tests.log import assert_exactly_once, decided, send_creates
-from tests.metrics import Endpoint, start_measured
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.integration.access.servers.tls_relay import (
+    Certificates,
+    Fault,
+    TlsRelay,
+    issue_certificates,
+)
+from tests.observed.log import assert_exactly_once, decided, send_creates
+from tests.observed.metrics import Endpoint, start_measured
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 # The longest pause between two attempts, and what a busy machine adds.
 SECONDS = 100

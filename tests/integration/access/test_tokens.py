@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 
-from runtime.kafka import admin, kafka_available
+from runtime.kafka.clients import admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, RollbookError
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.depth import DEEP
-from tests.integration.access.token_broker import (
+from tests.integration.access.servers.token_broker import (
     CLIENT,
     SECRET,
     TokenBroker,
@@ -25,7 +25,7 @@ from tests.integration.access.token_broker import (
     token_broker,
     token_server,
 )
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="starts a broker; `make test-deep` runs it")
 PASSWORD = "of the key"

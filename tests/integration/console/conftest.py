@@ -13,12 +13,12 @@ import pytest
 from projectors.catalog import OURS
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.secure.services import prepare_read_models
 from tests.conftest import own_registry, rollbook_on
 from tests.integration.console.browser import Browser, chromium
-from tests.processes import Rollbook, RunningProcess
-from tests.roles import SECURE
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.roles import SECURE
 
 ADDRESS = r"listening at (http://\S+)"
 

@@ -11,7 +11,7 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     letters,
     run_sql,
 )
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 if not (CHROMIUM and CHROMEDRIVER):
     # For the whole file at once, so that the tests say it in one line.

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from runtime.settings import Settings
-from scripts.bench.stores import remove_read_models
+from scripts.bench.workload.stores import remove_read_models
 from tests.integration.docs.run_blocks import Project
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 PROJECTORS = ("postgres", "elasticsearch", "history")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from docsgen.pages import ROOT, Page
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 # The languages of the blocks that tests run or compare, by page. All other blocks with commands or
 # code must be marked as not run.

@@ -5,8 +5,8 @@ from typing import Final
 
 from docsgen.pages import page
 from tests.integration.docs.run_blocks import Project
-from tests.processes import Rollbook
-from tests.services import Service
+from tests.started.processes import Rollbook
+from tests.started.services import Service
 
 PAGE: Final = "docs/http.md"
 # The options of a service, the address on the page.

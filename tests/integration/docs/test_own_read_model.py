@@ -8,7 +8,7 @@ from docsgen.pages import ROOT, page
 from runtime.settings import Settings
 from tests.integration.docs.run_blocks import Project, assert_prints, plain
 from tests.integration.forged_log import ForgedLog
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 PAGE = page("docs/your-own-read-model.md")
 SOURCES = (

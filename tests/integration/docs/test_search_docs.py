@@ -11,7 +11,7 @@ import pytest
 from elasticsearch import BadRequestError
 
 from projectors.elasticsearch.index.mapping import USER_FIELDS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import Index, index_of
 from tests.integration.projectors.elasticsearch.search_page import (
     PAGE,
@@ -20,8 +20,8 @@ from tests.integration.projectors.elasticsearch.search_page import (
     people,
     sections,
 )
-from tests.kql import translate
-from tests.processes import Rollbook
+from tests.observed.kql import translate
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from scripts.stack.places import cache_directory
 from tests.depth import DEEP
 from tests.integration.docs.run_blocks import assert_prints
 from tests.integration.docs.test_http_page import ADDRESSES, PAGE
-from tests.processes import Rollbook, RunningProcess
-from tests.services import Service
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.services import Service
 
 # package.json and package-lock.json, which pins what the packages need as well.
 PINNED: Final = Path(__file__).with_name("typescript")

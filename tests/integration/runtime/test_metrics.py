@@ -9,15 +9,15 @@ import pytest
 from confluent_kafka import Producer
 
 from producers.client.command_client import CommandClient
-from runtime.kafka import producer_config
+from runtime.kafka.clients import producer_config
 from runtime.metrics.table import HANDLER, METRICS, PROJECTOR
 from runtime.roles.postgres import version_schema
 from runtime.settings import Settings
 from schemas.topics import COMMANDS
 from tests.depth import DEEP
 from tests.faults.broker_proxy import FETCH, BrokerProxy
-from tests.metrics import Endpoint, start_measured
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.metrics import Endpoint, start_measured
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 # Only while something of the kind goes on, or only where a file is named.
 ABSENT = {

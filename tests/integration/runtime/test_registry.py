@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 
 from projectors.elasticsearch.client import connect
-from runtime.registry import COMPATIBILITY, Registry
+from runtime.kafka.registry import COMPATIBILITY, Registry
 from runtime.settings import Settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.errors import Misconfigured, Poisoned
 from schemas.topics import EVENTS
 

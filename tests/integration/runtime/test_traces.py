@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.given import PARTITIONS, address_in, home_of
-from tests.processes import Rollbook, eventually
-from tests.services import Service
-from tests.spans import Receiver, Seen, receiving
+from tests.observed.spans import Receiver, Seen, receiving
+from tests.samples.given import PARTITIONS, address_in, home_of
+from tests.started.processes import Rollbook, eventually
+from tests.started.services import Service
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 MOVED = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.record import StackRecord, write_record
-from tests.alert_rules import program
+from tests.observed.alert_rules import program
 
 PROGRAMS = ("prometheus", "prometheus-node-exporter")
 

@@ -10,9 +10,9 @@ import httpx2
 from runtime.settings import Settings
 from tests.integration.foreign import SECRET
 from tests.integration.quoting import QUOTING, ROOT
-from tests.processes import Rollbook, RunningProcess
-from tests.sentinels import found_in
-from tests.services import Service
+from tests.samples.sentinels import found_in
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.services import Service
 
 PASSWORD: Final = "qpass/wordq"
 # A token of an issuer; its parts are no JSON that this repeats.

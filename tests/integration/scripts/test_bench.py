@@ -13,12 +13,12 @@ import pytest
 
 from projectors.elasticsearch.client import connect
 from projectors.postgres.store.database import Database
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from scripts.bench.every import PARTS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.depth import DEEP, depth
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 SPREADS = {
     "creates_per_second",

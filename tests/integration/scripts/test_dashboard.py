@@ -6,10 +6,10 @@ from contextlib import closing, suppress
 import pytest
 
 from schemas.topics import EVENTS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.integration.foreign import ForeignWriter
-from tests.observed_system import System
-from tests.processes import Rollbook, eventually
+from tests.started.observed_system import System
+from tests.started.processes import Rollbook, eventually
 from tests.unit.deploy.test_dashboard import PANELS
 
 RUN = ("handler", "projector-postgres", "commands", "queries")

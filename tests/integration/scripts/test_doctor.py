@@ -23,22 +23,22 @@ from projectors.elasticsearch.client import connect
 from projectors.engine.start import group_of
 from projectors.postgres.store.database import Database
 from projectors.versions.pause import set_paused
-from runtime.kafka import admin, transactional_config
-from runtime.registry import Registry
+from runtime.kafka.clients import admin, transactional_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
-from schemas.codec import MAGIC
+from schemas.coding.codec import MAGIC
 from schemas.topics import COMMANDS, EVENTS
 from scripts.doctor.checks import GROUPS
 from scripts.doctor.finding import Asked, Finding, Level
 from scripts.doctor.run import run_check
-from scripts.stack.local import LocalStack
-from tests.catch_up import wait_caught_up
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
-from tests.groups import delete_group
 from tests.integration.projectors.versions.test_groups import leave_group
-from tests.log import alter_topics
-from tests.processes import Rollbook, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.groups import delete_group
+from tests.observed.log import alter_topics
+from tests.started.processes import Rollbook, eventually
 
 MATTERS = {Level.PROBLEM, Level.WARNING}
 

@@ -9,11 +9,11 @@ from projectors.elasticsearch.search.queries import search_users
 from projectors.postgres.users.queries import UserQueries
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from tests.addresses import assert_log_is_valid, create_when_free
-from tests.catch_up import wait_caught_up
-from tests.given import PARTITIONS, address_in, home_of
 from tests.integration.scripts.test_pipeline import digests
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.samples.given import PARTITIONS, address_in, home_of
+from tests.started.addresses import assert_log_is_valid, create_when_free
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 JANE = "jane@example.com"
 FAR = address_in((home_of(JANE) + 1) % PARTITIONS, "elsewhere")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.depth import depth
-from tests.processes import Rollbook, RunningProcess
-from tests.services import Service
+from tests.started.processes import Rollbook, RunningProcess
+from tests.started.services import Service
 
 SCHEMATHESIS: Final = str(Path(sys.executable).with_name("schemathesis"))
 # Streams, and operations on whole read models, which have tests of their own.

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import Misconfigured
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.observe.prometheus import NODE_EXPORTER, observe, write_targets
 from scripts.stack.record import read_record
 from scripts.stack.system import bring_up
-from tests.alert_rules import alerts, recorded
-from tests.processes import eventually
-from tests.prometheus import Prometheus
+from tests.observed.alert_rules import alerts, recorded
+from tests.started.processes import eventually
+from tests.started.prometheus import Prometheus
 
 
 def test_prometheus_loads_our_rules_and_scrapes_what_runs(bare: LocalStack) -> None:

@@ -20,15 +20,15 @@ from projectors.catalog import OURS
 from runtime.logs import FIELDS
 from runtime.settings import Settings
 from schemas.topics import DEAD_LETTERS
-from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import REFUSE, run_sql
 from tests.integration.projectors.engine.foreign_corpus import corpus
 from tests.integration.quoting import echo_server
 from tests.integration.scripts.sentinel_system import PASSWORD, TOKEN, System
-from tests.log import read
-from tests.processes import Rollbook
-from tests.services import Service
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.log import read
+from tests.started.processes import Rollbook
+from tests.started.services import Service
 
 ADDRESS = f"{SECRET}@example.com"
 PERSON: dict[str, Any] = {"email": ADDRESS, "name": f"{SECRET} Дöe", "age": 34}

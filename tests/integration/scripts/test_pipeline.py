@@ -11,16 +11,16 @@ from projectors.versions.status import CAUGHT_UP
 from runtime.settings import Settings
 from runtime.topics.drift import DriftWatch
 from schemas.errors import Misconfigured
+from schemas.fields.rules import age_group
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, USER_UPDATED
-from schemas.rules import age_group
 from schemas.topics import EVENTS, TOPICS
 from scripts.people import people, write_people
-from scripts.verify.store_checks import digest
+from scripts.verify.checks.stores import digest
 from scripts.verify.stores import MODELS, read_users, stored_models
-from tests.catch_up import wait_caught_up
-from tests.log import alter_topics
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.log import alter_topics
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 PEOPLE = 2_000
 OUTCOME = ["command_id", "status", "user_id", "version", "code", "message", "token"]

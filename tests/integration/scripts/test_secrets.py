@@ -14,14 +14,14 @@ import httpx2
 import psutil
 
 from runtime.settings import Settings
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.record import read_record
 from tests.depth import DEEP
 from tests.integration.quoting import LOUD, ROOT, echo_server
 from tests.integration.scripts.sentinel_system import PASSWORD, password_files
-from tests.processes import ROLLBOOK, Rollbook
-from tests.sentinels import found_in, found_in_process
-from tests.services import address_of
+from tests.samples.sentinels import found_in, found_in_process
+from tests.started.processes import ROLLBOOK, Rollbook
+from tests.started.services import address_of
 
 USER: Final = "qu/serq"
 KEY: Final = "cWFwaXE6cWtleXE="

@@ -14,8 +14,8 @@ from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS
 from tests.depth import depth
 from tests.integration.foreign import ForeignWriter
-from tests.people import people_csv
-from tests.processes import Rollbook, RunningProcess
+from tests.samples.people import people_csv
+from tests.started.processes import Rollbook, RunningProcess
 
 pytestmark = pytest.mark.timeout(300)
 

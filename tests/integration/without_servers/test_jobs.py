@@ -14,7 +14,7 @@ from projectors.service.jobs.jobs import FAILED, RUNNING, STOPPED, SUCCEEDED, Jo
 from projectors.service.jobs.worker import Emit
 from runtime.settings import Settings
 from schemas.errors import Rejected
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 
 def count(settings: Settings, asked: Mapping[str, Any], emit: Emit) -> Mapping[str, Any]:

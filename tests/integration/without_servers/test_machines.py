@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROLLBOOK
+from tests.started.processes import ROLLBOOK
 
 NO_USER = 54_321
 # Root may read and write everything, and is the only one who can become another user.
@@ -83,7 +83,7 @@ def test_an_output_that_cannot_show_a_character_escapes_it(tmp_path: Path) -> No
 
 _AS_NOBODY = f"""
 import os, sys
-import producers.cli.handler, producers.handler.start, runtime.cli, runtime.process
+import producers.cli.handler, producers.handler.start, runtime.command_line.cli, runtime.process
 import runtime.processes, scripts.cli
 os.setgroups([]), os.setgid({NO_USER}), os.setuid({NO_USER})
 scripts.cli.main(sys.argv[1:])

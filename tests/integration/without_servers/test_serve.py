@@ -18,14 +18,14 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.addresses import parse_address
 from runtime.http import application, serve
 from runtime.http.listen import listen, tls_context
 from runtime.metrics.table import METRICS, SERVICE
+from runtime.network.addresses import parse_address
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.certificates import certificate_pem, private_key_pem
-from tests.processes import eventually
+from tests.samples.certificates import certificate_pem, private_key_pem
+from tests.started.processes import eventually
 
 ROOT = Path(__file__).parents[3]
 METRICS_AT = re.compile(r"metrics: listening at http://127\.0\.0\.1:(\d+)")

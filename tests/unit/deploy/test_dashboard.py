@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from runtime.metrics.table import METRICS
-from tests.alert_rules import recorded
+from tests.observed.alert_rules import recorded
 from tests.unit.deploy.queries import base_name, metrics_of, unknown_labels, unknown_metrics
 
 GRAFANA = Path(__file__).parents[3] / "deploy" / "grafana"

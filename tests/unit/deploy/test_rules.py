@@ -9,7 +9,7 @@ import yaml
 from docsgen.pages import page
 from runtime.metrics.table import BY_NAME, PREFIX
 from scripts.stack.observe.prometheus import RULES
-from tests.alert_rules import alerts, groups, program, recorded
+from tests.observed.alert_rules import alerts, groups, program, recorded
 from tests.unit.deploy.queries import unknown_labels, unknown_metrics
 
 TESTS = sorted((RULES.parent / "tests").glob("*.yml"))

@@ -2,8 +2,8 @@
 
 import re
 
-from tests.alert_rules import groups
 from tests.faults.servers.alerts.shortened import FACTOR, shortened
+from tests.observed.alert_rules import groups
 
 
 def with_any_durations(expression: str) -> str:

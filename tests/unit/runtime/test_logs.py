@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from runtime.command_line.terminal import print_error
 from runtime.logs import (
     log_fields,
     log_uncaught_in_tasks,
@@ -21,7 +22,6 @@ from runtime.logs import (
     summary_of,
 )
 from runtime.settings import Settings
-from runtime.terminal import print_error
 from schemas.errors import Misconfigured, Poisoned, RollbookError, Unavailable
 
 SECRET = "jane.secret@example.com"

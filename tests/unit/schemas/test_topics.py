@@ -4,7 +4,7 @@ import pytest
 
 from runtime.settings import Settings
 from runtime.topics.admin import wanted_partitions
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.topics import (
     COMMANDS,
     DEAD_LETTERS,

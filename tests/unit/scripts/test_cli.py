@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from runtime.terminal import json_option
+from runtime.command_line.terminal import json_option
 from schemas import errors
 from scripts import cli
 

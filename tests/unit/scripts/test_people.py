@@ -3,8 +3,8 @@
 import unicodedata
 from pathlib import Path
 
+from schemas.fields.rules import clean_age, clean_email, clean_name
 from schemas.identity import email_key
-from schemas.rules import clean_age, clean_email, clean_name
 from scripts.people import people, write_people
 from tests.depth import depth
 

@@ -9,7 +9,7 @@ from typing import Final
 import psutil
 
 from tests.faults.nemesis.system import OUTLASTS_SESSION_SECONDS, System
-from tests.processes import RunningProcess
+from tests.started.processes import RunningProcess
 
 Broken = Iterator[None]
 Fault = Callable[[System, str, Random], AbstractContextManager[None]]

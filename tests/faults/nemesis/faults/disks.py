@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.faults.nemesis.faults.common import Broken, Fault, wait
 from tests.faults.nemesis.system import System
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 # Room for what the server writes before the disk is full, and again when there is room.
 _SPARE_BYTES: Final = 256 * 1024 * 1024

@@ -12,8 +12,8 @@ from producers.handler.members import GROUP
 from tests.faults.nemesis.faults.common import Broken, Fault, frozen, is_frozen, killed, wait
 from tests.faults.nemesis.plan import HANDLERS, POINTS, STALLED_SECONDS, STALLS
 from tests.faults.nemesis.system import EXTRA_HANDLER, System
-from tests.groups import is_deleted
-from tests.processes import RunningProcess
+from tests.observed.groups import is_deleted
+from tests.started.processes import RunningProcess
 
 _IN_TRANSACTION: Final = ("after produce", "after send-offsets")
 _DONE: Final = {"freeze": "frozen", "stall": "stalled"}

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.faults.nemesis.faults.common import Broken, Fault, server_frozen, server_killed, wait
 from tests.faults.nemesis.system import ARMED, System
-from tests.processes import RunningProcess
+from tests.started.processes import RunningProcess
 
 _WRITERS: Final = ("postgres", "history")
 _CUT: Final = """

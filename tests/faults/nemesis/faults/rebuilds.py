@@ -11,7 +11,7 @@ from tests.faults.nemesis.armed import OF_REBUILD, OF_SWAP
 from tests.faults.nemesis.faults.common import Broken, Fault, wait
 from tests.faults.nemesis.system import ARMED, System
 from tests.faults.outage import MODELS
-from tests.processes import RunningProcess
+from tests.started.processes import RunningProcess
 
 _REBUILT_SECONDS: Final = 60.0
 

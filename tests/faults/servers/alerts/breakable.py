@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.faults.outage import Servers
-from tests.observed_system import System as ObservedSystem
-from tests.processes import Rollbook
+from tests.started.observed_system import System as ObservedSystem
+from tests.started.processes import Rollbook
 
 
 class System(ObservedSystem):

@@ -14,12 +14,12 @@ from typing import Final
 import httpx2
 
 from schemas.topics import EMAILS, EVENTS, HISTORY, HOPS, OUTCOMES
-from tests.certificates import certificate_pem
 from tests.faults.servers.alerts.breakable import System
 from tests.faults.servers.alerts.unreadable import unreadable_records
 from tests.integration.projectors.dead_letters.letter_desk import ACCEPT, REFUSE, run_sql
-from tests.log import alter_topics
-from tests.processes import eventually
+from tests.observed.log import alter_topics
+from tests.samples.certificates import certificate_pem
+from tests.started.processes import eventually
 
 DISK_BYTES: Final = 64 * 2**20
 _PART_BYTES: Final = 2 * 2**20

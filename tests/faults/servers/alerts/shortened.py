@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.alert_rules import groups
+from tests.observed.alert_rules import groups
 
 FACTOR = 30
 # A restart takes seconds however short the rule is; certificates are made for the true limits.

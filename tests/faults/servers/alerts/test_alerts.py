@@ -11,18 +11,18 @@ from contextlib import contextmanager
 import pytest
 
 from schemas.topics import EMAILS, EVENTS, HISTORY
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.observe.prometheus import NODE_EXPORTER
-from tests.alert_rules import alerts, program
-from tests.certificates import certificate_pem
 from tests.depth import DEEP
 from tests.faults.outage import Servers
 from tests.faults.servers.alerts.breakable import System
 from tests.faults.servers.alerts.faults import FAULTS, Fault, Labels
 from tests.faults.servers.alerts.shortened import factor_of, write_shortened
-from tests.log import alter_topics
-from tests.observed_system import PROCESSES
-from tests.processes import Rollbook, eventually
+from tests.observed.alert_rules import alerts, program
+from tests.observed.log import alter_topics
+from tests.samples.certificates import certificate_pem
+from tests.started.observed_system import PROCESSES
+from tests.started.processes import Rollbook, eventually
 
 _SEGMENT_MS = "10000"
 # Six times as long in a deep test.

@@ -7,8 +7,8 @@ from schemas.identity import email_shard, partition_of, user_shard
 from schemas.topics import EVENTS, HOPS
 from tests.faults.servers.alerts.breakable import System
 from tests.integration.foreign import ForeignWriter
-from tests.log import read
-from tests.processes import eventually
+from tests.observed.log import read
+from tests.started.processes import eventually
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runtime.settings import load_settings
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import PARTITIONS
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 # The services' own keys and certificate have tests of their own.
 _OPEN = {f"ROLLBOOK_HTTP_{name}": "" for name in ("KEYS_FILE", "TLS_CERTIFICATE", "TLS_KEY")}

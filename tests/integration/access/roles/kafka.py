@@ -30,10 +30,10 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from runtime.kafka import client_config
+from runtime.kafka.clients import client_config
 from runtime.settings import Settings
 from tests.integration.access.roles.web import Attempts
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 SECONDS: Final = 20.0
 _DENIED: Final = {

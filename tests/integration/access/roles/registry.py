@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runtime.settings import Settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.topics import SCHEMAS
 from tests.integration.access.roles.web import Attempts, WebLogin
 

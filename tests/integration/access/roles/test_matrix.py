@@ -17,7 +17,7 @@ from projectors.catalog import open_versions, read_models
 from runtime.settings import Settings, load_settings
 from runtime.topics.admin import ensure_topics
 from schemas.topics import TOPICS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.secure.roles import grant_roles, revoke_roles
 from tests.conftest import SECURE_SERVERS, delete_topics
 from tests.depth import DEEP, depth

@@ -22,18 +22,18 @@ from confluent_kafka.admin._acl import (
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from psycopg import sql
 
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.roles.elasticsearch import elasticsearch_roles
 from runtime.settings import Settings
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.places import server_user
 from scripts.stack.record import servers_data
 from scripts.stack.secure import elasticsearch
 from tests.depth import DEEP, depth
-from tests.integration.access.refusing_proxy import PASSWORD, USER, refusing_proxy
-from tests.log import decided, send_creates
-from tests.metrics import Endpoint, start_measured
-from tests.processes import Rollbook, eventually
+from tests.integration.access.servers.refusing_proxy import PASSWORD, USER, refusing_proxy
+from tests.observed.log import decided, send_creates
+from tests.observed.metrics import Endpoint, start_measured
+from tests.started.processes import Rollbook, eventually
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="takes minutes; `make test-deep` runs it")
 

@@ -10,8 +10,8 @@ import trustme
 
 from tests.depth import DEEP
 from tests.integration.projectors.service.http import QueryService
-from tests.processes import Rollbook, eventually
-from tests.services import Service
+from tests.started.processes import Rollbook, eventually
+from tests.started.services import Service
 
 pytestmark = pytest.mark.skipif(not DEEP, reason="needs all servers; `make test-deep` runs it")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from schemas.topics import OUTCOMES
-from tests.log import read
-from tests.processes import Rollbook, RunningProcess
+from tests.observed.log import read
+from tests.started.processes import Rollbook, RunningProcess
 from tests.unit.producers.cli.bad_input import (
     CHANGE,
     END,

@@ -5,8 +5,8 @@ import pytest
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS
-from tests.log import put
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import put
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 NEW = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")
 

@@ -20,8 +20,8 @@ from producers.client import (
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, NotInTime, Rejected
 from schemas.topics import OUTCOMES
-from tests.log import assert_exactly_once, put
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import assert_exactly_once, put
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 MANY = 300
 

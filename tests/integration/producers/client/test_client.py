@@ -7,9 +7,9 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured, Unavailable
 from schemas.identity import email_shard, user_shard
 from schemas.topics import OUTCOMES
-from tests.log import put, send
-from tests.processes import Rollbook, RunningProcess, eventually
-from tests.roles import SECURE
+from tests.observed.log import put, send
+from tests.started.processes import Rollbook, RunningProcess, eventually
+from tests.started.roles import SECURE
 
 NOBODY = "018bcfe5-6800-7abc-8000-000000000000"
 JANE = ("users", "create", "--email", "jane@example.com", "--name", "Jane", "--age", "34")

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from producers.handler.clients import Clients
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 PARTITIONS = 4
 LOGGER = logging.getLogger("unused")

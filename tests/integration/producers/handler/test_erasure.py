@@ -23,13 +23,13 @@ from projectors.versions.leftovers import RemovesLeftovers
 from runtime.settings import Settings
 from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import TOPICS
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from scripts.stack.record import servers_data
-from tests.catch_up import wait_caught_up
 from tests.depth import depth
-from tests.given import address_in, create, update
-from tests.log import alter_topics, send
-from tests.processes import Rollbook, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.log import alter_topics, send
+from tests.samples.given import address_in, create, update
+from tests.started.processes import Rollbook, eventually
 
 # Part of every e-mail address and name of the person to erase, and of nothing else.
 MARK = "zaphod"

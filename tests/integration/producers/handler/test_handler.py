@@ -8,15 +8,15 @@ import json
 from confluent_kafka import Consumer
 
 from producers.handler.members import GROUP
-from runtime.kafka import consumer_config
-from runtime.registry import Registry
+from runtime.kafka.clients import consumer_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import SHARDS, email_shard, new_user_id, partition_of
 from schemas.records import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, OUTCOMES
-from tests.given import create
-from tests.log import assert_exactly_once, decided, put, read, send_creates
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import assert_exactly_once, decided, put, read, send_creates
+from tests.samples.given import create
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 def test_foreign_commands_are_answered_or_dead_lettered_and_block_nothing(

@@ -15,18 +15,18 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP
 from projectors.engine.start import group_of
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges
 from schemas.topics import COMMANDS, HOPS
-from scripts.stack import server_files
-from scripts.stack.local import LocalStack
-from tests.catch_up import wait_caught_up
+from scripts.stack.native import server_files
+from scripts.stack.native.local import LocalStack
 from tests.conftest import SHARED_STACK, start_stack
 from tests.depth import DEEP
-from tests.given import address_in
-from tests.groups import delete_group
-from tests.processes import Rollbook, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.groups import delete_group
+from tests.samples.given import address_in
+from tests.started.processes import Rollbook, eventually
 
 FAR = address_in(1, "far")
 NOT_RUN = ("elasticsearch", "history")

@@ -11,11 +11,11 @@ from producers.client import (
 )
 from runtime.settings import Settings
 from schemas.records import UserCommand
-from tests.addresses import all_answers, assert_log_is_valid, create_when_free, holders
 from tests.depth import depth
-from tests.given import address_in, home_of
-from tests.log import decided, send
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import decided, send
+from tests.samples.given import address_in, home_of
+from tests.started.addresses import all_answers, assert_log_is_valid, create_when_free, holders
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 JANE = "jane@example.com"
 HOME = home_of(JANE)

@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition
 
 from producers.handler.members import GROUP
 from producers.handler.start import KafkaClients
-from runtime.kafka import admin, producer
+from runtime.kafka.clients import admin, producer
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS
 from tests.integration.producers.handler import group_scenarios
@@ -20,9 +20,9 @@ from tests.integration.producers.handler.cluster_scenarios import (
     Broker,
     Seen,
 )
-from tests.unit.producers.handler.memory_clients import MemoryClients
-from tests.unit.producers.handler.memory_group import MemoryGroup
-from tests.unit.producers.handler.memory_log import MemoryLog
+from tests.unit.producers.handler.in_memory.clients import MemoryClients
+from tests.unit.producers.handler.in_memory.group import MemoryGroup
+from tests.unit.producers.handler.in_memory.log import MemoryLog
 
 
 def real(settings: Settings) -> Broker:

@@ -6,7 +6,7 @@ import signal
 
 from producers.client.command_client import CommandClient
 from runtime.settings import Settings
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 def start(rollbook: Rollbook) -> RunningProcess:

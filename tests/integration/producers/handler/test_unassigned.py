@@ -10,11 +10,11 @@ from producers.handler.metrics.meter import Meter
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.partitions.restore import Restore
 from producers.handler.start import KafkaClients
+from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
-from runtime.registry import Registry
 from runtime.settings import Settings
 from tests.depth import DEEP
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 
 class Member:

@@ -11,12 +11,12 @@ from confluent_kafka import TopicPartition
 from producers.importer.lines import read_users
 from producers.importer.run import UserImport
 from producers.importer.source import Source
-from runtime.kafka import lone_consumer
+from runtime.kafka.clients import lone_consumer
 from runtime.settings import Settings
 from schemas.topics import OUTCOMES
 from tests.depth import DEEP
-from tests.people import HEADER, people_csv
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.samples.people import HEADER, people_csv
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, HISTORY
-from tests.log import read
-from tests.processes import Rollbook, RunningProcess, eventually
-from tests.roles import SECURE
-from tests.services import CommandLines, Service
+from tests.observed.log import read
+from tests.started.processes import Rollbook, RunningProcess, eventually
+from tests.started.roles import SECURE
+from tests.started.services import CommandLines, Service
 
 JANE: dict[str, Any] = {"email": "jane@example.com", "name": "Jane Doe", "age": 34}
 NDJSON = {"content-type": "application/x-ndjson"}

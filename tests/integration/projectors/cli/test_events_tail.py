@@ -2,14 +2,14 @@ import subprocess
 from itertools import count
 from threading import Timer
 
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import partition_of, user_shard
 from schemas.records import USER_CREATED, UserEvent
 from schemas.topics import HISTORY
-from tests.events import event_of
-from tests.log import put
-from tests.processes import ROLLBOOK, Rollbook
+from tests.observed.log import put
+from tests.samples.events import event_of
+from tests.started.processes import ROLLBOOK, Rollbook
 
 PATIENCE_SECONDS = 60
 

@@ -16,15 +16,15 @@ from projectors.postgres.store.database import Database
 from projectors.postgres.users.export import UserExport
 from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
+from schemas.fields.rules import clean_email
 from schemas.identity import email_key
 from schemas.records import USER_ERASED, UserEvent
-from schemas.rules import clean_email
-from scripts.bench.stores import remove_read_models
 from scripts.bench.workload.event_log import events
+from scripts.bench.workload.stores import remove_read_models
 from scripts.people import people
-from tests.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
-from tests.read_models import OpenVersion
-from tests.roles import SECURE
+from tests.observed.read_models import OpenVersion
+from tests.started.processes import ROLLBOOK, Rollbook, RunningProcess, eventually
+from tests.started.roles import SECURE
 
 USERS = 2_500  # more than one step of the cursor
 

@@ -19,9 +19,9 @@ from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.schema import SHAPE
 from projectors.postgres.users.writer import PostgresUsers
 from runtime.settings import Settings
-from tests.compactions import SEEDS, STEPS, Steps
 from tests.depth import depth
-from tests.killed_projector import check_live_equals_rebuilt
+from tests.observed.compactions import SEEDS, STEPS, Steps
+from tests.started.killed_projector import check_live_equals_rebuilt
 from tests.unit.projectors.contract.test_compactions import UNTIL_FOUND
 
 EXAMPLES = depth(

@@ -7,7 +7,7 @@ from pathlib import Path
 from projectors.versions.compare import compare
 from projectors.versions.status import CAUGHT_UP, read_status
 from projectors.versions.swap import swap
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.records import USER_DELETED
 from schemas.topics import EVENTS
@@ -15,7 +15,7 @@ from tests.depth import depth
 from tests.examples.domains import DomainVersions
 from tests.examples.users_per_domain import count_users
 from tests.integration.forged_log import ForgedLog
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 NAMED = "domains=tests.examples.domains:DomainVersions"
 USERS = 3_000

@@ -10,13 +10,13 @@ from psycopg import sql
 from projectors.dead_letters.reader import read_letters
 from projectors.postgres.store.database import Database
 from projectors.postgres.users.queries import UserQueries
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Rejected, Unavailable
 from schemas.letters import Letter, letter_key, letter_of
 from schemas.topics import DEAD_LETTERS
 from tests.integration.foreign import SECRET, ForeignWriter, forged
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 REFUSE: LiteralString = "ALTER TABLE {schema}.users ADD CONSTRAINT no_41 CHECK (age <> 41)"
 ACCEPT: LiteralString = "ALTER TABLE {schema}.users DROP CONSTRAINT no_41"

@@ -4,7 +4,7 @@ from typing import LiteralString
 
 from confluent_kafka import TopicPartition
 
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from schemas.topics import COMMANDS, EVENTS
 from tests.integration.foreign import SECRET, ForeignWriter, forged
@@ -21,8 +21,8 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     run_sql,
     running_writer,
 )
-from tests.log import alter_topics
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import alter_topics
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 _WATCH: tuple[LiteralString, ...] = (
     "CREATE TABLE {schema}.seen (commits text)",

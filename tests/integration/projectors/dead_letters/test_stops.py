@@ -2,7 +2,6 @@
 
 from projectors.dead_letters.reader import read_letters
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, ForeignWriter, forged
 from tests.integration.projectors.dead_letters.letter_desk import (
     ACCEPT,
@@ -16,7 +15,8 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     run_sql,
     running_writer,
 )
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 def test_a_discarded_letter_stays_discarded_when_the_read_model_is_rebuilt(

@@ -7,7 +7,7 @@ import pytest
 
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from runtime.settings import Settings
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import Index, index_of
 from tests.integration.projectors.elasticsearch.searched import PEOPLE
 

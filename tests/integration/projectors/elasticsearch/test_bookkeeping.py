@@ -13,7 +13,7 @@ from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.read_models import live_versions
+from tests.observed.read_models import live_versions
 
 FORMAT: Final = len(STEPS)
 # What a later release could need; the one after that writes what only that one can read.

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import Index, index_of
 from tests.integration.projectors.elasticsearch.search_page import people
-from tests.kql import translate
-from tests.saved_objects import controls, examples, layers, of_type
+from tests.observed.kql import translate
+from tests.observed.saved_objects import controls, examples, layers, of_type
 
 DAY_MS = 86_400_000
 

@@ -8,7 +8,7 @@ import pytest
 from projectors.elasticsearch.client import connect, elasticsearch_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable
-from tests.integration.access.refusing_proxy import refusing_proxy
+from tests.integration.access.servers.refusing_proxy import refusing_proxy
 
 DEAD = "http://127.0.0.1:1"
 TIMES = 3

@@ -18,7 +18,7 @@ from projectors.elasticsearch.search.request import Search
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
-from schemas.rules import to_datetime
+from schemas.fields.rules import to_datetime
 from tests.integration.projectors.elasticsearch.search_index import GONE, Index
 from tests.integration.projectors.elasticsearch.searched import CREATED, PEOPLE, names
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.integration.projectors.elasticsearch.search_index import Index
 from tests.integration.projectors.elasticsearch.searched import names
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from runtime.settings import Settings, load_settings
 from scripts.bench.search.people import PEOPLE, registered
 from scripts.bench.search.table import HELD_OUT, QUERIES, Query, misses, search_people_index
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.depth import DEEP
 
 # The rates reached, less one query: a change of the search may trade one for another. Three of

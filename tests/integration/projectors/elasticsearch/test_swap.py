@@ -25,9 +25,9 @@ from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Unavailable
 from tests.depth import depth
-from tests.processes import eventually
-from tests.read_models import at_once, live_versions, ready_version
-from tests.readers import Query, Readers, Seen
+from tests.observed.read_models import at_once, live_versions, ready_version
+from tests.observed.readers import Query, Readers, Seen
+from tests.started.processes import eventually
 
 FIRST = Position("topic-1", 10, 5)
 USERS_THERE = 300

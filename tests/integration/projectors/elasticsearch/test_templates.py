@@ -12,7 +12,7 @@ from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.read_models import ready_version
+from tests.observed.read_models import ready_version
 
 FIELDS = {"department": {"type": "keyword"}, "cost_centre": {"type": "keyword"}}
 

@@ -12,7 +12,7 @@ from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from schemas.records import UserEvent
-from tests.read_models import at_once, ready_version
+from tests.observed.read_models import at_once, ready_version
 
 FIRST = Position("topic-1", 10, 5)
 

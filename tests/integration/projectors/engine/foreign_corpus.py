@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import history_key
 from schemas.topics import COMMANDS, EVENTS, HISTORY, HOPS, TOPICS, Topic

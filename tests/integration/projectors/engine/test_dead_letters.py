@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, HOPS
-from tests.given import create
 from tests.integration.foreign import SECRET, ForeignWriter, Future
 from tests.integration.projectors.dead_letters.letter_desk import (
     forge_letter,
@@ -17,7 +16,8 @@ from tests.integration.projectors.dead_letters.letter_desk import (
     place_of,
     results,
 )
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.samples.given import create
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 EMAIL = f"{SECRET}@example.com"
 

@@ -4,17 +4,17 @@ import json
 from collections import Counter
 from typing import Any
 
-from runtime.kafka import producer
-from runtime.registry import Registry
+from runtime.kafka.clients import producer
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.topics import DEAD_LETTERS, EMAILS, EVENTS, HISTORY
-from tests.catch_up import wait_caught_up
 from tests.integration.foreign import SECRET, ForeignWriter, Future, forged
 from tests.integration.projectors.dead_letters.letter_desk import results
 from tests.integration.projectors.engine.foreign_corpus import corpus
-from tests.log import read
-from tests.people import people_csv
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.log import read
+from tests.samples.people import people_csv
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 PERSON = json.dumps({"email": f"{SECRET}@example.com", "name": SECRET, "age": 34})
 NEW = ("users", "create", "-")

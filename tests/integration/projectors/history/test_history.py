@@ -10,16 +10,16 @@ import pytest
 
 from projectors.history.queries import EventStore
 from projectors.promises.events import NOW
-from runtime.registry import Registry
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import Rejected
 from schemas.identity import event_id, partition_of, user_shard
 from schemas.records import USER_ERASED
 from schemas.topics import HISTORY
-from tests.catch_up import wait_caught_up
 from tests.integration.projectors.history.test_history_model import SECRET, event
-from tests.log import put
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.log import put
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from projectors.promises.events import NOW, user_id
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, Poisoned, Rejected, Unavailable
 from schemas.records import USER_ERASED, UserEvent
-from tests.events import event_of
-from tests.processes import eventually
-from tests.read_models import OpenVersion, at_once, ready_version
+from tests.observed.read_models import OpenVersion, at_once, ready_version
+from tests.samples.events import event_of
+from tests.started.processes import eventually
 
 SECRET = "qsecretq"
 WAITING = """

@@ -8,7 +8,7 @@ import pytest
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.writer import postgres_versions
 from runtime.settings import Settings
-from tests.read_models import OpenVersion
+from tests.observed.read_models import OpenVersion
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from projectors.postgres.users.writer import postgres_versions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured, RollbookError
-from tests.read_models import OpenVersion, at_once, live_versions, ready_version
+from tests.observed.read_models import OpenVersion, at_once, live_versions, ready_version
 
 # What a later release could need.
 LATER: Final = Step(

@@ -17,7 +17,7 @@ from projectors.postgres.users.writer import PostgresUsers, postgres_versions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.read_models import OpenVersion, at_once, live_versions
+from tests.observed.read_models import OpenVersion, at_once, live_versions
 
 _USERS, _NO_STATISTICS, _COUNTERS, _USER_VIEWS, _USER_SUMMARY = SHAPE.tables
 

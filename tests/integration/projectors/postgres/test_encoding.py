@@ -11,7 +11,7 @@ from projectors.postgres.users.queries import UserQueries
 from projectors.postgres.users.writer import postgres_versions
 from projectors.promises.events import user_event
 from runtime.settings import Settings
-from tests.read_models import OpenVersion
+from tests.observed.read_models import OpenVersion
 
 NAME = "Zoë Ångström 山田"
 

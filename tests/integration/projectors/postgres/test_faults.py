@@ -5,7 +5,7 @@ import pytest
 from projectors.contract.read_model import Dropped
 from projectors.promises.events import user_event
 from schemas.errors import Unavailable
-from tests.read_models import OpenVersion, at_once, live_versions, ready_version
+from tests.observed.read_models import OpenVersion, at_once, live_versions, ready_version
 
 
 def test_a_server_that_became_read_only_is_waited_for_and_connected_again(

@@ -19,8 +19,8 @@ from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
 from schemas.identity import partition_of, user_shard
 from tests.integration.projectors.postgres.user_queries import RECOUNTED, USERS, assert_exact
-from tests.processes import eventually
-from tests.read_models import OpenVersion
+from tests.observed.read_models import OpenVersion
+from tests.started.processes import eventually
 
 _LATEST_UPDATE = """
 SELECT s.last_updated IS NOT DISTINCT FROM (SELECT max(updated_at) FROM {schema}.users)

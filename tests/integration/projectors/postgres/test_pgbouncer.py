@@ -16,7 +16,7 @@ from projectors.postgres.store.database import Database
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from scripts.stack.places import HOST, free_port
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 # Debian installs it where only root looks.
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -7,13 +7,13 @@ from confluent_kafka.admin import AdminClient
 
 from projectors.postgres.users.queries import UserQueries
 from projectors.versions.status import PartitionStatus, read_status
-from runtime.kafka import client_config
+from runtime.kafka.clients import client_config
 from runtime.settings import Settings
 from runtime.topics.admin import ensure_topics
 from schemas.topics import EVENTS
-from tests.catch_up import wait_caught_up
 from tests.integration.forged_log import ForgedLog, id_of
-from tests.processes import Rollbook, eventually
+from tests.observed.catch_up import wait_caught_up
+from tests.started.processes import Rollbook, eventually
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from runtime.roles.postgres import postgres_statements
 from runtime.roles.table import OPERATOR, QUERIES, login
 from runtime.settings import Settings
 from schemas.errors import Forbidden
-from tests.processes import Rollbook
-from tests.read_models import OpenVersion, ready_version
-from tests.roles import SECURE
+from tests.observed.read_models import OpenVersion, ready_version
+from tests.started.processes import Rollbook
+from tests.started.roles import SECURE
 
 pytestmark = pytest.mark.skipif(SECURE, reason="sets up the roles itself, as a superuser")
 ROLES = (OPERATOR, QUERIES, "projector-postgres", "projector-history")

@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.integration.forged_log import ForgedLog
 from tests.integration.projectors.postgres.user_queries import recounts
-from tests.processes import Rollbook, eventually
-from tests.readers import Readers
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.readers import Readers
+from tests.started.processes import Rollbook, eventually
 
 USERS = depth(1_500, 3_000)
 QUERIES = depth(24, 300)

@@ -28,9 +28,9 @@ from tests.integration.projectors.postgres.user_queries import (
     summarises,
     swap_to,
 )
-from tests.processes import Rollbook, eventually
-from tests.read_models import OpenVersion, at_once, live_versions, ready_version
-from tests.readers import Readers
+from tests.observed.read_models import OpenVersion, at_once, live_versions, ready_version
+from tests.observed.readers import Readers
+from tests.started.processes import Rollbook, eventually
 
 ANSWERS = 150  # between two steps, so that every reader has queried several times
 

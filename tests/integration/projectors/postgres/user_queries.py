@@ -9,9 +9,9 @@ from projectors.postgres.users.queries import UserQueries
 from projectors.promises.events import user_event, user_id
 from runtime.settings import Settings
 from schemas.records import UserEvent
-from tests.processes import eventually
-from tests.read_models import live_versions
-from tests.readers import Query, Seen
+from tests.observed.read_models import live_versions
+from tests.observed.readers import Query, Seen
+from tests.started.processes import eventually
 
 USERS = 120
 

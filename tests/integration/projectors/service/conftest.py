@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from tests.integration.projectors.service.http import QueryService
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture

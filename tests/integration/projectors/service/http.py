@@ -4,8 +4,8 @@ import json
 from collections.abc import Generator
 from typing import Any
 
-from tests.processes import Rollbook, eventually
-from tests.services import Service
+from tests.started.processes import Rollbook, eventually
+from tests.started.services import Service
 
 
 class QueryService(Service):

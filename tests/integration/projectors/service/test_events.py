@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.integration.projectors.service.http import QueryService
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 
 def create(rollbook: Rollbook, number: int) -> dict[str, Any]:

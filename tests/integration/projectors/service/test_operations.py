@@ -7,11 +7,11 @@ from contextlib import closing
 import pytest
 from confluent_kafka import Producer
 
-from runtime.kafka import client_config
+from runtime.kafka.clients import client_config
 from runtime.settings import Settings
 from schemas.topics import EVENTS
 from tests.integration.projectors.service.http import QueryService
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 @pytest.fixture

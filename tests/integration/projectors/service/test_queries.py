@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.integration.projectors.service.http import QueryService
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 NOBODY = "0198c2d4-5f3a-7b21-9c4d-8e2f1a6b7c90"
 

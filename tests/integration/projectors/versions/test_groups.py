@@ -7,10 +7,10 @@ from confluent_kafka import Consumer, TopicPartition
 from projectors.catalog import open_versions
 from projectors.engine.start import group_of
 from projectors.versions.groups import leftover_groups
-from runtime.kafka import admin, consumer_config
+from runtime.kafka.clients import admin, consumer_config
 from runtime.settings import Settings
 from schemas.topics import EVENTS
-from tests.processes import Rollbook, eventually
+from tests.started.processes import Rollbook, eventually
 
 
 def groups(settings: Settings) -> set[str]:

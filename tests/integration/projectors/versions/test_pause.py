@@ -10,10 +10,10 @@ from projectors.contract.read_model import Dropped
 from projectors.engine.start import group_of
 from projectors.versions.pause import PausableVersions, set_paused
 from projectors.versions.visibility import Visibility
-from runtime.kafka import admin
+from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -24,18 +24,18 @@ from projectors.versions.rebuild import Rebuild, RebuildDiffersError
 from projectors.versions.rebuild_lock import is_rebuilding, rebuild_lock
 from projectors.versions.status import read_status
 from projectors.versions.visibility import Visibility
+from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
-from runtime.registry import Registry
 from runtime.settings import Settings
 from schemas.errors import NotInTime, Rejected
 from schemas.records import UserEvent
 from schemas.topics import EVENTS
-from tests.catch_up import wait_caught_up
 from tests.depth import depth
-from tests.events import event_of
 from tests.integration.forged_log import ForgedLog, email_of, id_of
-from tests.processes import Rollbook, RunningProcess, eventually
-from tests.readers import Query, Readers, Seen
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.readers import Query, Readers, Seen
+from tests.samples.events import event_of
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 USERS = 3_000
 

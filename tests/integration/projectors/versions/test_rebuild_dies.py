@@ -8,11 +8,11 @@ import pytest
 from projectors.catalog import OURS, open_versions
 from projectors.contract.read_model import READY, Dropped, ReadModelVersions
 from runtime.settings import Settings
-from tests.catch_up import wait_caught_up
 from tests.depth import depth
 from tests.faults.outage import RunningImport
-from tests.processes import Rollbook, eventually
-from tests.read_models import live_versions
+from tests.observed.catch_up import wait_caught_up
+from tests.observed.read_models import live_versions
+from tests.started.processes import Rollbook, eventually
 
 USERS = 6_000
 

@@ -9,7 +9,7 @@ from projectors.contract.read_model import Batch
 from projectors.promises.events import erasure, user_event
 from projectors.versions.leftovers import RemovesLeftovers
 from runtime.settings import Settings
-from tests.read_models import ready_version
+from tests.observed.read_models import ready_version
 
 
 @pytest.mark.parametrize("name", OURS)

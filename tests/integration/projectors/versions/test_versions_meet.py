@@ -25,8 +25,8 @@ from runtime.topics.admin import check_topics
 from schemas.errors import Fenced, NotInTime, Unavailable
 from schemas.topics import EVENTS
 from tests.integration.forged_log import ForgedLog
-from tests.processes import Rollbook, eventually
-from tests.read_models import live_versions, ready_version
+from tests.observed.read_models import live_versions, ready_version
+from tests.started.processes import Rollbook, eventually
 
 
 @pytest.fixture

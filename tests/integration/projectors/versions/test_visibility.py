@@ -23,7 +23,7 @@ from runtime.settings import Settings
 from schemas.errors import Rejected
 from scripts.people import write_people
 from tests.depth import depth
-from tests.processes import Rollbook, RunningProcess
+from tests.started.processes import Rollbook, RunningProcess
 
 JANE = ("--email", "jane@example.com", "--name", "Jane Doe", "--age", "34")
 EMAIL = "jane@example.com"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack.local import LocalStack
+from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
-from tests.processes import Rollbook
+from tests.started.processes import Rollbook
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from fastavro import schemaless_writer
 
 from producers.client import CommandClient, change_email_command, update_command
 from projectors.catalog import OURS
-from runtime.kafka import end_reader
-from runtime.registry import Registry
+from runtime.kafka.clients import end_reader
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges, read_topic
-from schemas.codec import MAGIC, parse, schema_text
+from schemas.coding.codec import MAGIC, parse, schema_text
 from schemas.formats import EVENT_SCHEMAS, mark_key
 from schemas.records import UserCommand
 from schemas.topics import COMMANDS, EVENTS, HISTORY, OUTCOMES, Topic
@@ -27,13 +27,13 @@ from scripts.backup.cut import Ends
 from scripts.backup.directory import BackupDirectory
 from scripts.backup.files import read_records
 from scripts.verify.run import run_checks
-from tests.addresses import assert_log_is_valid, create_when_free, holders
 from tests.conftest import PARTITIONS
 from tests.depth import depth
-from tests.events import event_of
-from tests.given import address_in, home_of
-from tests.log import decided, put, read, send
-from tests.processes import Rollbook, RunningProcess, eventually
+from tests.observed.log import decided, put, read, send
+from tests.samples.events import event_of
+from tests.samples.given import address_in, home_of
+from tests.started.addresses import assert_log_is_valid, create_when_free, holders
+from tests.started.processes import Rollbook, RunningProcess, eventually
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,10 +13,10 @@ from scripts.backup import take
 from scripts.backup import target as target_log
 from scripts.backup.directory import BackupDirectory
 from scripts.backup.restore import Restored
-from tests.addresses import assert_log_is_valid
 from tests.depth import depth
-from tests.log import read, send
-from tests.processes import Rollbook, RunningProcess
+from tests.observed.log import read, send
+from tests.started.addresses import assert_log_is_valid
+from tests.started.processes import Rollbook, RunningProcess
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from producers.domain.overlay import Overlay
+from scripts.verify.checks.log import LogChecks
 from scripts.verify.facts import Entry
-from scripts.verify.log_checks import LogChecks
-from tests.given import (
+from tests.samples.given import (
     NOW,
     PARTITIONS,
     Log,

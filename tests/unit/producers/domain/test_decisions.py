@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import Poisoned
 from schemas.records import UserCommand
-from tests.given import NOW, PARTITIONS, Partition, create, home_of, registered, update
+from tests.samples.given import NOW, PARTITIONS, Partition, create, home_of, registered, update
 
 JANE = "jane@example.com"
 

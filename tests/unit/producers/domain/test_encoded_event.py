@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from producers.domain.encoded_event import EncodedEvent, PackedEvent, pack_event
 from producers.domain.snapshot import pack, snapshot_of, unpack
-from schemas.codec import HEADER_BYTES, RecordCodec, schema_text
+from schemas.coding.codec import HEADER_BYTES, RecordCodec, schema_text
+from schemas.coding.projection import Projection
 from schemas.errors import Poisoned
 from schemas.formats import EVENT_SCHEMAS, LATEST_FORMAT
 from schemas.identity import partition_of, user_shard, uuid_bytes
-from schemas.projection import Projection
 from schemas.records import UserEvent
 from schemas.trust import MAX_TIME_MS, MAX_VERSION, check_event
-from tests.events import event_of, user_id_of
+from tests.samples.events import event_of, user_id_of
 
 PARTITIONS = 4
 JANE = "jane@example.com"

@@ -5,8 +5,8 @@ import pytest
 from producers.domain.overlay import Overlay
 from producers.domain.state import HELD, RESERVED
 from schemas.records import AddressMessage, UserCommand
-from tests import given
-from tests.given import (
+from tests.samples import given
+from tests.samples.given import (
     NOW,
     PARTITIONS,
     Log,

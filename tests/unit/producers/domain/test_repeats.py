@@ -9,7 +9,7 @@ import pytest
 from producers.domain.outcome_window import OutcomeWindow
 from schemas.records import CommandOutcome, UserCommand
 from tests.depth import depth
-from tests.given import (
+from tests.samples.given import (
     NOW,
     Log,
     Partition,

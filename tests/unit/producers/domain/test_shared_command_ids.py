@@ -7,7 +7,7 @@ import pytest
 from producers.domain.address_change import apply_message
 from schemas.errors import Poisoned
 from schemas.records import AddressMessage
-from tests.given import PARTITIONS, Log, address_in, change_email, home_of
+from tests.samples.given import PARTITIONS, Log, address_in, change_email, home_of
 
 JANE = "jane@example.com"
 HOME = home_of(JANE)

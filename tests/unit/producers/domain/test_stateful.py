@@ -15,9 +15,9 @@ from producers.domain.overlay import Overlay
 from producers.domain.state import PartitionState
 from schemas.records import AddressMessage, CommandOutcome, EmailClaim, User, UserEvent
 from tests.depth import depth
-from tests.unit.producers.domain.reference_log import Window
-from tests.unit.producers.domain.reference_machine import RegistryMachine
-from tests.unit.producers.domain.reference_rules import Wrong
+from tests.unit.producers.domain.reference.log import Window
+from tests.unit.producers.domain.reference.machine import RegistryMachine
+from tests.unit.producers.domain.reference.rules import Wrong
 
 EXAMPLES = settings(
     max_examples=depth(30, 5_000),

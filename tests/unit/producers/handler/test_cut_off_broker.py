@@ -1,8 +1,8 @@
 """A broker that others have given up shows the log as it was: no handler decides on that."""
 
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
-from tests.given import address_in, create
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.given import address_in, create
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 JANE = address_in(0, "jane")
 

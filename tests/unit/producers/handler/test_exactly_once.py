@@ -8,9 +8,9 @@ from confluent_kafka import KafkaError
 from runtime.process import StopSignal
 from schemas.errors import Fenced
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HOPS, OUTCOMES, Topic
-from tests.given import PARTITIONS, create
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.given import PARTITIONS, create
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 
 def fail(code: int, *, abortable: bool = False, retriable: bool = False) -> None:

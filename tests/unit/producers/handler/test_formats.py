@@ -10,9 +10,18 @@ from schemas.identity import partition_of, user_shard
 from schemas.records import CHECK_UPGRADE, FINALISE_UPGRADE, LogFormat, UserCommand
 from schemas.topics import EVENTS, HISTORY, OUTCOMES
 from schemas.trust import is_user_key
-from tests.codecs import codec
-from tests.given import NOW, PARTITIONS, change_email, create, delete, erase, home_of, update
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.codecs import codec
+from tests.samples.given import (
+    NOW,
+    PARTITIONS,
+    change_email,
+    create,
+    delete,
+    erase,
+    home_of,
+    update,
+)
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 JANE = "jane@example.com"
 HOME = home_of(JANE)

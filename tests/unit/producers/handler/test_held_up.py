@@ -12,16 +12,16 @@ from producers.handler.partitions import restore
 from producers.handler.partitions.ownership import MOST_RESTORES
 from producers.handler.partitions.partition import Restoring
 from producers.handler.schema_lookup import SchemaLookup
-from schemas.codec import RecordCodec, schema_text
+from schemas.coding.codec import RecordCodec, schema_text
 from schemas.errors import Forbidden, Poisoned, Unavailable
 from schemas.formats import EVENT_SCHEMAS
 from schemas.identity import email_shard, partition_of
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, HISTORY, OUTCOMES
-from tests.codecs import codec, schema_by_id
-from tests.given import PARTITIONS, create, erase, home_of, update
-from tests.processes import eventually
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.codecs import codec, schema_by_id
+from tests.samples.given import PARTITIONS, create, erase, home_of, update
+from tests.started.processes import eventually
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 JANE = "jane@example.com"
 THEIR_ID = 99

@@ -8,8 +8,8 @@ from producers.handler.loop import CommandHandler
 from schemas.records import UserCommand
 from schemas.topics import OUTCOMES
 from tests.depth import depth
-from tests.given import address_in, change_email, create, delete, erase, update
-from tests.unit.producers.handler.stepping import Cluster, Killed
+from tests.samples.given import address_in, change_email, create, delete, erase, update
+from tests.unit.producers.handler.in_memory.stepping import Cluster, Killed
 
 JANE, JOHN = address_in(0, "jane"), address_in(1, "john")
 NEAR, FAR = address_in(0, "near"), address_in(2, "far")

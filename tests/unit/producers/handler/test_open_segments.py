@@ -13,9 +13,9 @@ from producers.handler.open_segments import SegmentRoller
 from schemas.identity import SHARDS, new_user_id
 from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES
 from tests.depth import depth
-from tests.given import PARTITIONS, address_in, change_email, create, update
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.given import PARTITIONS, address_in, change_email, create, update
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

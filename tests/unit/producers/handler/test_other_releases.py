@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from schemas.codec import HEADER_BYTES, MAGIC, RecordCodec, schema_text
+from schemas.coding.codec import HEADER_BYTES, MAGIC, RecordCodec, schema_text
 from schemas.formats import EVENT_SCHEMAS, LATEST_FORMAT
 from schemas.records import CommandOutcome, EmailClaim, UserEvent
 from schemas.topics import EMAILS, EVENTS, OUTCOMES
-from tests.codecs import codec, schema_by_id
-from tests.events import event_of, user_id_of
-from tests.given import NOW, PARTITIONS, address_in, create, home_of, update
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.codecs import codec, schema_by_id
+from tests.samples.events import event_of, user_id_of
+from tests.samples.given import NOW, PARTITIONS, address_in, create, home_of, update
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 JANE = "jane@example.com"
 HOME = home_of(JANE)

@@ -9,9 +9,9 @@ from producers.handler.loop import CommandHandler
 from schemas.errors import Fenced
 from schemas.topics import OUTCOMES
 from tests.depth import depth
-from tests.given import PARTITIONS, address_in, change_email, create, delete, update
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster, Killed
+from tests.samples.given import PARTITIONS, address_in, change_email, create, delete, update
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster, Killed
 
 SCHEDULES = depth(25, 3_000)
 STEPS = 60

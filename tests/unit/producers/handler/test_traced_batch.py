@@ -9,10 +9,10 @@ from producers.handler.loop import CommandHandler
 from producers.handler.traced_batch import TracedBatch
 from runtime.tracing.tracing import Tracing
 from schemas.topics import COMMANDS, EVENTS, HISTORY, HOPS, OUTCOMES, Topic
-from tests.given import address_in, change_email, create, home_of, update
-from tests.spans import SpansInMemory, paths
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster, Headers
+from tests.observed.spans import SpansInMemory, paths
+from tests.samples.given import address_in, change_email, create, home_of, update
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster, Headers
 
 JANE = "jane@example.com"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -6,9 +6,9 @@ from schemas.errors import Misconfigured
 from schemas.formats import UNFINISHED_RESTORE, mark_key
 from schemas.records import LogFormat
 from schemas.topics import EVENTS, OUTCOMES
-from tests.codecs import codec
-from tests.given import PARTITIONS
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.codecs import codec
+from tests.samples.given import PARTITIONS
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 
 def mark(cluster: Cluster, number: int, log_format: int) -> None:

@@ -6,10 +6,10 @@ from producers.client.build import command_partition, create_command
 from producers.importer.encode import content_id, encode_create
 from producers.importer.run import ImportTotals
 from producers.importer.user_line import UserLine
-from schemas.codec import RecordCodec
+from schemas.coding.codec import RecordCodec
 from schemas.errors import Rejected
+from schemas.fields.rules import clean_command_id
 from schemas.records import UserCommand
-from schemas.rules import clean_command_id
 
 CODEC: RecordCodec[UserCommand] = RecordCodec("user_command", 1, lambda _id: "")
 

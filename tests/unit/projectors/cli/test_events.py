@@ -8,8 +8,8 @@ from projectors.cli.events import text_line
 from projectors.log.event_log import LogRecord, Start
 from projectors.log.lines import json_line, parse_start
 from schemas.records import USER_CREATED, UserEvent
-from tests.events import NOW as NOW_MS
-from tests.events import event_of, user_id_of
+from tests.samples.events import NOW as NOW_MS
+from tests.samples.events import event_of, user_id_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 USER_ID = user_id_of("jane@example.com")

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from runtime.settings import Settings
-from tests.compactions import SEEDS, STEPS, Steps
 from tests.depth import depth
 from tests.examples.domains import DomainUsers, DomainVersions
-from tests.killed_projector import check_live_equals_rebuilt
+from tests.observed.compactions import SEEDS, STEPS, Steps
+from tests.started.killed_projector import check_live_equals_rebuilt
 from tests.unit.projectors.contract.broken_domains import (
     ForgetsTheDeleted,
     IgnoresVersions,

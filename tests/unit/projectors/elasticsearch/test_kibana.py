@@ -8,8 +8,8 @@ import pytest
 
 from projectors.elasticsearch.index.indexes import USERS_ALIAS
 from projectors.elasticsearch.index.mapping import USER_FIELDS
-from tests.kql import translate
-from tests.saved_objects import (
+from tests.observed.kql import translate
+from tests.observed.saved_objects import (
     FILE,
     USES,
     controls,

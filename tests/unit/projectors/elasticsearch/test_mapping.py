@@ -3,7 +3,7 @@ import json
 from projectors.elasticsearch.index.bulk import bulk_lines
 from projectors.elasticsearch.index.mapping import USER_FIELDS, document
 from schemas.records import USER_DELETED
-from tests.events import event_of
+from tests.samples.events import event_of
 
 JANE = event_of("Jané.Doe@example.com", 3, name="Jané Dœ", age=70)
 DELETED = event_of("Jané.Doe@example.com", 4, type=USER_DELETED, gone=True)

@@ -6,7 +6,7 @@ from projectors.elasticsearch.search.cursor import Place, read_cursor, write_cur
 from projectors.elasticsearch.search.request import AGE_GROUPS, Search
 from projectors.elasticsearch.search.text import Typos
 from schemas.errors import Rejected
-from schemas.rules import AGE_MAX_YEARS, age_group
+from schemas.fields.rules import AGE_MAX_YEARS, age_group
 
 PLACE = Place("mOmEnT_-==", Typos.ONE, [8.0, "jane doe", "018bcfe5", 7])
 

@@ -16,10 +16,10 @@ from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange
 from schemas.identity import partition_of, user_shard
 from schemas.topics import EVENTS
-from tests.codecs import codec
-from tests.unit.producers.handler.memory_consumer import MemoryConsumer
-from tests.unit.producers.handler.memory_group import MemoryGroup
-from tests.unit.producers.handler.memory_log import MemoryLog
+from tests.samples.codecs import codec
+from tests.unit.producers.handler.in_memory.consumer import MemoryConsumer
+from tests.unit.producers.handler.in_memory.group import MemoryGroup
+from tests.unit.producers.handler.in_memory.log import MemoryLog
 from tests.unit.projectors.engine.test_applier import Memory
 
 PARTITIONS = 4

@@ -11,7 +11,7 @@ from projectors.engine.applier import Applier, TooManyPoisoned
 from projectors.log.records import Record
 from schemas.errors import Fenced, Poisoned, Unavailable
 from schemas.records import UserEvent
-from tests.events import event_of
+from tests.samples.events import event_of
 
 POISON = Poisoned("it is broken", code="bad_avro")
 

@@ -10,7 +10,7 @@ from projectors.engine.traced_runner import TracedRunner
 from projectors.promises.events import user_event
 from runtime.tracing.tracing import Tracing
 from schemas.errors import Unavailable
-from tests.spans import Seen, SpansInMemory
+from tests.observed.spans import Seen, SpansInMemory
 from tests.unit.projectors.engine.stepping import CODEC, World, until_caught_up
 
 TRACES = ("0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736")

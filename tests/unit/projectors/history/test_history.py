@@ -26,7 +26,7 @@ from projectors.log.times import parse_time
 from schemas.errors import Poisoned, Rejected
 from schemas.identity import new_user_id
 from schemas.records import USER_CREATED, USER_DELETED, USER_ERASED, USER_UPDATED, UserEvent
-from tests.events import NOW
+from tests.samples.events import NOW
 from tests.unit.projectors.log.test_records import CODEC, USER_ID, event, message
 
 OTHER = new_user_id(3, 1_700_000_000_000, 6)

@@ -29,8 +29,8 @@ from schemas.identity import email_shard, new_user_id, partition_of
 from schemas.records import LogFormat, UserEvent
 from schemas.topics import EVENTS
 from schemas.trust import MAX_VERSION
-from tests.codecs import codec
-from tests.events import NOW, event_of, user_id_of
+from tests.samples.codecs import codec
+from tests.samples.events import NOW, event_of, user_id_of
 
 EMAIL = "jane@example.com"
 USER_ID = user_id_of(EMAIL)

@@ -12,7 +12,7 @@ from runtime.callers import issuer as module
 from runtime.callers.caller import Caller, Scope
 from runtime.callers.errors import Unauthenticated
 from schemas.errors import Unavailable
-from tests.key_set import NAME, KeySet
+from tests.samples.key_set import NAME, KeySet
 
 
 @pytest.fixture

@@ -7,7 +7,12 @@ from confluent_kafka import Producer
 
 from producers.client.delivery import COMMAND_PRODUCER
 from runtime.configuration.kafka_options import REFUSED, parse_options
-from runtime.kafka import client_config, consumer_config, producer_config, transactional_config
+from runtime.kafka.clients import (
+    client_config,
+    consumer_config,
+    producer_config,
+    transactional_config,
+)
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 

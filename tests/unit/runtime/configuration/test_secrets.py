@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime import kafka_clients
-from runtime.kafka import client_config
-from runtime.kafka_clients import AdminClient, Consumer, Producer
-from runtime.registry import Registry
+from runtime.kafka import client_classes
+from runtime.kafka.client_classes import AdminClient, Consumer, Producer
+from runtime.kafka.clients import client_config
+from runtime.kafka.registry import Registry
 from runtime.settings import Settings, load_settings
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_kafka_clients_get_the_new_password(
     kind: type[Producer | Consumer | AdminClient], secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While they are polled: a call of a consumer excludes all others."""
-    monkeypatch.setattr(kafka_clients, "_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(client_classes, "_EVERY_SECONDS", 0.01)
     given: list[tuple[str, str]] = []
 
     class Recording(kind):  # type: ignore[misc, valid-type]
@@ -86,4 +86,4 @@ def test_kafka_clients_get_the_new_password(
         eventually(lambda: client.poll(0.05) or given == [("app", "new")])
 
     rotate()
-    eventually(lambda: not kafka_clients._PASSWORDS._is_running, what="the thread ends")
+    eventually(lambda: not client_classes._PASSWORDS._is_running, what="the thread ends")

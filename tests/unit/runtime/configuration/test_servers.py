@@ -6,7 +6,7 @@ import pytest
 
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
-from tests.certificates import certificate_pem, private_key_pem
+from tests.samples.certificates import certificate_pem, private_key_pem
 
 Given = dict[str, str]
 SECRET = "s3cret"

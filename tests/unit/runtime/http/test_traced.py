@@ -6,7 +6,7 @@ from runtime import tracing
 from runtime.http import json_response
 from runtime.tracing.context import headers_of
 from runtime.tracing.tracing import Tracing
-from tests.spans import Seen, SpansInMemory
+from tests.observed.spans import Seen, SpansInMemory
 from tests.unit.runtime.http.services import ADDRESS, client, trial
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

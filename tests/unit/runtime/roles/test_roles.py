@@ -28,7 +28,7 @@ from runtime.roles.table import (
     roles,
 )
 from runtime.settings import Settings
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.errors import Misconfigured
 from schemas.topics import SCHEMAS
 

@@ -10,10 +10,10 @@ from confluent_kafka import Consumer, KafkaError, Message
 from runtime.settings import Settings
 from runtime.topics.log_ranges import LogRange, Place, read_ranges
 from schemas.errors import Unavailable
-from tests.unit.producers.handler.memory_consumer import MemoryConsumer
-from tests.unit.producers.handler.memory_group import MemoryGroup
-from tests.unit.producers.handler.memory_log import MemoryLog, failure
-from tests.unit.producers.handler.memory_partition import Entry, Status, Transaction
+from tests.unit.producers.handler.in_memory.consumer import MemoryConsumer
+from tests.unit.producers.handler.in_memory.group import MemoryGroup
+from tests.unit.producers.handler.in_memory.log import MemoryLog, failure
+from tests.unit.producers.handler.in_memory.partition import Entry, Status, Transaction
 
 TOPIC, OTHER = "t", "other"
 ENDLESS = math.inf

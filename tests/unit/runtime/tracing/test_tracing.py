@@ -12,8 +12,8 @@ from runtime.configuration.rule import WrongValueError
 from runtime.settings import Settings
 from runtime.tracing import conventions, export, exporting, tracing_of
 from schemas.errors import Misconfigured
-from tests.given import create
-from tests.spans import receiving
+from tests.observed.spans import receiving
+from tests.samples.given import create
 
 OTLP = Settings(tracing="otlp")
 JANE = create("jane@example.com")
@@ -45,7 +45,9 @@ def test_another_value_is_refused() -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.extras.is_installed", lambda extra: extra != "tracing")
+    monkeypatch.setattr(
+        "runtime.command_line.extras.is_installed", lambda extra: extra != "tracing"
+    )
     with pytest.raises(Misconfigured, match="needs the extra `tracing`") as raised:
         tracing_of(OTLP)
     assert raised.value.code == "no_tracing"

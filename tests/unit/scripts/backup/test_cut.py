@@ -20,8 +20,17 @@ from scripts.backup.cut import (
 )
 from scripts.backup.files import Copied
 from tests.depth import depth
-from tests.events import event_of
-from tests.given import NOW, PARTITIONS, Log, address_in, change_email, create, delete, home_of
+from tests.samples.events import event_of
+from tests.samples.given import (
+    NOW,
+    PARTITIONS,
+    Log,
+    address_in,
+    change_email,
+    create,
+    delete,
+    home_of,
+)
 from tests.unit.scripts.backup.copies import copy_of
 
 JANE = "jane@example.com"

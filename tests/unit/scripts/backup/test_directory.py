@@ -14,7 +14,7 @@ from scripts.backup.directory import (
     check_files,
 )
 from scripts.backup.files import BackupFile
-from tests.events import event_of
+from tests.samples.events import event_of
 from tests.unit.scripts.backup.copies import add_part
 
 EVENTS = [[event_of(f"user{n}@example.com", seq=1)] for n in range(2)]

@@ -7,10 +7,10 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from schemas.codec import schema_text
+from schemas.coding.codec import schema_text
 from schemas.topics import HISTORY
 from scripts.backup.files import file_schema, read_records, sha256_of, write_records
-from tests.events import event_of
+from tests.samples.events import event_of
 from tests.unit.scripts.backup.copies import copy_of
 
 JANE = event_of("jane@example.com", seq=7)

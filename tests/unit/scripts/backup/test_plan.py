@@ -17,8 +17,8 @@ from scripts.backup.plan import (
     outcome_of,
     outcomes_of,
 )
-from tests.events import event_of, user_id_of
-from tests.given import NOW, address_in, create, home_of, update
+from tests.samples.events import event_of, user_id_of
+from tests.samples.given import NOW, address_in, create, home_of, update
 from tests.unit.scripts.backup.copies import add_part
 
 JANE, JOE = "jane@example.com", "joe@example.com"

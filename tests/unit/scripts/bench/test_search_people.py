@@ -1,7 +1,7 @@
 """The users that searching is measured on: the same everywhere, and valid."""
 
 from projectors.elasticsearch.index.mapping import document
-from schemas.rules import clean_email
+from schemas.fields.rules import clean_email
 from scripts.bench.search.people import registered, registrations
 
 

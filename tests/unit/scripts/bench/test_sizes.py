@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
-from runtime.terminal import EXIT_USAGE
+from runtime.command_line.terminal import EXIT_USAGE
 from schemas.errors import Misconfigured
 from scripts.bench.report.sizes import memory_picture, size_tables, sizes_picture
 from scripts.bench.sizes import Sizes, SizesByUsers
@@ -14,7 +14,7 @@ from scripts.bench.workload import memory
 from scripts.bench.workload.memory import memory_over_time
 from scripts.bench.workload.processes import running
 from scripts.cli import rollbook
-from tests.processes import eventually
+from tests.started.processes import eventually
 
 
 def one_run(users: int, seconds: float) -> Sizes:

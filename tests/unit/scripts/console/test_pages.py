@@ -17,7 +17,7 @@ from runtime.callers.key_file import add_key, new_key
 from runtime.settings import load_settings
 from scripts.console.application import console_of
 from scripts.console.pages import FOLDER, part
-from tests.certificates import certificate_pem, private_key_pem
+from tests.samples.certificates import certificate_pem, private_key_pem
 
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 STYLESHEET_LINES = 300

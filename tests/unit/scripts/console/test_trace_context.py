@@ -11,7 +11,7 @@ from runtime import tracing
 from runtime.settings import Settings
 from runtime.tracing.tracing import Tracing
 from scripts.console.services import Services
-from tests.spans import SpansInMemory
+from tests.observed.spans import SpansInMemory
 
 
 class Service(BaseHTTPRequestHandler):

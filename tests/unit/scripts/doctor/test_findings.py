@@ -8,7 +8,7 @@ import pytest
 from projectors.contract.read_model import Version
 from projectors.elasticsearch.index.indexes import USERS
 from projectors.postgres.store.bookkeeping import FORMAT
-from runtime.registry import COMPATIBILITY
+from runtime.kafka.registry import COMPATIBILITY
 from runtime.settings import Settings
 from runtime.topics.admin import TopicReport
 from runtime.topics.log_ranges import LogRange

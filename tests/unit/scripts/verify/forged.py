@@ -3,10 +3,10 @@
 from typing import Any
 
 from schemas.identity import email_shard, partition_of
-from scripts.verify.decision_checks import DecisionChecks
+from scripts.verify.checks.decisions import DecisionChecks
+from scripts.verify.checks.log import LogChecks
 from scripts.verify.facts import Check, Entry
-from scripts.verify.log_checks import LogChecks
-from tests.events import event_of, user_id_of
+from tests.samples.events import event_of, user_id_of
 
 PARTITIONS = 4
 JANE = "jane@example.com"

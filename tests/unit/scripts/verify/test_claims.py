@@ -3,10 +3,10 @@
 from typing import Any
 
 from schemas.identity import email_shard, partition_of
-from scripts.verify.claim_checks import Claim, ClaimChecks, fold_claims
+from scripts.verify.checks.claims import Claim, ClaimChecks, fold_claims
 from scripts.verify.facts import Check, Entry, Last, last_of
-from tests.events import user_id_of
-from tests.given import address_in
+from tests.samples.events import user_id_of
+from tests.samples.given import address_in
 from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, event, gone
 
 AWAY = (HOME + 1) % PARTITIONS

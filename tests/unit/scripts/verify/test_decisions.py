@@ -8,14 +8,14 @@ import pytest
 from schemas.errors import Poisoned
 from schemas.letters import Letters, letter_of
 from schemas.records import CommandOutcome, DeadLetter
-from scripts.verify.decision_checks import (
+from scripts.verify.checks.decisions import (
     Command,
     Decided,
     DecisionChecks,
     Open,
 )
+from scripts.verify.checks.log import LogChecks
 from scripts.verify.facts import Entry, last_decided
-from scripts.verify.log_checks import LogChecks
 from tests.unit.scripts.verify.forged import HOME, ID, PARTITIONS, as_history, broken, event, only
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.records import USER_ERASED, UserEvent
+from scripts.verify.checks.stores import HistoryChecks, fold
 from scripts.verify.facts import Entry
-from scripts.verify.store_checks import HistoryChecks, fold
 from tests.unit.scripts.verify.forged import HOME, ID, PARTITIONS, as_history, broken, event, gone
 
 ERASED = gone(4, 4, USER_ERASED)

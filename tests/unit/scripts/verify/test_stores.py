@@ -7,9 +7,7 @@ import pytest
 
 from projectors.contract.read_model import Position
 from projectors.elasticsearch.index.mapping import USER_FIELDS, document
-from scripts.verify.documents import is_derived
-from scripts.verify.facts import Last, last_of
-from scripts.verify.store_checks import (
+from scripts.verify.checks.stores import (
     Stored,
     Summary,
     check_current,
@@ -20,7 +18,9 @@ from scripts.verify.store_checks import (
     recomputed,
     stored,
 )
-from tests.events import user_id_of
+from scripts.verify.documents import is_derived
+from scripts.verify.facts import Last, last_of
+from tests.samples.events import user_id_of
 from tests.unit.scripts.verify.forged import HOME, ID, JANE, PARTITIONS, erasure, event, gone
 
 USERS: dict[str, Last] = {ID: last_of(event(3, 3))}

@@ -8,12 +8,12 @@ import pytest
 from schemas.errors import Poisoned
 from schemas.letters import Letters, letter_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, Topic
+from scripts.verify.checks.foreign import ForeignChecks
+from scripts.verify.checks.log import LogChecks
 from scripts.verify.facts import EXAMPLES, NO_CUT, Check, Entry
-from scripts.verify.foreign_checks import ForeignChecks
-from scripts.verify.log_checks import LogChecks
 from scripts.verify.reader import require_trusted
-from tests.events import user_id_of
-from tests.given import address_in
+from tests.samples.events import user_id_of
+from tests.samples.given import address_in
 from tests.unit.scripts.verify.forged import (
     HOME,
     ID,

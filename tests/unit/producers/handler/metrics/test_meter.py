@@ -14,9 +14,9 @@ from runtime.metrics.health import Health
 from runtime.metrics.recording import Values
 from schemas.errors import Fenced
 from schemas.topics import EVENTS, OUTCOMES
-from tests.given import PARTITIONS, address_in, change_email, create, home_of
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.given import PARTITIONS, address_in, change_email, create, home_of
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 JANE = "jane@example.com"
 

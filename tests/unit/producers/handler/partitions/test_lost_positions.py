@@ -7,9 +7,9 @@ from producers.handler.loop import CommandHandler
 from schemas.errors import Misconfigured, Poisoned
 from schemas.positions import POSITION_KEY, decode_position
 from schemas.topics import COMMANDS, DEAD_LETTERS, EMAILS, HOPS, OUTCOMES
-from tests.given import PARTITIONS, address_in, change_email, create, home_of
-from tests.unit.producers.handler.memory_log import failure
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.given import PARTITIONS, address_in, change_email, create, home_of
+from tests.unit.producers.handler.in_memory.log import failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 JANE = "jane@example.com"
 AWAY = (home_of(JANE) + 1) % PARTITIONS

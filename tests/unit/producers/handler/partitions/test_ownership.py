@@ -4,9 +4,9 @@ import logging
 
 from producers.handler.loop import CommandHandler
 from schemas.topics import COMMANDS, EVENTS, HOPS, OUTCOMES
-from tests.given import PARTITIONS, address_in, change_email, create, home_of
-from tests.unit.producers.handler.memory_log import MemoryProducer
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.given import PARTITIONS, address_in, change_email, create, home_of
+from tests.unit.producers.handler.in_memory.log import MemoryProducer
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 LOGGER = logging.getLogger("unused")
 JANE = "jane@example.com"

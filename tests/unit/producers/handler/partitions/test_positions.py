@@ -8,9 +8,9 @@ from confluent_kafka import KafkaError
 from schemas.errors import Misconfigured, Unavailable
 from schemas.positions import POSITION_KEY
 from schemas.topics import COMMANDS, EMAILS, HOPS, OUTCOMES
-from tests.given import PARTITIONS, address_in, change_email, create, home_of
-from tests.unit.producers.handler.memory_log import MemoryProducer, failure
-from tests.unit.producers.handler.stepping import Cluster
+from tests.samples.given import PARTITIONS, address_in, change_email, create, home_of
+from tests.unit.producers.handler.in_memory.log import MemoryProducer, failure
+from tests.unit.producers.handler.in_memory.stepping import Cluster
 
 LOGGER = logging.getLogger("unused")
 JANE = "jane@example.com"

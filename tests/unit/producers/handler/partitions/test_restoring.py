@@ -9,8 +9,8 @@ from producers.handler.partitions.partition import Stopped
 from schemas.errors import Misconfigured
 from schemas.identity import SHARDS, new_user_id, partition_of
 from schemas.topics import EMAILS, EVENTS, HISTORY, OUTCOMES
-from tests.given import PARTITIONS, address_in, create, update
-from tests.unit.producers.handler.stepping import Cluster, sizes
+from tests.samples.given import PARTITIONS, address_in, create, update
+from tests.unit.producers.handler.in_memory.stepping import Cluster, sizes
 
 ANSWER = ("command_id", "status", "code", "user_id", "version", "seq")
 UNKNOWN_SCHEMA = b"\x00\x7f\xff\xff\xff\x02"

@@ -16,10 +16,12 @@ from runtime.roles.kafka import Binding
 from runtime.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 from scripts.stack.access import is_secure
-from scripts.stack.fetch import Artefacts
-from scripts.stack.jdk import Jdk
+from scripts.stack.download.fetch import Artefacts
+from scripts.stack.download.jdk import Jdk
+from scripts.stack.native.programs import program_section
+from scripts.stack.native.server_files import Site, configuration_files
+from scripts.stack.native.servers import programs
 from scripts.stack.places import DEFAULT_PORTS, choose_ports
-from scripts.stack.programs import program_section
 from scripts.stack.record import StackRecord, plain_settings, write_private, write_record
 from scripts.stack.secure import certificates, elasticsearch, kafka, registry
 from scripts.stack.secure.certificates import ensure_certificates
@@ -32,8 +34,6 @@ from scripts.stack.secure.logins import (
     write_role,
 )
 from scripts.stack.secure.roles import grant_roles
-from scripts.stack.server_files import Site, configuration_files
-from scripts.stack.servers import programs
 from scripts.stack.system import _urls_for_console, services_of
 
 

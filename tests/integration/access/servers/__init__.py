@@ -1,0 +1,1 @@
+"""Servers between clients and brokers that refuse, and brokers with logins."""

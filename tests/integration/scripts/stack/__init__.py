@@ -1,0 +1,1 @@
+"""Stacks are started, stopped and looked at."""

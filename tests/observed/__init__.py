@@ -1,0 +1,1 @@
+"""Reads what a test wants to know: topics, groups, read models, metrics and spans."""

@@ -1,0 +1,1 @@
+"""People, events and other data that tests make."""

@@ -1,0 +1,1 @@
+"""What is simulated: the cluster, the stores, processes and time."""

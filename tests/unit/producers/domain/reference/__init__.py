@@ -1,0 +1,1 @@
+"""Another implementation of the rules, plain and slow, to compare decisions with."""

@@ -1,0 +1,1 @@
+"""A broker in memory with which the handler's loop is stepped, for tests of its schedules."""
