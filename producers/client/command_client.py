@@ -48,9 +48,10 @@ class CommandClient(UserCommands[Outcome], Closing):
 
     Every method that sends waits for the answer. It returns every answer of the handler, also a
     rejection. It raises `Rejected` if a field breaks a rule, `Unavailable` if Kafka fails and
-    `Misconfigured` if Kafka refuses the command for good (`Forbidden` for want of a permission); in
-    these cases nothing was sent. It raises `NotInTime` if no answer came within `timeout_seconds`
-    or answers cannot be read; the message says whether the command may still be decided.
+    `Misconfigured` if Kafka refuses the command for good (`Forbidden` if a permission is missing);
+    in these cases nothing was sent. It raises `NotInTime` if no answer came within
+    `timeout_seconds` or answers cannot be read; the message says whether the command may still be
+    decided.
 
     Sending again within five minutes of the answer is safe, under any load and across restarts of
     handlers: a command with the same id and target (the user id; for a creation the address) is

@@ -105,7 +105,9 @@ def outcome_of(record: CommandOutcome, partition: int) -> Outcome:
 def check_command_topics(consumer: Consumer, settings: Settings) -> None:
     """Check with the brokers that both topics exist and have the configured number of partitions.
 
-    With another number, commands would go to partitions that do not own their users. Raises
+    With another number, commands would go to partitions that do not own their users. Unlike
+    `runtime.topics.admin.check_topics`, this needs no client of its own: a command asks with the
+    consumer that it has. Raises
     `Unavailable` if no broker answers within 5 s, and `Misconfigured`.
     """
     for topic in (COMMANDS, OUTCOMES):

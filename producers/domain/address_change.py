@@ -11,9 +11,9 @@ address stays reserved for ever. Messages between two partitions arrive once and
 were sent.
 
 Each sending of a command has its own claim, and an address is taken as long as there is any claim:
-a grant counts until it is answered, whatever becomes of the others. After a restore, a partition
-sends the grants that are still open again, in case they outlived `user-hops`. The originals come
-first in the same log, so the copies are answered but never decide anything.
+a grant counts until it is answered, even if all other claims have been answered. After a restore,
+a partition sends the grants that are still open again, in case they outlived `user-hops`. The
+originals come first in the same log, so the copies are answered but never decide anything.
 """
 
 from itertools import chain

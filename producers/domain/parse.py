@@ -1,7 +1,7 @@
 """Parses command records, which anyone may have written, into the commands that are decided.
 
 Each input is parsed once: the command carries its address key, its shard and the bytes of its ids,
-so that nothing after this module computes them again.
+so that nothing after this module parses them again.
 """
 
 from producers.domain.aggregate import (
@@ -65,8 +65,11 @@ def parse_command(record: CommandRecord) -> Command | UpgradeCommand:
     if kind in {FINALISE_UPGRADE, CHECK_UPGRADE}:
         wanted = rules.clean_version(expected)
         return UpgradeCommand(user_id, wanted, issued_by, only_check=kind == CHECK_UPGRADE)
-    gone = DeleteUser if kind == DELETE_USER else EraseUser
-    return gone(command_id, user_id, expected, issued_by)
+    if kind == DELETE_USER:
+        return DeleteUser(command_id, user_id, expected, issued_by)
+    if kind == ERASE_USER:
+        return EraseUser(command_id, user_id, expected, issued_by)
+    raise AssertionError(kind)  # a kind of ours without a branch must not erase anybody
 
 
 def _parse_update(

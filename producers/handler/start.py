@@ -21,7 +21,7 @@ from producers.handler.members import GROUP, members, unassigned
 from producers.handler.metrics.commands_waiting import CommandsWaiting
 from producers.handler.metrics.meter import Meter, RecordingMeter
 from producers.handler.open_segments import COMPACTED, SegmentRoller
-from producers.handler.partitions.opening import RestoreOpener
+from producers.handler.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import MOST_STEP_SECONDS, Transactions
 from producers.handler.watchdog import Watchdog

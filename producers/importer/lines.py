@@ -1,4 +1,4 @@
-"""Reads users from CSV or NDJSON line by line, in constant memory; a bad line does not stop it.
+"""Reads users from CSV or NDJSON line by line, in bounded memory; a bad line does not stop it.
 
 Fields are yielded as they are in the file, for `schemas.fields.rules` to check. A line that cannot
 be split into fields is yielded as a `BadLine`.

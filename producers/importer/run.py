@@ -1,4 +1,4 @@
-"""Imports users with thousands of creations in flight, in constant memory, each user once.
+"""Imports users with thousands of creations in flight, in bounded memory, each user once.
 
 A command's id is derived from its line's content. So a line that is sent again, in this run or a
 later one, is the same command, and a corrected line is a new one.

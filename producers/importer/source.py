@@ -1,4 +1,4 @@
-"""Reads the lines of a file to import in constant memory, and decompresses gzip.
+"""Reads the lines of a file to import, in bounded memory, and decompresses gzip.
 
 The first bytes show whether it is gzip, so a pipe needs no file name. The first line shows whether
 lines end with LF (or CR LF) or with CR alone, as old programs of the Mac wrote them. A truncated

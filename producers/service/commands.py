@@ -48,8 +48,8 @@ async def show_command(
     place = _place_of(request, service.settings.partitions)
 
     def look_up() -> Outcome:
-        within = _within(_LOOKUP_SECONDS)
-        return find_outcome(service.settings, key, within, place, service.registry)
+        check = _deadline_check(_LOOKUP_SECONDS)
+        return find_outcome(service.settings, key, check, place, service.registry)
 
     try:
         outcome = await asyncio.get_running_loop().run_in_executor(service.lookups, look_up)
@@ -81,8 +81,8 @@ def _is_offset(texts: list[str]) -> bool:
     return _OFFSET.fullmatch(text) is not None and int(text) <= _MOST_OFFSET
 
 
-def _within(seconds: float) -> Callable[[int], None]:
-    """Return a function that raises `NotInTime` once that time is over."""
+def _deadline_check(seconds: float) -> Callable[[int], None]:
+    """Return a function that raises `NotInTime` if it is called after that time."""
     deadline = time.monotonic() + seconds
 
     def check(_records: int) -> None:

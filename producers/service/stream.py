@@ -1,4 +1,4 @@
-"""Many commands in one request: lines of JSON in, lines of JSON out, in constant memory.
+"""Many commands in one request: lines of JSON in, lines of JSON out, in bounded memory.
 
 A bounded number of lines has been read and not answered, or answered and not yet taken by the
 caller. At that number no further line is read, so the caller's connection fills and it has to wait.

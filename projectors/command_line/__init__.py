@@ -1,8 +1,9 @@
 """What the command line of a query needs, for our own commands and custom ones.
 
 `wait_for_token` adds `--after` and `--timeout` to a query; `run` runs one command with the
-settings, errors and exit codes of `rollbook`. Public: a custom read model imports this package,
-`projectors.contract` and `projectors.promises`, and nothing else from inside.
+settings, errors and exit codes of `rollbook`. `projectors.cli` imports it. It is public, together
+with `projectors.contract` and `projectors.promises`: a custom read model imports these three and,
+if it is kept in PostgreSQL, `projectors.postgres.store`, whose names may change in any release.
 """
 
 from projectors.command_line.after_option import wait_for_token

@@ -5,6 +5,7 @@ column or mapping needs a new version, built from the log while the live one ser
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -146,6 +147,20 @@ class PacksEvents(Protocol):
         """
 
 
+@runtime_checkable
+class DividesRows(Protocol):
+    """A read model whose rows several processes can read, each a part. Optional, for speed."""
+
+    def divide_rows(self, parts: int) -> AbstractContextManager[Sequence[Any]]:
+        """Return, in a context, what stands for each part and can be sent to another process.
+
+        Every row is in exactly one part, as long as no row changes. Raises `Unavailable`.
+        """
+
+    def rows_of(self, part: Any) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a part as `rows` does; any instance of the same version can."""
+
+
 class ReadModelVersions(Protocol):
     """All versions of one read model in its store. Not for several threads.
 
@@ -204,3 +219,17 @@ class ReadModelVersions(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class PausableVersions(Protocol):
+    """Versions of a read model whose store can keep that one is paused.
+
+    `versions` then returns since when, in `Version.paused_at`.
+    """
+
+    def set_paused(self, number: int, *, paused: bool) -> None:
+        """Set since when version `number` is paused to now, or to never. Idempotent.
+
+        A version that is paused already keeps its time. Raises `Dropped`, `Unavailable`.
+        """

@@ -22,7 +22,7 @@ _STEP_SECONDS: Final = 0.2
 
 
 class Meter:
-    """What a projector reports of itself. This one ignores it all, as nobody can see it."""
+    """Discards what a projector measures: no metrics are served. `RecordingMeter` records it."""
 
     def timed(self, stage: str, step: Callable[[], T]) -> T:  # noqa: ARG002 - for those that record
         """Return what `step` returns, a stage of a batch; nothing is noted if that is empty."""

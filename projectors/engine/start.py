@@ -1,23 +1,18 @@
 """Wires the runner of a read model's version to Kafka and the registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from projectors.contract.read_model import ReadModel
 from projectors.engine.dead_letter_writer import DeadLetterWriter
 from projectors.engine.meter import Meter
 from projectors.engine.runner import Runner
-from projectors.engine.subscription import subscribe
+from projectors.engine.subscription import group_of, subscribe
 from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.tracing import tracing_of
 from schemas.topics import DEAD_LETTERS
-
-
-def group_of(read_model: str, version: int) -> str:
-    """Return the consumer group of a version, without the prefix."""
-    return f"rollbook-projector-{read_model}-{version}"
 
 
 def open_runner(
@@ -28,10 +23,12 @@ def open_runner(
     *,
     is_paused: Callable[[], bool] = lambda: False,
     traced: bool = False,
+    share: Collection[int] | None = None,
 ) -> Runner:
     """Return the runner of `model` on the real log; it applies nothing while `is_paused`.
 
-    With `traced` it makes spans if that is on.
+    With `traced` it makes spans if that is on. With a `share` it reads these partitions, without
+    its group.
 
     Only the registry must be available: raises `Unavailable` if it is not.
     """
@@ -43,7 +40,7 @@ def open_runner(
         reader=f"projector:{model.name}",
         topic=settings.named(topic.name),
     )
-    subscription = subscribe(settings, topic, group_of(model.name, model.version))
+    subscription = subscribe(settings, topic, group_of(model.name, model.version), share)
     return _new_runner(settings, traced=traced)(
         settings,
         model,

@@ -42,12 +42,20 @@ MOST_EARLY = 20_000
 LookUp: TypeAlias = Callable[[Collection[int]], tuple[str, dict[int, LogRange]]]
 
 
+def group_of(read_model: str, version: int) -> str:
+    """Return the consumer group of a version, without the prefix."""
+    return f"rollbook-projector-{read_model}-{version}"
+
+
 class Subscription:
     """Membership in a consumer group. Not for several threads.
 
     `waiting` are assigned partitions for which `start` was not called yet; `next` maps the others
     to the offset expected next. `restarts` grows whenever partitions were revoked or have to start
     again: records polled before may then belong to another process.
+
+    With a `share` it reads these partitions and is no member: whoever divides a topic among
+    processes that begin together need not wait until their group has agreed on the same.
 
     `consumer` must report the ends of partitions, and leave offsets and assignments to this class.
     `look_up` raises `Unavailable`, and `Misconfigured` if the topic is missing.
@@ -60,9 +68,12 @@ class Subscription:
         consumer: Consumer,
         look_up: LookUp,
         group: str = "",
+        *,
+        share: Collection[int] | None = None,
     ) -> None:
         self._settings = settings
         self._group = settings.named(group)
+        self._share = share
         self._topic = settings.named(topic.name)
         self._consumer = consumer
         self.look_up = look_up
@@ -75,8 +86,12 @@ class Subscription:
         self._commit_due = self._recommit_due = 0.0
 
     def join(self) -> None:
-        """Join the group."""
+        """Join the group, or take the share."""
         with kafka_available(self._settings):
+            if self._share is not None:
+                own = [TopicPartition(self._topic, partition) for partition in self._share]
+                self._on_assign(self._consumer, own)
+                return
             self._consumer.subscribe(
                 [self._topic],
                 on_assign=self._on_assign,
@@ -206,8 +221,13 @@ class Subscription:
         log.info("revoked: partitions %s", sorted(place.partition for place in places))
 
 
-def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
-    """Return a subscription to `topic` in a group; it joins the group in `join`."""
+def subscribe(
+    settings: Settings, topic: Topic, group: str, share: Collection[int] | None = None
+) -> Subscription:
+    """Return a subscription to `topic` in a group, or to a `share` of its partitions.
+
+    It connects in `join`. Offsets are committed for the group in both cases.
+    """
     consumer = client_classes.Consumer(
         consumer_config(settings, settings.named(group))
         | statistics_config(settings, group.removeprefix("rollbook-"))
@@ -224,4 +244,4 @@ def subscribe(settings: Settings, topic: Topic, group: str) -> Subscription:
     def look_up(partitions: Collection[int]) -> tuple[str, dict[int, LogRange]]:
         return check_topics(settings)[topic.name], log_ranges(settings, topic, partitions)
 
-    return Subscription(settings, topic, consumer, look_up, group)
+    return Subscription(settings, topic, consumer, look_up, group, share=share)

@@ -9,8 +9,7 @@ from opentelemetry.trace import Span
 
 from projectors.contract.read_model import ReadModel
 from projectors.engine.runner import Runner, _Decoding
-from projectors.engine.start import group_of
-from projectors.engine.subscription import Subscription
+from projectors.engine.subscription import Subscription, group_of
 from projectors.log.records import Record
 from runtime.settings import Settings
 from runtime.tracing import conventions

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from projectors.contract.read_model import ReadModelVersions
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from runtime.settings import Settings
 from schemas.errors import Forbidden, Unavailable

@@ -6,28 +6,14 @@ the batch that they are writing and stay in their consumer group.
 """
 
 import time
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
-from projectors.contract.read_model import READY, ReadModelVersions, Version
+from projectors.contract.read_model import READY, PausableVersions, ReadModelVersions, Version
 from projectors.contract.refusals import version_not_built, version_not_found
 from schemas.errors import Rejected, Unavailable
 
 _TRIES: Final = 5
 _AGAIN_SECONDS: Final = 0.1
-
-
-@runtime_checkable
-class PausableVersions(Protocol):
-    """Versions of a read model whose store can keep that one is paused.
-
-    `versions` then returns since when, in `Version.paused_at`.
-    """
-
-    def set_paused(self, number: int, *, paused: bool) -> None:
-        """Set since when version `number` is paused to now, or to never. Idempotent.
-
-        A version that is paused already keeps its time. Raises `Dropped`, `Unavailable`.
-        """
 
 
 def set_paused(versions: ReadModelVersions, number: int | None, *, paused: bool) -> list[int]:

@@ -1,9 +1,10 @@
 """Traces: which requests, commands, decisions and projections belong together.
 
 The context of a trace (W3C Trace Context) travels in the headers of HTTP requests and of records on
-the log. It is off unless the setting `tracing` says otherwise; then nothing of OpenTelemetry is
-imported, and no header is written or read. `conventions` has every name, `docs/tracing.md` explains
-the spans, and docs/decisions/0031 the design.
+the log. `conventions` has every name, `docs/tracing.md` explains the spans, and docs/decisions/0031
+the design. Any package above may import this module, which imports OpenTelemetry only if the
+setting `tracing` is on. The other modules, except `conventions`, always import it: import them
+only where tracing is on. While it is off, no header is written or read.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +15,6 @@ from runtime.settings import Settings
 if TYPE_CHECKING:
     from runtime.tracing.tracing import Tracing
 
-started: list["Tracing"] = []
-
 
 def tracing_of(settings: Settings) -> "Tracing | None":
     """Return what makes spans in this process; None if the setting `tracing` is empty.
@@ -25,14 +24,12 @@ def tracing_of(settings: Settings) -> "Tracing | None":
     """
     if not settings.tracing:
         return None
-    if started:
-        return started[-1]
     from runtime.command_line.extras import require_tracing
 
     require_tracing()
-    from runtime.tracing.tracing import Tracing, library_tracer
+    from runtime.tracing.tracing import Tracing, library_tracer, started
 
-    return Tracing(library_tracer())
+    return started[-1] if started else Tracing(library_tracer())
 
 
 def exporting(settings: Settings, service: str, instance: str = "") -> AbstractContextManager[None]:

@@ -18,9 +18,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from runtime.process import Reminder
-from runtime.tracing import started
 from runtime.tracing.conventions import SCHEMA_URL, service_attributes
-from runtime.tracing.tracing import Tracing
+from runtime.tracing.tracing import Tracing, started
 
 FLUSH_SECONDS: Final = 2.0
 _NAME: Final = "rollbook"

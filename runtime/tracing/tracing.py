@@ -73,6 +73,10 @@ class Tracing:
         return BatchSpans(self._tracer, topic, group)
 
 
+# The last is what this process exports with; empty where the program that imports us does.
+started: list[Tracing] = []
+
+
 class SendSpan:
     """The span of one record on its way to the log, which carries the span's context."""
 

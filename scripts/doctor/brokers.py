@@ -19,7 +19,7 @@ from runtime.topics.log_ranges import LATEST, LogRange, Place, read_ranges
 from schemas.topics import TOPICS
 from scripts.doctor.clocks import clock_finding
 from scripts.doctor.finding import (
-    Asked,
+    Examination,
     Finding,
     NotCheckable,
     ok,
@@ -41,8 +41,8 @@ _FREE_PROBLEM, _FREE_WARNING = 0.05, 0.15
 class BrokerFacts:
     """What brokers say, each read once."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
 
     @cached_property
     def client(self) -> AdminClient:

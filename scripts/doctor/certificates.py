@@ -14,7 +14,7 @@ from runtime.configuration.logins import urls_of
 from runtime.network.certificates import CERTIFICATES, certificate_ends
 from runtime.settings import Settings
 from scripts.doctor.finding import (
-    Asked,
+    Examination,
     Finding,
     not_checked,
     ok,
@@ -28,10 +28,10 @@ _URLS: Final = ("registry_url", "elasticsearch_url", "http_commands_url", "http_
 _LOCAL: Final = {"localhost", "127.0.0.1", "::1", ""}
 
 
-def expiry(asked: Asked) -> Iterator[Finding]:
+def expiry(examination: Examination) -> Iterator[Finding]:
     """Look when the certificates in files and those of servers expire."""
-    yield from file_findings(asked.settings, time.time())
-    for setting, host, port in tls_servers(asked.settings):
+    yield from file_findings(examination.settings, time.time())
+    for setting, host, port in tls_servers(examination.settings):
         where = f"{setting}: the server {host}:{port}"
         try:
             yield expiry_finding(where, _expiry_of_server(host, port), time.time())
@@ -91,9 +91,9 @@ def _expiry_of_server(host: str, port: int) -> float:
     return load_der_x509_certificate(shown).not_valid_after_utc.timestamp()
 
 
-def encryption(asked: Asked) -> Iterator[Finding]:
+def encryption(examination: Examination) -> Iterator[Finding]:
     """Look for connections to other machines that are not encrypted."""
-    of = asked.settings
+    of = examination.settings
     hosts = [one.strip().rpartition(":")[0] for one in of.kafka_bootstrap_servers.split(",")]
     is_encrypted = of.kafka_security_protocol.lower().endswith("ssl")
     plain = {"kafka_security_protocol": [] if is_encrypted else hosts}

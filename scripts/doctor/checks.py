@@ -101,12 +101,12 @@ GROUPS: Final[tuple[Group, ...]] = (
     ),
     Group(
         "permissions",
-        lambda asked: asked,
+        lambda examination: examination,
         (Check("permissions", "what the login may not do", permissions.roles),),
     ),
     Group(
         "TLS",
-        lambda asked: asked,
+        lambda examination: examination,
         (
             Check(
                 "certificates",

@@ -15,7 +15,7 @@ from runtime.command_line.terminal import (
 )
 from runtime.printable import printable
 from runtime.settings import Settings
-from scripts.doctor.finding import Asked, Level, Result
+from scripts.doctor.finding import Examination, Level, Result
 
 _MARKS: Final = {
     Level.PROBLEM: ("✗", "red"),
@@ -73,7 +73,7 @@ def doctor(
         as_json=as_json,
         only_on_terminal=True,
     ) as show:
-        results = run_groups(Asked(settings, roles), GROUPS, on_done)
+        results = run_groups(Examination(settings, roles), GROUPS, on_done)
     if as_json:
         for result in results:
             print_json(_as_json(result))

@@ -77,8 +77,8 @@ def optional_package(name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the doctor was asked to examine; `roles` are those that the login must suffice for."""
+class Examination:
+    """What one run examines: an installation and the roles that its login must suffice for."""
 
     settings: Settings
     roles: Collection[str] = ()
@@ -102,7 +102,7 @@ class Group:
     """The checks that use the same facts; `open` connects to nothing yet."""
 
     name: str
-    open: Callable[[Asked], Any]
+    open: Callable[[Examination], Any]
     checks: tuple[Check[Any], ...]
 
 

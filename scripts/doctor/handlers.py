@@ -17,7 +17,7 @@ from runtime.topics.admin import found_config
 from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.errors import Poisoned
 from schemas.topics import COMMANDS, EVENTS, HISTORY, HOPS, Topic
-from scripts.doctor.finding import Asked, Finding, ok, problem, warning
+from scripts.doctor.finding import Examination, Finding, ok, problem, warning
 
 _LATE_PROBLEM, _LATE_WARNING = 0.5, 0.25
 _SAMPLE_RECORDS: Final = 50_000
@@ -31,8 +31,8 @@ _REBUILD_FACTOR: Final = 3.0
 class HandlerFacts:
     """What the handlers' group and the log say, each read once."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
 
     @cached_property
     def assigned(self) -> list[int]:

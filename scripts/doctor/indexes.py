@@ -22,7 +22,7 @@ from projectors.elasticsearch.index.indexes import (
     write_alias,
 )
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
-from scripts.doctor.finding import Asked, Finding, NotCheckable, ok, problem, warning
+from scripts.doctor.finding import Examination, Finding, NotCheckable, ok, problem, warning
 
 _MAJOR: Final = 9
 _REBUILD: Final = "`rollbook projector rebuild elasticsearch`, then swap to the new version"
@@ -34,9 +34,9 @@ _DISK: Final = "cluster.routing.allocation.disk.watermark"
 class IndexFacts:
     """What Elasticsearch says, over one client."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
-        self.client: Elasticsearch = connect(asked.settings, timeout_seconds=10)
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
+        self.client: Elasticsearch = connect(examination.settings, timeout_seconds=10)
 
     @cached_property
     def indexes(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from runtime.roles.table import REGISTRY, KafkaNeed, Role
 from runtime.roles.table import roles as all_roles
 from runtime.settings import Settings
 from runtime.topics.access import denied_operations
-from scripts.doctor.finding import Asked, Finding, ok, problem
+from scripts.doctor.finding import Examination, Finding, ok, problem
 
 _GRANT: Final = "grant it (`rollbook acl show` prints how)"
 _CREATES: Final = "SELECT has_database_privilege(current_database(), 'CREATE')"
@@ -33,11 +33,13 @@ WHERE nspname ~ %s AND relname = 'checkpoints' AND NOT (
 )"""
 
 
-def roles(asked: Asked) -> Iterator[Finding]:
+def roles(examination: Examination) -> Iterator[Finding]:
     """Compare what the login may do with what each role needs."""
-    known = {name: role for name, role in all_roles(asked.settings).items() if name != REGISTRY}
-    missing = {name: _missing(asked.settings, role) for name, role in known.items()}
-    return role_findings(missing, asked.roles)
+    known = {
+        name: role for name, role in all_roles(examination.settings).items() if name != REGISTRY
+    }
+    missing = {name: _missing(examination.settings, role) for name, role in known.items()}
+    return role_findings(missing, examination.roles)
 
 
 def role_findings(

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from projectors.catalog import open_versions
 from projectors.contract.read_model import BUILDING, READY, Version
 from projectors.dead_letters.reader import read_letters
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from projectors.log.times import iso_time
 from projectors.versions.groups import leftover_groups
 from projectors.versions.rebuild_lock import is_rebuilding
@@ -20,7 +20,7 @@ from projectors.versions.status import OTHER_TOPIC, ProjectorsStatus, read_statu
 from runtime.kafka.clients import REQUEST_TIMEOUT_SECONDS, admin, kafka_available
 from schemas.letters import HANDLER, Letter
 from schemas.topics import DEAD_LETTERS
-from scripts.doctor.finding import Asked, Finding, not_checked, ok, problem, warning
+from scripts.doctor.finding import Examination, Finding, not_checked, ok, problem, warning
 
 # After this long, erased users may be in a paused version for longer than anywhere else.
 _PAUSED_SECONDS: Final = 24 * 3600.0
@@ -30,8 +30,8 @@ _SOON_MS: Final = 4 * 86_400_000
 class ReadModelFacts:
     """What the stores say of their versions, and brokers of their groups."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
 
     @cached_property
     def status(self) -> ProjectorsStatus:

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from schemas.errors import Forbidden, RollbookError, Unavailable
 from scripts.doctor.finding import (
-    Asked,
     Check,
+    Examination,
     Finding,
     Group,
     Level,
@@ -19,7 +19,9 @@ from scripts.doctor.finding import (
 
 
 def run_groups(
-    asked: Asked, groups: Sequence[Group], on_done: Callable[[str], None] = lambda _group: None
+    examination: Examination,
+    groups: Sequence[Group],
+    on_done: Callable[[str], None] = lambda _group: None,
 ) -> list[Result]:
     """Run every check; return the results, those that matter most first.
 
@@ -27,7 +29,7 @@ def run_groups(
     """
     results: dict[str, list[Result]] = {}
     with ThreadPoolExecutor(max(1, len(groups)), thread_name_prefix="doctor") as runners:
-        running = {runners.submit(_run_group, asked, group): group.name for group in groups}
+        running = {runners.submit(_run_group, examination, group): group.name for group in groups}
         for done in as_completed(running):
             results[running[done]] = done.result()
             on_done(running[done])
@@ -36,9 +38,9 @@ def run_groups(
     return sorted(found, key=lambda result: order.index(result.finding.level))
 
 
-def _run_group(asked: Asked, group: Group) -> list[Result]:
+def _run_group(examination: Examination, group: Group) -> list[Result]:
     results: list[Result] = []
-    facts = group.open(asked)
+    facts = group.open(examination)
     try:
         for check in group.checks:
             if any(result.finding.unreachable for result in results):

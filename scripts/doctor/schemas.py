@@ -9,7 +9,7 @@ from runtime.topics.log_ranges import LogRange, log_ranges, read_topic
 from schemas.coding.codec import HEADER_BYTES, MAGIC, schema_text
 from schemas.errors import Poisoned
 from schemas.topics import EMAILS, EVENTS, HISTORY, SCHEMAS
-from scripts.doctor.finding import Asked, Finding, ok, problem, warning
+from scripts.doctor.finding import Examination, Finding, ok, problem, warning
 
 _SAMPLED_RECORDS = 20  # at both ends of each partition
 _ENSURE = "`rollbook topics ensure` registers what is missing"
@@ -19,9 +19,9 @@ _RESTORE = "restore the registry's storage: without the schema these records can
 class RegistryFacts:
     """The registry of the settings."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
-        self.registry = Registry(asked.settings)
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
+        self.registry = Registry(examination.settings)
 
 
 def registered(facts: RegistryFacts) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from projectors.postgres.store.shape import TableShape
 from projectors.postgres.users.schema import SHAPE as USERS_SHAPE
 from runtime.roles.postgres import version_schema
 from scripts.doctor.clocks import clock_finding
-from scripts.doctor.finding import Asked, Finding, ok, problem, warning
+from scripts.doctor.finding import Examination, Finding, ok, problem, warning
 
 SHAPES: Final[Mapping[str, TableShape]] = {"postgres": USERS_SHAPE, "history": HISTORY_SHAPE}
 # `transaction_timeout`, which ends the transaction of a writer that froze, exists since 17.
@@ -39,9 +39,9 @@ _HAS_VERSIONS: Final = "SELECT to_regclass(%s) IS NOT NULL"
 class TableFacts:
     """What PostgreSQL says, over one connection."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.settings = asked.settings
-        self.database = Database(asked.settings)
+    def __init__(self, examination: Examination) -> None:
+        self.settings = examination.settings
+        self.database = Database(examination.settings)
 
     def rows(self, text: LiteralString, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

@@ -101,7 +101,7 @@ def read_record(stack: Path) -> StackRecord | None:
 def servers_data(stack: Path) -> Path:
     """Return the folder with the data of a native stack's servers: where its first `up` put it.
 
-    Whom the folders let in may change later, and a stack must not start without its data then.
+    Permissions of the folders may change later; a stack must still start with its data then.
     """
     record = read_record(stack)
     if record and record.mode == "native" and record.data:

@@ -20,7 +20,9 @@ ACCEPTED_BETWEEN = 1_000
 @pytest.mark.skipif(
     not DEEP, reason="test_nemesis.py kills a service under load, too; in `make test-deep`"
 )
-def test_what_callers_were_told_is_what_happened(settings: Settings, rollbook: Rollbook) -> None:
+def test_every_answer_to_a_caller_agrees_with_the_log(
+    settings: Settings, rollbook: Rollbook
+) -> None:
     chance = random.Random(SEED)
     handler = rollbook.start_handler()
     services = [Service(rollbook, "commands")]
@@ -40,6 +42,6 @@ def test_what_callers_were_told_is_what_happened(settings: Settings, rollbook: R
         commands.stop()
         for service in services:
             service.http.close()
-    assert Ledger(settings).flaws(commands.asked) == []
+    assert Ledger(settings).flaws(commands.tracked) == []
     assert commands.flaws == []
     assert commands.count(SILENCE) > 0

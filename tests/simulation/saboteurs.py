@@ -15,9 +15,10 @@ from producers.domain.encoded_event import PackedEvent
 from producers.domain.overlay import Overlay
 from producers.domain.snapshot import packed_key
 from producers.domain.state import PartitionState
+from producers.handler import opening
 from producers.handler.batch import Batch
 from producers.handler.loop import CommandHandler
-from producers.handler.partitions import opening, partition
+from producers.handler.partitions import partition
 from producers.handler.partitions.message_order import BatchInOrder
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.partitions.partition import Deciding, OwnedPartition

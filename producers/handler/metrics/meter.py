@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException, Message
 
 from producers.handler.batch import Batch
 from producers.handler.open_segments import SegmentRoller
+from producers.handler.partitions.meter import PartitionMeter
 from producers.handler.partitions.partition import Deciding, Phase, Restoring, Stopped
 from producers.handler.transaction import IndefiniteError
 from runtime.metrics.health import START, Health
@@ -24,40 +25,24 @@ _REFRESH_SECONDS: Final = 1.0
 # Of a batch with more commands, so many are measured, and each counts for several.
 _SAMPLE: Final = 16
 _READS_AGAIN_SECONDS: Final = 10.0
-# The parts of a handler that can fail by themselves.
+# The parts of a handler that can fail by themselves, besides `RESTORE`.
 _GROUP: Final = "group"
 _READING: Final = "reading"
-RESTORE: Final = "restore"
 TRANSACTIONS: Final = "transactions"
 
 
-class Meter:
-    """What a handler reports of itself. This one ignores it all, as nobody can see it."""
+class Meter(PartitionMeter):
+    """Discards what a handler measures: no metrics are served. `RecordingMeter` records it."""
 
     tallies = False
 
-    def lacks(self, failure: Unavailable | Forbidden, part: str) -> None:
-        """Note that a part waits because of `failure`."""
-
-    def works(self, part: str) -> None:
-        """Note that a part can continue."""
-
-    def cannot_read(self, failure: Unavailable | Forbidden) -> None:
-        """Note why nothing is read; nobody notes that it is possible again."""
-
     def is_member(self) -> None:
         """Note that the handler is a member of its group: it decides, restores or is a standby."""
-
-    def was_dropped(self) -> None:
-        """Note that the group has dropped this member, which now joins again."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Note how the transaction in the `with` block ends."""
         yield
-
-    def restored(self, seconds: float) -> None:
-        """Note that a partition was restored, and how long that took."""
 
     def committed(
         self, batch: Batch, messages: Sequence[Message], *, decided_in: float, committed_in: float

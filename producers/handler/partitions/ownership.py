@@ -13,8 +13,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.handler.clients import Clients
-from producers.handler.metrics.meter import RESTORE, Meter
 from producers.handler.partitions.message_order import BatchInOrder
+from producers.handler.partitions.meter import RESTORE, PartitionMeter
 from producers.handler.partitions.partition import (
     Deciding,
     OwnedPartition,
@@ -55,7 +55,7 @@ class Ownership:
         clients: Clients,
         open_restore: Callable[[int], Restore],
         stop: StopSignal,
-        meter: Meter,
+        meter: PartitionMeter,
     ) -> None:
         self._settings = settings
         self._clients = clients

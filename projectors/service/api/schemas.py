@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from projectors.elasticsearch.search.request import AGE_GROUPS
-from projectors.service.jobs.jobs import STATES
+from projectors.service.job_states import STATES
 from schemas.fields.rules import AGE_MAX_YEARS, COMMAND_ID_MAX_CHARACTERS
 
 Schema = dict[str, Any]

@@ -20,15 +20,10 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Final
 
 from projectors.log.times import iso_time
+from projectors.service.job_states import FAILED, RUNNING, STOPPED, SUCCEEDED
 from projectors.service.jobs.worker import Operation, run_operation
 from runtime.settings import Settings
 from schemas.errors import Rejected
-
-RUNNING: Final = "running"
-SUCCEEDED: Final = "succeeded"
-FAILED: Final = "failed"
-STOPPED: Final = "stopped"
-STATES: Final = (RUNNING, SUCCEEDED, FAILED, STOPPED)
 
 _MOST_JOBS: Final = 100
 _MOST_LINES: Final = 10_000

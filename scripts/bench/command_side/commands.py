@@ -13,7 +13,7 @@ from typing import Any, Final
 from producers.handler.members import GROUP
 from runtime.settings import Settings
 from scripts.bench.command_side import passthrough, state_size
-from scripts.bench.command_side.lone_client import HOPS, lone_command_ms, lone_hops_ms
+from scripts.bench.command_side.lone_client import STEPS, lone_command_ms, lone_steps_ms
 from scripts.bench.peers import eventsourcing_library
 from scripts.bench.peers.eventsourcing_library import PeerSetup
 from scripts.bench.report.measure import GOALS, Findings, Spread, machine, ratios, spread
@@ -96,8 +96,8 @@ def _one_process(settings: Settings, plan: Plan, figures: Findings) -> None:
             milliseconds = lone_command_ms(own)
             figures.add_percentiles("single_command_ms", milliseconds)
             figures.add(_ONE_CLIENT, 1000 * len(milliseconds) / sum(milliseconds))
-        for hop, mean_ms in lone_hops_ms(own).items():
-            figures.add(f"single_command_mean_ms {hop}", mean_ms)
+        for step, mean_ms in lone_steps_ms(own).items():
+            figures.add(f"single_command_mean_ms {step}", mean_ms)
         rates = {}
         for size in passthrough.COMMANDS_PER_TRANSACTION:
             with fresh_registry(settings) as limit:
@@ -167,7 +167,7 @@ def as_json(findings: CommandFindings) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     spreads = {name: one.as_json() for name, one in findings.spreads().items()}
     single = {name: spreads.pop(f"single_command_ms {name}") for name in ("p50", "p99")}
-    hops = {hop: spreads.pop(f"single_command_mean_ms {hop}") for hop in HOPS}
+    steps = {step: spreads.pop(f"single_command_mean_ms {step}") for step in STEPS}
     plan = findings.plan
     result: dict[str, Any] = {
         "users": plan.users,
@@ -175,7 +175,7 @@ def as_json(findings: CommandFindings) -> dict[str, Any]:
         "machine": findings.machine,
         **spreads,
         "single_command_ms": single,
-        "single_command_mean_ms": hops,
+        "single_command_mean_ms": steps,
         "durability": findings.durability[_OURS],
     }
     if plan.peers:

@@ -21,7 +21,7 @@ from scripts.stack.places import free_port
 DECIDING: Final = "deciding"
 COMMITTING: Final = "committing the transaction"
 UNDERWAY: Final = "to the handler, and back to the client"
-HOPS: Final = (DECIDING, COMMITTING, UNDERWAY)
+STEPS: Final = (DECIDING, COMMITTING, UNDERWAY)
 _METRICS: Final = {
     DECIDING: "rollbook_handler_decision_seconds",
     COMMITTING: "rollbook_handler_commit_seconds",
@@ -39,15 +39,15 @@ def lone_command_ms(settings: Settings) -> list[float]:
         return _create_all(client, measured)
 
 
-def lone_hops_ms(settings: Settings) -> dict[str, float]:
-    """Return hop → mean milliseconds, which add up to the mean of the whole command.
+def lone_steps_ms(settings: Settings) -> dict[str, float]:
+    """Return step → mean milliseconds, which add up to the mean of the whole command.
 
     Starts a handler that serves metrics; it decides a batch for each command. Everything that is
     neither decided nor committed is underway: the command on its way through the broker, and the
     outcome once it may be read.
     """
     address = f"127.0.0.1:{free_port(set())}"
-    warm, measured = _some_people("hops")
+    warm, measured = _some_people("steps")
     with (
         running_handlers(replace(settings, metrics_listen=address)),
         CommandClient(settings) as client,
@@ -56,7 +56,7 @@ def lone_hops_ms(settings: Settings) -> dict[str, float]:
         before = _sums(address)
         whole = mean(_create_all(client, measured))
         after = _sums(address)
-    found = {hop: _mean_ms(before, after, name) for hop, name in _METRICS.items()}
+    found = {step: _mean_ms(before, after, name) for step, name in _METRICS.items()}
     return found | {UNDERWAY: whole - sum(found.values())}
 
 

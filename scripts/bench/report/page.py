@@ -103,10 +103,10 @@ def _command_tables(found: dict[str, Any]) -> dict[str, str]:
         for one in found["eventsourcing"]["measured"]
     ]
     head = ("clients", "functions", "synchronous_commit", "creations/s", "survives")
-    hops = [(hop, spread_text(one)) for hop, one in found["single_command_mean_ms"].items()]
+    steps = [(step, spread_text(one)) for step, one in found["single_command_mean_ms"].items()]
     return {
         "commands": _goals_table(found | single, _COMMANDS),
-        "hops": table(("of one command that is waited for, ms", "mean"), hops),
+        "steps": table(("of one command that is waited for, ms", "mean"), steps),
         "eventsourcing": table(head, peers),
         "commands-ratios": _goals_table(found, _PEER_RATIOS),
     }

@@ -151,8 +151,8 @@ def _notes(figures: dict[str, Any]) -> Iterator[str]:
         f"Median of {figures['projectors']['repeats']} repeats, lines from least to greatest; "
         f"{machines[0]['cpus']} cores for everything, servers included. See docs/performance.md."
     )
-    if was_busy(figures):
-        yield "The processors were busy before some of the runs."
+    if was_busy({part: figures[part] for part in ("commands", "projectors")}):
+        yield "The processors were busy before some of these runs."
 
 
 def was_busy(figures: dict[str, Any]) -> bool:

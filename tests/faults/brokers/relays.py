@@ -1,7 +1,7 @@
 """Relays between the brokers of a stack, which can cut one broker off from the others.
 
-SIGSTOP is no network partition: a broker that is cut off goes on, believes itself the leader of its
-partitions, and answers clients. Brokers advertise a relay to each other, so that everything between
+SIGSTOP is no network partition: a broker that is cut off keeps running and still answers clients as
+the leader of its partitions. Brokers advertise a relay to each other, so that everything between
 two of them passes through one. What a cut withholds arrives once it has healed, as with TCP; new
 connections wait as well. No privileges are needed.
 """

@@ -119,11 +119,11 @@ def _cluster(fault: str, rollbook: Rollbook, stack: LocalStack) -> Iterator[Clus
 
 def _compare(result: Result, rollbook: Rollbook, load: Commands, probes: Stalls) -> None:
     """Compare every answer with the log, and the read models as well."""
-    asked = [*load.asked, *probes.asked]
+    commands = [*load.tracked, *probes.tracked]
     ledger = Ledger(rollbook.settings)
-    confirmed = [one.command_id for one in asked if one.is_decided()]
+    confirmed = [one.command_id for one in commands if one.is_decided()]
     result.confirmed = len(confirmed)
     result.lost = sum(command_id not in ledger.decided for command_id in confirmed)
-    result.flaws = [*load.flaws, *probes.flaws, *ledger.flaws(asked)]
+    result.flaws = [*load.flaws, *probes.flaws, *ledger.flaws(commands)]
     wait_caught_up(rollbook.settings)
     rollbook.ndjson("verify")

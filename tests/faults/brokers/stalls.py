@@ -6,7 +6,7 @@ from random import Random
 
 from runtime.settings import Settings
 from schemas.records import CREATE_USER
-from tests.faults.load.commands import ACCEPTED, Asked, Commands
+from tests.faults.load.commands import ACCEPTED, Commands, TrackedCommand
 from tests.histories.history import History
 from tests.started.processes import eventually
 from tests.started.services import Service
@@ -20,26 +20,26 @@ class _Caller(Commands):
         self._places = History(partitions)
         super().__init__(service, partition, callers=1, streams=0)
 
-    def _next(self, command_id: str, chance: Random) -> Asked:
+    def _next(self, command_id: str, chance: Random) -> TrackedCommand:
         while True:
             name = f"p{self._partition}-{chance.getrandbits(60):x}"
             email = f"{name}@example.com"
             if self._places.home_of_address(email) == self._partition:
                 fields = {"email": email, "name": command_id, "age": 34}
-                return Asked(name, CREATE_USER, fields)
+                return TrackedCommand(name, CREATE_USER, fields)
 
 
 class Stalls:
-    """A caller for each partition; `asked` is what all of them sent."""
+    """A caller for each partition; `tracked` is what all of them sent."""
 
     def __init__(self, service: Service, settings: Settings) -> None:
         count = settings.partitions
         self._callers = [_Caller(service, number, count) for number in range(count)]
 
     @property
-    def asked(self) -> list[Asked]:
+    def tracked(self) -> list[TrackedCommand]:
         """Every command so far."""
-        return [asked for caller in self._callers for asked in list(caller.asked)]
+        return [command for caller in self._callers for command in list(caller.tracked)]
 
     @property
     def flaws(self) -> list[str]:

@@ -50,7 +50,7 @@ class Told(NamedTuple):
 
 
 @dataclass
-class Asked:
+class TrackedCommand:
     """A command, and what its caller was told each time it sent it.
 
     `stream` names the request of many commands that it was part of.
@@ -90,7 +90,7 @@ class Commands:
 
     def __init__(self, service: Service, seed: int, *, callers: int = 6, streams: int = 1) -> None:
         self.service = service
-        self.asked: list[Asked] = []
+        self.tracked: list[TrackedCommand] = []
         self.known: list[KnownUser] = []
         self.flaws: list[str] = []
         self._stop = threading.Event()
@@ -113,8 +113,8 @@ class Commands:
 
     def told(self) -> Iterator[Told]:
         """Yield every answer so far."""
-        for asked in list(self.asked):
-            yield from list(asked.told)
+        for command in list(self.tracked):
+            yield from list(command.told)
 
     def count(self, *says: str) -> int:
         """Return how many answers say one of these."""
@@ -131,13 +131,13 @@ class Commands:
         count = 0
         while not self._stop.wait(_PAUSE_SECONDS):
             count += 1
-            asked = self._next(f"c-{number}-{count}", chance)
-            self.asked.append(asked)
+            command = self._next(f"c-{number}-{count}", chance)
+            self.tracked.append(command)
             deadline = time.monotonic() + _PATIENCE_SECONDS
-            while not asked.is_decided() and time.monotonic() < deadline:
-                self._send(asked, preference)
+            while not command.is_decided() and time.monotonic() < deadline:
+                self._send(command, preference)
 
-    def _next(self, command_id: str, chance: random.Random) -> Asked:
+    def _next(self, command_id: str, chance: random.Random) -> TrackedCommand:
         recent = self.known[-_RECENT_USERS:]
         kind = chance.choices((CREATE_USER, UPDATE_USER, ERASE_USER), (5, 6, 1))[0]
         if kind == CREATE_USER or not recent:
@@ -145,33 +145,35 @@ class Commands:
             if chance.random() < 0.2:
                 name = f"shared-{chance.randrange(_SHARED_ADDRESSES)}"
             fields = {"email": f"{name}@example.com", "name": command_id, "age": 34}
-            return Asked(command_id, CREATE_USER, fields)
+            return TrackedCommand(command_id, CREATE_USER, fields)
         user = chance.choice(recent)
         if kind == ERASE_USER:
-            return Asked(command_id, kind, {"user_id": user.user_id})
+            return TrackedCommand(command_id, kind, {"user_id": user.user_id})
         version = {"expected_version": user.version} if chance.random() < 0.5 else {}
-        return Asked(command_id, kind, {"user_id": user.user_id, "name": command_id, **version})
+        return TrackedCommand(
+            command_id, kind, {"user_id": user.user_id, "name": command_id, **version}
+        )
 
-    def _send(self, asked: Asked, preference: str) -> None:
+    def _send(self, command: TrackedCommand, preference: str) -> None:
         sent_at = _now_ms()
         try:
-            answer = self.service.http.request(**_request(asked, preference))
+            answer = self.service.http.request(**_request(command, preference))
         except httpx2.TransportError:
-            self._note(asked, Told(SILENCE, sent_at, _now_ms(), {}))
+            self._note(command, Told(SILENCE, sent_at, _now_ms(), {}))
             time.sleep(0.1)
             return
         outcome = answer.json()
         says = _SAYS.get(answer.status_code, REJECTED)
         if says == REJECTED and _REJECTIONS.get(outcome.get("code")) != answer.status_code:
-            self.flaws.append(f"{asked.command_id}: {answer.status_code} {answer.text}")
+            self.flaws.append(f"{command.command_id}: {answer.status_code} {answer.text}")
         location = answer.headers.get("location") if says in {CERTAIN, UNDECIDED} else None
-        self._note(asked, Told(says, sent_at, _now_ms(), outcome, location))
+        self._note(command, Told(says, sent_at, _now_ms(), outcome, location))
         if says == NOT_SENT:
             time.sleep(int(answer.headers["retry-after"]))
         elif location:
-            self._follow(asked, location)
+            self._follow(command, location)
 
-    def _follow(self, asked: Asked, location: str) -> None:
+    def _follow(self, command: TrackedCommand, location: str) -> None:
         """Ask for the outcome of a command for a while; it may take longer."""
         deadline = time.monotonic() + _FOLLOW_SECONDS
         while time.monotonic() < deadline:
@@ -182,7 +184,7 @@ class Commands:
                 return
             if answer.status_code == 200:
                 outcome = answer.json()
-                self._note(asked, Told(outcome["status"], sent_at, _now_ms(), outcome))
+                self._note(command, Told(outcome["status"], sent_at, _now_ms(), outcome))
                 return
             if answer.status_code not in {202, 503, 504}:
                 self.flaws.append(f"{location}: {answer.status_code} {answer.text}")
@@ -195,55 +197,55 @@ class Commands:
             count += 1
             stream = f"s-{number}-{count}"
             lines = [self._next(f"{stream}-{n}", chance) for n in range(_LINES)]
-            for asked in lines:
-                asked.stream = stream
-            self.asked += lines
+            for command in lines:
+                command.stream = stream
+            self.tracked += lines
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while lines and time.monotonic() < deadline:
                 self._send_lines(lines)
-                lines = [asked for asked in lines if not asked.is_decided()]
+                lines = [command for command in lines if not command.is_decided()]
 
-    def _send_lines(self, lines: list[Asked]) -> None:
+    def _send_lines(self, lines: list[TrackedCommand]) -> None:
         sent_at = _now_ms()
         missing = dict(enumerate(lines, 1))
         with suppress(OSError, HTTPException), closing(CommandLines(self.service)) as request:
-            request.send(*(_line(asked) for asked in lines))
+            request.send(*(_line(command) for command in lines))
             request.send_bytes(b"")  # the end of the body
             for answer in request.answers():
-                asked = missing.pop(answer["line"])
-                self._note(asked, Told(answer["status"], sent_at, _now_ms(), answer))
-        for asked in missing.values():
-            self._note(asked, Told(SILENCE, sent_at, _now_ms(), {}))
+                command = missing.pop(answer["line"])
+                self._note(command, Told(answer["status"], sent_at, _now_ms(), answer))
+        for command in missing.values():
+            self._note(command, Told(SILENCE, sent_at, _now_ms(), {}))
         if missing:
             time.sleep(0.5)
 
-    def _note(self, asked: Asked, told: Told) -> None:
-        asked.told.append(told)
-        if told.says == ACCEPTED and asked.kind != ERASE_USER:
+    def _note(self, command: TrackedCommand, told: Told) -> None:
+        command.told.append(told)
+        if told.says == ACCEPTED and command.kind != ERASE_USER:
             found = told.outcome
-            email = asked.fields.get("email") or next(
+            email = command.fields.get("email") or next(
                 (one.email for one in self.known if one.user_id == found["user_id"]), ""
             )
             self.known.append(KnownUser(found["user_id"], email, found["version"], found["token"]))
 
 
-def _request(asked: Asked, preference: str) -> dict[str, Any]:
+def _request(command: TrackedCommand, preference: str) -> dict[str, Any]:
     """Return the request of a command: its method, address, headers and body."""
-    fields = dict(asked.fields)
-    headers = {"idempotency-key": asked.command_id, "prefer": preference}
-    if asked.kind == CREATE_USER:
+    fields = dict(command.fields)
+    headers = {"idempotency-key": command.command_id, "prefer": preference}
+    if command.kind == CREATE_USER:
         return {"method": "POST", "url": "/users", "headers": headers, "json": fields}
     user = f"/users/{fields.pop('user_id')}"
-    if asked.kind == ERASE_USER:
+    if command.kind == ERASE_USER:
         return {"method": "POST", "url": f"{user}/erasure", "headers": headers}
     if (version := fields.pop("expected_version", None)) is not None:
         headers["if-match"] = f'"{version}"'
     return {"method": "PATCH", "url": user, "headers": headers, "json": fields}
 
 
-def _line(asked: Asked) -> dict[str, Any]:
+def _line(command: TrackedCommand) -> dict[str, Any]:
     """Return a command as a line of a stream."""
-    return {"kind": asked.kind, "command_id": asked.command_id, **asked.fields}
+    return {"kind": command.kind, "command_id": command.command_id, **command.fields}
 
 
 def _now_ms() -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from runtime.settings import Settings
 from schemas.records import CREATE_USER, ERASE_USER, CommandOutcome, UserCommand, UserEvent
 from schemas.topics import COMMANDS, HISTORY, OUTCOMES
-from tests.faults.load.commands import CERTAIN, FINAL, NOT_SENT, Asked, Told
+from tests.faults.load.commands import CERTAIN, FINAL, NOT_SENT, Told, TrackedCommand
 from tests.observed.log import read
 from tests.started.processes import eventually
 
@@ -53,10 +53,10 @@ class Ledger:
                 found[user_id] = min(at, found.get(user_id, at))  # it may be erased again
         return found
 
-    def flaws(self, asked: Sequence[Asked]) -> list[str]:
+    def flaws(self, commands: Sequence[TrackedCommand]) -> list[str]:
         """Return what is wrong with the log, and with what callers were told; [] if nothing is."""
-        found = [*self._doubled, *self._flaws_of_decisions(), *self._flaws_of_order(asked)]
-        for one in asked:
+        found = [*self._doubled, *self._flaws_of_decisions(), *self._flaws_of_order(commands)]
+        for one in commands:
             found += [f"{one.command_id}: {flaw}" for flaw in self._flaws_of_answers(one)]
         return found
 
@@ -82,13 +82,13 @@ class Ledger:
             if seqs != list(range(1, len(seqs) + 1)):
                 yield f"partition {partition} has gaps or repetitions of seq"
 
-    def _flaws_of_order(self, asked: Sequence[Asked]) -> Iterator[str]:
+    def _flaws_of_order(self, commands: Sequence[TrackedCommand]) -> Iterator[str]:
         """Yield lines of a stream that were decided before an earlier one about the same user.
 
         Those that were sent again are passed over: they were decided whenever that was.
         """
         last: dict[tuple[str, str], int] = {}
-        for one in asked:
+        for one in commands:
             stream = one.stream
             if stream and one.kind != CREATE_USER and len(one.told) == 1:
                 offset = self.decided[one.command_id]["command_offset"]
@@ -96,20 +96,20 @@ class Ledger:
                     yield f"{one.command_id} was decided before an earlier line"
                 last[stream, one.user_id] = offset
 
-    def _flaws_of_answers(self, asked: Asked) -> Iterator[str]:
-        if not asked.is_decided():
-            yield f"its caller never got an answer: {asked.told}"
+    def _flaws_of_answers(self, command: TrackedCommand) -> Iterator[str]:
+        if not command.is_decided():
+            yield f"its caller never got an answer: {command.told}"
             return
-        outcome = self.decided.get(asked.command_id)
+        outcome = self.decided.get(command.command_id)
         if outcome is None:
-            yield f"it is not on the log: {asked.told}"
+            yield f"it is not on the log: {command.told}"
             return
-        if not asked.told[0].sent_at <= outcome["decided_at"] <= asked.told[-1].answered_at:
-            yield f"decided at {outcome['decided_at']}, not between {asked.told}"
-        for told in asked.told:
+        if not command.told[0].sent_at <= outcome["decided_at"] <= command.told[-1].answered_at:
+            yield f"decided at {outcome['decided_at']}, not between {command.told}"
+        for told in command.told:
             if told.says in FINAL and not self._is_told(told, outcome):
                 yield f"{told} instead of {outcome}"
-        yield from self._flaws_of_sending(asked)
+        yield from self._flaws_of_sending(command)
 
     def _is_told(self, told: Told, outcome: CommandOutcome) -> bool:
         seq = outcome["seq"]
@@ -124,14 +124,14 @@ class Ledger:
             and (not is_rejected or told.outcome["code"] == outcome["code"])
         )
 
-    def _flaws_of_sending(self, asked: Asked) -> Iterator[str]:
+    def _flaws_of_sending(self, command: TrackedCommand) -> Iterator[str]:
         """Yield records of attempts that were told that nothing was sent, and those of none."""
-        issued = [command["issued_at"] for command in self.commands[asked.command_id]]
+        issued = [record["issued_at"] for record in self.commands[command.command_id]]
         for at in issued:
-            possible = [told for told in asked.told if told.sent_at <= at <= told.answered_at]
+            possible = [told for told in command.told if told.sent_at <= at <= told.answered_at]
             if all(told.says == NOT_SENT for told in possible):
                 yield f"sent at {at}, although told {possible}"
-        certain = [told for told in asked.told if told.says == CERTAIN]
+        certain = [told for told in command.told if told.says == CERTAIN]
         for told in certain:
             if not any(at <= told.answered_at for at in issued):
                 yield f"not on the log at {told}"

@@ -135,7 +135,7 @@ def test_every_answer_is_true_whatever_happens_to_servers(
         load.wait_for(ACCEPTED, GETS, SEARCHES, EVENTS)
         places = load.finish(settings)
     ledger = Ledger(settings)
-    assert ledger.flaws(load.commands.asked) == []
+    assert ledger.flaws(load.commands.tracked) == []
     assert load.commands.flaws + load.queries.flaws == []
     assert load.queries.less_than_promised(ledger.erased_at()) == []
     assert [by_partition(stream.places) for stream in load.queries.streams] == [places] * 2

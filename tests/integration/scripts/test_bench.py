@@ -63,7 +63,7 @@ def test_commands_are_measured(rollbook: Rollbook, settings: Settings) -> None:
     assert {name for name in SPREADS if not is_spread(result[name])} == set()
     assert result["single_command_ms"]["p50"]["median"] > 0
     assert result["single_command_ms"]["p99"]["median"] > 0
-    assert all(hop["median"] > 0 for hop in result["single_command_mean_ms"].values())
+    assert all(step["median"] > 0 for step in result["single_command_mean_ms"].values())
     for ratio in ("vs_eventsourcing", "closed_loop_vs_eventsourcing"):
         assert (ratio in result) == with_peer
     assert result["users"] == 300

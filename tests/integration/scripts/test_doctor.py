@@ -20,7 +20,7 @@ from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP, members
 from projectors.catalog import OURS, open_versions
 from projectors.elasticsearch.client import connect
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from projectors.postgres.store.database import Database
 from projectors.versions.pause import set_paused
 from runtime.kafka.clients import admin, transactional_config
@@ -30,7 +30,7 @@ from runtime.topics.admin import ensure_topics
 from schemas.coding.codec import MAGIC
 from schemas.topics import COMMANDS, EVENTS
 from scripts.doctor.checks import GROUPS
-from scripts.doctor.finding import Asked, Finding, Level
+from scripts.doctor.finding import Examination, Finding, Level
 from scripts.doctor.run import run_check
 from scripts.stack.native.local import LocalStack
 from tests.conftest import own_registry
@@ -46,7 +46,7 @@ MATTERS = {Level.PROBLEM, Level.WARNING}
 def findings(settings: Settings, name: str) -> list[Finding]:
     """Return what one check finds that matters."""
     [(group, check)] = [(g, c) for g in GROUPS for c in g.checks if c.name == name]
-    facts = group.open(Asked(settings))
+    facts = group.open(Examination(settings))
     try:
         return [one for one in run_check(check, facts) if one.level in MATTERS]
     finally:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from projectors.service.jobs.jobs import FAILED, RUNNING, STOPPED, SUCCEEDED, Job, Jobs
+from projectors.service.job_states import FAILED, RUNNING, STOPPED, SUCCEEDED
+from projectors.service.jobs.jobs import Job, Jobs
 from projectors.service.jobs.worker import Emit
 from runtime.settings import Settings
 from schemas.errors import Rejected
@@ -74,7 +75,9 @@ def test_lines_arrive_in_order_and_again_from_any_of_them() -> None:
         ("killed", STOPPED, None),
     ],
 )
-def test_a_failure_is_told_without_personal_data(how: str, state: str, code: str | None) -> None:
+def test_a_failed_job_is_reported_without_personal_data(
+    how: str, state: str, code: str | None
+) -> None:
     async def steps() -> None:
         jobs = Jobs(Settings(), OPERATIONS)
         job = jobs.start("end_badly", {"how": how}, None)

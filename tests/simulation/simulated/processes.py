@@ -17,7 +17,7 @@ from producers.handler.clients import Codecs
 from producers.handler.loop import CommandHandler
 from producers.handler.metrics.meter import Meter
 from producers.handler.open_segments import SegmentRoller
-from producers.handler.partitions.opening import RestoreOpener
+from producers.handler.opening import RestoreOpener
 from producers.handler.partitions.ownership import Ownership
 from producers.handler.transaction import IndefiniteError, Transactions
 from producers.handler.watchdog import Watchdog

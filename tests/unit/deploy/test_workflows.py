@@ -88,3 +88,15 @@ def test_the_image_does_not_run_as_root() -> None:
     """By number: `runAsNonRoot` of Kubernetes refuses a name."""
     users = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert users == ["1000:1000"]
+
+
+def test_dependabot_looks_where_dependencies_are_declared() -> None:
+    """It reports nothing of a directory that has no such file, for ever."""
+    declares = {"uv": "uv.lock", "maven": "pom.xml", "docker": "Dockerfile"}
+    declares |= {"docker-compose": "docker-compose.yml", "github-actions": ".github/workflows"}
+    watched = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))["updates"]
+    for one in watched:
+        for directory in one.get("directories", [one.get("directory")]):
+            assert (ROOT / directory.lstrip("/") / declares[one["package-ecosystem"]]).exists(), one
+    poms = {f"/{path.parent.relative_to(ROOT)}" for path in ROOT.glob("scripts/**/pom.xml")}
+    assert {place for one in watched for place in one.get("directories", [])} == poms

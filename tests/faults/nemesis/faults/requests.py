@@ -29,8 +29,8 @@ _LOST: Final = {
 }
 _HELD_BACK: Final = {"end of transaction": END_TXN, "add offsets": ADD_OFFSETS}
 _SLOWED: Final = {"all": None, **_LOST}
-# The broker runs for so long, and then stands still for up to so long.
-_RUNS_SECONDS, _STANDS_SECONDS = 0.05, 0.25
+# How long the broker runs, and for how long at most it is then frozen.
+_RUNS_SECONDS, _FROZEN_MAX_SECONDS = 0.05, 0.25
 
 
 @contextmanager
@@ -73,13 +73,13 @@ def _delayed(system: System, target: str, chance: Random) -> Broken:
 
 @contextmanager
 def _broker_slowed(system: System, _target: str, chance: Random) -> Broken:
-    """Let the broker stand still most of the time, for everybody."""
+    """Freeze the broker most of the time, for all of its clients."""
     ended = threading.Event()
 
     def slow() -> None:
         while not ended.wait(_RUNS_SECONDS):
             with system.servers.frozen("kafka"):
-                time.sleep(chance.uniform(0, _STANDS_SECONDS))
+                time.sleep(chance.uniform(0, _FROZEN_MAX_SECONDS))
 
     thread = threading.Thread(target=slow)
     thread.start()

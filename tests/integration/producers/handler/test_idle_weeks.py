@@ -14,7 +14,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from producers.client.command_client import CommandClient
 from producers.handler.members import GROUP
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from runtime.kafka.clients import admin
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges

@@ -5,7 +5,7 @@ from contextlib import closing
 from confluent_kafka import Consumer, TopicPartition
 
 from projectors.catalog import open_versions
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from projectors.versions.groups import leftover_groups
 from runtime.kafka.clients import admin, consumer_config
 from runtime.settings import Settings

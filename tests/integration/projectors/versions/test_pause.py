@@ -6,9 +6,10 @@ import pytest
 
 from producers.client.command_client import CommandClient
 from projectors.catalog import OURS, open_versions
+from projectors.contract import PausableVersions
 from projectors.contract.read_model import Dropped
-from projectors.engine.start import group_of
-from projectors.versions.pause import PausableVersions, set_paused
+from projectors.engine.subscription import group_of
+from projectors.versions.pause import set_paused
 from projectors.versions.visibility import Visibility
 from runtime.kafka.clients import admin
 from runtime.settings import Settings

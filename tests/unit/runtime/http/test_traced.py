@@ -2,8 +2,8 @@
 
 import pytest
 
-from runtime import tracing
 from runtime.http import json_response
+from runtime.tracing import tracing
 from runtime.tracing.context import headers_of
 from runtime.tracing.tracing import Tracing
 from tests.observed.spans import Seen, SpansInMemory

@@ -9,7 +9,7 @@ import yaml
 from producers.handler.members import GROUP
 from projectors.catalog import OURS
 from projectors.elasticsearch.index import indexes
-from projectors.engine.start import group_of
+from projectors.engine.subscription import group_of
 from projectors.versions import rebuild_lock
 from runtime.roles.elasticsearch import elasticsearch_roles, roles_file
 from runtime.roles.kafka import Binding, kafka_bindings, kafka_commands

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from runtime import tracing
 from runtime.configuration.rule import WrongValueError
 from runtime.settings import Settings
 from runtime.tracing import conventions, export, exporting, tracing_of
+from runtime.tracing.tracing import started
 from schemas.errors import Misconfigured
 from tests.observed.spans import receiving
 from tests.samples.given import create
@@ -71,7 +71,7 @@ def test_spans_are_exported_with_what_they_are_from(monkeypatch: pytest.MonkeyPa
     assert confirmed.attributes["messaging.kafka.offset"] == 7
     assert confirmed.attributes["rollbook.command.kind"] == "CreateUser"
     assert given_up.attributes["error.type"] == "not_confirmed"
-    assert tracing.started == []
+    assert started == []
 
 
 def test_a_collector_that_is_down_delays_the_end_by_no_more_than_the_limit(

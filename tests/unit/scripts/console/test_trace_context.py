@@ -7,8 +7,8 @@ from threading import Thread
 import pytest
 from opentelemetry.trace import use_span
 
-from runtime import tracing
 from runtime.settings import Settings
+from runtime.tracing import tracing
 from runtime.tracing.tracing import Tracing
 from scripts.console.services import Services
 from tests.observed.spans import SpansInMemory

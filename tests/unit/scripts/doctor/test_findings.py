@@ -26,7 +26,7 @@ from scripts.doctor import (
 )
 from scripts.doctor.checks import GROUPS
 from scripts.doctor.clocks import clock_finding
-from scripts.doctor.finding import Asked, Finding, Level
+from scripts.doctor.finding import Examination, Finding, Level
 
 DAY = 86_400.0
 NOW_MS = 1_000_000_000_000
@@ -90,7 +90,7 @@ def tls(path: str) -> Settings:
 
 
 def encrypted(**given: Any) -> list[Finding]:
-    return list(certificates.encryption(Asked(Settings(**given))))
+    return list(certificates.encryption(Examination(Settings(**given))))
 
 
 # Check → what turns it red, each a different fault.

@@ -14,8 +14,8 @@ from scripts import cli
 from scripts.doctor import checks
 from scripts.doctor.cli import exit_code
 from scripts.doctor.finding import (
-    Asked,
     Check,
+    Examination,
     Finding,
     Group,
     Level,
@@ -41,11 +41,11 @@ def group(*raised: Exception | Finding, name: str = "server") -> Group:
         Check(chr(97 + number), "", lambda _facts, what=what: run(what))  # type: ignore[misc]
         for number, what in enumerate(raised)
     )
-    return Group(name, lambda asked: asked, made)
+    return Group(name, lambda examination: examination, made)
 
 
 def levels(*groups: Group) -> dict[str, Level]:
-    return {one.check: one.finding.level for one in run_groups(Asked(Settings()), groups)}
+    return {one.check: one.finding.level for one in run_groups(Examination(Settings()), groups)}
 
 
 def test_an_error_is_a_finding_and_the_other_checks_run() -> None:
@@ -64,14 +64,14 @@ def test_an_error_is_a_finding_and_the_other_checks_run() -> None:
 
 def test_an_unexpected_error_is_named_without_its_text() -> None:
     """The text may quote data."""
-    [result] = run_groups(Asked(Settings()), [group(ValueError("jane@example.com"))])
+    [result] = run_groups(Examination(Settings()), [group(ValueError("jane@example.com"))])
     assert result.finding.message == "the check failed: ValueError"
 
 
 def test_a_server_that_does_not_answer_is_asked_once() -> None:
     """The rest of its group is not checked; other groups are."""
     away = group(Unavailable("it is down", next_step="start it"), ok("never asked"))
-    found = run_groups(Asked(Settings()), [away, group(ok("fine"), name="other")])
+    found = run_groups(Examination(Settings()), [away, group(ok("fine"), name="other")])
     assert [(one.group, one.check, str(one.finding.level)) for one in found] == [
         ("server", "a", "problem"),
         ("server", "b", "not checked"),
@@ -83,7 +83,8 @@ def test_a_server_that_does_not_answer_is_asked_once() -> None:
 
 def test_what_matters_most_comes_first() -> None:
     found = run_groups(
-        Asked(Settings()), [group(ok("x"), warning("x", "y")), group(problem("x", "y"), name="o")]
+        Examination(Settings()),
+        [group(ok("x"), warning("x", "y")), group(problem("x", "y"), name="o")],
     )
     assert [str(one.finding.level) for one in found] == ["problem", "warning", "ok"]
 

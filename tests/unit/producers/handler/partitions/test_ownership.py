@@ -159,10 +159,10 @@ def test_open_grants_are_sent_again_after_a_restore() -> None:
     cluster.log.delete_before(HOPS.name, home_of(JANE), home.end)
     successor = cluster.start()
     cluster.step_until(lambda: "release" in kinds(cluster), successor)
-    granted = [hop for _, hop in cluster.read(HOPS) if hop["kind"] == "granted"]
-    assert [hop["again"] for hop in granted] == [True]
+    messages = [message for _, message in cluster.read(HOPS)]
+    assert [one["again"] for one in messages if one["kind"] == "granted"] == [True]
 
 
 def kinds(cluster: Cluster) -> list[str]:
     """Return the kinds of the address messages on the log, in alphabetical order."""
-    return sorted(hop["kind"] for _, hop in cluster.read(HOPS))
+    return sorted(message["kind"] for _, message in cluster.read(HOPS))

@@ -9,7 +9,7 @@ from runtime.command_line.terminal import EXIT_USAGE
 from runtime.settings import Settings
 from schemas.errors import Misconfigured
 from scripts.bench.command_side.commands import CommandFindings, Plan, as_json, as_rows
-from scripts.bench.command_side.lone_client import HOPS
+from scripts.bench.command_side.lone_client import STEPS
 from scripts.bench.peers.eventsourcing_library import PeerSetup, peer_setups
 from scripts.bench.report.measure import Findings, machine
 from scripts.bench.workload.processes import environment_of
@@ -30,7 +30,7 @@ def findings() -> CommandFindings:
             "closed_loop_creates_per_second": 5,
             "single_command_ms p50": 5,
             "single_command_ms p99": 9,
-            **{f"single_command_mean_ms {hop}": 2 for hop in HOPS},
+            **{f"single_command_mean_ms {step}": 2 for step in STEPS},
             "passthrough_per_second": 1000,
             "passthrough_commands_per_transaction": 10_000,
             "two_process_creates_per_second": 750,

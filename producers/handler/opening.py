@@ -1,10 +1,11 @@
-"""Opens a restore that ends where the log of its partition ends, whoever shows the log.
+"""Opens restores that read to the true end of a partition's log, whichever broker serves it.
 
-A broker that is cut off from the others goes on, takes itself for the leader of its partitions, and
-shows clients the log as it was; a handler that restored only that would decide on it. Such a broker
-cannot confirm a write, since too few copies take part. So where a topic has several copies, an
-aborted record is appended to each topic first: a restore that has read up to that record has missed
-nothing. One that asks a broker which is cut off waits until that is a follower again.
+A broker that is cut off from the others still serves clients as the leader of its partitions, but
+its log is outdated; a handler that restored only that log would base its decisions on it. Such a
+broker cannot confirm a write, because too few copies take part. So where a topic has several
+copies, an aborted record is appended to each topic first: a restore that has read up to that record
+has missed nothing. A restore that reads from a broker that is cut off waits until that broker has
+become a follower again.
 """
 
 from collections.abc import Mapping
