@@ -33,14 +33,22 @@ def complete_name(_context: click.Context, _parameter: click.Parameter, typed: s
 
 
 name_argument = click.argument("name", shell_complete=complete_name)
+_processes_option = click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    help="Processes that share the work, each with memory of its own. Default: one for each core "
+    "and for 100,000 events of the log, at most four.",
+)
 _version_argument = click.argument("number", metavar="VERSION", type=click.IntRange(1))
 
 
 @click.command()
 @name_argument
+@_processes_option
 @json_option
 @pass_settings
-def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
+def rebuild(settings: Settings, name: str, processes: int | None, *, as_json: bool) -> int:
     """Build a new version of a read model from the log, while queries use the live one.
 
     The new version is compared with the log, user by user, before it becomes ready. From then on
@@ -48,13 +56,15 @@ def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
     the rebuild is killed, the live version is unchanged, and the next rebuild starts again.
 
     \b
-    Example:
+    Examples:
       rollbook projector rebuild postgres
+      rollbook projector rebuild postgres --processes 8
     """  # noqa: D301 - \b is click's mark for "do not rewrap"
     from runtime.process import StopSignal
 
     with closing(open_versions(settings, name)) as found:
-        fields = _rebuild(settings, found, StopSignal().install(), as_json=as_json)
+        stopping = StopSignal().install()
+        fields = _rebuild(settings, found, stopping, processes, as_json=as_json)
     if fields is None:
         error = RollbookError(
             "interrupted; the live version is unchanged",
@@ -71,14 +81,19 @@ def rebuild(settings: Settings, name: str, *, as_json: bool) -> int:
 
 
 def _rebuild(
-    settings: Settings, versions: "ReadModelVersions", stopping: "StopSignal", *, as_json: bool
+    settings: Settings,
+    versions: "ReadModelVersions",
+    stopping: "StopSignal",
+    processes: int | None,
+    *,
+    as_json: bool,
 ) -> dict[str, Any] | None:
     """Return the fields printed after a rebuild; None if it was interrupted."""
     from projectors.versions.rebuild import Rebuild
     from runtime.command_line.progress import progress_reporter
 
     started = time.monotonic()
-    running = Rebuild(settings, versions, stopping)
+    running = Rebuild(settings, versions, stopping, processes)
     with progress_reporter(
         lambda seconds: running.progress.describe(seconds, time.monotonic()),
         lambda: round(100 * running.progress.fraction),

@@ -112,8 +112,8 @@ class Runner:
         except Dropped as dropped:
             log.info("%s", dropped)
 
-    def run_until_caught_up(self, on_step: Callable[[], None]) -> None:
-        """Apply all events that the log has now, alone in the group; end early when stopping.
+    def run_until_caught_up(self, partitions: int, on_step: Callable[[], None]) -> None:
+        """Apply all events that so many partitions of ours have now; end early when stopping.
 
         `on_step` is called before every step. Raises as `run` does, `Dropped`, and `Forbidden`.
         """
@@ -121,7 +121,7 @@ class Runner:
 
         def done() -> bool:
             on_step()
-            return len(self._log.next) == self._settings.partitions and self.catch_up.caught_up
+            return len(self._log.next) == partitions and self.catch_up.caught_up
 
         self._run_until(done)
 

@@ -12,7 +12,7 @@ from projectors.contract.source import WHOLE_HISTORY
 from projectors.history.schema import SHAPE
 from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, NULL, copy_rows
 from projectors.postgres.store.shape import StoredVersion
-from projectors.postgres.store.tables import VersionTables
+from projectors.postgres.store.tables import Part, VersionTables
 from projectors.postgres.store.versions import PostgresVersions
 from runtime.settings import Settings
 from schemas.identity import uuid_bytes
@@ -121,7 +121,15 @@ class PostgresHistory(VersionTables):
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every stored event, in the form of `row_of`."""
-        for rows in self.fetch(_ROWS if self._has_issuer else _ROWS_WITHOUT_ISSUER):
+        yield from self._rows_of(None)
+
+    def rows_of(self, part: Part) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a part; see `DividesRows`."""
+        yield from self._rows_of(part)
+
+    def _rows_of(self, part: Part | None) -> Iterator[Sequence[Row]]:
+        text = _ROWS if self._has_issuer else _ROWS_WITHOUT_ISSUER
+        for rows in self.fetch(text, part):
             yield [(*row[:6], _sorted_json(row[6]), *row[7:]) for row in rows]
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from projectors.contract.read_model import (
     Advance,
     Batch,
+    DividesRows,
     Position,
     ReadModel,
     ReadModelVersions,
@@ -65,6 +66,10 @@ class Copy:
         self.model.make_visible()
         stored = Counter(row for rows in self.model.rows() for row in rows)
         assert stored == Counter(self.fold.rows())
+        if isinstance(self.model, DividesRows):
+            with self.model.divide_rows(3) as parts:
+                pages = [page for part in parts for page in self.model.rows_of(part)]
+            assert Counter(row for page in pages for row in page) == stored
         assert self.model.checkpoint() == self.positions
 
 

@@ -5,36 +5,23 @@ differ are the rows themselves compared, to name the users.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from projectors.contract.read_model import ReadModel, ReadModelVersions, Row
+from projectors.contract.read_model import ReadModel, ReadModelVersions
 from projectors.contract.refusals import version_not_found
 from projectors.dead_letters.reader import letter_offsets
-from projectors.log.fold import LogFold, read_partition
-from projectors.log.records import Record
+from projectors.versions.digests import Digest, Letters, LogSide, StoredRows
+from projectors.versions.shared_work import digest_log, digest_stored_rows
 from runtime.kafka.registry import Registry
+from runtime.process import StopSignal
 from runtime.settings import Settings
-from schemas.identity import partition_of, user_shard
+from runtime.workers import Workers
 from schemas.records import UserEvent
 
-_HASH_BITS = (1 << 64) - 1
 MAX_NAMED = 5
-
-
-@dataclass(slots=True)
-class Digest:
-    """The number of rows and the sum of their hashes, which does not depend on their order."""
-
-    rows: int = 0
-    total: int = 0
-
-    def add(self, row: Row) -> None:
-        """Add a row."""
-        self.rows += 1
-        self.total = (self.total + hash(row)) & _HASH_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,9 @@ def compare_version(
     versions: ReadModelVersions,
     number: int,
     on_progress: Callable[[int], None] = lambda _partition: None,
+    *,
+    workers: Workers | None = None,
+    stopping: StopSignal | None = None,
 ) -> Comparison:
     """Compare a version with the log; see `compare`. Raises `Rejected` (`version_not_found`)."""
     if number not in {version.number for version in versions.versions()}:
@@ -82,98 +72,59 @@ def compare_version(
     decode = Registry(settings).codec(topic.schema).decode
     letters = letter_offsets(settings, versions.name, topic)
     with closing(versions.open(number)) as model:
-        return compare(settings, model, decode, letters, on_progress)
+        return compare(
+            settings, model, decode, letters, on_progress, workers=workers, stopping=stopping
+        )
 
 
 def compare(
     settings: Settings,
     model: ReadModel,
     decode: Callable[[bytes | None], UserEvent],
-    letters: Mapping[int, set[int]],
+    letters: Letters,
     on_progress: Callable[[int], None] = lambda _partition: None,
+    *,
+    workers: Workers | None = None,
+    stopping: StopSignal | None = None,
 ) -> Comparison:
     """Compare the rows of `model` with a fold of the log up to its checkpoint.
 
-    Projectors may write to it meanwhile: users that change are left out. `letters` maps partitions
-    to the offsets of dead letters; `on_progress` receives the number of partitions read. Raises
-    `Unavailable`.
+    Projectors may write to it meanwhile: users that change are left out. `on_progress` receives the
+    number of partitions read. With `workers`, they share the partitions, and the stored rows if the
+    model `DividesRows`. Raises `Unavailable`, and `ComparisonStopped` once `stopping` is set.
     """
-    log = _LogSide(settings, model, decode, letters)
-    expected = {}
-    for partition in range(settings.partitions):
-        expected[partition] = digest = Digest()
-        for row in log.fold(partition).rows():
-            digest.add(row)
-        on_progress(partition + 1)
-    model.make_visible()
-    found = {partition: Digest() for partition in expected}
-    left_out = log.with_letters | log.changed
-    for partition, row in _stored_rows(model, settings.partitions, left_out):
-        found[partition].add(row)
+    stopping = stopping or StopSignal()
+    log = LogSide(settings, model, decode, letters, stopping)
+    stored = StoredRows(settings.partitions, stopping)
+    folded = 0
+
+    def on_folded() -> None:
+        nonlocal folded
+        folded += 1
+        on_progress(folded)
+
+    if workers is None:
+        expected = log.digests(range(settings.partitions), on_folded)
+        model.make_visible()
+        found = stored.digests(model.rows(), log.left_out)
+    else:
+        expected = digest_log(workers, log, on_folded)
+        model.make_visible()
+        found = digest_stored_rows(workers, model, log.left_out, stopping)
     differing: set[str] = set()
     for partition, digest in expected.items():
-        if digest != found[partition]:
-            rows = Counter(log.fold(partition).rows())
-            left_out = log.with_letters | log.changed  # read again: more users may have changed
-            again = _stored_rows(model, settings.partitions, left_out)
-            rows.subtract(row for where, row in again if where == partition)
-            found_here = {row[0] for row, count in rows.items() if count}
-            if found_here:
-                log.fold(partition)  # and again: users may have changed while the rows were read
-            differing |= found_here - log.changed - log.with_letters
+        if digest != found.get(partition, Digest()):
+            differing |= _differing(log, stored, model, partition)
     compared = sum(digest.rows for digest in expected.values())
     return Comparison(compared, len(log.with_letters), len(log.changed), sorted(differing))
 
 
-class _LogSide:
-    """The rows that the log implies.
-
-    The log is read to its end, not only to the checkpoint: once a user has a later record,
-    compaction may remove the one before the checkpoint. Reading on finds the later one, so the user
-    counts as changed and not as missing from the log.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        model: ReadModel,
-        decode: Callable[[bytes | None], UserEvent],
-        letters: Mapping[int, set[int]],
-    ) -> None:
-        self._settings = settings
-        self._model = model
-        self._decode = decode
-        self._letters = letters
-        self.with_letters: set[str] = set()
-        self.changed: set[str] = set()
-        self._ends = {p: position.next_offset for p, position in model.checkpoint().items()}
-
-    def fold(self, partition: int) -> LogFold:
-        """Fold a partition up to the checkpoint."""
-        source, end = self._model.source, self._ends.get(partition, 0)
-        fold = LogFold(source, self._model.row_of)
-        letters = self._letters.get(partition, set())
-        for records in read_partition(self._settings, source, self._decode, partition):
-            for record in records:
-                if record.offset < end and record.offset not in letters:
-                    fold.add(record)
-                elif (user_id := _user_of(record)) is not None:
-                    fold.leave_out(user_id)
-                    (self.with_letters if record.offset < end else self.changed).add(user_id)
-        return fold
-
-
-def _user_of(record: Record) -> str | None:
-    if record.removes is not None:
-        return record.removes[0]
-    return None if record.event is None else record.event["user_id"]
-
-
-def _stored_rows(
-    model: ReadModel, partitions: int, left_out: set[str]
-) -> Iterator[tuple[int, Row]]:
-    """Yield every stored row and its partition, except those of users that are left out."""
-    for rows in model.rows():
-        for row in rows:
-            if row[0] not in left_out:
-                yield partition_of(user_shard(row[0]), partitions), row
+def _differing(log: LogSide, stored: StoredRows, model: ReadModel, partition: int) -> set[str]:
+    """Return the users of a partition whose rows differ."""
+    rows = Counter(log.fold(partition).rows())
+    again = stored.each(model.rows(), log.left_out)  # read again: more users may have changed
+    rows.subtract(row for where, row in again if where == partition)
+    found = {row[0] for row, count in rows.items() if count}
+    if found:
+        log.fold(partition)  # and again: users may have changed while the rows were read
+    return found - log.left_out

@@ -7,24 +7,30 @@
 5. Compare its rows with a fold of the log up to its checkpoint.
 6. Make it ready: projectors keep it up to date, and a swap can make it live.
 
+Several processes share the reading and the comparison of a long log.
+
 If it fails at any point, the live version is untouched and the new one is dropped: by the rebuild
 itself, or by a projector if the rebuild was killed (see `abandoned`). It can be run again.
 """
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from projectors.contract.read_model import BUILDING, ReadModelVersions
 from projectors.engine.start import open_runner
 from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
+from projectors.versions.digests import ComparisonStopped
 from projectors.versions.groups import delete_leftover_groups
 from projectors.versions.rebuild_lock import rebuild_lock
+from projectors.versions.shared_work import fill_partitions, shares
 from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
 from runtime.settings import Settings
+from runtime.topics.log_ranges import log_ranges
+from runtime.workers import Workers, started_workers, worth_starting
 from schemas.errors import RollbookError
 
 
@@ -85,14 +91,23 @@ class Rebuild:
     """One rebuild: see `run`. `on_progress` is called often; it may read `progress`."""
 
     def __init__(
-        self, settings: Settings, versions: ReadModelVersions, stopping: StopSignal
+        self,
+        settings: Settings,
+        versions: ReadModelVersions,
+        stopping: StopSignal,
+        processes: int | None = 1,
     ) -> None:
-        """Raise `Unavailable` if the registry cannot be reached."""
+        """Raise `Unavailable` if the registry cannot be reached.
+
+        With more than one of the `processes`, they open `versions` by its name; None stands for as
+        many as the log is worth (see `worth_starting`).
+        """
         self.progress = Progress()
         self.on_progress: Callable[[], None] = lambda: None
         self._settings = settings
         self._versions = versions
         self._stopping = stopping
+        self._processes = processes
         Registry(settings).codec(versions.source.topic.schema)  # to fail now rather than halfway
         self._events = 0
         self._step_began_at = time.monotonic()
@@ -113,7 +128,8 @@ class Rebuild:
             number = self._versions.create()
             rebuilt = None
             try:
-                rebuilt = self._run(number)
+                with self._started_workers() as workers:
+                    rebuilt = self._run(number, workers)
             finally:
                 if rebuilt is None:
                     self._drop(number)
@@ -130,37 +146,77 @@ class Rebuild:
         with suppress(RollbookError):
             delete_leftover_groups(self._settings, self._versions)
 
-    def _run(self, number: int) -> Rebuilt | None:
-        self._read(number, "reading the log")
+    def _started_workers(self) -> AbstractContextManager[Workers | None]:
+        count = self._processes
+        if count is None:
+            ranges = log_ranges(
+                self._settings, self._versions.source.topic, range(self._settings.partitions)
+            )
+            count = worth_starting(sum(there.end - there.low for there in ranges.values()))
+        count = min(count, self._settings.partitions)
+        return started_workers(self._settings, count) if count > 1 else nullcontext()
+
+    def _run(self, number: int, workers: Workers | None) -> Rebuilt | None:
+        self._read(number, "reading the log", workers)
         if self._stopping:
             return None
         self._report("indexing", 0.0)
         self._versions.finish(number)
-        self._read(number, "reading what was written meanwhile")
+        self._read(number, "reading what was written meanwhile", None)
         if self._stopping:
             return None
-        comparison = self._compare(number)
+        try:
+            comparison = self._compare(number, workers)
+        except ComparisonStopped:
+            return None
         self._versions.accept(number)
         return Rebuilt(number, self._events, comparison)
 
-    def _read(self, number: int, step: str) -> None:
+    def _read(self, number: int, step: str, workers: Workers | None) -> None:
         """Apply everything that the log has now."""
-        runner = open_runner(self._settings, self._versions.open(number), self._stopping)
-        before = self._events
+        self._report(step, 0.0)
+        partitions, before = range(self._settings.partitions), self._events
+        if workers is not None:
+            self._read_shared(number, step, workers)
+            return
+        model = self._versions.open(number)
+        runner = open_runner(self._settings, model, self._stopping, share=partitions)
 
         def on_step() -> None:
             self._events = before + runner.catch_up.events
             self._report(step, runner.catch_up.fraction)
 
-        runner.run_until_caught_up(on_step)
+        runner.run_until_caught_up(len(partitions), on_step)
         on_step()
 
-    def _compare(self, number: int) -> Comparison:
+    def _read_shared(self, number: int, step: str, workers: Workers) -> None:
+        partitions, before = self._settings.partitions, self._events
+        work = [(self._versions.name, number, one) for one in shares(partitions, workers.count)]
+        reports: dict[int, tuple[int, float]] = {}
+
+        def on_report(report: tuple[int, int, float]) -> None:
+            first, events, fraction = report
+            reports[first] = events, fraction
+            self._events = before + sum(events for events, _ in reports.values())
+            self._report(step, sum(fraction for _, fraction in reports.values()) / len(work))
+
+        applied = workers.run(fill_partitions, work, on_report, self._stopping)
+        self._events = before + sum(applied)
+        self._report(step, 1.0)
+
+    def _compare(self, number: int, workers: Workers | None) -> Comparison:
         def on_progress(partition: int) -> None:
             self._report("comparing with the log", partition / self._settings.partitions)
 
         on_progress(0)
-        found = compare_version(self._settings, self._versions, number, on_progress)
+        found = compare_version(
+            self._settings,
+            self._versions,
+            number,
+            on_progress,
+            workers=workers,
+            stopping=self._stopping,
+        )
         if not found.same:
             raise RebuildDiffersError(
                 f"version {number} of {self._versions.name} differs from the log in "

@@ -196,7 +196,7 @@ def _most_mb(process: Running) -> float:
     most = 0.0
     while process.alive():
         with suppress(subprocess.CalledProcessError):  # it ended meanwhile
-            most = max(most, process.resident_mb())
+            most = max(most, process.resident_mb(with_children=True))
         time.sleep(_LOOK_SECONDS)
     return most
 

@@ -1,8 +1,9 @@
 """Keeps one version of the index of users up to date: documents first, then the checkpoint."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -21,6 +22,9 @@ from schemas.records import UserEvent
 _WRITE_REQUEST_SECONDS: Final = 10.0
 _PAGE_SIZE: Final = 5_000
 _KEEP_ALIVE: Final = "5m"
+
+# A point in time, and which of how many slices of it.
+Part: TypeAlias = tuple[str, int, int]
 
 
 class ElasticsearchUsers:
@@ -95,24 +99,38 @@ class ElasticsearchUsers:
 
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield all visible documents, markers included, from one point in time."""
+        with self.divide_rows(1) as (all_of_them,):
+            yield from self.rows_of(all_of_them)
+
+    @contextmanager
+    def divide_rows(self, parts: int) -> Iterator[Sequence[Part]]:
+        """Open a point in time and slice it; see `DividesRows`."""
         with elasticsearch_available(self._settings, index_dropped(self._index)):
             opened = self._client.open_point_in_time(index=self._index, keep_alive=_KEEP_ALIVE)
-        with elasticsearch_available(self._settings):
-            try:
-                yield from self._pages(opened["id"])
-            finally:
+        try:
+            yield [(opened["id"], part, parts) for part in range(parts)]
+        finally:
+            with elasticsearch_available(self._settings):
                 self._client.close_point_in_time(id=opened["id"])
+
+    def rows_of(self, part: Part) -> Iterator[Sequence[Row]]:
+        """Yield the documents of a slice; see `DividesRows`."""
+        with elasticsearch_available(self._settings):
+            yield from self._pages(*part)
 
     def close(self) -> None:
         """Stop the threads and close the connections."""
         self._bulk.close()
         self._client.close()
 
-    def _pages(self, point_in_time: str) -> Iterator[list[Row]]:
+    def _pages(self, point_in_time: str, part: int, parts: int) -> Iterator[list[Row]]:
         after = None
+        # Elasticsearch refuses a single slice.
+        only = {"id": part, "max": parts} if parts > 1 else None
         while True:
             answer = self._client.search(
                 pit={"id": point_in_time, "keep_alive": _KEEP_ALIVE},
+                slice=only,
                 size=_PAGE_SIZE,
                 sort=["_shard_doc"],
                 search_after=after,

@@ -4,11 +4,12 @@ Rows and checkpoint are written in one transaction, the checkpoint by compare-an
 as soon as another process writes the version or the version is dropped.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, LiteralString
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
+from psycopg import sql
 
 from projectors.contract.read_model import Advance, Position
 from projectors.contract.refusals import tables_missing, version_dropped
@@ -51,10 +52,16 @@ SELECT FROM {home}.model_versions
 WHERE model = %s AND number = %s AND NOT finished FOR SHARE"""
 _LISTED: Final = """
 SELECT FROM {home}.model_versions WHERE model = %s AND number = %s AND state <> 'dropped'"""
+# Every id of ours ends in random bits, whatever its version (RFC 9562).
+_OF_PART: Final = " WHERE get_byte(uuid_send(user_id), 15) % {parts} = {part}"
 # For a retried dead letter. No replay would apply it again, so it must survive a crash, and no
 # other transaction may erase its user meanwhile: each of our statements sees what was committed
 # when it began, so the check for an erasure and the insertion must not be overtaken by one.
 _ALONE: Final = "LOCK TABLE {schema}.checkpoints IN SHARE ROW EXCLUSIVE MODE"
+
+
+# Which of how many parts of the rows.
+Part: TypeAlias = tuple[int, int]
 
 
 class VersionTables(Closing):
@@ -125,8 +132,21 @@ class VersionTables(Closing):
     def make_visible(self) -> None:
         """Do nothing: committed rows are visible."""
 
-    def fetch(self, text: LiteralString) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the result of a query, from one snapshot, some thousand rows at a time."""
+    def divide_rows(self, parts: int) -> AbstractContextManager[Sequence[Part]]:
+        """Divide the rows by the last byte of the user's id; see `DividesRows`."""
+        return nullcontext([(part, parts) for part in range(parts)])
+
+    def fetch(
+        self, text: LiteralString, part: Part | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the result of a query, or a part of it, some thousand rows at a time.
+
+        All are from one snapshot.
+        """
+        statement = self.database.statement(text)
+        if part is not None:
+            number, parts = map(sql.Literal, part)
+            statement = self.database.statement(text + _OF_PART, part=number, parts=parts)
         with (
             self._existing(),
             self.database.session() as connection,
@@ -134,7 +154,7 @@ class VersionTables(Closing):
             connection.cursor("rows") as cursor,
         ):
             connection.execute("SET LOCAL transaction_timeout = 0")  # however many rows there are
-            cursor.execute(self.database.statement(text))
+            cursor.execute(statement)
             while rows := cursor.fetchmany(_ROWS_PER_FETCH):
                 yield rows
 

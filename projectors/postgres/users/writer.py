@@ -13,7 +13,7 @@ from projectors.contract.read_model import Batch, Row
 from projectors.contract.source import LATEST_STATE
 from projectors.postgres.store.copy_rows import EPOCH_MS, LENGTH, copy_rows
 from projectors.postgres.store.shape import PARTITION, StoredVersion, upsert_parts
-from projectors.postgres.store.tables import VersionTables
+from projectors.postgres.store.tables import Part, VersionTables
 from projectors.postgres.store.versions import PostgresVersions
 from projectors.postgres.users.schema import SHAPE
 from runtime.settings import Settings
@@ -156,6 +156,10 @@ class PostgresUsers(VersionTables):
     def rows(self) -> Iterator[Sequence[Row]]:
         """Yield every user and every marker of a deleted one, in the form of `row_of`."""
         yield from self.fetch(_ROWS)
+
+    def rows_of(self, part: Part) -> Iterator[Sequence[Row]]:
+        """Yield the rows of a part; see `DividesRows`."""
+        yield from self.fetch(_ROWS, part)
 
 
 def postgres_versions(settings: Settings) -> PostgresVersions:

@@ -39,7 +39,7 @@ class Projected:
 
 @dataclass(frozen=True, slots=True)
 class RebuildSeconds:
-    """How long a rebuild took from its first events on.
+    """How long a rebuild took since it began to read, or to start the processes that do.
 
     Until `serving`, rows and indexes are complete, which is where a peer would be done; until
     `compared`, later events are applied too and everything is compared with the log.
@@ -83,20 +83,16 @@ def filled_models(
 
 
 def rebuild(settings: Settings, name: str) -> RebuildSeconds:
-    """Build a new version of a read model from the log as it is, and drop it.
-
-    The clock starts when the first events have arrived: joining the group is not measured.
-    """
+    """Build a new version of a read model as `projector rebuild` does, and drop it."""
     with closing(open_versions(settings, name)) as versions:
-        running = Rebuild(settings, versions, StopSignal())
-        began = served = time.perf_counter()
+        running = Rebuild(settings, versions, StopSignal(), processes=None)
+        began = served = 0.0
         before = running.progress.step
 
         def on_progress() -> None:
             nonlocal began, served, before
             step, now = running.progress.step, time.perf_counter()
-            if running.progress.events == 0:
-                began = now
+            began = began or now
             if before == _LAST_BEFORE_SERVING and step != before:
                 served = now
             before = step

@@ -46,15 +46,23 @@ class Running:
         """Return whether it still runs."""
         return self.process.poll() is None
 
-    def resident_mb(self) -> float:
-        """Return its resident memory in megabytes."""
-        return resident_bytes(self.process.pid) / 1e6
+    def resident_mb(self, *, with_children: bool = False) -> float:
+        """Return its resident memory in megabytes; memory that processes share counts for each."""
+        pid = self.process.pid
+        pids = [pid, *_children(pid)] if with_children else [pid]
+        return sum(map(resident_bytes, pids)) / 1e6
 
 
 def resident_bytes(pid: int) -> int:
     """Return a process's resident memory as `ps` reports it, on Linux and macOS alike."""
     asked = ["ps", "-o", "rss=", "-p", str(pid)]
     return int(subprocess.run(asked, capture_output=True, check=True).stdout) * 1024
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True)
+    pairs = (map(int, line.split()) for line in listed.stdout.splitlines())
+    return [child for child, parent in pairs if parent == pid]
 
 
 @contextmanager

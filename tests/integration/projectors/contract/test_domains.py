@@ -32,7 +32,7 @@ def test_processes_that_share_it_are_killed_and_lose_nothing(
     projectors = [rollbook.start_projector("domains") for _ in range(2)]
     for projector in projectors:
         projector.wait_for("assigned: partitions")
-    rebuild = rollbook.start("projector", "rebuild", "domains")
+    rebuild = rollbook.start("projector", "rebuild", "domains", "--processes", "2")
     last = depth(4, 7)
     for version in range(2, last):
         for first in range(0, USERS, 500):

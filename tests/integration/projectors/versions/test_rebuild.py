@@ -154,6 +154,32 @@ def test_a_version_that_differs_from_the_log_is_not_made_ready(
         assert [(v.state, v.live) for v in truthful.versions()] == [(READY, True), (READY, False)]
 
 
+@pytest.mark.parametrize("name", depth(["postgres", "elasticsearch"], [*OURS]))
+def test_processes_share_a_rebuild_and_find_what_differs(
+    forged: ForgedLog, settings: Settings, name: str
+) -> None:
+    """Also a row that the version has and the log has not; one user's dead letter is left out."""
+    forged.users(7, 1, version=2, name="Ja\0ne")
+    left_out = 0 if name == "elasticsearch" else 1
+    with closing(open_versions(settings, name)) as versions:
+        built = Rebuild(settings, versions, StopSignal(), processes=3).run()
+        assert built is not None
+        assert built.comparison.with_letters == left_out
+        again = Rebuild(settings, versions, StopSignal(), processes=3)
+
+        def write_one_more() -> None:
+            if again.progress.step == "comparing with the log":
+                again.on_progress = lambda: None
+                with closing(versions.open(versions.versions()[-1].number)) as model:
+                    model.write(Batch([event_of(email_of(USERS), number=USERS)], {}))
+
+        again.on_progress = write_one_more
+        with pytest.raises(RebuildDiffersError) as differs:
+            again.run()
+        assert f" 1 users, such as {id_of(USERS)}" in str(differs.value)
+        assert [version.number for version in versions.versions()] == [1, built.version]
+
+
 def test_users_with_a_dead_letter_are_left_out_of_the_comparison(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:

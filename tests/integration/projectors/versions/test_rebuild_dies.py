@@ -67,7 +67,7 @@ def test_a_killed_rebuild_leaves_the_live_version_and_can_be_run_again(
     wait_caught_up(settings, name)
     with closing(open_versions(settings, name)) as versions:
         for moment in moments:
-            rebuild = rollbook.start("projector", "rebuild", name)
+            rebuild = rollbook.start("projector", "rebuild", name, "--processes", "2")
             eventually(
                 lambda moment=moment: moment(reached_by_newest(versions)),  # type: ignore[misc]
                 what=moment.__name__,

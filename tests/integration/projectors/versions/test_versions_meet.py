@@ -100,8 +100,8 @@ def test_a_comparison_first_makes_all_writes_visible(settings: Settings) -> None
         versions.begin()
         number = versions.create()
         rebuild = Rebuild(settings, versions, StopSignal())
-        rebuild._read(number, "before it is refreshed by itself")
-        assert rebuild._compare(number).rows == 50
+        rebuild._read(number, "before it is refreshed by itself", None)
+        assert rebuild._compare(number, None).rows == 50
 
 
 def test_a_write_block_set_after_its_lock_was_released_is_removed(settings: Settings) -> None:

@@ -233,14 +233,16 @@ def test_a_dropped_version_ends_the_loop(world: World) -> None:
     member.runner.run()
     world.group.expire("one")
     with pytest.raises(Dropped):
-        world.member("other").runner.run_until_caught_up(lambda: None)
+        world.member("other").runner.run_until_caught_up(PARTITIONS, lambda: None)
 
 
 def test_run_until_caught_up_ends_at_the_end_that_the_log_had(world: World) -> None:
     world.users(0, USERS)
     steps: list[float] = []
     member = world.member()
-    member.runner.run_until_caught_up(lambda: steps.append(member.runner.catch_up.fraction))
+    member.runner.run_until_caught_up(
+        PARTITIONS, lambda: steps.append(member.runner.catch_up.fraction)
+    )
     assert stored(world) == expected(0, USERS)
     assert steps[0] == 0
     assert world.is_caught_up()

@@ -6,7 +6,7 @@ from projectors.contract.read_model import Row
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.log.fold import LogFold
 from projectors.log.records import Record
-from projectors.versions.compare import Digest
+from projectors.versions.digests import Digest
 from schemas.errors import Poisoned
 from schemas.records import USER_ERASED, UserEvent
 
