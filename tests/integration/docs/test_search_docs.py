@@ -12,8 +12,8 @@ from elasticsearch import BadRequestError
 
 from projectors.elasticsearch.index.mapping import USER_FIELDS
 from scripts.stack.native.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import Index, index_of
-from tests.integration.projectors.elasticsearch.search_page import (
+from tests.integration.projectors.elasticsearch.search.search_index import Index, index_of
+from tests.integration.projectors.elasticsearch.search.search_page import (
     PAGE,
     Example,
     fields,

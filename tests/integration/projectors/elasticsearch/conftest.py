@@ -8,8 +8,8 @@ import pytest
 from projectors.elasticsearch.index.versions import ElasticsearchVersions
 from runtime.settings import Settings
 from scripts.stack.native.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import Index, index_of
-from tests.integration.projectors.elasticsearch.searched import PEOPLE
+from tests.integration.projectors.elasticsearch.search.search_index import Index, index_of
+from tests.integration.projectors.elasticsearch.search.searched import PEOPLE
 
 
 @pytest.fixture

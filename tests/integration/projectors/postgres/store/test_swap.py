@@ -19,7 +19,7 @@ from projectors.postgres.users.writer import postgres_versions
 from projectors.promises.events import user_id
 from runtime.settings import Settings
 from schemas.errors import Fenced, RollbookError, Unavailable
-from tests.integration.projectors.postgres.user_queries import (
+from tests.integration.projectors.postgres.users.user_queries import (
     USERS,
     batch,
     gets,

@@ -19,8 +19,8 @@ from projectors.promises.events import user_event
 from runtime.settings import Settings
 from schemas.errors import Rejected, Unavailable
 from schemas.fields.rules import to_datetime
-from tests.integration.projectors.elasticsearch.search_index import GONE, Index
-from tests.integration.projectors.elasticsearch.searched import CREATED, PEOPLE, names
+from tests.integration.projectors.elasticsearch.search.search_index import GONE, Index
+from tests.integration.projectors.elasticsearch.search.searched import CREATED, PEOPLE, names
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scripts.stack.native.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import Index, index_of
-from tests.integration.projectors.elasticsearch.search_page import people
+from tests.integration.projectors.elasticsearch.search.search_index import Index, index_of
+from tests.integration.projectors.elasticsearch.search.search_page import people
 from tests.observed.kql import translate
 from tests.observed.saved_objects import controls, examples, layers, of_type
 

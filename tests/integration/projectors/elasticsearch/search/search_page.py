@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PAGE = (Path(__file__).parents[4] / "docs" / "searching.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[5] / "docs" / "searching.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

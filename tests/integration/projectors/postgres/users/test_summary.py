@@ -9,7 +9,7 @@ import pytest
 from runtime.settings import Settings
 from tests.depth import depth
 from tests.integration.forged_log import ForgedLog
-from tests.integration.projectors.postgres.user_queries import recounts
+from tests.integration.projectors.postgres.users.user_queries import recounts
 from tests.observed.catch_up import wait_caught_up
 from tests.observed.readers import Readers
 from tests.started.processes import Rollbook, eventually

@@ -19,7 +19,7 @@ from runtime.settings import Settings, load_settings
 from schemas.identity import email_key, email_shard, event_id, new_user_id
 from schemas.records import USER_DELETED, UserEvent
 from scripts.stack.native.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_page import Person
+from tests.integration.projectors.elasticsearch.search.search_page import Person
 
 GONE = Person("Jane Roe", "jane.roe@example.com", 34, 1_767_600_000_000)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.integration.projectors.elasticsearch.search_page import Person
+from tests.integration.projectors.elasticsearch.search.search_page import Person
 
 CREATED = 1_760_000_000_000
 NAMES = (

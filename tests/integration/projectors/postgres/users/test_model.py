@@ -18,7 +18,7 @@ from projectors.promises.events import NOW, user_event, user_id
 from runtime.settings import Settings
 from schemas.errors import Poisoned, Unavailable
 from schemas.identity import partition_of, user_shard
-from tests.integration.projectors.postgres.user_queries import RECOUNTED, USERS, assert_exact
+from tests.integration.projectors.postgres.users.user_queries import RECOUNTED, USERS, assert_exact
 from tests.observed.read_models import OpenVersion
 from tests.started.processes import eventually
 

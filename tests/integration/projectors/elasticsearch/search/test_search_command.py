@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scripts.stack.native.local import LocalStack
-from tests.integration.projectors.elasticsearch.search_index import Index
-from tests.integration.projectors.elasticsearch.searched import names
+from tests.integration.projectors.elasticsearch.search.search_index import Index
+from tests.integration.projectors.elasticsearch.search.searched import names
 from tests.started.processes import Rollbook
 
 
