@@ -85,7 +85,7 @@ def log_uncaught_in_threads() -> None:
     threading.excepthook = in_thread
     sys.unraisablehook = ignored
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_MessageFormatter())
+        logging.lastResort.setFormatter(MessageFormatter())
 
 
 def log_uncaught_in_tasks(_loop: object, context: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def log_uncaught_in_tasks(_loop: object, context: dict[str, Any]) -> None:
     log.error("%s", context["message"], exc_info=context.get("exception"))
 
 
-class _MessageFormatter(logging.Formatter):
+class MessageFormatter(logging.Formatter):
     """The message alone, with a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -103,7 +103,7 @@ class _MessageFormatter(logging.Formatter):
         return line if error is None else f"{line}\n{traceback_of(error)}"
 
 
-class TextFormatter(_MessageFormatter):
+class TextFormatter(MessageFormatter):
     """For people: `TIME LEVEL LOGGER: MESSAGE FIELD=VALUE …`, then a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:

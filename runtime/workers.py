@@ -1,14 +1,15 @@
 """Processes that share the work of one command, because one Python process uses only one core.
 
-They are spawned, since Kafka clients do not survive a fork, and all of them hash alike, so that
-sums of hashes can be compared. They end when the process that started them does, however it ends.
+They are spawned, since Kafka clients do not survive a fork, and hash texts alike (unless Python
+runs with -E or -I), so that sums of hashes can be compared. They end when the process that started
+them does, however it ends.
 """
 
 import logging
 import os
-import queue
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -18,25 +19,37 @@ from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
-from multiprocessing.queues import Queue
-from typing import Any, Final, TypeVar
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Final, TypeVar, cast
 
+from runtime.logs import MessageFormatter, log_uncaught_in_threads
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from schemas.errors import RollbookError
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-MOST: Final = 4
+MOST_PROCESSES: Final = 4
 # Starting a process takes as long as one needs for some 50,000 events.
-_EVENTS_FOR_EACH: Final = 100_000
+_RECORDS_FOR_EACH: Final = 100_000
 _LOOK_SECONDS: Final = 0.1
 _HASH_SEED: Final = "PYTHONHASHSEED"
 
 
-def worth_starting(events: int) -> int:
-    """Return how many processes so many events are worth: one for each core, at most four."""
-    return max(1, min(MOST, os.cpu_count() or 1, events // _EVENTS_FOR_EACH))
+class WorkStopped(Exception):
+    """The command was asked to stop before its work was done."""
+
+
+def worth_starting(records: int) -> int:
+    """Return how many processes so many records are worth.
+
+    As many as there are processors, at most four, and at most one for each 100,000 records. Quotas
+    of a container are not seen.
+    """
+    on = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(MOST_PROCESSES, on, records // _RECORDS_FOR_EACH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,7 @@ class Worker:
 
     settings: Settings
     stopping: StopSignal
-    messages: "Queue[Any]"
+    messages: "SimpleQueue[Any]"
 
     def report(self, message: Any) -> None:
         """Send a message to the process that waits for the work."""
@@ -59,7 +72,7 @@ class Workers:
         self,
         count: int,
         pool: ProcessPoolExecutor,
-        messages: "Queue[Any]",
+        messages: "SimpleQueue[Any]",
         close: Callable[[], None],
     ) -> None:
         self.count = count
@@ -74,44 +87,58 @@ class Workers:
         on_message: Callable[[Any], None],
         stopping: StopSignal,
     ) -> list[T]:
-        """Return `work(worker, *share)` of each share, each in a process of its own.
+        """Return `work(worker, *share)` of each share, in order; as many run at once as there are.
 
-        `work` must be importable by name. `on_message` is called here for what they report. Once
-        `stopping` is set, so is theirs. Raises what one of them raises, after the others have
-        ended too.
+        `work` must be importable by name. `on_message` is called here for what they report, of each
+        share in order. After an error or an interrupt, the others are asked to stop and waited for.
+        Raises what one of them raised, and `WorkStopped` once `stopping` is set.
         """
-        futures = [self._pool.submit(_work, work, share) for share in shares]
-        # The pool notices the death of a process only if one was submitted after its start (3.11).
-        self._pool.submit(int)
+        futures: list[Future[T]] = []
         try:
+            self._submit(work, shares, futures)
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, _LOOK_SECONDS, FIRST_EXCEPTION)
                 self._deliver(on_message)
                 if stopping or any(future.exception() for future in done):
                     self._close()
+        except BrokenProcessPool:
+            if not futures:
+                raise _ended() from None
         finally:
-            self._close_unless_done(futures)
+            self._wait_for(futures)
         self._deliver(on_message)
-        try:
-            return [future.result() for future in futures]
-        except BrokenProcessPool as error:
-            raise RollbookError(
-                "a process that shared the work has ended",
-                next_step="if it was killed for its memory, use --processes 1",
-            ) from error
+        if stopping:
+            raise WorkStopped
+        return _results(futures)
 
-    def _close_unless_done(self, futures: Sequence[Future[Any]]) -> None:
-        if not all(future.done() for future in futures):
+    def _submit(
+        self,
+        work: Callable[..., T],
+        shares: Sequence[tuple[Any, ...]],
+        futures: list[Future[T]],
+    ) -> None:
+        # Ctrl-C is for this process: those that start now keep it blocked.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures += [self._pool.submit(_work, work, share) for share in shares]
+            # Python 3.11 watches only processes that had been started when something was submitted.
+            self._pool.submit(int)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _wait_for(self, futures: Sequence[Future[Any]]) -> None:
+        """Wait until all have ended, after an interrupt as well; a full queue would block them."""
+        pending = {future for future in futures if not future.done()}
+        if pending:
             self._close()
-            wait(futures)
+        while pending:
+            _, pending = wait(pending, _LOOK_SECONDS)
+            self._deliver(lambda _message: None)
 
     def _deliver(self, on_message: Callable[[Any], None]) -> None:
-        while True:
-            try:
-                message = self._messages.get_nowait()
-            except queue.Empty:
-                return
+        while not self._messages.empty():
+            message = self._messages.get()
             if isinstance(message, logging.LogRecord):
                 logger = logging.getLogger(message.name)
                 if logger.isEnabledFor(message.levelno):
@@ -120,24 +147,42 @@ class Workers:
                 on_message(message)
 
 
+def _results(futures: Sequence[Future[T]]) -> list[T]:
+    """Return all results, or raise the error that made the others stop."""
+    errors = [error for error in (future.exception() for future in futures) if error is not None]
+    errors.sort(key=lambda error: isinstance(error, WorkStopped | BrokenProcessPool))
+    if errors:
+        raise _ended() if isinstance(errors[0], BrokenProcessPool) else errors[0]
+    return [future.result() for future in futures]
+
+
+def _ended() -> RollbookError:
+    return RollbookError(
+        "a process that shared the work has ended",
+        next_step="if it was killed for its memory, use --processes 1",
+    )
+
+
 @contextmanager
 def started_workers(settings: Settings, count: int) -> Iterator[Workers]:
-    """Start so many processes; stop them at the end of the context."""
+    """Start so many processes once they are needed; stop them at the end of the context."""
     context = get_context("spawn")
-    messages: Queue[Any] = context.Queue()
+    messages: SimpleQueue[Any] = context.SimpleQueue()
     theirs, ours = context.Pipe(duplex=False)
+    level = logging.getLogger().getEffectiveLevel()
     seed = os.environ.get(_HASH_SEED)
-    if seed is None:
-        os.environ[_HASH_SEED] = str(secrets.randbelow(1 << 32))
+    os.environ[_HASH_SEED] = str(secrets.randbelow(1 << 32))
     try:
-        with ProcessPoolExecutor(count, context, _begin, (settings, theirs, messages)) as pool:
+        begun = (settings, theirs, messages, level)
+        with ProcessPoolExecutor(count, context, _begin, begun) as pool:
             try:
                 yield Workers(count, pool, messages, ours.close)
             finally:
                 ours.close()
     finally:
-        if seed is None:
-            del os.environ[_HASH_SEED]
+        del os.environ[_HASH_SEED]
+        if seed is not None:
+            os.environ[_HASH_SEED] = seed
         theirs.close()
         messages.close()
 
@@ -145,11 +190,22 @@ def started_workers(settings: Settings, count: int) -> Iterator[Workers]:
 _this: Worker | None = None
 
 
-def _begin(settings: Settings, until_closed: Connection, messages: "Queue[Any]") -> None:
+class _ToParent(QueueHandler):
+    queue: Any  # a SimpleQueue, which has no `put_nowait`
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.put(record)
+
+
+def _begin(
+    settings: Settings, until_closed: Connection, messages: "SimpleQueue[Any]", level: int
+) -> None:
     global _this  # noqa: PLW0603 - what is set once in each process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us
-    logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger().addHandler(QueueHandler(messages))
+    handler = _ToParent(cast("Any", messages))
+    handler.setFormatter(MessageFormatter())
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(level)
+    log_uncaught_in_threads()
     _this = Worker(settings, StopSignal(), messages)
     watch = threading.Thread(target=_stop_when_closed, args=(until_closed, _this.stopping))
     watch.daemon = True
@@ -173,4 +229,12 @@ def _stop_when_closed(pipe: Connection, stopping: StopSignal) -> None:
 
 def _work(work: Callable[..., T], share: tuple[Any, ...]) -> T:
     assert _this is not None  # noqa: S101 - `_begin` ran before
-    return work(_this, *share)
+    try:
+        return work(_this, *share)
+    except (RollbookError, WorkStopped):
+        raise
+    except Exception as error:
+        log.exception("the work failed")
+        # Without its cause, which might not be fit to be sent, or to be shown.
+        failed = f"a process that shared the work failed: {type(error).__name__}"
+        raise RollbookError(failed, next_step="please report it") from None

@@ -8,6 +8,8 @@ Messages never hold personal data: no e-mail, name or age. They name records by 
 and users by their id.
 """
 
+from typing import Any
+
 # The next step after a server denied access.
 GRANT = (
     "grant it (`rollbook acl show` prints what each role needs) or correct the login; "
@@ -30,6 +32,18 @@ class RollbookError(Exception):
         super().__init__(message)
         self.code = code or self.default_code
         self.next_step = next_step
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have another process get the same error, whatever arguments its class takes."""
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(
+    kind: type[RollbookError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> RollbookError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class Rejected(RollbookError):

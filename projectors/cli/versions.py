@@ -37,8 +37,8 @@ _processes_option = click.option(
     "--processes",
     metavar="N",
     type=click.IntRange(1, 64),
-    help="Processes that share the work, each with memory of its own. Default: one for each core "
-    "and for 100,000 events of the log, at most four.",
+    help="Processes that share the work, each with memory of its own. Default: as many as there "
+    "are processors, but at most 4, and at most one for each 100,000 records of the log.",
 )
 _version_argument = click.argument("number", metavar="VERSION", type=click.IntRange(1))
 

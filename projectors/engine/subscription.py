@@ -1,4 +1,4 @@
-"""Delivers the records of a group member's assigned partitions, in order and no others.
+"""Delivers the records of assigned partitions, in order and no others.
 
 Batches of librdkafka may contain records from before a seek or a rebalance (confluent-kafka-python
 #1013, #1443). So every record is checked and dropped if its partition is not assigned or not
@@ -48,14 +48,14 @@ def group_of(read_model: str, version: int) -> str:
 
 
 class Subscription:
-    """Membership in a consumer group. Not for several threads.
+    """The partitions of a member of a consumer group, or a given share. Not for several threads.
 
     `waiting` are assigned partitions for which `start` was not called yet; `next` maps the others
     to the offset expected next. `restarts` grows whenever partitions were revoked or have to start
     again: records polled before may then belong to another process.
 
-    With a `share` it reads these partitions and is no member: whoever divides a topic among
-    processes that begin together need not wait until their group has agreed on the same.
+    With a `share` it reads these partitions without joining the group, so it need not wait for an
+    assignment. Offsets are committed for the group in both cases.
 
     `consumer` must report the ends of partitions, and leave offsets and assignments to this class.
     `look_up` raises `Unavailable`, and `Misconfigured` if the topic is missing.
@@ -171,7 +171,7 @@ class Subscription:
             self._commit(asynchronous=True)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Commit what was reached, and leave the group if it was joined."""
         if self._reached != self._committed:
             self._commit(asynchronous=False)
         self._consumer.close()

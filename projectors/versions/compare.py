@@ -90,8 +90,9 @@ def compare(
     """Compare the rows of `model` with a fold of the log up to its checkpoint.
 
     Projectors may write to it meanwhile: users that change are left out. `on_progress` receives the
-    number of partitions read. With `workers`, they share the partitions, and the stored rows if the
-    model `DividesRows`. Raises `Unavailable`, and `ComparisonStopped` once `stopping` is set.
+    number of partitions read. The `workers` open the version by its name; they share the
+    partitions, and the stored rows if the model `DividesRows`. Raises `Unavailable`, and
+    `WorkStopped` once `stopping` is set.
     """
     stopping = stopping or StopSignal()
     log = LogSide(settings, model, decode, letters, stopping)

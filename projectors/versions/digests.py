@@ -10,24 +10,22 @@ from projectors.log.fold import LogFold, read_partition
 from projectors.log.records import Record
 from runtime.process import StopSignal
 from runtime.settings import Settings
+from runtime.workers import WorkStopped
 from schemas.identity import partition_of, user_shard
 from schemas.records import UserEvent
 
 _HASH_BITS = (1 << 64) - 1
+_NOTHING = "\0"
 
 # Partition → the offsets of its records that have a dead letter of this read model.
 Letters: TypeAlias = Mapping[int, set[int]]
-
-
-class ComparisonStopped(Exception):
-    """The process was asked to stop before everything was compared."""
 
 
 @dataclass(slots=True)
 class Digest:
     """The number of rows and the sum of their hashes, which does not depend on their order.
 
-    Python's own hash: those of two processes can be added or compared only if both have one seed.
+    Hashes of texts: those of two processes can be added or compared only if both have one seed.
     """
 
     rows: int = 0
@@ -36,7 +34,11 @@ class Digest:
     def add(self, row: Row) -> None:
         """Add a row."""
         self.rows += 1
-        self.total = (self.total + hash(row)) & _HASH_BITS
+        if None in row:  # its hash differs between processes before Python 3.12
+            row = (row[0], *(_NOTHING if value is None else value for value in row[1:]))
+        # The hash of a tuple is nearly linear in those of its values: a plain sum of them would
+        # often be the same after two users have exchanged a value. That of a text is not.
+        self.total = (self.total + hash(str(hash(row)))) & _HASH_BITS
 
     def add_all(self, other: "Digest") -> None:
         """Add the rows of another digest."""
@@ -56,11 +58,11 @@ class StoredRows:
     ) -> Iterator[tuple[int, Row]]:
         """Yield every row and its partition, except those of users that are left out.
 
-        Raises `ComparisonStopped`.
+        Raises `WorkStopped`.
         """
         for rows in pages:
             if self.stopping:
-                raise ComparisonStopped
+                raise WorkStopped
             for row in rows:
                 if row[0] not in left_out:
                     yield partition_of(user_shard(row[0]), self.partitions), row
@@ -68,7 +70,7 @@ class StoredRows:
     def digests(
         self, pages: Iterable[Sequence[Row]], left_out: AbstractSet[str]
     ) -> dict[int, Digest]:
-        """Return the digest of each partition, without those of which no row is stored."""
+        """Return the digest of each partition that has stored rows."""
         found: dict[int, Digest] = {}
         for partition, row in self.each(pages, left_out):
             if partition not in found:
@@ -108,13 +110,13 @@ class LogSide:
         return self.with_letters | self.changed
 
     def fold(self, partition: int) -> LogFold:
-        """Fold a partition up to the checkpoint. Raises `ComparisonStopped`, `Unavailable`."""
+        """Fold a partition up to the checkpoint. Raises `WorkStopped`, `Unavailable`."""
         source, end = self.model.source, self._ends.get(partition, 0)
         fold = LogFold(source, self.model.row_of)
         letters = self.letters.get(partition, set())
         for records in read_partition(self.settings, source, self._decode, partition):
             if self.stopping:
-                raise ComparisonStopped
+                raise WorkStopped
             for record in records:
                 if record.offset < end and record.offset not in letters:
                     fold.add(record)

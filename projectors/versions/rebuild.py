@@ -22,7 +22,6 @@ from typing import Any
 from projectors.contract.read_model import BUILDING, ReadModelVersions
 from projectors.engine.start import open_runner
 from projectors.versions.compare import MAX_NAMED, Comparison, compare_version
-from projectors.versions.digests import ComparisonStopped
 from projectors.versions.groups import delete_leftover_groups
 from projectors.versions.rebuild_lock import rebuild_lock
 from projectors.versions.shared_work import fill_partitions, shares
@@ -30,7 +29,7 @@ from runtime.kafka.registry import Registry
 from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.topics.log_ranges import log_ranges
-from runtime.workers import Workers, started_workers, worth_starting
+from runtime.workers import Workers, WorkStopped, started_workers, worth_starting
 from schemas.errors import RollbookError
 
 
@@ -128,7 +127,7 @@ class Rebuild:
             number = self._versions.create()
             rebuilt = None
             try:
-                with self._started_workers() as workers:
+                with suppress(WorkStopped), self._started_workers() as workers:
                     rebuilt = self._run(number, workers)
             finally:
                 if rebuilt is None:
@@ -165,10 +164,7 @@ class Rebuild:
         self._read(number, "reading what was written meanwhile", None)
         if self._stopping:
             return None
-        try:
-            comparison = self._compare(number, workers)
-        except ComparisonStopped:
-            return None
+        comparison = self._compare(number, workers)
         self._versions.accept(number)
         return Rebuilt(number, self._events, comparison)
 

@@ -6,7 +6,6 @@ from projectors.contract.read_model import Row
 from projectors.contract.source import LATEST_STATE, WHOLE_HISTORY
 from projectors.log.fold import LogFold
 from projectors.log.records import Record
-from projectors.versions.digests import Digest
 from schemas.errors import Poisoned
 from schemas.records import USER_ERASED, UserEvent
 
@@ -67,17 +66,3 @@ def test_poisoned_records_are_ignored_and_users_left_out_have_no_rows() -> None:
     fold.add(record("a", 3))
     fold.add(record("b", 1))
     assert list(fold.rows()) == [("b", 1)]
-
-
-def test_a_digest_depends_on_every_row_but_not_on_their_order() -> None:
-    """One row changed, missing or doubled gives another digest."""
-
-    def digest(*rows: Row) -> Digest:
-        found = Digest()
-        for row in rows:
-            found.add(row)
-        return found
-
-    assert digest(("a", 1), ("b", 2)) == digest(("b", 2), ("a", 1))
-    others = [digest(("a", 1), ("b", 3)), digest(("a", 1)), digest(("a", 1), ("b", 2), ("b", 2))]
-    assert digest(("a", 1), ("b", 2)) not in others
