@@ -2,5 +2,5 @@
 
 `clients` makes clients from the settings and tells their failures apart; `client_classes` are the
 classes they are made of; `access` finds out why a login is refused; `registry` looks schemas up.
-Every process uses these; no other module makes a client of its own.
+Every process uses these.
 """

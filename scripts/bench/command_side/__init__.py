@@ -1,5 +1,4 @@
 """Benchmarks of deciding: the handler beside its upper bound, its state, and one waiting client.
 
-`commands` says what is measured in which order. Only `scripts.bench.cli` and the benchmark of
-sizes call these.
+`commands` says what is measured in which order. Only `scripts.bench` imports these.
 """

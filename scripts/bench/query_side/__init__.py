@@ -1,5 +1,5 @@
 """Benchmarks of projecting and of queries: our projectors, and the stores' upper bounds.
 
 `projectors` says what is measured in which order, and `projector_findings` how it is shown. Only
-`scripts.bench.cli` and the benchmarks beside it call these.
+`scripts.bench` imports these.
 """
