@@ -1,4 +1,4 @@
-"""Measures a peer: Debezium's JDBC sink on Kafka Connect, one standalone worker with one task.
+"""Measures a peer: Debezium's JDBC sink on Kafka Connect, one standalone worker, one or two tasks.
 
 The worker runs for the whole benchmark, as it would in use: each measurement is a new connector in
 the same JVM, whose code is compiled by then. Set up as its documentation advises for speed: batches
@@ -50,14 +50,14 @@ class Worker:
     process: Running
     settings: Settings
 
-    def rows_per_second(self, topic: str, table: UserTable, count: int) -> float:
-        """Have a sink write the `count` records of `topic` into the empty `table`.
+    def rows_per_second(self, topic: str, table: UserTable, count: int, tasks: int = 1) -> float:
+        """Have a sink of so many tasks write the `count` records of `topic` into an empty `table`.
 
         Returns its rate. Raises `CheckFailed` if it fails.
         """
         # Also names its consumer group, so it must be new: a known group has offsets.
         name = f"{topic}-{secrets.token_hex(4)}"
-        body = {"name": name, "config": _sink_options(self.settings, topic, table)}
+        body = {"name": name, "config": _sink_options(self.settings, topic, table, tasks)}
         self._ask("POST", "/connectors", body)
         try:
             return filling_rate(table.count, count, self.process.alive)
@@ -131,11 +131,13 @@ def _worker_options(
     }
 
 
-def _sink_options(settings: Settings, topic: str, table: UserTable) -> dict[str, object]:
+def _sink_options(
+    settings: Settings, topic: str, table: UserTable, tasks: int
+) -> dict[str, object]:
     login = postgres_login(settings)
     return {
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
-        "tasks.max": 1,
+        "tasks.max": tasks,  # each is a thread with a connection and partitions of its own
         "topics": topic,
         # The ids are text on the log; `unspecified` leaves their conversion to PostgreSQL.
         "connection.url": (

@@ -49,14 +49,21 @@ class RebuildSeconds:
     compared: float
 
 
-def project(settings: Settings, name: str, count: int) -> Projected:
-    """Have a projector fill a new, fully indexed read model with the `count` users on the log."""
+def project(settings: Settings, name: str, count: int, processes: int = 1) -> Projected:
+    """Have projectors fill a new, fully indexed read model with the `count` users on the log.
+
+    Several share the partitions once their group has agreed on that, which is measured too.
+    """
     remove_read_models(settings)
     with closing(open_versions(settings, name)) as versions:
         versions.begin()
-    with running_projector(settings, name) as projector, counted(settings, name) as count_users:
-        rate = filling_rate(count_users, count, projector.alive)
-        return Projected(rate, projector.resident_mb())
+    with ExitStack() as stack:
+        projectors = [
+            stack.enter_context(running_projector(settings, name)) for _ in range(processes)
+        ]
+        count_users = stack.enter_context(counted(settings, name))
+        rate = filling_rate(count_users, count, lambda: all(one.alive() for one in projectors))
+        return Projected(rate, sum(one.resident_mb() for one in projectors))
 
 
 @contextmanager

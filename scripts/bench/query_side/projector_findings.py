@@ -17,8 +17,14 @@ PEERS: Final = {
     "quix_postgres": "quix_postgres_per_second",
     "quix_elasticsearch": "quix_elasticsearch_per_second",
 }
+# Figure → the tasks that it has.
+DEBEZIUM: Final = {"debezium_per_second": 1, "debezium_two_tasks_per_second": 2}
 RATIOS: Final = {
     "postgres_live_vs_debezium": ("postgres_live_per_second", "debezium_per_second"),
+    "postgres_two_processes_vs_debezium": (
+        "postgres_two_processes_per_second",
+        "debezium_two_tasks_per_second",
+    ),
     "postgres_live_vs_quix": ("postgres_live_per_second", "quix_postgres_per_second"),
     "postgres_rebuild_vs_quix": ("postgres_rebuild_per_second", "quix_postgres_per_second"),
     "postgres_live_vs_copy_limit": ("postgres_live_per_second", "copy_into_table_per_second"),
@@ -29,13 +35,16 @@ RATIOS: Final = {
 # Figures that are dropped when a peer or a part fails in a later repeat.
 FIGURES: Final = {
     **{peer: (figure,) for peer, figure in PEERS.items()},
+    "debezium": tuple(DEBEZIUM),
     "rebuild": ("rebuild_plain_seconds", "rebuild_compacted_seconds"),
 }
 _GUARANTEES: Final = {
     "postgres_live_per_second": our_projectors.GUARANTEES["postgres"],
     "postgres_rebuild_per_second": "as live; indexes and summary last, then compared with the log",
     "elasticsearch_live_per_second": our_projectors.GUARANTEES["elasticsearch"],
+    "postgres_two_processes_per_second": our_projectors.GUARANTEES["postgres"],
     "debezium_per_second": debezium.GUARANTEE,
+    "debezium_two_tasks_per_second": debezium.GUARANTEE,
     "quix_postgres_per_second": quix.GUARANTEE,
     "quix_elasticsearch_per_second": quix.GUARANTEE,
     "copy_into_table_per_second": upper_bounds.GUARANTEE,

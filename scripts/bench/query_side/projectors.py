@@ -15,7 +15,7 @@ from schemas.errors import RollbookError
 from scripts.bench.peers import debezium, quix
 from scripts.bench.peers.topics import peer_topics
 from scripts.bench.query_side import our_projectors, upper_bounds
-from scripts.bench.query_side.projector_findings import FIGURES, PEERS, Plan
+from scripts.bench.query_side.projector_findings import DEBEZIUM, FIGURES, PEERS, Plan
 from scripts.bench.query_side.query_load import measure_under_load
 from scripts.bench.query_side.visible import STORES, visible_ms
 from scripts.bench.report.measure import Findings
@@ -108,19 +108,19 @@ class _Filling:
         ours = our_projectors.project(self._registry, "postgres", count)
         findings.add("postgres_live_per_second", ours.per_second)
         findings.add("projector_rss_mb", ours.resident_mb)
+        two = our_projectors.project(self._registry, "postgres", count, processes=2)
+        findings.add("postgres_two_processes_per_second", two.per_second)
         seconds = our_projectors.rebuild(self._registry, "postgres")
         findings.add("postgres_rebuild_per_second", count / seconds.serving)
         findings.add("postgres_rebuild_and_compare_per_second", count / seconds.compared)
         rows = self._topics.rows
 
-        def by_debezium(table: UserTable) -> float:
-            return self._debezium.rows_per_second(rows, table, count)
-
         def by_quix(table: UserTable) -> float:
             return quix.quix_rows_per_second(self._registry, rows, table, count)
 
-        for name, write in (("debezium", by_debezium), ("quix_postgres", by_quix)):
-            _attempt(findings, name, partial(self._into_table, PEERS[name], write))
+        _attempt(findings, "debezium", self._by_debezium)
+        write = partial(self._into_table, PEERS["quix_postgres"], by_quix)
+        _attempt(findings, "quix_postgres", write)
         for name, copy in (
             ("copy_into_table_per_second", upper_bounds.copied_rows_per_second),
             ("copy_into_heap_per_second", upper_bounds.copied_heap_rows_per_second),
@@ -130,6 +130,12 @@ class _Filling:
                 with empty_user_table(self._registry) as table:
                     rates.append(copy(table, count, connections))
             findings.add(name, max(rates))
+
+    def _by_debezium(self) -> None:
+        for name, tasks in DEBEZIUM.items():
+            with empty_user_table(self._registry) as table:
+                rate = self._debezium.rows_per_second(self._topics.rows, table, self._count, tasks)
+                self._findings.add(name, rate)
 
     def _into_table(self, name: str, write: Callable[[UserTable], float]) -> None:
         with empty_user_table(self._registry) as table:

@@ -22,6 +22,7 @@ GOALS: Final = {
     "restore_users_per_second": "≥ 250,000",
     "restore_old_users_per_second": "≥ 250,000",
     "postgres_live_vs_debezium": "≥ 2",
+    "postgres_two_processes_vs_debezium": "≥ 2",
     "postgres_live_vs_quix": "≥ 2.5",
     "postgres_rebuild_vs_quix": "≥ 4",
     "elasticsearch_vs_quix": "≥ 3",

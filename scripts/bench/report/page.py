@@ -42,9 +42,11 @@ _PEER_RATIOS: Final = {
 }
 _WRITERS: Final = {
     "rollbook, PostgreSQL, live": "postgres_live_per_second",
+    "rollbook, PostgreSQL, live, two processes": "postgres_two_processes_per_second",
     "rollbook, PostgreSQL, rebuild with its indexes": "postgres_rebuild_per_second",
     "the same and the comparison with the log": "postgres_rebuild_and_compare_per_second",
     "Debezium": "debezium_per_second",
+    "Debezium, two tasks": "debezium_two_tasks_per_second",
     "Quix Streams, PostgreSQL": "quix_postgres_per_second",
     "upper bound: binary COPY into the same table": "copy_into_table_per_second",
     "upper bound: binary COPY into a table without indexes": "copy_into_heap_per_second",
@@ -54,6 +56,7 @@ _WRITERS: Final = {
 }
 _RATIOS: Final = {
     "PostgreSQL, live / Debezium": "postgres_live_vs_debezium",
+    "PostgreSQL, live, two processes / Debezium, two tasks": "postgres_two_processes_vs_debezium",
     "PostgreSQL, live / Quix Streams": "postgres_live_vs_quix",
     "PostgreSQL, rebuild / Quix Streams": "postgres_rebuild_vs_quix",
     "PostgreSQL, live / COPY into the same table": "postgres_live_vs_copy_limit",

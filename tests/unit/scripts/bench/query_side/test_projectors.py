@@ -28,6 +28,7 @@ from scripts.bench.workload.rate import Seen, filling_rate, rate_between
 SPREAD = {"median", "least", "greatest", "repeats"}
 RATIOS = {
     "postgres_live_vs_debezium": 2.0,
+    "postgres_two_processes_vs_debezium": 2.5,
     "postgres_live_vs_quix": 4.0,
     "postgres_rebuild_vs_quix": 6.0,
     "postgres_live_vs_copy_limit": 0.5,
@@ -49,7 +50,9 @@ def findings(*, speeds: tuple[float, ...] = (2.0, 1.0)) -> Findings:
         for name, value in {
             "postgres_live_per_second": 40,
             "postgres_rebuild_per_second": 60,
+            "postgres_two_processes_per_second": 75,
             "debezium_per_second": 20,
+            "debezium_two_tasks_per_second": 30,
             "quix_postgres_per_second": 10,
             "copy_into_table_per_second": 80,
             "copy_into_heap_per_second": 500,
@@ -104,6 +107,7 @@ def test_a_peer_that_failed_has_a_reason_and_no_figure() -> None:
     found.leave_out("debezium", Unavailable("there is no network"), FIGURES["debezium"])
     result = as_json(PLAN, found, {})
     assert result["postgres_live_vs_debezium"] is None
+    assert result["postgres_two_processes_vs_debezium"] is None
     assert result["postgres_live_vs_quix"]["median"] == 4.0
     assert result["unavailable"] == {"debezium": "there is no network"}
     rows = {name: shown for name, shown, _, _ in as_rows(found)}
