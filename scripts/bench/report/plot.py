@@ -148,7 +148,7 @@ def document(parts: Sequence[str], height: int, label: str, style: str = "") -> 
 def _notes(figures: dict[str, Any]) -> Iterator[str]:
     machines = [run["machine"] for run in figures.values()]
     yield (
-        f"Median of {figures['projectors']['repeats']} repeats, lines from least to greatest; "
+        f"Medians of the repeats, lines from least to greatest; "
         f"{machines[0]['cpus']} cores for everything, servers included. See docs/performance.md."
     )
     if was_busy({part: figures[part] for part in ("commands", "projectors")}):
