@@ -118,7 +118,8 @@ class Workers:
         shares: Sequence[tuple[Any, ...]],
         futures: list[Future[T]],
     ) -> None:
-        # Ctrl-C is for this process: those that start now keep it blocked.
+        # Ctrl-C is for this process: those that start now keep it blocked. `futures` is filled
+        # here, so that the caller waits for them even if it comes as soon as it is let through.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             futures += [self._pool.submit(_work, work, share) for share in shares]

@@ -94,7 +94,7 @@ def compare(
     partitions, and the stored rows if the model `DividesRows`. Raises `Unavailable`, and
     `WorkStopped` once `stopping` is set.
     """
-    stopping = stopping or StopSignal()
+    stopping = StopSignal() if stopping is None else stopping  # one that is not set is false
     log = LogSide(settings, model, decode, letters, stopping)
     stored = StoredRows(settings.partitions, stopping)
     folded = 0

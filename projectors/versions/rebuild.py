@@ -155,26 +155,22 @@ class Rebuild:
         count = min(count, self._settings.partitions)
         return started_workers(self._settings, count) if count > 1 else nullcontext()
 
-    def _run(self, number: int, workers: Workers | None) -> Rebuilt | None:
+    def _run(self, number: int, workers: Workers | None) -> Rebuilt:
         self._read(number, "reading the log", workers)
-        if self._stopping:
-            return None
         self._report("indexing", 0.0)
         self._versions.finish(number)
         self._read(number, "reading what was written meanwhile", None)
-        if self._stopping:
-            return None
         comparison = self._compare(number, workers)
         self._versions.accept(number)
         return Rebuilt(number, self._events, comparison)
 
     def _read(self, number: int, step: str, workers: Workers | None) -> None:
-        """Apply everything that the log has now."""
+        """Apply everything that the log has now. Raises `WorkStopped`."""
         self._report(step, 0.0)
-        partitions, before = range(self._settings.partitions), self._events
         if workers is not None:
             self._read_shared(number, step, workers)
             return
+        partitions, before = range(self._settings.partitions), self._events
         model = self._versions.open(number)
         runner = open_runner(self._settings, model, self._stopping, share=partitions)
 
@@ -184,6 +180,8 @@ class Rebuild:
 
         runner.run_until_caught_up(len(partitions), on_step)
         on_step()
+        if self._stopping:
+            raise WorkStopped
 
     def _read_shared(self, number: int, step: str, workers: Workers) -> None:
         partitions, before = self._settings.partitions, self._events

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any, Final
 
 from projectors.catalog import open_versions
@@ -76,12 +76,9 @@ def digest_stored_rows(
 ) -> dict[int, Digest]:
     """Have the stored rows read; return the digest of each partition that has any."""
     found: dict[int, Digest] = {}
-    if isinstance(model, DividesRows):
-        with model.divide_rows(workers.count) as parts:
-            work = [(model.name, model.version, part, left_out) for part in parts]
-            results = workers.run(_read_rows, work, lambda _message: None, stopping)
-    else:
-        work = [(model.name, model.version, None, left_out)]
+    alone = nullcontext([None])
+    with model.divide_rows(workers.count) if isinstance(model, DividesRows) else alone as parts:
+        work = [(model.name, model.version, part, left_out) for part in parts]
         results = workers.run(_read_rows, work, lambda _message: None, stopping)
     for digests in results:
         for partition, digest in digests.items():

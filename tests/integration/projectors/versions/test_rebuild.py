@@ -180,6 +180,24 @@ def test_processes_share_a_rebuild_and_find_what_differs(
         assert [version.number for version in versions.versions()] == [1, built.version]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_rebuild_that_is_asked_to_stop_while_it_compares_stops(
+    forged: ForgedLog, settings: Settings, processes: int
+) -> None:
+    stopping = StopSignal()
+    with closing(open_versions(settings, "postgres")) as versions:
+        rebuild = Rebuild(settings, versions, stopping, processes)
+
+        def stop_when_comparing() -> None:
+            at = rebuild.progress
+            if at.step == "comparing with the log" and at.fraction > 0:
+                stopping.set()
+
+        rebuild.on_progress = stop_when_comparing
+        assert rebuild.run() is None
+        assert [version.number for version in versions.versions()] == [1]
+
+
 def test_users_with_a_dead_letter_are_left_out_of_the_comparison(
     forged: ForgedLog, settings: Settings, rollbook: Rollbook
 ) -> None:
